@@ -1,0 +1,1 @@
+"""Exact, fast kernels for residual quantisation and token pruning, as torch ops."""
