@@ -1,0 +1,73 @@
+# Every target fills .venv by itself the first time; once it is filled, targets start at once.
+# What can be set from outside:
+#   PYTHON    the interpreter .venv is made from
+#   TORCH     the torch to install; pinned, because an open range would pull the newest CUDA build
+#   PIP_ARGS  extra pip arguments for torch alone, such as the index of its CPU builds
+
+PYTHON   ?= python3
+TORCH    ?= torch==2.13.0
+PIP_ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+NATIVE := $(wildcard csrc/*.cpp csrc/*.h)
+
+# Once .venv is filled, nothing here needs a network; a test that would reach a hub must fail instead.
+export HF_HUB_OFFLINE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test bench clean lint lint-ruff lint-format lint-types lint-native lint-rules
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+venv: .venv/.installed  ## fill .venv with all that the other targets need, and nothing else
+
+demo: venv  ## the whole method on the embedded world; results in runs/demo
+	$(BIN)/craft demo --out runs/demo
+
+# One line per lane.
+test: venv  ## run the tests
+	$(BIN)/pytest
+
+bench: venv  ## run the benchmarks
+	$(BIN)/pytest benchmarks --benchmark-only
+
+# Each check is a target of its own, so that `make --keep-going lint` shows every complaint at once.
+lint: lint-ruff lint-format lint-types lint-native lint-rules  ## check style, types and our own rules
+
+lint-ruff: venv
+	$(BIN)/ruff check
+
+lint-format: venv
+	$(BIN)/ruff format --check
+
+lint-types: venv
+	$(BIN)/pyright
+
+lint-native: venv
+	$(BIN)/clang-format --dry-run -Werror $(NATIVE)
+
+# The hooks that no tool above covers.
+lint-rules: venv
+	SKIP=ruff-check,ruff-format,pyright,clang-format $(BIN)/pre-commit run --all-files
+
+clean:  ## remove build trees and caches; keeps .venv and runs/
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .benchmarks .venv/.installed
+
+# torch comes first and without its dependencies: those come with the package, at the versions in
+# constraints.txt, from whatever index pip uses by default.
+.venv/.torch:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "CRAFT needs Python 3.10 or newer, but PYTHON=$(PYTHON) is: `$(PYTHON) --version 2>&1`." \
+	         "Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PIP) --no-deps $(PIP_ARGS) $(TORCH)
+	$(PIP) --quiet --constraint constraints.txt scikit-build-core pybind11 cmake ninja
+	@touch $@
+
+# Editable: Python edits count at once. The native module is rebuilt when a file named here changes;
+# without build isolation CMake keeps its cache, so that only what changed is compiled.
+.venv/.installed: .venv/.torch pyproject.toml constraints.txt CMakeLists.txt $(NATIVE)
+	$(PIP) --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,195 @@
+"""The frozen codebook: the vocabulary that an encoder and every language model on it must share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from craft_kernels import FrozenCodebook
+
+_FORMAT = "craft-codebook-1"
+
+
+class CodebookMismatchError(ValueError):
+    """Codes of one codebook met something made for another."""
+
+
+class Codebook:
+    """An immutable table of codewords with a fingerprint.
+
+    Args:
+        table: [K, D], shared by all levels, or [L, K, D], one per level; float32, or bfloat16 or
+            float16, which convert exactly; finite. It is copied.
+        levels: L, the number of residual levels. Needed for [K, D]; implied by [L, K, D].
+
+    Two codebooks are equal if their fingerprints are. They can be pickled and deep-copied; both
+    check the fingerprint again.
+
+    Raises:
+        ValueError: for a table or a number of levels that cannot be used, and what to do.
+    """
+
+    def __init__(
+        self,
+        table: Tensor,  # [K, D] or [L, K, D]
+        levels: int | None = None,
+    ) -> None:
+        self._frozen = FrozenCodebook(table, levels)
+        if self._frozen.levels is None:
+            raise ValueError(
+                f"levels is needed for a codebook shared by all levels, {tuple(table.shape)}; "
+                "pass levels=4 for VILA-U's"
+            )
+        self._levels = self._frozen.levels
+        self._fingerprint = _fingerprint(self._frozen.tensor, self._levels)
+
+    @property
+    def frozen(self) -> FrozenCodebook:
+        """What quantisation calls share: the one copy of the table, its norms and Gram rows."""
+        return self._frozen
+
+    @property
+    def table(self) -> Tensor:  # [K, D] or [L, K, D] float32
+        """A copy of the codewords: torch has no read-only tensors, so writing to a view would move
+        the codebook."""
+        return self._frozen.tensor.clone()
+
+    @property
+    def shared(self) -> bool:
+        """One table serves all levels."""
+        return self._frozen.tensor.ndim == 2
+
+    @property
+    def levels(self) -> int:
+        return self._levels
+
+    @property
+    def size(self) -> int:
+        """K, the number of codewords of a level."""
+        return self._frozen.tensor.shape[-2]
+
+    @property
+    def dim(self) -> int:
+        return self._frozen.tensor.shape[-1]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over values, shape, levels and sharing, in hexadecimal."""
+        return self._fingerprint
+
+    def lookup(
+        self,
+        codes: Tensor,  # [..., l] int64, 1 <= l <= L
+    ) -> Tensor:  # [..., D] float32
+        """Sum of the codewords of the first l levels, added in order of level as `quantize` does.
+
+        Raises:
+            ValueError: for more levels than the codebook has, or none.
+            IndexError: for a code outside [0, K).
+        """
+        if codes.ndim == 0 or not 1 <= codes.shape[-1] <= self._levels:
+            raise ValueError(
+                f"codes must be [..., l] with 1 <= l <= {self._levels}, got {tuple(codes.shape)}"
+            )
+        tables = self._frozen.tensor.expand(self._levels, self.size, self.dim)
+        total = F.embedding(codes[..., 0], tables[0])
+        for level in range(1, codes.shape[-1]):
+            total = total + F.embedding(codes[..., level], tables[level])
+        return total
+
+    def require_fingerprint(self, expected: str) -> None:
+        """Raises CodebookMismatchError unless `expected`, in full, is this codebook's."""
+        if expected != self._fingerprint:
+            raise CodebookMismatchError(
+                f"codebook {shorten(self._fingerprint)} is not the expected {shorten(expected)}: "
+                "an encoder, a prior and a language model work together only on the codebook they "
+                "were trained with; load the one that belongs to this model"
+            )
+
+    def verify(self) -> None:
+        """Raises CodebookMismatchError if the codewords in memory are not the original ones."""
+        found = _fingerprint(self._frozen.tensor, self._levels)
+        if found != self._fingerprint:
+            raise CodebookMismatchError(
+                f"codebook {shorten(self._fingerprint)} was changed in memory and is now "
+                f"{shorten(found)}; find what wrote to it and load the codebook again"
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Writes a safetensors file with the fingerprint in its metadata."""
+        self.verify()
+        metadata = {
+            "format": _FORMAT,
+            "levels": str(self._levels),
+            "fingerprint": self._fingerprint,
+        }
+        save_file({"codebook": self._frozen.tensor}, path, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Codebook:
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: not a codebook file.
+            CodebookMismatchError: the values are not those the stored fingerprint was made of.
+        """
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise ValueError(
+                    f"{path} is not a codebook file: its format is {metadata.get('format')!r}, "
+                    f"expected {_FORMAT!r}; make one with Codebook(table, levels).save(path)"
+                )
+            table = file.get_tensor("codebook")
+        codebook = cls(table, int(metadata["levels"]))
+        if codebook.fingerprint != metadata["fingerprint"]:
+            raise CodebookMismatchError(
+                f"{path} is damaged or was edited: it claims fingerprint "
+                f"{shorten(metadata['fingerprint'])} but its values have "
+                f"{shorten(codebook.fingerprint)}; get the file again"
+            )
+        return codebook
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Codebook):
+            return NotImplemented
+        return self._fingerprint == other._fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self._fingerprint)
+
+    def __reduce__(self):
+        return _rebuild, (self._frozen.tensor, self._levels, self._fingerprint)
+
+    def __repr__(self) -> str:
+        kind = "shared" if self.shared else "one per level"
+        return (
+            f"Codebook({shorten(self._fingerprint)}, {self.levels} levels, {kind}, "
+            f"size={self.size}, dim={self.dim})"
+        )
+
+
+def shorten(fingerprint: str) -> str:
+    """The first 12 digits of a fingerprint, for messages; comparisons use all of it."""
+    return fingerprint[:12]
+
+
+def _rebuild(table: Tensor, levels: int, fingerprint: str) -> Codebook:
+    codebook = Codebook(table, levels)
+    codebook.require_fingerprint(fingerprint)
+    return codebook
+
+
+def _fingerprint(table: Tensor, levels: int) -> str:
+    header = {"format": _FORMAT, "shape": list(table.shape), "levels": levels}
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    with torch.no_grad():
+        digest.update(table.detach().contiguous().numpy().astype("<f4", copy=False).data)
+    return digest.hexdigest()

@@ -1,0 +1,79 @@
+"""Four-option and open questions about images, the same ones for the same seed on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from craft.data import prompts
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about image ``row`` of an image set, and its answer.
+
+    ``heldout`` says that the image's class was kept out of training.
+    """
+
+    id: str
+    row: int
+    label: str
+    prompt: str
+    answer: str
+    options: tuple[str, ...] = ()
+    heldout: bool = False
+
+
+def seeded(*key: object) -> random.Random:
+    """A generator that depends on the key alone, not on Python's hash seed or earlier calls."""
+    digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
+    return random.Random(int.from_bytes(digest[:8], "big"))
+
+
+def heldout_classes(classes: Sequence[str], fraction: float = 0.2, seed: int = 0) -> list[str]:
+    """floor(fraction * C) classes to keep out of training, by name (methods F3).
+
+    Raises:
+        ValueError: fraction outside [0, 1).
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(f"fraction must be in [0, 1), got {fraction}")
+    names = sorted(set(classes))
+    return sorted(seeded("holdout", seed).sample(names, int(fraction * len(names))))
+
+
+def four_options(
+    ids: Sequence[str],
+    labels: Sequence[str],
+    subject: str,
+    pool: Sequence[str],
+    *,
+    heldout: Sequence[str] = (),
+    seed: int = 0,
+) -> list[Question]:
+    """One four-option question an image, with random distractors from ``pool`` (methods F1, F2).
+
+    Raises:
+        ValueError: fewer than three other classes to draw distractors from.
+    """
+    names = sorted(set(pool))
+    kept_out = set(heldout)
+    questions = []
+    for row, (key, label) in enumerate(zip(ids, labels, strict=True)):
+        rng = seeded("options", seed, key)
+        others = [name for name in names if name != label]
+        if len(others) < 3:
+            raise ValueError(
+                f"a four-option question about {label!r} needs three other classes, "
+                f"the pool has {len(others)}: {others}"
+            )
+        options = [label, *rng.sample(others, 3)]
+        rng.shuffle(options)
+        letter = prompts.LETTERS[options.index(label)]
+        prompt = prompts.multiple_choice(subject, options)
+        questions.append(
+            Question(key, row, label, prompt, letter, tuple(options), label in kept_out)
+        )
+    return questions

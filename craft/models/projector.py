@@ -1,0 +1,22 @@
+"""g_φ: visual features to the language model's embedding space."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Projector(nn.Sequential):
+    """Two linear layers with a GELU between, VILA-U's projector shape.
+
+    Args:
+        width: feature dimension D of the codebook.
+        hidden: embedding width H of the language model.
+    """
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden))
+        self.width = width
+        self.hidden = hidden
+
+    def forward(self, input: Tensor) -> Tensor:  # [..., D] -> [..., H]
+        return super().forward(input)

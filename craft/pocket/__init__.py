@@ -1,0 +1,1 @@
+"""The pocket world: a small real world that ships with the project."""

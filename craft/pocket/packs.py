@@ -1,0 +1,152 @@
+"""Making an encoder pack from the pocket models, and examining one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from craft.data.image_set import Domain
+from craft.data.questions import Question
+from craft.evaluation.environment import environment
+from craft.evaluation.exam import Candidate, Exam, OnProgress, ignore_progress
+from craft.models.domain_prior import count_prior
+from craft.models.encoder_pack import EncoderPack
+from craft.pocket.domains import general_probe
+from craft.pocket.zoo import PocketModels
+from craft.prior import TokenPrior
+from craft.prune import Selector, keep_count
+from craft.training.adapt import AdaptationResult, adapt
+from craft.training.config import CraftConfig
+
+RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
+
+Views = tuple[Tensor, list[Question]]
+
+
+def measuring_views(count: int, size: int) -> Views:
+    """Views of the general world that measure forgetting."""
+    return general_probe(count, size, seed=0)
+
+
+def choosing_views(count: int, size: int) -> Views:
+    """Other views of the general world, for choosing a checkpoint."""
+    return general_probe(count, size, seed=1)
+
+
+def adapt_pack(
+    models: PocketModels,
+    surrogate: str,
+    domain: Domain,
+    config: CraftConfig,
+    directory: Path,
+    views: Views,
+    *,
+    task: str = "adapting",
+    on_progress: OnProgress = ignore_progress,
+) -> tuple[AdaptationResult, EncoderPack]:
+    """Adapt a copy of the base encoder, count the domain's prior with it, save both as a pack.
+
+    Args:
+        directory: becomes the pack, with the settings and the log of its training.
+        views: from :func:`choosing_views`.
+
+    Raises:
+        ValueError: no such language model.
+    """
+    adapted = adapt(
+        models.base_tower(),
+        models.lvlm(surrogate),
+        models.siglip,
+        domain,
+        config,
+        directory,
+        general=views,
+        on_step=lambda step, steps, _: on_progress(task, step, steps),
+    )
+    pack = EncoderPack.of(
+        adapted.tower,
+        count_prior(adapted.tower, domain.train.images),
+        domain=domain.name,
+        surrogate=surrogate,
+        heldout_classes=domain.heldout,
+        best_step=adapted.best_step,
+        config=config.model_dump(),
+    )
+    pack.save(directory)
+    return adapted, pack
+
+
+def evaluate_pack(
+    pack: EncoderPack,
+    models: PocketModels,
+    domain: Domain,
+    out: Path,
+    *,
+    names: Sequence[str],
+    keep_ratios: Sequence[float],
+    selector: Selector = "full",
+    prior: TokenPrior | None = None,
+    seed: int = 0,
+    test_limit: int | None = None,
+    general_images: int = 900,
+    on_progress: OnProgress = ignore_progress,
+) -> dict[str, Any]:
+    """Examine a pack; writes ``results.json`` and ``predictions.jsonl``.
+
+    Args:
+        names: language models to read the codes.
+        prior: instead of the pack's own.
+        seed: of the random selectors.
+
+    Returns:
+        What results.json holds: ``models.<language model>.keep_<ratio>`` with ``all``, ``seen``,
+        ``heldout``, ``general`` in per cent and ``n``.
+
+    Raises:
+        CodebookMismatchError: the pack speaks another codebook than the models; names both.
+        ValueError: no such language model, a keep ratio outside (0, 1], no prior to prune by.
+    """
+    tower = pack.tower(models.codebook)
+    lvlms = [models.lvlm(name) for name in names]
+    rows, columns = tower.grid
+    for ratio in keep_ratios:
+        keep_count(rows * columns, ratio)
+    size = tower.config.image_size
+    exam = Exam.of(domain, measuring_views(general_images, size), size, test_limit)
+    candidate = Candidate(exam, tower, prior or pack.prior, seed)
+    scores: dict[str, dict[str, Any]] = {}
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / PREDICTIONS).open("w") as predictions:
+        for lvlm in lvlms:
+            scores[lvlm.name] = {}
+            for ratio in keep_ratios:
+                condition = f"keep_{ratio}"
+                marks = candidate.answer(
+                    lvlm,
+                    ratio,
+                    selector,
+                    task=f"{domain.name}: {lvlm.name}, {condition}",
+                    on_progress=on_progress,
+                )
+                marks.write(predictions, {"model": lvlm.name, "condition": condition})
+                scores[lvlm.name][condition] = marks.scores
+    results = {
+        "domain": domain.name,
+        "models": scores,
+        "settings": {
+            "selector": selector,
+            "keep_ratios": list(keep_ratios),
+            "seed": seed,
+            "test_limit": test_limit,
+            "general_images": general_images,
+        },
+        "encoder_hash": pack.encoder_hash,
+        "codebook_fingerprint": pack.codebook_fingerprint,
+        "versions": environment(),
+    }
+    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+    return results

@@ -1,0 +1,62 @@
+"""The pocket world's images: one general world to pretrain on, three domains to adapt to.
+
+See data/ATTRIBUTION.md for where every drawing comes from and under which licence.
+"""
+
+from __future__ import annotations
+
+import io
+from importlib.resources import files
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+
+from craft.data.image_set import ImageSet
+
+#: What a question calls the things an area shows ("What {subject} is shown in the image?").
+SUBJECTS = {
+    "icons": "object",
+    "lineart": "object",
+    "flags": "flag",
+    "glyphs": "character",
+    "digits": "character",
+}
+#: Domain name on the command line -> area that holds its images.
+DOMAINS = {"handwriting": "digits", "lineart": "lineart", "flags": "flags"}
+GENERAL_AREAS = ("icons", "flags", "glyphs")
+GENERAL_SPLIT = "general"
+
+
+def load_area(area: str) -> ImageSet:
+    """Read and decode one area of the pocket world.
+
+    Raises:
+        ValueError: no such area.
+    """
+    if area not in SUBJECTS:
+        raise ValueError(f"area must be one of {sorted(SUBJECTS)}, got {area!r}")
+    path = files("craft.pocket") / "data" / f"{area}.parquet"
+    with path.open("rb") as file:
+        columns = pq.read_table(file).to_pydict()
+    arrays = [
+        np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.uint8)
+        for png in columns["image"]
+    ]
+    images = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
+    return ImageSet(
+        area,
+        SUBJECTS[area],
+        images,
+        columns["id"],
+        columns["label"],
+        columns["group"],
+        columns["style"],
+        columns["split"],
+    )
+
+
+def general_world() -> list[ImageSet]:
+    """What the pocket models are pretrained on: icons, rectangular flags, printed characters."""
+    return [load_area(area).split(GENERAL_SPLIT) for area in GENERAL_AREAS]

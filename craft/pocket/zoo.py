@@ -1,0 +1,104 @@
+"""The pocket models as shipped: a SigLIP pair, its codebook, language models aligned to it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, SiglipModel
+
+from craft.codebook import Codebook
+from craft.models.lvlm import DiscreteLVLM
+from craft.models.vision_tower import DiscreteVisionTower
+from craft.prior import TokenPrior
+
+MANIFEST = "manifest.json"
+CODEBOOK = "codebook.safetensors"
+PRIOR = "general_prior.safetensors"
+SIGLIP = "siglip"
+FAMILIES = ("qwen2", "llama")
+
+
+class PocketModels:
+    """A directory of models that share one codebook.
+
+    Args:
+        directory: holds ``codebook.safetensors``, ``siglip/`` and one directory a language model.
+
+    Raises:
+        ValueError: the directory is not one.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        missing = [x for x in (CODEBOOK, f"{SIGLIP}/config.json") if not (directory / x).is_file()]
+        if missing:
+            raise ValueError(
+                f"{directory} holds no models: {' and '.join(missing)} missing; leave --models out "
+                "to use the models that come with the package"
+            )
+        self.names = tuple(n for n in FAMILIES if (directory / n / "config.json").is_file())
+        self._lvlms: dict[str, DiscreteLVLM] = {}
+
+    @classmethod
+    def load(cls, directory: Path | str | None = None) -> PocketModels:
+        """Open ``directory``, or the models that come with the package."""
+        if directory is None:
+            directory = Path(str(files("craft.pocket") / "weights"))
+        return cls(Path(directory))
+
+    @cached_property
+    def codebook(self) -> Codebook:
+        return Codebook.load(self.directory / CODEBOOK)
+
+    @cached_property
+    def siglip(self) -> SiglipModel:
+        """The frozen pair, float32."""
+        model = SiglipModel.from_pretrained(self.directory / SIGLIP, dtype=torch.float32)
+        return model.eval().requires_grad_(False)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return AutoTokenizer.from_pretrained(self.directory / SIGLIP)
+
+    def lvlm(self, name: str) -> DiscreteLVLM:
+        """A language model with its projector, frozen.
+
+        Raises:
+            ValueError: no such model.
+            CodebookMismatchError: it was aligned to another codebook.
+        """
+        if name not in self.names:
+            raise ValueError(
+                f"language model must be one of {list(self.names)} (in {self.directory}), "
+                f"got {name!r}"
+            )
+        if name not in self._lvlms:
+            lvlm = DiscreteLVLM.from_pretrained(self.directory / name)
+            self.codebook.require_fingerprint(lvlm.codebook_fingerprint)
+            self._lvlms[name] = lvlm
+        return self._lvlms[name]
+
+    def base_tower(self) -> DiscreteVisionTower:
+        """A copy of the pretrained encoder, for zero-shot use or to be adapted."""
+        vision = copy.deepcopy(self.siglip.vision_model)
+        return DiscreteVisionTower(vision, self.codebook).eval()
+
+    def general_prior(self) -> TokenPrior:
+        """First-level code frequencies of the general world under the pretrained encoder."""
+        return TokenPrior.load(self.directory / PRIOR)
+
+    def changed_files(self) -> list[str]:
+        """Files that are not what the manifest says, by SHA-256; empty when all is well."""
+        listed = json.loads((self.directory / MANIFEST).read_text())["files"]
+        return [name for name, known in listed.items() if file_hash(self.directory / name) != known]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, or "missing"."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"

@@ -1,0 +1,196 @@
+"""How often a domain uses each code: the prior that tells rare visual tokens from common ones."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from craft.codebook import CodebookMismatchError, shorten
+
+_FORMAT = "craft-token-prior-1"
+
+
+class EncoderMismatchWarning(UserWarning):
+    """A prior counted with one encoder is used with another."""
+
+
+class TokenPrior:
+    """Counts of the codes of one level, and their smoothed frequencies.
+
+    Args:
+        counts: [K] int64, >= 0. Copied.
+        codebook_fingerprint: of the codebook the codes belong to.
+        encoder_hash: of the encoder that produced them.
+        level: which level was counted, from 1.
+        smoothing: a of p(k) = (count_k + a) / (total + a K).
+    """
+
+    def __init__(
+        self,
+        counts: Tensor,  # [K]
+        *,
+        codebook_fingerprint: str,
+        encoder_hash: str,
+        level: int = 1,
+        smoothing: float = 1.0,
+    ) -> None:
+        if counts.ndim != 1 or counts.dtype != torch.int64 or counts.numel() == 0:
+            raise ValueError(f"counts must be [K] int64, got {tuple(counts.shape)} {counts.dtype}")
+        if counts.min() < 0:
+            raise ValueError(f"counts must be >= 0, got {counts.min().item()}")
+        if level < 1:
+            raise ValueError(f"level counts from 1, got {level}")
+        if not 0 <= smoothing < float("inf"):
+            raise ValueError(f"smoothing must be finite and >= 0, got {smoothing}")
+        self.counts = counts.cpu().clone()
+        self.codebook_fingerprint = codebook_fingerprint
+        self.encoder_hash = encoder_hash
+        self.level = level
+        self.smoothing = smoothing
+
+    @classmethod
+    def empty(cls, size: int, **schema) -> TokenPrior:
+        """A prior of `size` codes that has seen nothing; arguments as for TokenPrior."""
+        return cls(torch.zeros(size, dtype=torch.int64), **schema)
+
+    @classmethod
+    def count(cls, batches: Iterable[Tensor], size: int, **schema) -> TokenPrior:
+        """The prior of all codes in `batches`; each as `update` takes it."""
+        prior = cls.empty(size, **schema)
+        for codes in batches:
+            prior.update(codes)
+        return prior
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return self.counts.shape[0]
+
+    @property
+    def total(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def probabilities(self) -> Tensor:  # [K] float32
+        """p(k) = (count_k + a) / (total + a K), computed in float64 and rounded once."""
+        mass = self.total + self.smoothing * self.size
+        if mass == 0:
+            raise ValueError("nothing was counted and smoothing is 0; update the prior first")
+        return ((self.counts.double() + self.smoothing) / mass).float()
+
+    def update(
+        self,
+        codes: Tensor,  # [B, N, L] codes, of which this level counts, or ids [N] or [B, N]
+    ) -> None:
+        """Counts more codes, in place.
+
+        Raises:
+            ValueError: for a wrong shape or dtype, too few levels, or a code outside [0, K).
+        """
+        if codes.dtype != torch.int64 or codes.ndim not in (1, 2, 3):
+            raise ValueError(
+                "codes must be int64 [B, N, L], or [B, N] or [N] of the counted level, "
+                f"got {tuple(codes.shape)} {codes.dtype}"
+            )
+        if codes.ndim == 3:
+            if codes.shape[-1] < self.level:
+                raise ValueError(
+                    f"codes have {codes.shape[-1]} levels, this prior counts {self.level}"
+                )
+            codes = codes[..., self.level - 1]
+        if codes.numel() == 0:
+            return
+        lowest, highest = codes.min().item(), codes.max().item()
+        if lowest < 0 or highest >= self.size:
+            bad = lowest if lowest < 0 else highest
+            raise ValueError(f"codes must be in [0, K) with K = {self.size}, got {bad}")
+        self.counts += codes.flatten().bincount(minlength=self.size).cpu()
+
+    def __add__(self, other: TokenPrior) -> TokenPrior:
+        """Both priors' counts, as if counted in one go.
+
+        Raises:
+            CodebookMismatchError: different codebooks.
+            ValueError: different encoders, levels, sizes or smoothing.
+        """
+        if not isinstance(other, TokenPrior):
+            return NotImplemented
+        self._require_codebook(other.codebook_fingerprint)
+        for name in ("size", "encoder_hash", "level", "smoothing"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                raise ValueError(
+                    f"priors can be added only with the same {name}, got {mine!r} and {theirs!r}; "
+                    "count both corpora with one encoder and the same settings"
+                )
+        return TokenPrior(self.counts + other.counts, **self._schema())
+
+    def check(self, codebook_fingerprint: str, encoder_hash: str | None = None) -> None:
+        """To be called where prior and encoder meet.
+
+        Another codebook is an error: its codes mean something else. Another encoder only warns: its
+        code frequencies differ by degrees.
+
+        Raises:
+            CodebookMismatchError: the prior was counted on another codebook.
+        """
+        self._require_codebook(codebook_fingerprint)
+        if encoder_hash is not None and encoder_hash != self.encoder_hash:
+            warnings.warn(
+                f"this prior was counted with encoder {shorten(self.encoder_hash)} and is used "
+                f"with {shorten(encoder_hash)}; count it again with the encoder in use",
+                EncoderMismatchWarning,
+                stacklevel=2,
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Writes a safetensors file: the counts, everything else in its metadata."""
+        schema = {name: str(value) for name, value in self._schema().items()}
+        save_file({"counts": self.counts}, path, {"format": _FORMAT, **schema})
+
+    @classmethod
+    def load(cls, path: str | Path) -> TokenPrior:
+        """Reads what `save` wrote; ValueError if it is something else."""
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise ValueError(
+                    f"{path} is not a token prior: its format is {metadata.get('format')!r}, "
+                    f"expected {_FORMAT!r}; make one with TokenPrior.count(...).save(path)"
+                )
+            counts = file.get_tensor("counts")
+        return cls(
+            counts,
+            codebook_fingerprint=metadata["codebook_fingerprint"],
+            encoder_hash=metadata["encoder_hash"],
+            level=int(metadata["level"]),
+            smoothing=float(metadata["smoothing"]),
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"TokenPrior(size={self.size}, total={self.total}, level={self.level}, "
+            f"smoothing={self.smoothing}, codebook={shorten(self.codebook_fingerprint)}, "
+            f"encoder={shorten(self.encoder_hash)})"
+        )
+
+    def _require_codebook(self, fingerprint: str) -> None:
+        if fingerprint != self.codebook_fingerprint:
+            raise CodebookMismatchError(
+                f"this prior counts codes of codebook {shorten(self.codebook_fingerprint)}, not of "
+                f"{shorten(fingerprint)}; count it again with the codebook in use"
+            )
+
+    def _schema(self) -> dict:
+        return {
+            "codebook_fingerprint": self.codebook_fingerprint,
+            "encoder_hash": self.encoder_hash,
+            "level": self.level,
+            "smoothing": self.smoothing,
+        }

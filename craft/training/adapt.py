@@ -1,0 +1,245 @@
+"""The adaptation itself: the vision encoder learns a domain, everything else stays as it is."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+from transformers import SiglipModel, get_cosine_schedule_with_warmup
+
+from craft.data import prompts
+from craft.data.augment import Augmentation, resize
+from craft.data.dialogues import TextBatch, training_batch
+from craft.data.image_set import Domain
+from craft.data.questions import Question, seeded
+from craft.models.lvlm import DiscreteLVLM
+from craft.models.vision_tower import DiscreteVisionTower
+from craft.quantize import commitment, quantize
+from craft.training.config import CraftConfig
+from craft.training.frozen import FrozenProof
+from craft.training.objective import ContrastiveHead, gradient_norms, text_embeddings
+from craft.training.validation import letter_accuracy
+
+#: Training images are varied mildly: the point is the domain's own look.
+AUGMENTATION = Augmentation(scale=(0.85, 1.15), blur=0.1)
+
+
+@dataclass(frozen=True)
+class AdaptationResult:
+    """The adapted tower (frozen, eval) and how it got there.
+
+    ``history`` holds one dict a validation; ``frozen_hashes`` what was proved unchanged.
+    """
+
+    tower: DiscreteVisionTower
+    best_step: int
+    history: list[dict[str, float]] = field(default_factory=list)
+    frozen_hashes: dict[str, str] = field(default_factory=dict)
+    gradient_norms: dict[str, float] = field(default_factory=dict)
+
+
+class DomainBatches:
+    """Endless shuffled batches of a domain's training images with questions about them."""
+
+    def __init__(self, domain: Domain, size: int, config: CraftConfig):
+        self.domain = domain
+        self.size = size
+        self.config = config
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.rng = seeded("adapt", config.seed)
+        self.classes = domain.train.classes
+        self.index = {name: i for i, name in enumerate(self.classes)}
+        self._queue: list[int] = []
+
+    def rows(self) -> list[int]:
+        """The next rows of an endless sequence of shuffled passes over the training images."""
+        while len(self._queue) < self.config.batch:
+            order = torch.randperm(len(self.domain.train), generator=self.generator)
+            self._queue += order.tolist()
+        rows, self._queue = self._queue[: self.config.batch], self._queue[self.config.batch :]
+        return rows
+
+    def images(self, rows: list[int]) -> tuple[Tensor, Tensor]:
+        """Augmented images [B, 3, S, S] in [0, 1] and their class indices [B]."""
+        images = self.domain.train.images[rows].float() / 255
+        keys = torch.tensor([self.index[self.domain.train.labels[r]] for r in rows])
+        return AUGMENTATION(images, self.size, self.generator), keys
+
+    def text(self, rows: list[int], tokenizer: Any) -> TextBatch:
+        """One question an image: a letter to choose, or the name to say. Distractors are seen
+        classes only, so that no held-out name is read in training (methods F2)."""
+        asked = []
+        for row in rows:
+            label = self.domain.train.labels[row]
+            if self.rng.random() < self.config.naming:
+                asked.append((prompts.short_answer(self.domain.subject), label))
+                continue
+            options = [label, *self.rng.sample([c for c in self.domain.seen if c != label], 3)]
+            self.rng.shuffle(options)
+            letter = prompts.LETTERS[options.index(label)]
+            asked.append((prompts.multiple_choice(self.domain.subject, options), letter))
+        return training_batch(tokenizer, [q for q, _ in asked], [a for _, a in asked])
+
+
+def adapt(
+    tower: DiscreteVisionTower,
+    surrogate: DiscreteLVLM,
+    siglip: SiglipModel,
+    domain: Domain,
+    config: CraftConfig,
+    run_dir: Path,
+    *,
+    general: tuple[Tensor, list[Question]] | None = None,
+    on_step: Callable[[int, int, dict[str, float]], None] | None = None,
+) -> AdaptationResult:
+    """Fine-tune ``tower`` on ``domain`` through the frozen ``surrogate`` (paper, sec. 4).
+
+    Writes ``config.yaml`` and ``train.jsonl`` to ``run_dir``. The checkpoint is chosen on the
+    domain's validation images, which hold no held-out class, and on ``general``, images of the
+    world the models already knew: an encoder that forgets is not the better one.
+
+    Args:
+        tower: trained in place; pass a fresh copy.
+        surrogate: frozen language model that gives L_SAL.
+        siglip: the frozen pair the tower came from; its text tower gives the contrastive texts.
+        general: images [n, 3, S, S] in [0, 1] and questions that watch for forgetting.
+        on_step: called with (step, steps, losses) after every step.
+
+    Raises:
+        CodebookMismatchError: surrogate and tower speak different codebooks.
+        RuntimeError: a frozen part changed, or a loss was not finite.
+    """
+    tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+    size = tower.config.image_size
+    batches = DomainBatches(domain, size, config)
+    head = ContrastiveHead(siglip, config.con_scale == "literal", batches.generator)
+    texts = text_embeddings(
+        siglip,
+        surrogate.tokenizer,
+        [prompts.caption(domain.subject, name) for name in batches.classes],
+    )
+    siglip.requires_grad_(False)
+    proof = FrozenProof(
+        tower.codebook,
+        language_model=surrogate.language_model,
+        projector=surrogate.projector,
+        text_tower=siglip.text_model,
+    )
+    tower.train().requires_grad_(True)
+    encoder = list(tower.parameters())
+    optimizer = torch.optim.AdamW(
+        [{"params": encoder, "lr": config.lr}, {"params": head.parameters(), "lr": config.lr_new}],
+        weight_decay=config.weight_decay,
+    )
+    schedule = get_cosine_schedule_with_warmup(
+        optimizer, round(config.warmup * config.steps), config.steps
+    )
+    watch = _Validation(tower, surrogate, domain, general, config)
+    log = (run_dir / "train.jsonl").open("w")
+    norms: dict[str, float] = {}
+    started = time.monotonic()
+
+    def record(entry: dict[str, Any]) -> None:
+        log.write(json.dumps(entry) + "\n")
+        log.flush()
+
+    with log:
+        record({"step": 0, "validation": watch(0)})
+        for step in range(1, config.steps + 1):
+            rows = batches.rows()
+            images, keys = batches.images(rows)
+            z, class_output = tower.features(images * 2 - 1, head.token)
+            assert class_output is not None
+            quantized = quantize(z, tower.codebook)
+            text = batches.text(rows, surrogate.tokenizer)
+            terms = {
+                "sal": surrogate.answer_loss(quantized.quantized, text),
+                "commit": config.lambda_commit
+                * commitment(quantized.residual_sq_norms, z.shape[-1], config.commit_levels),
+                "con": config.lambda_con * head(class_output, texts[keys], keys),
+            }
+            if step == 1:
+                norms = gradient_norms(terms, encoder)
+                record({"step": 0, "gradient_norms": norms})
+            loss = torch.stack(list(terms.values())).sum()
+            if not loss.isfinite():
+                values = {name: float(term) for name, term in terms.items()}
+                raise RuntimeError(
+                    f"the loss is not finite at step {step}: {values}; lower lr (now {config.lr})"
+                )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_([*encoder, *head.parameters()], config.clip)
+            optimizer.step()
+            schedule.step()
+            losses = {name: float(term) for name, term in terms.items()}
+            error = quantized.residual_sq_norms[..., -1].mean() / z.detach().square().sum(-1).mean()
+            losses["qerr"] = float(error)
+            entry: dict[str, Any] = {"step": step, **losses, "lr": schedule.get_last_lr()[0]}
+            if step % config.validate_every == 0 or step == config.steps:
+                entry["validation"] = watch(step)
+                entry["seconds"] = time.monotonic() - started
+            record(entry)
+            if on_step is not None:
+                on_step(step, config.steps, losses)
+    if config.keep_best:
+        tower.load_state_dict(watch.best_weights)
+    return AdaptationResult(
+        tower.eval().requires_grad_(False),
+        watch.best_step if config.keep_best else config.steps,
+        watch.history,
+        proof.check(),
+        norms,
+    )
+
+
+class _Validation:
+    """Accuracy on validation images and on the general world; keeps the best weights."""
+
+    def __init__(
+        self,
+        tower: DiscreteVisionTower,
+        surrogate: DiscreteLVLM,
+        domain: Domain,
+        general: tuple[Tensor, list[Question]] | None,
+        config: CraftConfig,
+    ):
+        self.tower = tower
+        self.surrogate = surrogate
+        rows = seeded("validation rows").sample(range(len(domain.val)), len(domain.val))
+        rows = sorted(rows[: config.validation_images])
+        chosen = set(rows)
+        part = domain.val.where([i in chosen for i in range(len(domain.val))])
+        questions = domain.questions(part)
+        images = resize(part.images.float() / 255, tower.config.image_size)
+        self.sets = {"domain": (images, questions)}
+        if general is not None:
+            self.sets["general"] = general
+        self.history: list[dict[str, float]] = []
+        self.best_step = 0
+        self.best_score = float("-inf")
+        self.best_weights: dict[str, Tensor] = {}
+
+    def __call__(self, step: int) -> dict[str, float]:
+        self.tower.eval()
+        scores = {
+            name: letter_accuracy(self.tower, self.surrogate, images, questions)
+            for name, (images, questions) in self.sets.items()
+        }
+        self.tower.train()
+        score = sum(scores.values())
+        if score > self.best_score:
+            self.best_step, self.best_score = step, score
+            self.best_weights = copy.deepcopy(self.tower.state_dict())
+        self.history.append({"step": step, **scores})
+        return scores

@@ -1,0 +1,75 @@
+"""CRAFT's loss: λ_con·L_con + λ_commit·L_commit + L_SAL, through the straight-through estimator."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase, SiglipModel
+
+
+def contrastive_loss(
+    images: Tensor,  # [B, D]
+    texts: Tensor,  # [B, D]
+    keys: Tensor,  # [B] class of each pair
+    scale: Tensor,  # []
+    bias: Tensor,  # []
+) -> Tensor:
+    """Sigmoid contrast of images with texts: sum over negatives, mean over images (methods C6).
+
+    Pairs of the same class that are not the pair itself count neither as positive nor as negative
+    (C7): two images of a cat do not push each other's text away.
+    """
+    logits = F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T * scale + bias
+    pair = torch.eye(len(keys), dtype=torch.bool, device=keys.device)
+    same = keys[:, None] == keys[None]
+    positive = F.softplus(-logits).masked_select(pair)
+    negative = F.softplus(logits).masked_fill(same, 0).sum(1)
+    return (positive + negative).mean()
+
+
+class ContrastiveHead(nn.Module):
+    """What the contrastive loss trains beside the encoder: a class token and the temperature.
+
+    The token reads the patches one way (methods A6) and is dropped when training ends, so the
+    shipped encoder is exactly the pretrained architecture.
+
+    Args:
+        siglip: supplies width, pretrained temperature and bias.
+        literal: the paper's temperature log 10 without bias instead of SigLIP's own.
+        generator: draws the token, N(0, 0.02²).
+    """
+
+    def __init__(self, siglip: SiglipModel, literal: bool, generator: torch.Generator):
+        super().__init__()
+        width = siglip.config.vision_config.hidden_size
+        self.token = nn.Parameter(torch.randn(width, generator=generator) * 0.02)
+        start = math.log(10) if literal else float(siglip.logit_scale)
+        self.log_scale = nn.Parameter(torch.tensor(start))
+        self.register_buffer("bias", torch.tensor(0.0 if literal else float(siglip.logit_bias)))
+
+    def forward(self, images: Tensor, texts: Tensor, keys: Tensor) -> Tensor:
+        scale = self.log_scale.exp().clamp(max=100)
+        return contrastive_loss(images, texts, keys, scale, self.get_buffer("bias"))
+
+
+@torch.no_grad()
+def text_embeddings(
+    siglip: SiglipModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]
+) -> Tensor:  # [n, D]
+    """Pooled outputs of SigLIP's frozen text tower; computed once, since it never changes."""
+    length = siglip.config.text_config.max_position_embeddings
+    ids = tokenizer(texts, padding="max_length", max_length=length, return_tensors="pt")
+    return siglip.get_text_features(input_ids=ids["input_ids"]).pooler_output
+
+
+def gradient_norms(terms: dict[str, Tensor], parameters: list[nn.Parameter]) -> dict[str, float]:
+    """Norm of each term's gradient on the encoder: shows early whether one drowns the others."""
+    norms = {}
+    for name, term in terms.items():
+        gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+        total = sum(float(g.square().sum()) for g in gradients if g is not None)
+        norms[name] = math.sqrt(total)
+    return norms

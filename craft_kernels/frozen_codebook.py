@@ -1,0 +1,107 @@
+"""An immutable codebook that remembers what quantisation calls can share."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+
+import torch
+from torch import Tensor
+
+from craft_kernels.residual_quantize.arguments import check_codebook, check_levels
+from craft_kernels.residual_quantize.codewords import (
+    DEFAULT_GRAM_BYTES,
+    Codewords,
+    codewords_of_levels,
+)
+
+_handles = itertools.count(1)
+_alive: weakref.WeakValueDictionary[int, FrozenCodebook] = weakref.WeakValueDictionary()
+
+
+class FrozenCodebook:
+    """A float32 copy of a codebook, its norms, and the Gram rows that calls have needed so far.
+
+    Args:
+        codebook: [K, D], shared by all levels, or [L, K, D], one per level; float32, bfloat16 or
+            float16, finite. It is copied: later changes to it have no effect here.
+        levels: how many levels a call quantises to unless it says otherwise. Needed here or in the
+            call for a codebook [K, D]; L for a codebook [L, K, D].
+        gram_bytes: how much memory the rows of the Gram matrix C C^T of a shared codebook may take
+            (K * K * 4 bytes hold them all). Rows are computed when first needed; the oldest go
+            first. A smaller budget costs time, never exactness.
+
+    May be used by several threads at once.
+
+    Raises:
+        ValueError: for a codebook or a number of levels that cannot be used, and what to do.
+    """
+
+    def __init__(
+        self,
+        codebook: Tensor,  # [K, D] or [L, K, D]
+        levels: int | None = None,
+        *,
+        gram_bytes: int = DEFAULT_GRAM_BYTES,
+    ) -> None:
+        codebook = check_codebook(codebook)
+        if levels is not None or codebook.ndim == 3:
+            levels = check_levels(codebook, levels)
+        if gram_bytes < 0:
+            raise ValueError(f"gram_bytes must be >= 0, got {gram_bytes}")
+        with torch.inference_mode(False), torch.no_grad():
+            copy = codebook.new_empty(codebook.shape, dtype=torch.float32).copy_(codebook)
+            self._codewords = codewords_of_levels(copy, gram_bytes)
+        self._tensor = copy
+        self._version = copy._version
+        self._levels = levels
+        self._gram_bytes = gram_bytes
+        self._handle = next(_handles)
+        _alive[self._handle] = self
+
+    @property
+    def tensor(self) -> Tensor:  # [K, D] or [L, K, D] float32
+        """The codewords. Writing to them makes every later call fail."""
+        return self._tensor
+
+    @property
+    def levels(self) -> int | None:
+        return self._levels
+
+    @property
+    def gram_nbytes(self) -> int:
+        """Bytes of Gram rows held now."""
+        return sum(codewords.gram.nbytes for codewords in self._codewords)
+
+    @property
+    def handle(self) -> int:
+        """Names this object in the arguments of a torch op, which cannot take it itself."""
+        return self._handle
+
+    def __reduce__(self):
+        rebuild = functools.partial(FrozenCodebook, gram_bytes=self._gram_bytes)
+        return rebuild, (self._tensor, self._levels)
+
+    def __repr__(self) -> str:
+        shape = tuple(self._tensor.shape)
+        return (
+            f"FrozenCodebook(shape={shape}, levels={self._levels}, gram_nbytes={self.gram_nbytes})"
+        )
+
+
+def codewords_for(
+    handle: int,
+    codebook: Tensor,  # [K, D] or [L, K, D]
+) -> tuple[Codewords, ...]:
+    """What an op call works with: that of the FrozenCodebook `handle` if it is alive and `codebook`
+    is its tensor, else (a plain tensor, a program loaded elsewhere) made for this call alone."""
+    frozen = _alive.get(handle)
+    if frozen is None or frozen._tensor.data_ptr() != codebook.data_ptr():
+        return codewords_of_levels(codebook)
+    if frozen._tensor._version != frozen._version:
+        raise ValueError(
+            "codebook is a FrozenCodebook whose tensor was written to in place; make a new one "
+            "from the changed values instead"
+        )
+    return frozen._codewords

@@ -1,0 +1,171 @@
+"""Every op: its schema, its fake kernel, its public signature. The bodies live in the folders.
+
+Ops are registered with Library.define and impl, several times cheaper per call than custom_op, and
+are opaque to torch.compile. Autograd is an autograd.Function around the op.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from craft_kernels.backends import check_impl
+from craft_kernels.frozen_codebook import FrozenCodebook
+from craft_kernels.prune import dispatch as _prune
+from craft_kernels.prune.arguments import check_arguments as check_prune_arguments
+from craft_kernels.residual_quantize import dispatch as _residual_quantize
+from craft_kernels.residual_quantize.arguments import check_codebook, check_levels, check_z
+from craft_kernels.residual_quantize.autograd import ResidualQuantizeFunction
+
+_library = torch.library.Library("craft", "DEF")
+
+
+class ResidualCodes(NamedTuple):
+    """What residual_quantize returns."""
+
+    codes: Tensor  # [..., L] int64
+    quantized: Tensor  # [..., D] z.dtype
+    residual_sq_norms: Tensor  # [..., L] float32
+
+
+def residual_quantize(
+    z: Tensor,  # [..., D]
+    codebook: Tensor | FrozenCodebook,  # [K, D] or [L, K, D]
+    levels: int | None = None,
+    *,
+    impl: str = "auto",
+) -> ResidualCodes:
+    """Residual quantisation with exact nearest codewords.
+
+    With r_0 = float32(z) and r_l = r_{l-1} - c_{k_l} rounded to float32, the code of level l is
+    k_l = argmin_j |r_{l-1} - c_j|^2 in real arithmetic, the lowest index on ties. Codes and sums
+    therefore do not depend on the implementation, the instruction set, the number of threads, the
+    batch a token comes in, or its place there. Autocast has no effect.
+
+    Args:
+        z: [..., D] float32, bfloat16 or float16, with any leading shape, also an empty one.
+        codebook: [K, D], shared by all levels, or [L, K, D], one per level, in one of these dtypes;
+            or a FrozenCodebook made of one. A plain tensor is prepared afresh by every call, and
+            the Gram rows it needs (up to 1 GiB) are thrown away: keep a FrozenCodebook.
+        levels: L. Needed for a codebook [K, D], unless its FrozenCodebook was given it.
+        impl: "native" (the compiled module), "reference" (torch, slow), or "auto", the first of
+            them that is installed; backend_info() says which and why.
+
+    Returns:
+        codes: [..., L] int64.
+        quantized: [..., D] in z.dtype: the chosen codewords, added in order of level in float32,
+            each addition rounded to float32, the sum then rounded once to z.dtype.
+        residual_sq_norms: [..., L] float32: |r_1|^2 first, summed in float64 and rounded once.
+
+        Gradients reach z alone: straight through `quantized` (the identity), and 2 r_l through
+        |r_l|^2, the codes held fixed. So the commitment loss over cumulative levels is
+        residual_sq_norms.mean() / D, that of the last level alone
+        residual_sq_norms[..., -1].mean() / D.
+
+    Raises:
+        ValueError: for an argument that cannot be used; the message names it, what came, what was
+            expected and the way out. NaN and infinity are such, with their first position.
+        ImportError: for impl="native" where the compiled module is not installed.
+    """
+    check_impl(impl)
+    handle = 0
+    if isinstance(codebook, FrozenCodebook):
+        handle = codebook.handle
+        levels = codebook.levels if levels is None else levels
+        words = codebook.tensor
+    else:
+        words = check_codebook(codebook)
+    levels = check_levels(words, levels)
+    z = check_z(z, words)
+    if z.requires_grad and torch.is_grad_enabled():
+        return ResidualCodes(*ResidualQuantizeFunction.apply(z, words, levels, handle, impl))
+    return ResidualCodes(*torch.ops.craft.residual_quantize.default(z, words, levels, handle, impl))
+
+
+_library.define(
+    "residual_quantize(Tensor z, Tensor codebook, int levels, int handle, str impl)"
+    " -> (Tensor codes, Tensor quantized, Tensor residual_sq_norms)"
+)
+_library.impl("residual_quantize", _residual_quantize.residual_quantize, "CPU")
+
+
+@torch.library.register_fake("craft::residual_quantize", lib=_library)
+def _(z, codebook, levels, handle, impl):
+    shape = z.shape[:-1]
+    return (
+        z.new_empty((*shape, levels), dtype=torch.int64),
+        z.new_empty(z.shape),
+        z.new_empty((*shape, levels), dtype=torch.float32),
+    )
+
+
+_library.define(
+    "residual_sq_norms_backward(Tensor z, Tensor codebook, Tensor codes, Tensor grad_sq_norms,"
+    " Tensor? grad_quantized, str impl) -> Tensor"
+)
+_library.impl("residual_sq_norms_backward", _residual_quantize.residual_sq_norms_backward, "CPU")
+
+
+@torch.library.register_fake("craft::residual_sq_norms_backward", lib=_library)
+def _(z, codebook, codes, grad_sq_norms, grad_quantized, impl):
+    return z.new_empty(z.shape)
+
+
+def prune_order(
+    ids: Tensor,  # [B, N]
+    residual_sq: Tensor,  # [B, N]
+    prior: Tensor,  # [K]
+    grid: tuple[int, int],  # (H, W)
+    *,
+    neighbors: int = 4,
+    isolation_weight: float = 0.5,
+    impl: str = "auto",
+) -> Tensor:  # [B, N]
+    """Token positions of each image, the last to be pruned first.
+
+    Keeping M tokens of an image is sorting order[:, :M]; smaller budgets are subsets of larger ones.
+    Tokens of rare IDs stay longest: with n_k tokens of ID k in the image and w_k = min p / p_k, a
+    prefix holds ceil(n_k w_k^gamma) tokens of each ID for the gamma that its length implies. Within
+    an ID, tokens far from their codeword and isolated on the grid stay longest. The order is the
+    same, bit for bit, on every implementation and machine, and an image's does not depend on the
+    batch it is in.
+
+    Args:
+        ids: [B, N] int64 in [0, K), first-level codes in raster order; N at most 65536.
+        residual_sq: [B, N] float32, finite, >= 0: squared distance to the first-level codeword.
+        prior: [K] float32, finite, > 0: smoothed frequencies of the codes; any common factor.
+        grid: (H, W) with H * W = N.
+        neighbors: isolation is the mean distance to that many nearest tokens of the same ID.
+        isolation_weight: in [0, 1], against 1 - isolation_weight for the residual; within an ID both
+            cues count by rank.
+        impl: "native" (the compiled module), "reference" (torch, slow), or "auto", the first of
+            them that is installed; backend_info() says which and why.
+
+    Returns:
+        order: [B, N] int64. Equal critical values: rarer ID first, then higher score, then raster
+        order; the best token of each ID comes before all others.
+
+    Raises:
+        ValueError: for an argument that cannot be used; the message names it, what came, what was
+            expected and the way out.
+        ImportError: for impl="native" where the compiled module is not installed.
+    """
+    check_impl(impl)
+    check_prune_arguments(ids, residual_sq, prior, grid, neighbors, isolation_weight)
+    return torch.ops.craft.prune_order.default(
+        ids, residual_sq.detach(), prior.detach(), *grid, neighbors, isolation_weight, impl
+    )
+
+
+_library.define(
+    "prune_order(Tensor ids, Tensor residual_sq, Tensor prior, SymInt height, SymInt width,"
+    " int neighbors, float isolation_weight, str impl) -> Tensor"
+)
+_library.impl("prune_order", _prune.prune_order, "CPU")
+
+
+@torch.library.register_fake("craft::prune_order", lib=_library)
+def _(ids, residual_sq, prior, height, width, neighbors, isolation_weight, impl):
+    return torch.empty_like(ids, memory_format=torch.contiguous_format)

@@ -1,0 +1,1 @@
+"""The pruning order: the definition (reference), the CPU kernel (native), their tables."""

@@ -1,0 +1,23 @@
+"""The body of the pruning op: check the values, choose an implementation."""
+
+from torch import Tensor
+
+from craft_kernels.backends import resolve_impl
+from craft_kernels.prune import native, reference
+from craft_kernels.prune.arguments import check_values
+
+
+def prune_order(
+    ids: Tensor,  # [B, N] int64
+    residual_sq: Tensor,  # [B, N] float32
+    prior: Tensor,  # [K] float32
+    height: int,
+    width: int,
+    neighbors: int,
+    isolation_weight: float,
+    impl: str,
+) -> Tensor:  # [B, N] int64
+    check_values(ids, residual_sq, prior)
+    backend = native if resolve_impl(impl) == "native" else reference
+    grid = (height, width)
+    return backend.prune_order(ids, residual_sq, prior, grid, neighbors, isolation_weight)

@@ -1,0 +1,1 @@
+"""Residual quantisation: the definition (reference), the fast path (native), their gradients."""

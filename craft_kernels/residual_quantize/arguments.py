@@ -1,0 +1,92 @@
+"""What the quantiser accepts, said in ValueErrors that name the argument and the way out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def check_tensor(name: str, tensor: object) -> Tensor:
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name} must be a tensor, got {type(tensor).__name__}")
+    if tensor.dtype not in DTYPES:
+        raise ValueError(
+            f"{name} must be float32, bfloat16 or float16, got {tensor.dtype}: quantisation is "
+            f"defined on float32 values, pass {name}.float()"
+        )
+    if tensor.device.type != "cpu":
+        raise ValueError(
+            f"{name} is on {tensor.device}, and GPU kernels are not there yet: pass {name}.cpu()"
+        )
+    return tensor
+
+
+def check_codebook(codebook: object) -> Tensor:  # [K, D] or [L, K, D]
+    codebook = check_tensor("codebook", codebook)
+    shape = tuple(codebook.shape)
+    if codebook.ndim not in (2, 3):
+        raise ValueError(
+            "codebook must be [K, D] (shared by all levels) or [L, K, D] (one per level), "
+            f"got shape {shape}"
+        )
+    if 0 in shape:
+        raise ValueError(f"codebook must hold at least one codeword, got shape {shape}")
+    if codebook.requires_grad:
+        raise ValueError(
+            "codebook requires grad, but the codebook is frozen and never gets a gradient: "
+            "pass codebook.detach()"
+        )
+    return codebook
+
+
+def check_levels(codebook: Tensor, levels: int | None) -> int:
+    """The number of levels that a codebook and the argument `levels` agree on."""
+    if codebook.ndim == 3:
+        if levels not in (None, codebook.shape[0]):
+            raise ValueError(
+                f"levels is {levels!r}, but codebook [L, K, D] has L={codebook.shape[0]}: "
+                "leave levels out, or pass codebook[:levels]"
+            )
+        return codebook.shape[0]
+    if levels is None:
+        raise ValueError(
+            "levels is missing: a codebook [K, D] shared by all levels does not tell how many "
+            "there are, pass levels="
+        )
+    if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
+        raise ValueError(f"levels must be an integer >= 1, got {levels!r}")
+    return levels
+
+
+def check_z(z: object, codebook: Tensor) -> Tensor:  # [..., D]
+    z = check_tensor("z", z)
+    dim = codebook.shape[-1]
+    if z.ndim == 0 or z.shape[-1] != dim:
+        raise ValueError(
+            f"z must be [..., D] with D={dim} as in codebook {tuple(codebook.shape)}, "
+            f"got shape {tuple(z.shape)}"
+        )
+    return z
+
+
+def raise_if_not_finite(name: str, tensor: Tensor) -> None:
+    """ValueError with the first position, in the caller's own shape, of a NaN or an infinity."""
+    finite = torch.isfinite(tensor)
+    if finite.all():
+        return
+    position = tuple((~finite).nonzero()[0].tolist())
+    raise ValueError(
+        f"{name} must be finite, got {tensor[position].item()} at position {position} of shape "
+        f"{tuple(tensor.shape)}"
+    )
+
+
+def raise_not_finite(z: Tensor) -> None:
+    """For a residual that is not finite: either z was not, or the subtraction overflowed."""
+    raise_if_not_finite("z", z)
+    raise ValueError(
+        "z is too large: subtracting its nearest codeword overflows float32, and the residual "
+        "would be infinite; scale z and codebook down by the same power of two"
+    )

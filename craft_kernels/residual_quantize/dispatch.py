@@ -1,0 +1,53 @@
+"""The bodies of the quantisation ops: choose an implementation, flatten, restore the shape."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from craft_kernels.backends import resolve_impl
+from craft_kernels.frozen_codebook import codewords_for
+from craft_kernels.residual_quantize import native, reference
+
+
+@torch.no_grad()
+def residual_quantize(
+    z: Tensor,  # [..., D]
+    codebook: Tensor,  # [K, D] or [L, K, D]
+    levels: int,
+    handle: int,
+    impl: str,
+) -> tuple[Tensor, Tensor, Tensor]:  # [..., L] int64, [..., D] z.dtype, [..., L] float32
+    codewords = codewords_for(handle, codebook)
+    if resolve_impl(impl) == "native":
+        result = native.residual_quantize(z, codewords, levels)
+    else:
+        result = reference.residual_quantize(z, codebook, levels)
+    codes, quantized, sq_norms = result
+    shape = z.shape[:-1]
+    return (
+        codes.reshape(*shape, levels),
+        quantized.to(z.dtype).reshape(z.shape),
+        sq_norms.reshape(*shape, levels),
+    )
+
+
+@torch.no_grad()
+def residual_sq_norms_backward(
+    z: Tensor,  # [..., D]
+    codebook: Tensor,  # [K, D] or [L, K, D]
+    codes: Tensor,  # [..., L] int64
+    grad_sq_norms: Tensor,  # [..., L] float32
+    grad_quantized: Tensor | None,  # [..., D]
+    impl: str,
+) -> Tensor:  # [..., D] z.dtype
+    dim, levels = z.shape[-1], codes.shape[-1]
+    backend = native if resolve_impl(impl) == "native" else reference
+    grad = backend.residual_sq_norms_backward(
+        z.reshape(-1, dim),
+        codebook.float().contiguous(),
+        codes.reshape(-1, levels).contiguous(),
+        grad_sq_norms.reshape(-1, levels).contiguous(),
+        None if grad_quantized is None else grad_quantized.reshape(-1, dim),
+    )
+    return grad.to(z.dtype).reshape(z.shape)

@@ -1,0 +1,73 @@
+// Picks, once per process, the instruction set whose copy of the kernels runs.
+//
+// Every kernel source is compiled once per instruction set into the namespace CRAFT_ISA (see
+// CMakeLists.txt). Kernel sources must not use std:: containers or algorithms: their templates
+// become weak symbols, of which the linker keeps one copy, perhaps the AVX-512 one, for everybody.
+#pragma once
+
+#include <string_view>
+
+#define CRAFT_FOR_EACH_ISA(X) X(baseline) X(avx2) X(avx512)
+
+namespace craft {
+
+enum class Isa { baseline, avx2, avx512 };
+
+inline constexpr std::string_view kIsaNames[] = {"baseline", "avx2", "avx512"};
+
+// Built into this module, and the processor has it.
+inline bool isa_available(Isa isa) {
+  switch (isa) {
+#ifdef CRAFT_HAVE_avx2
+    case Isa::avx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+#ifdef CRAFT_HAVE_avx512
+    case Isa::avx512:
+      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+    case Isa::baseline:
+      return true;
+    default:
+      return false;
+  }
+}
+
+inline Isa best_isa() {
+  if (isa_available(Isa::avx512)) return Isa::avx512;
+  if (isa_available(Isa::avx2)) return Isa::avx2;
+  return Isa::baseline;
+}
+
+// Set by bindings.cpp when the module is loaded; tests change it.
+inline Isa current_isa = Isa::baseline;
+
+}  // namespace craft
+
+#ifdef CRAFT_HAVE_avx2
+#define CRAFT_CASE_AVX2(call) \
+  case craft::Isa::avx2:      \
+    return craft::avx2::call;
+#else
+#define CRAFT_CASE_AVX2(call)
+#endif
+#ifdef CRAFT_HAVE_avx512
+#define CRAFT_CASE_AVX512(call) \
+  case craft::Isa::avx512:      \
+    return craft::avx512::call;
+#else
+#define CRAFT_CASE_AVX512(call)
+#endif
+
+// return CRAFT_DISPATCH(kernel(arguments)): the copy for craft::current_isa. Needs -DCRAFT_HAVE_*,
+// which only bindings.cpp is given.
+#define CRAFT_DISPATCH(...)                  \
+  [&] {                                      \
+    switch (craft::current_isa) {            \
+      CRAFT_CASE_AVX512(__VA_ARGS__)         \
+      CRAFT_CASE_AVX2(__VA_ARGS__)           \
+      default:                               \
+        return craft::baseline::__VA_ARGS__; \
+    }                                        \
+  }()
