@@ -9,7 +9,8 @@ TORCH    ?= torch==2.13.0
 PIP_ARGS ?=
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check
+# --no-compile: Python caches the few modules that are imported; pip would compile all of them first.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile
 NATIVE := $(wildcard csrc/*.cpp csrc/*.h)
 
 # Once .venv is filled, nothing here needs a network; a test that would reach a hub must fail instead.

@@ -1,0 +1,1 @@
+"""Builds the pocket world's image data from pinned, openly licensed packages."""

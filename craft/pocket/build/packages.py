@@ -1,0 +1,97 @@
+"""Fetches the pinned packages the pocket world is drawn from, and verifies every byte of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class SourceError(RuntimeError):
+    """A source package is missing, altered or not shaped as expected."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One archive of a public registry, pinned by version and by the hash of its bytes.
+
+    ``licence`` is an SPDX identifier and ``authors`` the attribution both shipped with each image.
+    """
+
+    registry: str
+    name: str
+    version: str
+    sha256: str
+    licence: str
+    authors: str
+
+    @property
+    def source(self) -> str:
+        """The package as users would request it: ``name@version``."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def style(self) -> str:
+        """The last part of the name, which is what the artists call their set."""
+        return self.name.rsplit("/", 1)[-1]
+
+    @property
+    def filename(self) -> str:
+        """The archive's file name, as the registry's own client writes it."""
+        if self.registry == "npm":
+            return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
+        return f"{self.name}-{self.version}-py3-none-any.whl"
+
+
+def fetch(package: Package, cache: Path) -> Path:
+    """Return the verified archive of ``package``, downloading it into ``cache`` if need be."""
+    archive = cache / package.filename
+    if not archive.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        if package.registry == "npm":
+            command = ["npm", "pack", "--silent", package.source]
+        else:
+            pinned = f"{package.name}=={package.version}"
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", pinned]
+        done = subprocess.run(command, cwd=cache, capture_output=True, text=True, check=False)
+        if done.returncode or not archive.exists():
+            raise SourceError(
+                f"could not fetch {package.source}: expected {archive.name} in {cache} from "
+                f"`{' '.join(command)}`, which said: {done.stderr.strip()[-500:] or 'nothing'}. "
+                "Put the archive there by hand or check the connection to the registry."
+            )
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != package.sha256:
+        raise SourceError(
+            f"{archive} is not the pinned {package.source}: sha256 is {found}, expected "
+            f"{package.sha256}. Delete the file and run again; if it differs still, the "
+            "registry serves another archive under this version: do not use it."
+        )
+    return archive
+
+
+def read(package: Package, cache: Path, member: str) -> bytes:
+    """Read one file out of a package, such as ``icons.json``."""
+    archive = fetch(package, cache)
+    try:
+        if archive.suffix == ".whl":
+            with zipfile.ZipFile(archive) as opened:
+                return opened.read(member)
+        with tarfile.open(archive) as opened:
+            stream = opened.extractfile(f"package/{member}")
+            if stream is None:
+                raise KeyError(member)
+            return stream.read()
+    except KeyError as error:
+        raise SourceError(f"{package.source} holds no file {member!r}") from error
+
+
+def read_json(package: Package, cache: Path, member: str) -> Any:
+    """Read and decode one JSON file of a package."""
+    return json.loads(read(package, cache, member))
