@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from craft.codebook import CodebookMismatchError, shorten
+from craft.codebook import Codebook, CodebookMismatchError, shorten
 
 _FORMAT = "craft-token-prior-1"
 
@@ -55,14 +55,30 @@ class TokenPrior:
         self.smoothing = smoothing
 
     @classmethod
-    def empty(cls, size: int, **schema) -> TokenPrior:
-        """A prior of `size` codes that has seen nothing; arguments as for TokenPrior."""
-        return cls(torch.zeros(size, dtype=torch.int64), **schema)
+    def empty(
+        cls, codebook: Codebook, *, encoder_hash: str, level: int = 1, smoothing: float = 1.0
+    ) -> TokenPrior:
+        """A prior over the codes of `codebook` that has seen nothing yet."""
+        return cls(
+            torch.zeros(codebook.size, dtype=torch.int64),
+            codebook_fingerprint=codebook.fingerprint,
+            encoder_hash=encoder_hash,
+            level=level,
+            smoothing=smoothing,
+        )
 
     @classmethod
-    def count(cls, batches: Iterable[Tensor], size: int, **schema) -> TokenPrior:
-        """The prior of all codes in `batches`; each as `update` takes it."""
-        prior = cls.empty(size, **schema)
+    def count(
+        cls,
+        batches: Iterable[Tensor],
+        codebook: Codebook,
+        *,
+        encoder_hash: str,
+        level: int = 1,
+        smoothing: float = 1.0,
+    ) -> TokenPrior:
+        """The prior of all codes in `batches`, each as `update` takes it."""
+        prior = cls.empty(codebook, encoder_hash=encoder_hash, level=level, smoothing=smoothing)
         for codes in batches:
             prior.update(codes)
         return prior

@@ -125,12 +125,11 @@ def prune_order(
 ) -> Tensor:  # [B, N]
     """Token positions of each image, the last to be pruned first.
 
-    Keeping M tokens of an image is sorting order[:, :M]; smaller budgets are subsets of larger ones.
-    Tokens of rare IDs stay longest: with n_k tokens of ID k in the image and w_k = min p / p_k, a
-    prefix holds ceil(n_k w_k^gamma) tokens of each ID for the gamma that its length implies. Within
-    an ID, tokens far from their codeword and isolated on the grid stay longest. The order is the
-    same, bit for bit, on every implementation and machine, and an image's does not depend on the
-    batch it is in.
+    Keeping M tokens of an image is sorting order[:, :M]; a smaller budget keeps a subset. Tokens of
+    rare IDs stay longest: with n_k tokens of ID k in the image and w_k = min p / p_k, a prefix
+    holds ceil(n_k w_k^gamma) tokens of each ID, for the gamma that its length implies. Within an
+    ID, tokens far from their codeword and isolated on the grid stay longest. The order is the same,
+    bit for bit, on every implementation and machine; no image depends on others in the batch.
 
     Args:
         ids: [B, N] int64 in [0, K), first-level codes in raster order; N at most 65536.
@@ -138,8 +137,8 @@ def prune_order(
         prior: [K] float32, finite, > 0: smoothed frequencies of the codes; any common factor.
         grid: (H, W) with H * W = N.
         neighbors: isolation is the mean distance to that many nearest tokens of the same ID.
-        isolation_weight: in [0, 1], against 1 - isolation_weight for the residual; within an ID both
-            cues count by rank.
+        isolation_weight: in [0, 1], against 1 - isolation_weight for the residual; both cues count
+            by rank within the ID.
         impl: "native" (the compiled module), "reference" (torch, slow), or "auto", the first of
             them that is installed; backend_info() says which and why.
 

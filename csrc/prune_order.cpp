@@ -6,6 +6,8 @@
 #include <limits>
 #include <vector>
 
+#include "ieee_denormals.h"
+
 namespace craft::CRAFT_ISA {
 namespace {
 
@@ -210,6 +212,7 @@ class ImageOrder {
 }  // namespace
 
 void prune_order(const PruneOrderArgs& args, int64_t begin, int64_t end) {
+  const IeeeDenormals denormals;
   const int64_t count = args.height * args.width;
   ImageOrder image(args);
   for (int64_t b = begin; b < end; ++b) {

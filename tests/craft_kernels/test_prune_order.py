@@ -234,10 +234,10 @@ def test_within_an_id_the_cues_decide(weight):
         place = torch.stack([at // 6, at % 6], dim=1).double()
         nearest = torch.cdist(place, place).sort(dim=1).values[:, 1:5].mean(dim=1)
         nearest = (nearest * 1e9).round()  # equal distances, whatever the order they were added in
-        score = sum(
-            w * ((cue[:, None] > cue).sum(1) + ((cue[:, None] == cue).sum(1) - 1) / 2)
-            for w, cue in ((1 - weight, residual_sq[0][at]), (weight, nearest))
-        )
+        score = torch.zeros(len(at))
+        for share, cue in ((1 - weight, residual_sq[0][at]), (weight, nearest)):
+            less, equal = (cue[:, None] > cue).sum(dim=1), (cue[:, None] == cue).sum(dim=1)
+            score += share * (less + (equal - 1) / 2)
         expected = at[torch.argsort(score, descending=True, stable=True)]
         assert [i for i in order.tolist() if ids[0, i] == code] == expected.tolist()
 
@@ -366,10 +366,12 @@ def test_compiles_into_one_graph_for_any_batch():
 
     compiles = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(kept, fullgraph=True, dynamic=True, backend=compiles)
+    counts = set()
     for batch in (2, 3, 7):
         ids, residual_sq = torch.randint(0, 5, (batch, 12)), torch.rand(batch, 12)
         assert torch.equal(compiled(ids, residual_sq), kept(ids, residual_sq))
-    assert compiles.frame_count == 1
+        counts.add(compiles.frame_count)
+    assert len(counts) == 1  # later batch sizes did not compile again
 
 
 def test_residuals_with_gradients_are_accepted():

@@ -94,4 +94,5 @@ def test_empty_batch(codebook):
     z = torch.zeros(0, 17, requires_grad=True)
     result = residual_quantize(z, codebook, 4)
     (result.quantized.sum() + result.residual_sq_norms.sum()).backward()
+    assert z.grad is not None
     assert z.grad.shape == (0, 17)

@@ -7,6 +7,9 @@ from torch.library import opcheck
 
 from craft_kernels import FrozenCodebook, residual_quantize
 
+# Dynamo and Inductor use parts of torch that torch itself calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
 WORDS = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
 
 
