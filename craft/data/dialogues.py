@@ -28,7 +28,7 @@ def training_batch(
     given = tokenizer(answers, add_special_tokens=False)["input_ids"]
     rows = [q + a + [tokenizer.eos_token_id] for q, a in zip(asked, given, strict=True)]
     width = max(map(len, rows))
-    ids = torch.full((len(rows), width), tokenizer.pad_token_id)
+    ids = torch.full((len(rows), width), _pad(tokenizer))
     mask = torch.zeros(len(rows), width, dtype=torch.long)
     labels = torch.full((len(rows), width), IGNORE)
     for i, (row, question) in enumerate(zip(rows, asked, strict=True)):
@@ -39,11 +39,17 @@ def training_batch(
     return TextBatch(ids, mask, labels)
 
 
+def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
+    if not isinstance(tokenizer.pad_token_id, int):
+        raise ValueError("the tokenizer has no pad token; set tokenizer.pad_token, eos will do")
+    return tokenizer.pad_token_id
+
+
 def prompt_batch(tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> TextBatch:
     """Prompts padded on the left, ready to be continued."""
     rows = tokenizer(prompts, add_special_tokens=False)["input_ids"]
     width = max(map(len, rows))
-    ids = torch.full((len(rows), width), tokenizer.pad_token_id)
+    ids = torch.full((len(rows), width), _pad(tokenizer))
     mask = torch.zeros(len(rows), width, dtype=torch.long)
     for i, row in enumerate(rows):
         ids[i, width - len(row) :] = torch.tensor(row)

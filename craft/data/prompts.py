@@ -14,10 +14,14 @@ JUSTIFICATION = "{answer}, because the image shows {label}, which belongs to {gr
 CAPTION = "An image of a {subject}, specifically a {label}."
 
 
+def option_lines(options: list[str]) -> str:
+    """One line an option: its letter and its name."""
+    return "\n".join(f"{x}. {option}" for x, option in zip(LETTERS, options, strict=True))
+
+
 def multiple_choice(subject: str, options: list[str], suffix: str = ONE_LETTER) -> str:
-    """The four-option question: one line an option, then how to answer."""
-    lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=True)]
-    return "\n".join([QUESTION.format(subject=subject), *lines, suffix])
+    """The four-option question: question, options, and how to answer."""
+    return "\n".join([QUESTION.format(subject=subject), option_lines(options), suffix])
 
 
 def short_answer(subject: str) -> str:

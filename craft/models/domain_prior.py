@@ -16,11 +16,10 @@ def count_prior(
     batch: int = 256,
 ) -> TokenPrior:
     """First-level code frequencies of ``images``, unaugmented, at the encoder's size."""
-    size = tower.config.image_size
+    size = tower.image_size
     chunks = (resize(chunk.float() / 255, size) for chunk in images.split(batch))
     return TokenPrior.count(
         (tower.encode(chunk).codes for chunk in chunks),
-        tower.codebook.size,
-        codebook_fingerprint=tower.codebook.fingerprint,
+        tower.codebook,
         encoder_hash=tensor_hash(tower.state_dict()),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,9 @@ from craft.models.projector import Projector
 
 _CARD = "craft.json"
 _PROJECTOR = "projector.safetensors"
+# Beside a model's config.json, AutoTokenizer goes by the model type and would rebuild a tokenizer
+# of another kind as that family's own.
+_TOKENIZER = "tokenizer"
 
 
 class DiscreteLVLM(nn.Module):
@@ -43,20 +47,25 @@ class DiscreteLVLM(nn.Module):
         name: str,
     ):
         super().__init__()
-        self.language_model = language_model
+        # Any: the generated types of transformers do not know what a causal language model has.
+        self.language_model: Any = language_model
         self.projector = projector
         self.tokenizer = tokenizer
         self.codebook_fingerprint = codebook_fingerprint
         self.name = name
 
-    def embed(self, visual: Tensor, text: TextBatch) -> tuple[Tensor, Tensor]:
+    def embed(
+        self, visual: Tensor, text: TextBatch, projected: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Input embeddings [B, M + T, H] and their mask: image tokens, then text.
+
+        ``visual`` is [B, M, D], or [B, M, H] if it is ``projected`` already.
 
         With text padded on the left the padding is moved in front of the image, so that positions
         do not depend on how long the other questions of the batch are.
         """
         words = self.language_model.get_input_embeddings()(text.input_ids)
-        image = self.projector(visual.to(words.dtype))
+        image = visual if projected else self.projector(visual.to(words.dtype))
         mask = torch.cat([text.attention_mask.new_ones(image.shape[:2]), text.attention_mask], 1)
         embeds = torch.cat([image, words], 1)
         pad = (text.attention_mask[:, 0] == 0).any()
@@ -66,14 +75,16 @@ class DiscreteLVLM(nn.Module):
             mask = mask.gather(1, order)
         return embeds, mask
 
-    def answer_logits(self, visual: Tensor, text: TextBatch) -> tuple[Tensor, Tensor]:
+    def answer_logits(
+        self, visual: Tensor, text: TextBatch, projected: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Logits [A, V] and targets [A] at the A answer positions of a training batch.
 
         The vocabulary projection runs only where an answer token is predicted.
         """
         if text.labels is None:
             raise ValueError("text.labels is None: build the batch with training_batch")
-        embeds, mask = self.embed(visual, text)
+        embeds, mask = self.embed(visual, text, projected)
         hidden = self.language_model.base_model(
             inputs_embeds=embeds, attention_mask=mask, use_cache=False
         ).last_hidden_state
@@ -105,12 +116,16 @@ class DiscreteLVLM(nn.Module):
         """Write language model, tokenizer, projector and a card that names the codebook."""
         directory = Path(directory)
         self.language_model.save_pretrained(directory)
-        self.tokenizer.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory / _TOKENIZER)
         save_file(self.projector.state_dict(), directory / _PROJECTOR)
         card = {
             "name": self.name,
             "codebook_fingerprint": self.codebook_fingerprint,
-            "projector": {"width": self.projector.width, "hidden": self.projector.hidden},
+            "projector": {
+                "width": self.projector.width,
+                "hidden": self.projector.hidden,
+                "inner": self.projector.inner,
+            },
         }
         (directory / _CARD).write_text(json.dumps(card, indent=2) + "\n")
 
@@ -122,7 +137,7 @@ class DiscreteLVLM(nn.Module):
         projector = Projector(**card["projector"])
         projector.load_state_dict(load_file(directory / _PROJECTOR))
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(directory)
+        tokenizer = AutoTokenizer.from_pretrained(directory / _TOKENIZER)
         lvlm = cls(model, projector, tokenizer, card["codebook_fingerprint"], card["name"])
         return lvlm.eval().requires_grad_(False)
 

@@ -11,12 +11,15 @@ class Projector(nn.Sequential):
     Args:
         width: feature dimension D of the codebook.
         hidden: embedding width H of the language model.
+        inner: width between the two layers; H if not given, as in VILA-U.
     """
 
-    def __init__(self, width: int, hidden: int):
-        super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden))
+    def __init__(self, width: int, hidden: int, inner: int | None = None):
+        inner = inner or hidden
+        super().__init__(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, hidden))
         self.width = width
         self.hidden = hidden
+        self.inner = inner
 
     def forward(self, input: Tensor) -> Tensor:  # [..., D] -> [..., H]
         return super().forward(input)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import SiglipVisionModel
-from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
 
 from craft.codebook import Codebook
 from craft.quantize import quantize
@@ -31,7 +32,7 @@ class DiscreteVisionTower(nn.Module):
 
     def __init__(self, vision: SiglipVisionModel, codebook: Codebook, read_layer: int = -2):
         super().__init__()
-        config = vision.config
+        config: Any = vision.config  # whose types allow for oblong images
         if codebook.dim != config.hidden_size:
             raise ValueError(
                 f"codebook has dimension {codebook.dim}, the encoder's width is "
@@ -43,6 +44,7 @@ class DiscreteVisionTower(nn.Module):
                 f"read_layer must be in [-{len(vision.encoder.layers)}, -1], got {read_layer}"
             )
         self.config = config
+        self.image_size = int(config.image_size)
         self.read_layer = read_layer
         self.codebook = codebook
         self.embeddings = vision.embeddings
@@ -51,7 +53,7 @@ class DiscreteVisionTower(nn.Module):
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches."""
-        side = self.config.image_size // self.config.patch_size
+        side = self.image_size // int(self.config.patch_size)
         return side, side
 
     def features(
@@ -84,8 +86,8 @@ class DiscreteVisionTower(nn.Module):
         return ResidualCodes(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
-def _read(block: SiglipEncoderLayer, reader: Tensor, patches: Tensor) -> Tensor:  # [B, 1, D]
-    """One encoder block for the class token alone: it attends to itself and to the patches."""
+def _read(block: Any, reader: Tensor, patches: Tensor) -> Tensor:  # [B, 1, D]
+    """One SigLIP encoder block for the class token alone, which attends to all positions."""
     attention = block.self_attn
     both = block.layer_norm1(torch.cat([reader, patches], 1))
 

@@ -15,6 +15,7 @@ from craft.evaluation.environment import environment
 from craft.evaluation.exam import Candidate, Exam, OnProgress, ignore_progress
 from craft.models.domain_prior import count_prior
 from craft.models.encoder_pack import EncoderPack
+from craft.models.vision_tower import DiscreteVisionTower
 from craft.pocket.domains import general_probe
 from craft.pocket.zoo import PocketModels
 from craft.prior import TokenPrior
@@ -27,14 +28,14 @@ RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
 Views = tuple[Tensor, list[Question]]
 
 
-def measuring_views(count: int, size: int) -> Views:
-    """Views of the general world that measure forgetting."""
-    return general_probe(count, size, seed=0)
+def measuring_views(count: int, tower: DiscreteVisionTower) -> Views:
+    """Views of the general world that measure forgetting, at the encoder's size."""
+    return general_probe(count, tower.image_size, seed=0)
 
 
-def choosing_views(count: int, size: int) -> Views:
+def choosing_views(count: int, tower: DiscreteVisionTower) -> Views:
     """Other views of the general world, for choosing a checkpoint."""
-    return general_probe(count, size, seed=1)
+    return general_probe(count, tower.image_size, seed=1)
 
 
 def adapt_pack(
@@ -115,9 +116,10 @@ def evaluate_pack(
     rows, columns = tower.grid
     for ratio in keep_ratios:
         keep_count(rows * columns, ratio)
-    size = tower.config.image_size
-    exam = Exam.of(domain, measuring_views(general_images, size), size, test_limit)
+    exam = Exam.of(domain, measuring_views(general_images, tower), test_limit)
     candidate = Candidate(exam, tower, prior or pack.prior, seed)
+    if min(keep_ratios) < 1:
+        candidate.domain.order(selector)  # a missing prior fails before anything long starts
     scores: dict[str, dict[str, Any]] = {}
     out.mkdir(parents=True, exist_ok=True)
     with (out / PREDICTIONS).open("w") as predictions:

@@ -120,7 +120,7 @@ def adapt(
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
-    size = tower.config.image_size
+    size = tower.image_size
     batches = DomainBatches(domain, size, config)
     head = ContrastiveHead(siglip, config.con_scale == "literal", batches.generator)
     texts = text_embeddings(
@@ -173,7 +173,7 @@ def adapt(
                 record({"step": 0, "gradient_norms": norms})
             loss = torch.stack(list(terms.values())).sum()
             if not loss.isfinite():
-                values = {name: float(term) for name, term in terms.items()}
+                values = {name: term.item() for name, term in terms.items()}
                 raise RuntimeError(
                     f"the loss is not finite at step {step}: {values}; lower lr (now {config.lr})"
                 )
@@ -182,9 +182,9 @@ def adapt(
             nn.utils.clip_grad_norm_([*encoder, *head.parameters()], config.clip)
             optimizer.step()
             schedule.step()
-            losses = {name: float(term) for name, term in terms.items()}
+            losses = {name: term.item() for name, term in terms.items()}
             error = quantized.residual_sq_norms[..., -1].mean() / z.detach().square().sum(-1).mean()
-            losses["qerr"] = float(error)
+            losses["qerr"] = error.item()
             entry: dict[str, Any] = {"step": step, **losses, "lr": schedule.get_last_lr()[0]}
             if step % config.validate_every == 0 or step == config.steps:
                 entry["validation"] = watch(step)
@@ -221,7 +221,7 @@ class _Validation:
         chosen = set(rows)
         part = domain.val.where([i in chosen for i in range(len(domain.val))])
         questions = domain.questions(part)
-        images = resize(part.images.float() / 255, tower.config.image_size)
+        images = resize(part.images.float() / 255, tower.image_size)
         self.sets = {"domain": (images, questions)}
         if general is not None:
             self.sets["general"] = general

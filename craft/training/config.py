@@ -12,26 +12,31 @@ class CraftConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(800, ge=0, description="optimiser steps")
-    batch: int = Field(24, ge=2, description="images a step")
-    lr: float = Field(3e-4, gt=0, description="peak learning rate of the encoder")
-    lr_new: float = Field(1e-3, gt=0, description="peak learning rate of class token, temperature")
-    warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps that warm up")
-    weight_decay: float = Field(0.0, ge=0)
-    clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    lambda_commit: float = Field(0.2, ge=0, description="weight of the commitment loss")
-    commit_levels: Literal["cumulative", "final"] = Field(
-        "cumulative", description="mean over the cumulative levels, or the last one only (eq. 3)"
+    steps: int = Field(default=800, ge=0, description="optimiser steps")
+    batch: int = Field(default=24, ge=2, description="images a step")
+    lr: float = Field(default=3e-4, gt=0, description="peak learning rate of the encoder")
+    lr_new: float = Field(
+        default=1e-3, gt=0, description="peak learning rate of class token, temperature"
     )
-    lambda_con: float = Field(0.1, ge=0, description="weight of the contrastive loss")
+    warmup: float = Field(default=0.03, ge=0, lt=1, description="share of the steps that warm up")
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
+    lambda_commit: float = Field(default=0.2, ge=0, description="weight of the commitment loss")
+    commit_levels: Literal["cumulative", "final"] = Field(
+        default="cumulative",
+        description="mean over the cumulative levels, or the last one only (eq. 3)",
+    )
+    lambda_con: float = Field(default=0.1, ge=0, description="weight of the contrastive loss")
     con_scale: Literal["pretrained", "literal"] = Field(
-        "pretrained",
+        default="pretrained",
         description="SigLIP's own temperature and bias, or the paper's: log 10 and no bias",
     )
     naming: float = Field(
-        0.5, ge=0, le=1, description="share of open questions; the rest asks for a letter"
+        default=0.5, ge=0, le=1, description="share of open questions; the rest asks for a letter"
     )
-    validate_every: int = Field(100, ge=1, description="steps between validations")
-    validation_images: int = Field(300, ge=1, description="at most so many of each kind")
-    keep_best: bool = Field(True, description="return the best validated weights, not the last")
-    seed: int = Field(0, description="data order, augmentation, class token")
+    validate_every: int = Field(default=100, ge=1, description="steps between validations")
+    validation_images: int = Field(default=300, ge=1, description="at most so many of each kind")
+    keep_best: bool = Field(
+        default=True, description="return the best validated weights, not the last"
+    )
+    seed: int = Field(default=0, description="data order, augmentation, class token")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +45,8 @@ class ContrastiveHead(nn.Module):
 
     def __init__(self, siglip: SiglipModel, literal: bool, generator: torch.Generator):
         super().__init__()
-        width = siglip.config.vision_config.hidden_size
+        config: Any = siglip.config
+        width = config.vision_config.hidden_size
         self.token = nn.Parameter(torch.randn(width, generator=generator) * 0.02)
         start = math.log(10) if literal else float(siglip.logit_scale)
         self.log_scale = nn.Parameter(torch.tensor(start))
@@ -60,9 +62,10 @@ def text_embeddings(
     siglip: SiglipModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]
 ) -> Tensor:  # [n, D]
     """Pooled outputs of SigLIP's frozen text tower; computed once, since it never changes."""
-    length = siglip.config.text_config.max_position_embeddings
+    config: Any = siglip.config
+    length = config.text_config.max_position_embeddings
     ids = tokenizer(texts, padding="max_length", max_length=length, return_tensors="pt")
-    return siglip.get_text_features(input_ids=ids["input_ids"]).pooler_output
+    return cast(Any, siglip.get_text_features(input_ids=ids["input_ids"])).pooler_output
 
 
 def gradient_norms(terms: dict[str, Tensor], parameters: list[nn.Parameter]) -> dict[str, float]:

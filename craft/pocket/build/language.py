@@ -1,9 +1,13 @@
 """Stage 2 of the pocket models: a small language model aligned to the frozen codebook.
 
-Text first (choosing the letter of the matching option is a circuit of its own and forms fastest on
-text alone), then images of the general world. Visual sentences are made noisy on purpose: a
-language model that expects only clean codes of its own training images cannot follow an encoder
-that somebody adapted with another language model.
+Three stages. *Text*: choosing the letter of the matching option is a circuit of its own, and forms
+in a few hundred steps on bare options without any image; with the questions' words around them it
+does not form in two thousand. *Projector*: the mean projected token learns to point at the embedding
+of the image's name, so that the circuit finds in images what it knows from names. *Joint*: all kinds
+of questions about images of the general world.
+
+Visual sentences are made noisy on purpose: a language model that expects only clean codes of its
+own training images cannot follow an encoder that somebody adapted with another language model.
 """
 
 from __future__ import annotations
@@ -11,7 +15,9 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,25 +31,31 @@ from transformers import (
 )
 
 from craft.data import prompts
-from craft.data.dialogues import training_batch
+from craft.data.dialogues import IGNORE, training_batch
+from craft.data.image_set import ImageSet
 from craft.models.lvlm import DiscreteLVLM
 from craft.models.projector import Projector
-from craft.data.image_set import ImageSet
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class LanguageRecipe:
-    """Schedule of one language model's alignment."""
+    """Schedule of one language model's alignment; see the module's text for the three stages."""
 
-    warmup_steps: int = 500
-    warmup_batch: int = 128
-    steps: int = 2200
-    batch: int = 64
-    text_every: int = 5
     shares: tuple[float, ...] = (0.6, 0.15, 0.25)
+    bare_steps: int = 350
+    worded_steps: int = 120
+    text_batch: int = 192
+    name_tokens: int = 6
+    projector_steps: int = 900
+    projector_batch: int = 256
+    projector_scale: float = 20.0
+    joint_steps: int = 1200
+    joint_batch: int = 64
+    text_every: int = 6
     lr: float = 1.5e-3
+    joint_lr: float = 1.2e-3
     replaced: float = 0.15
     zeroed: float = 0.1
     noise: float = 0.25
@@ -96,21 +108,24 @@ class Lessons:
         areas = self.rng.choices(range(len(self.areas)), self.shares, k=count)
         return [(a, self.rng.randrange(len(self.areas[a]))) for a in areas]
 
-    def ask(self, area: int, label: str, letters_only: bool = False) -> tuple[str, str]:
+    def options(self, area: int, label: str) -> tuple[list[str], str]:
+        """Four options, three in ten times from the label's own group, and the right letter."""
+        near = self.members[area][self.group_of[area][label]]
+        pool = near if len(near) > 3 and self.rng.random() < 0.3 else self.classes[area]
+        options = [label, *self.rng.sample([c for c in pool if c != label], 3)]
+        self.rng.shuffle(options)
+        return options, prompts.LETTERS[options.index(label)]
+
+    def ask(self, area: int, label: str) -> tuple[str, str]:
         """A random question about an image of ``label`` and its answer."""
         subject, group = self.areas[area].subject, self.group_of[area][label]
         kind = self.rng.random()
-        if not letters_only and kind < 0.3:
+        if kind < 0.3:
             return prompts.short_answer(subject), label
-        if not letters_only and kind < 0.38:
+        if kind < 0.36:
             return prompts.group_question(subject), group
-        near = self.members[area][group]
-        pool = near if len(near) > 3 and self.rng.random() < 0.3 else self.classes[area]
-        wrong = self.rng.sample([c for c in pool if c != label], 3)
-        options = [label, *wrong]
-        self.rng.shuffle(options)
-        letter = prompts.LETTERS[options.index(label)]
-        if not letters_only and kind < 0.5:
+        options, letter = self.options(area, label)
+        if kind < 0.46:
             question = prompts.multiple_choice(subject, options, prompts.JUSTIFY)
             return question, prompts.justification(letter, label, group)
         return prompts.multiple_choice(subject, options), letter
@@ -140,71 +155,130 @@ def noisy_sentence(
     return noisy
 
 
-def train_language(
-    family: str,
-    areas: list[ImageSet],
-    codes: list[Tensor],  # per area [n, V, N, L]: V augmented views of each image
-    table: Tensor,  # [K, D]
-    tokenizer: PreTrainedTokenizerBase,
-    fingerprint: str,
-    recipe: LanguageRecipe,
-) -> DiscreteLVLM:
-    """Align one language model to the codebook and return it frozen."""
-    torch.manual_seed(recipe.seed)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    lessons = Lessons(areas, recipe.shares, recipe.seed)
-    model = AutoModelForCausalLM.from_config(language_config(family, tokenizer)).float()
-    projector = Projector(table.shape[1], model.config.hidden_size)
-    lvlm = DiscreteLVLM(model, projector, tokenizer, fingerprint, family).train()
-    optimizer = torch.optim.AdamW(
-        lvlm.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.01
-    )
-    total = recipe.warmup_steps + recipe.steps
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.lr, total, pct_start=0.05, cycle_momentum=False
-    )
+class LanguageStage:
+    """One language model and its projector in training."""
 
-    def text_loss(count: int) -> Tensor:
-        """The same questions with the class name in place of the image."""
-        picked = lessons.pick(count)
-        labels = [areas[a].labels[i] for a, i in picked]
-        mostly_letters = lessons.rng.random() < 0.7
-        asked = [
-            lessons.ask(area, label, mostly_letters)
-            for (area, _), label in zip(picked, labels, strict=True)
+    def __init__(
+        self,
+        family: str,
+        areas: list[ImageSet],
+        codes: list[Tensor],  # per area [n, V, N, L]: V augmented views of each image
+        table: Tensor,  # [K, D]
+        tokenizer: PreTrainedTokenizerBase,
+        fingerprint: str,
+        recipe: LanguageRecipe,
+    ):
+        torch.manual_seed(recipe.seed)
+        self.family = family
+        self.areas = areas
+        self.codes = codes
+        self.table = table
+        self.recipe = recipe
+        self.tokenizer = tokenizer
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.lessons = Lessons(areas, recipe.shares, recipe.seed)
+        self.model: Any = AutoModelForCausalLM.from_config(language_config(family, tokenizer))
+        hidden = self.model.config.hidden_size
+        projector = Projector(table.shape[1], hidden, inner=4 * hidden)
+        self.lvlm = DiscreteLVLM(self.model.float(), projector, tokenizer, fingerprint, family)
+        self.lvlm.train()
+
+    def run(self) -> DiscreteLVLM:
+        """All three stages; the result is frozen."""
+        recipe = self.recipe
+        bare = recipe.bare_steps
+        self._optimise(
+            "text", bare + recipe.worded_steps, recipe.lr, lambda step: self._text(step >= bare)
+        )
+        self._optimise("projector", recipe.projector_steps, 2 * recipe.lr, lambda _: self._pooled())
+        self._optimise(
+            "joint",
+            recipe.joint_steps,
+            recipe.joint_lr,
+            lambda step: self._text(True) if step % recipe.text_every == 0 else self._images(),
+        )
+        return self.lvlm.eval().requires_grad_(False)
+
+    def _optimise(
+        self, stage: str, steps: int, lr: float, loss_of: Callable[[int], tuple[Tensor, float]]
+    ) -> None:
+        """AdamW with one cosine cycle. ``loss_of`` gives the loss and the share answered right."""
+        optimizer = torch.optim.AdamW(
+            self.lvlm.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, lr, steps, pct_start=0.1, cycle_momentum=False
+        )
+        started = time.monotonic()
+        recent: list[float] = []
+        for step in range(steps):
+            loss, right = loss_of(step)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.lvlm.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            recent.append(right)
+            if step % 50 == 49 or step == steps - 1:
+                log.info(
+                    "%s %s step %d/%d loss %.3f right %.3f %.2f steps/s",
+                    self.family, stage, step + 1, steps, loss.item(),
+                    sum(recent) / len(recent), (step + 1) / (time.monotonic() - started),
+                )  # fmt: skip
+                recent.clear()
+
+    def _text(self, worded: bool) -> tuple[Tensor, float]:
+        """Which letter has the name that stands, several times and blurred, before the options?"""
+        count = self.recipe.text_batch if not worded else self.recipe.joint_batch * 2
+        picked = self.lessons.pick(count)
+        labels = [self.areas[a].labels[i] for a, i in picked]
+        asked = []
+        for (area, _), label in zip(picked, labels, strict=True):
+            if worded:
+                asked.append(self.lessons.ask(area, label))
+            else:
+                options, letter = self.lessons.options(area, label)
+                asked.append((prompts.option_lines(options), letter))
+        names = self.tokenizer.convert_tokens_to_ids(labels)
+        words = self.model.get_input_embeddings()(torch.tensor(names))
+        seen = words[:, None].expand(-1, self.recipe.name_tokens, -1)
+        blur = torch.rand(count, 1, 1, generator=self.generator) * words.detach().std()
+        seen = seen + torch.randn(seen.shape, generator=self.generator) * blur
+        return self._answer(seen, asked)
+
+    def _features(self, picked: list[tuple[int, int]]) -> Tensor:  # [B, N, D]
+        views = [
+            self.codes[a][i, self.lessons.rng.randrange(self.codes[a].shape[1])] for a, i in picked
         ]
-        texts = [f"{label} {question}" for label, (question, _) in zip(labels, asked, strict=True)]
-        batch = training_batch(tokenizer, texts, [answer for _, answer in asked])
-        nothing = table.new_zeros(count, 0, table.shape[1])
-        return lvlm.answer_loss(nothing, batch)
+        return F.embedding(torch.stack(views).long(), self.table).sum(2)
 
-    def image_loss(count: int) -> tuple[Tensor, float]:
-        picked = lessons.pick(count)
-        views = [codes[a][i, lessons.rng.randrange(codes[a].shape[1])] for a, i in picked]
-        features = table[torch.stack(views).long()].sum(2)
-        visual = noisy_sentence(features, recipe, generator)
-        asked = [lessons.ask(a, areas[a].labels[i]) for a, i in picked]
-        batch = training_batch(tokenizer, [q for q, _ in asked], [x for _, x in asked])
-        logits, targets = lvlm.answer_logits(visual, batch)
-        return F.cross_entropy(logits, targets), (logits.argmax(1) == targets).float().mean().item()
+    def _pooled(self) -> tuple[Tensor, float]:
+        """The mean projected token of an image should point where its name's embedding does."""
+        picked = self.lessons.pick(self.recipe.projector_batch)
+        visual = noisy_sentence(self._features(picked), self.recipe, self.generator)
+        names = sorted({name for area in self.areas for name in area.labels})
+        index = {name: i for i, name in enumerate(names)}
+        targets = torch.tensor([index[self.areas[a].labels[i]] for a, i in picked])
+        ids = torch.tensor(self.tokenizer.convert_tokens_to_ids(names))
+        words = self.model.get_input_embeddings().weight.detach()[ids]
+        pooled = self.lvlm.projector(visual).mean(1)
+        logits = F.normalize(pooled, dim=-1) @ F.normalize(words, dim=-1).T
+        loss = F.cross_entropy(logits * self.recipe.projector_scale, targets)
+        # The language model has learnt to read tokens of its own embeddings' size.
+        size = (pooled.norm(dim=-1) / words.norm(dim=-1).mean() - 1).square().mean()
+        return loss + size, (logits.argmax(1) == targets).float().mean().item()
 
-    started = time.monotonic()
-    right = 0.0
-    for step in range(total):
-        text = step < recipe.warmup_steps or step % recipe.text_every == 0
-        if text:
-            loss = text_loss(recipe.warmup_batch if step < recipe.warmup_steps else recipe.batch)
-        else:
-            loss, right = image_loss(recipe.batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(lvlm.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 50 == 1 or step == total - 1:
-            log.info(
-                "%s step %d/%d %s loss %.3f image tokens right %.3f %.2f steps/s",
-                family, step, total, "text" if text else "image", loss.item(), right,
-                (step + 1) / (time.monotonic() - started),
-            )  # fmt: skip
-    return lvlm.eval().requires_grad_(False)
+    def _images(self) -> tuple[Tensor, float]:
+        picked = self.lessons.pick(self.recipe.joint_batch)
+        visual = noisy_sentence(self._features(picked), self.recipe, self.generator)
+        asked = [self.lessons.ask(a, self.areas[a].labels[i]) for a, i in picked]
+        return self._answer(self.lvlm.projector(visual), asked)
+
+    def _answer(self, image: Tensor, asked: list[tuple[str, str]]) -> tuple[Tensor, float]:
+        batch = training_batch(self.tokenizer, [q for q, _ in asked], [a for _, a in asked])
+        logits, targets = self.lvlm.answer_logits(image, batch, projected=True)
+        assert batch.labels is not None
+        lengths = (batch.labels != IGNORE).sum(1)
+        first = lengths.cumsum(0) - lengths
+        right = (logits[first].argmax(1) == targets[first]).float().mean()
+        return F.cross_entropy(logits, targets), right.item()

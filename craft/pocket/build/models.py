@@ -1,6 +1,6 @@
 """Build the pocket models: ``python -m craft.pocket.build.models --out DIR``.
 
-Stages run in order and each leaves its result in the directory, so an interrupted build goes on with
+Stages run in order and each leaves its result in the directory: an interrupted build goes on with
 the first unfinished stage. ``--only qwen2`` or ``llama`` runs a single language model, so that two
 processes can align one each.
 """
@@ -24,7 +24,7 @@ from craft.codebook import Codebook
 from craft.data.image_set import ImageSet
 from craft.models.tensor_hash import tensor_hash
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.pocket.build.language import LanguageRecipe, train_language
+from craft.pocket.build.language import LanguageRecipe, LanguageStage
 from craft.pocket.build.vision import AUGMENTATIONS, VisionRecipe, VisionStage
 from craft.pocket.build.vocabulary import build_tokenizer
 from craft.pocket.domains import general_probe
@@ -68,7 +68,7 @@ def encode_views(
         augment = AUGMENTATIONS[area.area]
         parts = []
         for rows in torch.arange(len(area)).repeat_interleave(views).split(96):
-            images = augment(area.images[rows].float() / 255, tower.config.image_size, generator)
+            images = augment(area.images[rows].float() / 255, tower.image_size, generator)
             parts.append(tower.encode(images, 96).codes.to(torch.int16))
         encoded.append(torch.cat(parts).unflatten(0, (len(area), views)))
         log.info("codes of %s: %s", area.area, tuple(encoded[-1].shape))
@@ -86,9 +86,8 @@ def build_codes(
     tower = PocketModels(out).base_tower()
     codes = encode_views(tower, areas, views, seed)
     prior = TokenPrior.count(
-        [c[..., 0].long() for c in codes],
-        tower.codebook.size,
-        codebook_fingerprint=tower.codebook.fingerprint,
+        [c.long() for area in codes for c in area.flatten(0, 1).split(4096)],
+        tower.codebook,
         encoder_hash=tensor_hash(tower.state_dict()),
     )
     prior.save(out / PRIOR)
@@ -105,17 +104,17 @@ def build_language(
         return
     codebook = PocketModels(out).codebook
     tokenizer = AutoTokenizer.from_pretrained(out / SIGLIP)
-    lvlm = train_language(
+    stage = LanguageStage(
         family, areas, codes, codebook.table, tokenizer, codebook.fingerprint, recipe
     )
-    lvlm.save_pretrained(out / family)
+    stage.run().save_pretrained(out / family)
 
 
 def write_manifest(out: Path, vision: VisionRecipe, language: LanguageRecipe) -> None:
     """Stage 4: four-option accuracy on unseen views, recipes and hashes of every file."""
     models = PocketModels(out)
     tower = models.base_tower()
-    images, questions = general_probe(PROBE_IMAGES, tower.config.image_size)
+    images, questions = general_probe(PROBE_IMAGES, tower.image_size)
     figures = {}
     for name in models.names:
         figures[name] = round(letter_accuracy(tower, models.lvlm(name), images, questions), 2)

@@ -1,7 +1,8 @@
 """Stage 1 of the pocket models: the SigLIP pair and its residual codebook, on the general world.
 
-VILA-U's recipe in miniature: image-text contrast (sigmoid loss) on features that are quantised from a fifth of the way in, pixel
-reconstruction from them, and commitment; the codebook starts as a sample of the features.
+VILA-U's recipe in miniature: image-text contrast (sigmoid loss) on features that are quantised from
+a fifth of the way in, pixel reconstruction from them, and commitment; the codebook starts as a
+sample of the features.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +19,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipModel
 
 from craft.data.augment import Augmentation
-from craft.data.prompts import caption
 from craft.data.image_set import ImageSet
+from craft.data.prompts import caption
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +134,11 @@ def patch_features(model: SiglipModel, pixels: Tensor) -> Tensor:  # [B, N, D]
     return hidden
 
 
+def text_features(model: SiglipModel, ids: Tensor) -> Tensor:  # [n, T] -> [n, D]
+    """The text tower's pooled output."""
+    return cast(Any, model.get_text_features(input_ids=ids)).pooler_output
+
+
 def pooled(model: SiglipModel, features: Tensor) -> Tensor:  # [B, D]
     """SigLIP's image embedding of (quantised) features: last block, norm and attention pooling."""
     hidden = model.vision_model.encoder.layers[-1](features, None)
@@ -145,7 +152,7 @@ class ResidualCodebook(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.zeros(codes, width))
         self.levels = levels
-        self.register_buffer("usage", torch.zeros(codes), persistent=False)
+        self.usage = torch.zeros(codes)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Straight-through z̃ [B, N, D], commitment and codebook losses (mean over levels)."""
@@ -254,8 +261,7 @@ class VisionStage:
 
             extra = torch.randint(len(text), (recipe.texts,), generator=batches.generator)
             chosen = torch.cat([targets, extra]).unique()
-            words = model.get_text_features(input_ids=text[chosen]).pooler_output
-            words = F.normalize(words, dim=-1)
+            words = F.normalize(text_features(model, text[chosen]), dim=-1)
             sign = torch.where(targets[:, None] == chosen[None], 1.0, -1.0)
             logits = pooled(model, z_hat) @ words.T * model.logit_scale.exp() + model.logit_bias
             contrast = -F.logsigmoid(logits * sign).sum(1).mean()

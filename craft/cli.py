@@ -1,0 +1,344 @@
+"""The command line: ``craft demo | adapt | evaluate | prior | info``.
+
+torch and the models are imported inside the commands, so that ``craft --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+import craft
+
+if TYPE_CHECKING:
+    from craft.training.config import CraftConfig
+
+console = Console()
+
+
+DOMAINS = ("handwriting", "lineart", "flags")
+DomainName = Literal["handwriting", "lineart", "flags"]
+SelectorName = Literal["full", "quota_residual", "quota_random", "random"]
+
+
+class _Commands(TyperGroup):
+    """Turns what users get wrong into one red line and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError) as error:
+            if os.environ.get("CRAFT_DEBUG"):
+                raise
+            line = " ".join(str(error).split())
+            Console(stderr=True).print(
+                f"[bold red]error:[/] [red]{escape(line)}[/]", soft_wrap=True, highlight=False
+            )
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Models = Annotated[
+    Path | None,
+    typer.Option(help="directory of the models [default: those that come with the package]"),
+]
+Surrogate = Annotated[str, typer.Option(help="language model to adapt with")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="a training setting, such as lr=1e-4; repeat"),
+]
+Force = Annotated[bool, typer.Option("--force", help="write to --out whatever else is there")]
+TestLimit = Annotated[
+    int | None, typer.Option(min=1, help="so many random test images instead of all")
+]
+GeneralImages = Annotated[
+    int, typer.Option(min=3, help="views of the general world that measure forgetting")
+]
+Pack = Annotated[Path, typer.Argument(metavar="PACK", help="directory of an encoder pack")]
+PackDomain = Annotated[
+    DomainName | None, typer.Option("--domain", help="[default: the one the pack was made for]")
+]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        console.print(f"craft {craft.__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Adapt a discrete vision-language model by training only its vision encoder.
+
+    Mistakes in the arguments end with one line and exit code 2; CRAFT_DEBUG=1 shows the traceback.
+    """
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="where results, page and encoder packs go")] = Path(
+        "runs/demo"
+    ),
+    domain: Annotated[
+        Literal["handwriting", "lineart", "flags", "all"],
+        typer.Option(help="which images to adapt to"),
+    ] = "handwriting",
+    seeds: Annotated[int, typer.Option(min=1, help="adaptations to average over")] = 1,
+    surrogate: Surrogate = "qwen2",
+    settings: Settings = None,
+    test_limit: TestLimit = None,
+    general_images: GeneralImages = 900,
+    models: Models = None,
+    force: Force = False,
+) -> None:
+    """The whole method: adapt, plug into the other language model, prune, compare.
+
+    Writes results.json, predictions.jsonl (every answer), index.html and, for each domain and seed,
+    an encoder pack. An --out of an earlier run is written over; one with other files is refused.
+    """
+    config = _config(settings)
+    _prepare()
+    from craft.pocket.demo import run_demo
+    from craft.pocket.zoo import PocketModels
+    from craft.report.page import write_page
+    from craft.report.progress import ProgressDisplay
+    from craft.report.run_directory import open_run_directory
+    from craft.report.table import demo_table
+
+    zoo = PocketModels.load(models)
+    domains = DOMAINS if domain == "all" else (domain,)
+    command = {"command": "demo", "domains": list(domains), "seeds": seeds, "surrogate": surrogate}
+    open_run_directory(out, command | {"config": config.model_dump()}, force)
+    with ProgressDisplay(console) as progress:
+        run = run_demo(
+            domains,
+            out,
+            range(seeds),
+            config,
+            zoo,
+            surrogate=surrogate,
+            test_limit=test_limit,
+            general_images=general_images,
+            on_progress=progress,
+        )
+    page = write_page(run.results, run.examples, out)
+    console.print(demo_table(run.results))
+    console.print(f"Open {page} for images, answers and curves.", highlight=False)
+
+
+@app.command()
+def adapt(
+    out: Annotated[Path, typer.Option(help="becomes the encoder pack")],
+    domain: Annotated[DomainName, typer.Option(help="which images to adapt to")],
+    surrogate: Surrogate = "qwen2",
+    settings: Settings = None,
+    models: Models = None,
+    force: Force = False,
+) -> None:
+    """Adapt the encoder to a domain and write it as an encoder pack, with the domain's prior."""
+    config = _config(settings)
+    _prepare()
+    from craft.pocket.domains import load_domain
+    from craft.pocket.packs import adapt_pack, choosing_views
+    from craft.pocket.zoo import PocketModels
+    from craft.report.progress import ProgressDisplay
+    from craft.report.run_directory import open_run_directory
+
+    zoo = PocketModels.load(models)
+    zoo.lvlm(surrogate)
+    command = {"command": "adapt", "domain": domain, "surrogate": surrogate}
+    open_run_directory(out, command | {"config": config.model_dump()}, force)
+    with ProgressDisplay(console) as progress:
+        result, pack = adapt_pack(
+            zoo,
+            surrogate,
+            load_domain(domain),
+            config,
+            out,
+            choosing_views(config.validation_images, zoo.base_tower()),
+            task=f"{domain}: adapting with {surrogate}",
+            on_progress=progress,
+        )
+    console.print(
+        f"{out}: encoder {pack.encoder_hash[:12]}, weights of step {result.best_step}; "
+        f"next: craft evaluate {out}",
+        highlight=False,
+    )
+
+
+@app.command()
+def evaluate(
+    pack: Pack,
+    out: Annotated[Path, typer.Option(help="where results.json and predictions.jsonl go")],
+    domain: PackDomain = None,
+    llm: Annotated[str, typer.Option(help="a language model, or all")] = "all",
+    keep_ratio: Annotated[
+        list[float] | None, typer.Option(help="share of the visual tokens to keep; repeat [1.0]")
+    ] = None,
+    selector: Annotated[SelectorName, typer.Option(help="how tokens are chosen")] = "full",
+    prior: Annotated[
+        Path | None, typer.Option(help="token prior to prune by [default: the pack's]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the random selectors")] = 0,
+    test_limit: TestLimit = None,
+    general_images: GeneralImages = 900,
+    models: Models = None,
+    force: Force = False,
+) -> None:
+    """Examine an encoder pack through language models that share its codebook.
+
+    A pack made for another codebook is refused, with both fingerprints.
+    """
+    _prepare()
+    from craft.models.encoder_pack import EncoderPack
+    from craft.pocket.domains import load_domain
+    from craft.pocket.packs import evaluate_pack
+    from craft.pocket.zoo import PocketModels
+    from craft.prior import TokenPrior
+    from craft.report.progress import ProgressDisplay
+    from craft.report.run_directory import open_run_directory
+    from craft.report.table import evaluation_table
+
+    zoo = PocketModels.load(models)
+    loaded = EncoderPack.load(pack)
+    zoo.codebook.require_fingerprint(loaded.codebook_fingerprint)
+    name = _domain_of(loaded.notes, domain)
+    open_run_directory(out, {"command": "evaluate", "pack": str(pack), "domain": name}, force)
+    with ProgressDisplay(console) as progress:
+        results = evaluate_pack(
+            loaded,
+            zoo,
+            load_domain(name),
+            out,
+            names=zoo.names if llm == "all" else [llm],
+            keep_ratios=keep_ratio or [1.0],
+            selector=selector,
+            prior=TokenPrior.load(prior) if prior else None,
+            seed=seed,
+            test_limit=test_limit,
+            general_images=general_images,
+            on_progress=progress,
+        )
+    console.print(evaluation_table(results))
+
+
+@app.command()
+def prior(
+    pack: Pack,
+    domain: PackDomain = None,
+    out: Annotated[
+        Path | None, typer.Option(help="file to write [default: prior.safetensors in the pack]")
+    ] = None,
+    models: Models = None,
+    force: Force = False,
+) -> None:
+    """Count how often the domain's training images use each first-level code, for pruning."""
+    _prepare()
+    from craft.models.domain_prior import count_prior
+    from craft.models.encoder_pack import EncoderPack
+    from craft.pocket.domains import load_domain
+    from craft.pocket.zoo import PocketModels
+
+    if out is not None and out.exists() and not force:
+        raise ValueError(f"--out {out} exists; choose another file, or --force to replace it")
+    loaded = EncoderPack.load(pack)
+    tower = loaded.tower(PocketModels.load(models).codebook)
+    name = _domain_of(loaded.notes, domain)
+    images = load_domain(name).train.images
+    with console.status(f"encoding {len(images)} training images of {name}"):
+        counted = count_prior(tower, images)
+    path = out or pack / "prior.safetensors"
+    counted.save(path)
+    used = int((counted.counts > 0).sum())
+    console.print(
+        f"{path}: {counted.total} tokens of {len(images)} images, {used} of {counted.size} codes",
+        highlight=False,
+    )
+
+
+@app.command()
+def info(
+    pack: Annotated[
+        Path | None, typer.Argument(metavar="[PACK]", help="also say what is in it")
+    ] = None,
+    models: Models = None,
+) -> None:
+    """What is installed, what will run and why, and what is in an encoder pack."""
+    _prepare()
+    from craft.report.facts import installation_facts, pack_facts, print_facts
+
+    print_facts(console, "installation", installation_facts(models))
+    if pack is not None:
+        print_facts(console, str(pack), pack_facts(pack))
+
+
+def _config(settings: list[str] | None) -> CraftConfig:
+    """The training settings with ``--set key=value`` applied.
+
+    Raises:
+        ValueError: not KEY=VALUE, no such setting, or a value it cannot have.
+    """
+    import yaml
+    from pydantic import ValidationError
+
+    from craft.training.config import CraftConfig
+
+    values = {}
+    for setting in settings or ():
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes KEY=VALUE, got {setting!r}")
+        if key not in CraftConfig.model_fields:
+            raise ValueError(
+                f"--set {setting}: no such setting; there are {', '.join(CraftConfig.model_fields)}"
+            )
+        values[key] = yaml.safe_load(value)
+    try:
+        return CraftConfig(**values)
+    except ValidationError as error:
+        problems = [f"--set {e['loc'][0]}={e['input']}: {e['msg']}" for e in error.errors()]
+        raise ValueError("; ".join(problems)) from error
+
+
+def _domain_of(notes: dict[str, Any], asked: str | None) -> str:
+    name = asked or notes.get("domain")
+    if name is None:
+        raise ValueError(
+            f"the pack does not say which domain it was made for; choose --domain from {DOMAINS}"
+        )
+    return name
+
+
+def _prepare() -> None:
+    """What must happen before torch and transformers are imported."""
+    from craft.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    # transformers would draw a bar of its own for every little model it loads.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def main() -> None:
+    """Entry point of the ``craft`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

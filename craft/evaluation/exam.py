@@ -1,0 +1,149 @@
+"""What an encoder is examined on: its domain's unseen images, and what it should not forget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TextIO
+
+import torch
+from torch import Tensor
+
+from craft.data.augment import resize
+from craft.data.image_set import Domain
+from craft.data.questions import Question, seeded
+from craft.evaluation.four_option import Prediction, accuracy, answer_questions, summarize
+from craft.evaluation.visual_tokens import VisualTokens
+from craft.models.lvlm import DiscreteLVLM
+from craft.models.vision_tower import DiscreteVisionTower
+from craft.prior import TokenPrior
+from craft.prune import Selector
+
+#: Called with (what is being done, how much is done, how much there is).
+OnProgress = Callable[[str, int, int], None]
+
+
+def ignore_progress(task: str, done: int, total: int) -> None:
+    """The :data:`OnProgress` of those who do not care."""
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """Images [n, 3, S, S] in [0, 1] and questions about them."""
+
+    images: Tensor
+    questions: list[Question]
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Questions about a domain's test images, and general ones that show forgetting.
+
+    Options and held-out classes are the same for every seed of an adaptation (methods B8).
+    """
+
+    domain: QuestionSet
+    general: QuestionSet
+
+    @classmethod
+    def of(
+        cls,
+        domain: Domain,
+        general: tuple[Tensor, list[Question]],
+        limit: int | None = None,
+    ) -> Exam:
+        """All test images of ``domain``, or a random ``limit`` of them, at the general ones' size.
+
+        Raises:
+            ValueError: a limit below 1.
+        """
+        questions = domain.questions(domain.test)
+        if limit is not None:
+            if limit < 1:
+                raise ValueError(f"the test limit must be at least 1, got {limit}")
+            rows = range(len(questions))
+            drawn = seeded("test limit").sample(rows, min(limit, len(rows)))
+            questions = [questions[row] for row in sorted(drawn)]
+        images = domain.test.images[[q.row for q in questions]].float() / 255
+        images = resize(images, general[0].shape[-1])
+        questions = [replace(q, row=i) for i, q in enumerate(questions)]
+        return cls(QuestionSet(images, questions), QuestionSet(*general))
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Accuracies in per cent with their counts, and the answers they were counted from."""
+
+    scores: dict[str, Any]
+    domain: list[Prediction]
+    general: list[Prediction]
+
+    def write(self, file: TextIO, run: dict[str, Any]) -> None:
+        """One JSON line an answer, with ``run`` saying whose it is."""
+        for world, predictions in (("domain", self.domain), ("general", self.general)):
+            for prediction in predictions:
+                row = run | {"world": world} | asdict(prediction)
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+class Candidate:
+    """One encoder sitting an exam: it looks at the images once, every language model reads that.
+
+    Args:
+        prior: what pruning goes by.
+        seed: of random pruning, one fixed draw an image.
+    """
+
+    def __init__(
+        self,
+        exam: Exam,
+        tower: DiscreteVisionTower,
+        prior: TokenPrior | None = None,
+        seed: int = 0,
+    ):
+        self.exam = exam
+        self.domain = VisualTokens(tower, exam.domain.images, prior, seed)
+        self.general = VisualTokens(tower, exam.general.images, prior, seed)
+
+    def answer(
+        self,
+        lvlm: DiscreteLVLM,
+        keep_ratio: float = 1.0,
+        selector: Selector = "full",
+        *,
+        task: str = "",
+        on_progress: OnProgress = ignore_progress,
+    ) -> Marks:
+        """Answer everything through ``lvlm`` on the kept tokens.
+
+        Returns:
+            Marks whose scores are ``all``, ``seen``, ``heldout``, ``general`` and ``n``.
+        """
+        total = len(self.exam.domain.questions) + len(self.exam.general.questions)
+        answers: list[list[Prediction]] = []
+        for tokens, part in (
+            (self.domain, self.exam.domain),
+            (self.general, self.exam.general),
+        ):
+            before = sum(map(len, answers))
+            answers.append(
+                answer_questions(
+                    lvlm,
+                    tokens.keep(keep_ratio, selector).tensors[0],
+                    part.questions,
+                    on_batch=lambda done, _, before=before: on_progress(task, before + done, total),
+                )
+            )
+        domain, general = answers
+        scores = summarize(domain)
+        scores["general"] = accuracy(general)
+        scores["n"]["general"] = len(general)
+        return Marks(scores, domain, general)
+
+    def kept(self, keep_ratio: float, selector: Selector = "full") -> Tensor:  # [n, H, W] bool
+        """Which patches of the domain's images survive."""
+        indices = self.domain.keep(keep_ratio, selector).indices
+        rows, columns = self.domain.grid
+        mask = torch.zeros(len(indices), rows * columns, dtype=torch.bool)
+        return mask.scatter(1, indices, True).unflatten(1, (rows, columns))

@@ -1,0 +1,31 @@
+"""One test image with everything a reader wants to see beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from craft.evaluation.four_option import Prediction
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image, its tokens and the answers to its question.
+
+    Args:
+        image: [3, S, S] in [0, 1], as the encoder saw it.
+        codes: int64 [H, W], first-level codes of the adapted encoder.
+        kept: bool [H, W], which patches pruning keeps.
+        answers: language model -> condition -> its answer.
+    """
+
+    domain: str
+    label: str
+    heldout: bool
+    prompt: str
+    answer: str
+    image: Tensor
+    codes: Tensor
+    kept: Tensor
+    answers: dict[str, dict[str, Prediction]]

@@ -1,0 +1,93 @@
+"""Four-option accuracy by generation: the model writes its answer, exact match decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from craft.data.dialogues import prompt_batch
+from craft.data.questions import Question
+from craft.evaluation.exact_match import lenient_match, strict_match
+from craft.models.lvlm import DiscreteLVLM
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One question, what the model wrote, and whether that is right."""
+
+    id: str
+    label: str
+    heldout: bool
+    prompt: str
+    answer: str
+    given: str
+    right: bool
+    lenient: bool
+
+
+def answer_questions(
+    lvlm: DiscreteLVLM,
+    visual: Tensor,  # [n, M, D]
+    questions: Sequence[Question],
+    *,
+    batch: int = 128,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> list[Prediction]:
+    """Let ``lvlm`` answer, greedily; a question looks at row ``question.row`` of ``visual``.
+
+    Batches hold prompts of similar length, whatever the order of the questions, to pad little.
+
+    Args:
+        on_batch: called with (answered, questions) after every batch.
+
+    Returns:
+        One prediction a question, in the order of the questions.
+    """
+    by_length = sorted(range(len(questions)), key=lambda i: len(questions[i].prompt))
+    given: dict[int, str] = {}
+    for start in range(0, len(questions), batch):
+        chosen = by_length[start : start + batch]
+        asked = [questions[i] for i in chosen]
+        text = prompt_batch(lvlm.tokenizer, [q.prompt for q in asked])
+        answers = lvlm.answer(visual[[q.row for q in asked]], text)
+        given.update(zip(chosen, answers, strict=True))
+        if on_batch is not None:
+            on_batch(len(given), len(questions))
+    return [
+        Prediction(
+            id=q.id,
+            label=q.label,
+            heldout=q.heldout,
+            prompt=q.prompt,
+            answer=q.answer,
+            given=given[i],
+            right=strict_match(given[i], q.answer),
+            lenient=lenient_match(given[i], q.answer),
+        )
+        for i, q in enumerate(questions)
+    ]
+
+
+def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Strict accuracy in per cent over all, seen and held-out classes, and how many each counts.
+
+    A part without questions is None, never 0.
+    """
+    parts = {
+        "all": list(predictions),
+        "seen": [p for p in predictions if not p.heldout],
+        "heldout": [p for p in predictions if p.heldout],
+    }
+    scores: dict[str, Any] = {name: accuracy(part) for name, part in parts.items()}
+    scores["n"] = {name: len(part) for name, part in parts.items()}
+    return scores
+
+
+def accuracy(predictions: Sequence[Prediction]) -> float | None:
+    """Per cent of strict matches; None without predictions."""
+    if not predictions:
+        return None
+    return 100 * sum(p.right for p in predictions) / len(predictions)

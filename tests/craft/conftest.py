@@ -1,0 +1,133 @@
+"""A pocket world small enough for tests: random images, random models, the real classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    Qwen2Config,
+    SiglipConfig,
+    SiglipModel,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from craft.codebook import Codebook
+from craft.data.dialogues import TextBatch
+from craft.data.image_set import ImageSet
+from craft.models.lvlm import DiscreteLVLM
+from craft.models.projector import Projector
+from craft.pocket import domains
+from craft.pocket.build.vocabulary import build_tokenizer
+from craft.pocket.world import GENERAL_AREAS, SUBJECTS
+from craft.pocket.zoo import CODEBOOK, SIGLIP, PocketModels
+
+WIDTH, LEVELS, CODES, SIZE = 16, 2, 24, 24
+NAMES = [f"thing {chr(97 + i) * 2}" for i in range(10)]
+
+
+def image_set(area: str, splits: dict[str, int]) -> ImageSet:
+    """For each class so many images a split; images of a class share a pattern."""
+    generator = torch.Generator().manual_seed(len(area))
+    patterns = torch.rand(len(NAMES), 3, SIZE, SIZE, generator=generator)
+    rows = [
+        (c, split, k) for c in range(len(NAMES)) for split, n in splits.items() for k in range(n)
+    ]
+    noise = torch.rand(len(rows), 3, SIZE, SIZE, generator=generator)
+    images = (patterns[[c for c, *_ in rows]] * 0.7 + noise * 0.3) * 255
+    return ImageSet(
+        area=area,
+        subject=SUBJECTS[area],
+        images=images.to(torch.uint8),
+        ids=[f"{area}-{c}-{split}-{k}" for c, split, k in rows],
+        labels=[NAMES[c] for c, *_ in rows],
+        groups=["group" for _ in rows],
+        styles=["style" for _ in rows],
+        splits=[split for _, split, _ in rows],
+    )
+
+
+@pytest.fixture(scope="module")
+def small_world() -> Iterator[None]:
+    """The domains' names with at most a hundred random images behind each."""
+    splits = {"digits": {"train": 4, "val": 1, "test": 3}}
+    per_class = {"train": 3, "test": 2}
+    general = [image_set(area, {"general": 2}) for area in GENERAL_AREAS]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            domains, "load_area", lambda name: image_set(name, splits.get(name, per_class))
+        )
+        patch.setattr(domains, "general_world", lambda: general)
+        yield
+
+
+@pytest.fixture(scope="module")
+def guessing() -> Iterator[None]:
+    """Language models that answer with a letter their visual tokens decide: random models hardly
+    ever write one, and accuracies that are all zero would show nothing."""
+
+    def answer(lvlm: DiscreteLVLM, visual: Tensor, text: TextBatch) -> list[str]:
+        salt = len(lvlm.name)
+        return ["abcd"[(int(v.sum() * 1000) + salt) % 4] for v in visual]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DiscreteLVLM, "answer", answer)
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random models of all the shipped kinds, in the shipped layout."""
+    disable_progress_bar()  # transformers' bars would stand among what commands print
+    directory = tmp_path_factory.mktemp("models")
+    tokenizer = build_tokenizer([*NAMES, "group"])
+    special = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    block = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        siglip = SiglipModel(
+            SiglipConfig(
+                text_config={
+                    **block,
+                    **special,
+                    "vocab_size": len(tokenizer),
+                    "max_position_embeddings": 16,
+                },
+                vision_config={**block, "image_size": SIZE, "patch_size": 8},
+            )
+        )
+        siglip.save_pretrained(directory / SIGLIP)
+        tokenizer.save_pretrained(directory / SIGLIP)
+        codebook = Codebook(torch.randn(CODES, WIDTH), LEVELS)
+        codebook.save(directory / CODEBOOK)
+        # The wide spread makes answers differ from question to question.
+        shape = {**block, **special, "vocab_size": len(tokenizer), "initializer_range": 0.8}
+        for name, config in (
+            ("qwen2", Qwen2Config(num_key_value_heads=1, **shape)),
+            ("llama", LlamaConfig(num_key_value_heads=2, **shape)),
+        ):
+            model = AutoModelForCausalLM.from_config(config)
+            projector = Projector(WIDTH, WIDTH)
+            lvlm = DiscreteLVLM(model, projector, tokenizer, codebook.fingerprint, name)
+            lvlm.save_pretrained(directory / name)
+    (directory / "manifest.json").write_text('{"files": {}}')
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tiny_models_dir: Path) -> PocketModels:
+    return PocketModels(tiny_models_dir)

@@ -1,0 +1,87 @@
+"""Answers do not depend on how questions are batched or ordered; counts are right."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+import torch
+
+from craft.data.questions import Question
+from craft.evaluation.four_option import Prediction, accuracy, answer_questions, summarize
+from craft.pocket.zoo import PocketModels
+
+
+@pytest.fixture
+def questions() -> list[Question]:
+    """Prompts of very different lengths, so that batches need padding."""
+    rng = random.Random(0)
+    words = ["what", "object", "is", "shown", "thing", "aa", "bb", "image", "answer", "letter"]
+    return [
+        Question(
+            id=str(i),
+            row=rng.randrange(7),
+            label="thing aa",
+            prompt=" ".join(rng.choices(words, k=rng.randint(1, 25))),
+            answer="A",
+            heldout=i % 3 == 0,
+        )
+        for i in range(30)
+    ]
+
+
+@pytest.mark.parametrize("name", ["qwen2", "llama"])
+def test_batch_size_and_order_change_nothing(
+    tiny_models: PocketModels, questions: list[Question], name: str
+) -> None:
+    lvlm = tiny_models.lvlm(name)
+    visual = torch.randn(7, 6, 16, generator=torch.Generator().manual_seed(0))
+    alone = answer_questions(lvlm, visual, questions, batch=1)
+    assert len({p.given for p in alone}) > 3  # or the comparison would show nothing
+    assert [p.id for p in alone] == [q.id for q in questions]
+    for batch in (4, 30, 128):
+        assert answer_questions(lvlm, visual, questions, batch=batch) == alone
+    shuffled = random.Random(1).sample(questions, len(questions))
+    again = answer_questions(lvlm, visual, shuffled, batch=8)
+    assert sorted(again, key=lambda p: int(p.id)) == alone
+
+
+def test_a_question_looks_at_its_row(tiny_models: PocketModels) -> None:
+    visual = 3 * torch.randn(4, 6, 16, generator=torch.Generator().manual_seed(1))
+    asked = [Question(str(r), r, "x", "what object is shown", "A") for r in (2, 0, 3, 1)]
+    together = answer_questions(tiny_models.lvlm("llama"), visual, asked)
+    for question, prediction in zip(asked, together, strict=True):
+        moved = Question(question.id, 0, "x", question.prompt, "A")
+        image = visual[question.row : question.row + 1]
+        assert answer_questions(tiny_models.lvlm("llama"), image, [moved]) == [prediction]
+    assert len(Counter(p.given for p in together)) > 1
+
+
+def test_progress_reaches_the_total(tiny_models: PocketModels, questions: list[Question]) -> None:
+    seen: list[tuple[int, int]] = []
+    answer_questions(
+        tiny_models.lvlm("qwen2"),
+        torch.zeros(7, 2, 16),
+        questions,
+        batch=13,
+        on_batch=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(13, 30), (26, 30), (30, 30)]
+
+
+def test_summary_counts_parts_and_leaves_empty_ones_open() -> None:
+    def prediction(right: bool, heldout: bool) -> Prediction:
+        return Prediction("i", "l", heldout, "p", "A", "A" if right else "B", right, right)
+
+    mixed = [prediction(True, False), prediction(True, False), prediction(False, False)]
+    assert summarize([*mixed, prediction(True, True)]) == {
+        "all": 75.0,
+        "seen": pytest.approx(200 / 3),
+        "heldout": 100.0,
+        "n": {"all": 4, "seen": 3, "heldout": 1},
+    }
+    only_seen = summarize(mixed)
+    assert only_seen["heldout"] is None
+    assert only_seen["n"]["heldout"] == 0
+    assert accuracy([]) is None

@@ -1,0 +1,163 @@
+"""Codebook: identity by content, immutability, files that refuse to be something else."""
+
+import copy
+import hashlib
+import pickle
+import struct
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from craft import Codebook, CodebookMismatchError
+
+
+@pytest.fixture
+def table():
+    return torch.randn(32, 6, generator=torch.Generator().manual_seed(0))
+
+
+def flip_lowest_bit(table, index=0):
+    flipped = table.clone()
+    flipped.view(torch.int32).view(-1)[index] ^= 1
+    return flipped
+
+
+def test_properties(table):
+    shared = Codebook(table, levels=4)
+    assert (shared.levels, shared.size, shared.dim, shared.shared) == (4, 32, 6, True)
+    separate = Codebook(table.view(4, 8, 6))
+    assert (separate.levels, separate.size, separate.dim, separate.shared) == (4, 8, 6, False)
+    assert separate.table.shape == (4, 8, 6)
+
+
+def test_fingerprint_covers_values_shape_levels_and_sharing(table):
+    reference = Codebook(table, 4)
+    assert len(reference.fingerprint) == 64
+    assert reference.fingerprint == Codebook(table.clone(), 4).fingerprint
+    others = [
+        Codebook(flip_lowest_bit(table), 4),
+        Codebook(flip_lowest_bit(table, -1), 4),
+        Codebook(table, 3),
+        Codebook(table.view(16, 12), 4),
+        Codebook(table[None], 1),
+        Codebook(table, 1),
+    ]
+    assert len({reference, *others}) == 7
+
+
+def test_fingerprint_is_stable_across_versions():
+    """Packs written today must be recognised for ever."""
+    header = b'{"format": "craft-codebook-1", "levels": 2, "shape": [3, 2]}'
+    values = struct.pack("<6f", 0, 1, 2, 3, 4, 5)
+    codebook = Codebook(torch.arange(6.0).view(3, 2), 2)
+    assert codebook.fingerprint == hashlib.sha256(header + values).hexdigest()
+
+
+def test_half_precision_tables_convert_exactly(table):
+    half = table.bfloat16()
+    assert Codebook(half, 4) == Codebook(half.float(), 4)
+
+
+def test_cannot_be_changed_from_outside(table):
+    original = table.clone()
+    codebook = Codebook(table, 4)
+    table.zero_()
+    codebook.table.zero_()
+    assert torch.equal(codebook.table, original)
+    for name in ("table", "levels", "fingerprint", "frozen"):
+        with pytest.raises(AttributeError):
+            setattr(codebook, name, None)
+    codebook.verify()
+
+
+def test_verify_notices_tampering(table):
+    codebook = Codebook(table, 4)
+    with torch.no_grad():
+        codebook.frozen.tensor[3, 2] += 1
+    with pytest.raises(CodebookMismatchError, match=codebook.fingerprint[:12]):
+        codebook.verify()
+
+
+def test_equality_hash_pickle_and_deepcopy(table):
+    codebook = Codebook(table, 4)
+    for twin in (copy.deepcopy(codebook), pickle.loads(pickle.dumps(codebook)), Codebook(table, 4)):
+        assert twin == codebook
+        assert hash(twin) == hash(codebook)
+        assert torch.equal(twin.table, codebook.table)
+        assert twin.frozen is not codebook.frozen
+    assert codebook != "codebook"
+
+
+@pytest.mark.parametrize("shape", [(32, 6), (4, 8, 6)])
+def test_save_and_load(table, tmp_path, shape):
+    codebook = Codebook(table.view(shape), 4)
+    codebook.save(tmp_path / "codebook.safetensors")
+    loaded = Codebook.load(tmp_path / "codebook.safetensors")
+    assert loaded == codebook
+    assert loaded.levels == 4
+    assert torch.equal(loaded.table, codebook.table)
+
+
+def test_load_refuses_one_flipped_bit(table, tmp_path):
+    path = tmp_path / "codebook.safetensors"
+    codebook = Codebook(table, 4)
+    codebook.save(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    damaged = Codebook(flip_lowest_bit(table, 100), 4)
+    save_file({"codebook": damaged.table}, path, metadata)
+    with pytest.raises(CodebookMismatchError) as error:
+        Codebook.load(path)
+    assert codebook.fingerprint[:12] in str(error.value)
+    assert damaged.fingerprint[:12] in str(error.value)
+
+
+def test_load_refuses_other_files(table, tmp_path):
+    save_file({"codebook": table}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"not a codebook file.*Codebook\(table, levels\)"):
+        Codebook.load(tmp_path / "other.safetensors")
+
+
+def test_require_fingerprint(table):
+    codebook, other = Codebook(table, 4), Codebook(-table, 4)
+    codebook.require_fingerprint(codebook.fingerprint)
+    with pytest.raises(CodebookMismatchError) as error:
+        codebook.require_fingerprint(other.fingerprint)
+    assert codebook.fingerprint[:12] in str(error.value)
+    assert other.fingerprint[:12] in str(error.value)
+    with pytest.raises(CodebookMismatchError):  # short forms are for reading only
+        codebook.require_fingerprint(codebook.fingerprint[:12])
+
+
+@pytest.mark.parametrize("shape", [(32, 6), (4, 8, 6)])
+def test_lookup_sums_codewords(table, shape):
+    codebook = Codebook(table.view(shape), 4)
+    codes = torch.randint(0, codebook.size, (2, 5, 4))
+    for levels in (1, 2, 4):
+        expected = torch.zeros(2, 5, 6)
+        for level in range(levels):
+            words = codebook.table if codebook.shared else codebook.table[level]
+            expected = expected + words[codes[..., level]]
+        assert torch.equal(codebook.lookup(codes[..., :levels]), expected)
+
+
+def test_lookup_refuses_wrong_codes(table):
+    codebook = Codebook(table, 2)
+    with pytest.raises(ValueError, match=r"1 <= l <= 2, got \(5, 3\)"):
+        codebook.lookup(torch.zeros(5, 3, dtype=torch.int64))
+    for code in (-1, 32):
+        with pytest.raises(IndexError):
+            codebook.lookup(torch.tensor([[0, code]]))
+
+
+def test_refuses_unusable_tables(table):
+    with pytest.raises(ValueError, match="levels is needed"):
+        Codebook(table)
+    with pytest.raises(ValueError, match="levels"):
+        Codebook(table.view(4, 8, 6), 3)
+    with pytest.raises(ValueError, match="codebook"):
+        Codebook(table.double(), 4)
+    with pytest.raises(ValueError, match="codebook"):
+        Codebook(torch.full((3, 2), torch.nan), 4)

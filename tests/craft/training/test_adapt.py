@@ -1,0 +1,114 @@
+"""The adaptation loop on a tiny world: what moves, what is written, what is refused."""
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from craft.codebook import Codebook, CodebookMismatchError
+from craft.models.tensor_hash import tensor_hash
+from craft.pocket.domains import general_probe, load_domain
+from craft.training.adapt import DomainBatches, adapt
+from craft.training.config import CraftConfig
+
+SHORT = CraftConfig(steps=4, batch=6, validate_every=2, validation_images=10)
+
+pytestmark = pytest.mark.usefixtures("small_world")
+
+
+def run(models, out, config=SHORT, **arguments):
+    return adapt(
+        models.base_tower(),
+        models.lvlm("qwen2"),
+        models.siglip,
+        load_domain("handwriting"),
+        config,
+        out,
+        **arguments,
+    )
+
+
+def test_the_encoder_moves_and_nothing_else(tiny_models, tmp_path):
+    lvlm = tiny_models.lvlm("qwen2")
+    before = tensor_hash(lvlm.state_dict()), tensor_hash(tiny_models.siglip.state_dict())
+    base = tiny_models.base_tower()
+    config = SHORT.model_copy(update={"keep_best": False})
+    result = run(tiny_models, tmp_path, config)
+    assert (tensor_hash(lvlm.state_dict()), tensor_hash(tiny_models.siglip.state_dict())) == before
+    assert set(result.frozen_hashes) == {"language_model", "projector", "text_tower", "codebook"}
+    still = [
+        name
+        for name, x in result.tower.state_dict().items()
+        if torch.equal(x, base.state_dict()[name]) and not name.endswith("k_proj.bias")
+    ]
+    assert not still  # a key bias cancels in the softmax and has no gradient
+    assert not any(p.requires_grad for p in result.tower.parameters())
+
+
+def test_settings_and_losses_are_written(tiny_models, tmp_path):
+    seen = []
+    result = run(tiny_models, tmp_path, on_step=lambda *a: seen.append(a))
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == SHORT.model_dump()
+    lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "sal" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    assert all({"sal", "commit", "con", "qerr", "lr"} <= line.keys() for line in steps)
+    assert [line["step"] for line in lines if "validation" in line] == [0, 2, 4]
+    assert [entry["step"] for entry in result.history] == [0, 2, 4]
+    assert set(result.gradient_norms) == {"sal", "commit", "con"}
+    assert [(step, total) for step, total, _ in seen] == [(i, 4) for i in range(1, 5)]
+
+
+def test_the_same_seed_gives_the_same_encoder(tiny_models, tmp_path):
+    first, second = (run(tiny_models, tmp_path / x) for x in "ab")
+    other = run(
+        tiny_models, tmp_path / "c", SHORT.model_copy(update={"seed": 5, "keep_best": False})
+    )
+    hashes = [tensor_hash(r.tower.state_dict()) for r in (first, second, other)]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_the_best_validated_weights_come_back(tiny_models, tmp_path):
+    general = general_probe(6, 24, 3)
+    result = run(tiny_models, tmp_path, general=general)
+    scores = {entry["step"]: entry["domain"] + entry["general"] for entry in result.history}
+    assert scores[result.best_step] == max(scores.values())
+    if result.best_step == 0:
+        base = tiny_models.base_tower()
+        assert tensor_hash(result.tower.state_dict()) == tensor_hash(base.state_dict())
+
+
+def test_no_heldout_name_or_image_is_in_training(tiny_models):
+    domain = load_domain("handwriting")
+    assert len(domain.heldout) == 2
+    batches = DomainBatches(domain, 24, SHORT)
+    tokenizer = tiny_models.tokenizer
+    for _ in range(20):
+        rows = batches.rows()
+        assert not {domain.train.labels[r] for r in rows} & set(domain.heldout)
+        batch = batches.text(rows, tokenizer)
+        for text in tokenizer.batch_decode(batch.input_ids):
+            assert not [name for name in domain.heldout if name in text]
+    assert not set(domain.val.labels) & set(domain.heldout)
+    assert set(domain.test.labels) == set(domain.classes)
+
+
+def test_a_surrogate_of_another_codebook_is_refused(tiny_models, tmp_path):
+    tower = tiny_models.base_tower()
+    tower.codebook = Codebook(tiny_models.codebook.table + 1, 2)
+    with pytest.raises(CodebookMismatchError):
+        adapt(
+            tower,
+            tiny_models.lvlm("qwen2"),
+            tiny_models.siglip,
+            load_domain("handwriting"),
+            SHORT,
+            tmp_path,
+        )
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_terms(tiny_models, tmp_path):
+    config = SHORT.model_copy(update={"lambda_con": float("inf")})
+    with pytest.raises(RuntimeError, match=r"not finite at step 1.*sal.*lower lr"):
+        run(tiny_models, tmp_path, config)
