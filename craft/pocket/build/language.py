@@ -1,10 +1,10 @@
 """Stage 2 of the pocket models: a small language model aligned to the frozen codebook.
 
-Three stages. *Text*: choosing the letter of the matching option is a circuit of its own, and forms
+Three stages. *Text*: choosing the letter of the matching option is a circuit of its own. It forms
 in a few hundred steps on bare options without any image; with the questions' words around them it
-does not form in two thousand. *Projector*: the mean projected token learns to point at the embedding
-of the image's name, so that the circuit finds in images what it knows from names. *Joint*: all kinds
-of questions about images of the general world.
+does not form in two thousand. *Projector*: the mean projected token learns to point where its
+name's embedding does, so that the circuit finds in images what it knows from names. *Joint*: all
+kinds of questions about images of the general world.
 
 Visual sentences are made noisy on purpose: a language model that expects only clean codes of its
 own training images cannot follow an encoder that somebody adapted with another language model.
