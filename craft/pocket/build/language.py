@@ -17,6 +17,8 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedTokenizerBase,
     Qwen2Config,
+    get_scheduler,
 )
 
 from craft.data import prompts
@@ -44,14 +47,14 @@ class LanguageRecipe:
     """Schedule of one language model's alignment; see the module's text for the three stages."""
 
     shares: tuple[float, ...] = (0.6, 0.15, 0.25)
-    bare_steps: int = 350
-    worded_steps: int = 120
+    bare_steps: int = 250
+    worded_steps: int = 260
     text_batch: int = 192
-    name_tokens: int = 6
+    name_tokens: int = 12
     projector_steps: int = 900
     projector_batch: int = 256
     projector_scale: float = 20.0
-    joint_steps: int = 1200
+    joint_steps: tuple[int, ...] = (1000, 1200)
     joint_batch: int = 64
     text_every: int = 6
     lr: float = 1.5e-3
@@ -168,46 +171,79 @@ class LanguageStage:
         fingerprint: str,
         recipe: LanguageRecipe,
     ):
-        torch.manual_seed(recipe.seed)
         self.family = family
         self.areas = areas
         self.codes = codes
         self.table = table
         self.recipe = recipe
         self.tokenizer = tokenizer
-        self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.lessons = Lessons(areas, recipe.shares, recipe.seed)
-        self.model: Any = AutoModelForCausalLM.from_config(language_config(family, tokenizer))
-        hidden = self.model.config.hidden_size
+        self._seed(0)
+        model: Any = AutoModelForCausalLM.from_config(language_config(family, tokenizer)).float()
+        hidden = model.config.hidden_size
         projector = Projector(table.shape[1], hidden, inner=4 * hidden)
-        self.lvlm = DiscreteLVLM(self.model.float(), projector, tokenizer, fingerprint, family)
-        self.lvlm.train()
+        self.lvlm = DiscreteLVLM(model, projector, tokenizer, fingerprint, family)
 
-    def run(self) -> DiscreteLVLM:
-        """All three stages; the result is frozen."""
-        recipe = self.recipe
-        bare = recipe.bare_steps
-        self._optimise(
-            "text", bare + recipe.worded_steps, recipe.lr, lambda step: self._text(step >= bare)
-        )
-        self._optimise("projector", recipe.projector_steps, 2 * recipe.lr, lambda _: self._pooled())
-        self._optimise(
-            "joint",
-            recipe.joint_steps,
-            recipe.joint_lr,
-            lambda step: self._text(True) if step % recipe.text_every == 0 else self._images(),
-        )
+    def _seed(self, stage: int) -> None:
+        """Every stage has random numbers of its own, so that a resumed build draws the same."""
+        seed = self.recipe.seed + 1000 * stage
+        torch.manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.lessons = Lessons(self.areas, self.recipe.shares, seed)
+
+    def run(self, cache: Path) -> DiscreteLVLM:
+        """All stages, each left in ``cache`` or taken from there; the result is frozen."""
+        stages = {"text": self._learn_text, "projector": self._learn_projector}
+        for i, steps in enumerate(self.recipe.joint_steps):
+            stages[f"joint-{i + 1}"] = partial(self._learn_jointly, steps)
+        for number, (name, learn) in enumerate(stages.items()):
+            directory = cache / f"{self.family}-{name}"
+            if directory.is_dir():
+                self.lvlm = DiscreteLVLM.from_pretrained(directory)
+                log.info("%s: %s taken from %s", self.family, name, directory)
+                continue
+            self._seed(number)
+            self.lvlm.train().requires_grad_(True)
+            learn(name)
+            self.lvlm.save_pretrained(directory)
         return self.lvlm.eval().requires_grad_(False)
 
+    def _learn_text(self, name: str) -> None:
+        recipe, bare = self.recipe, self.recipe.bare_steps
+        # The rate stays up here: the circuit has to move over from bare to worded questions.
+        self._optimise(
+            name,
+            bare + recipe.worded_steps,
+            recipe.lr,
+            lambda step: self._text(step >= bare),
+            decay=False,
+        )
+
+    def _learn_projector(self, name: str) -> None:
+        recipe = self.recipe
+        self._optimise(name, recipe.projector_steps, 2 * recipe.lr, lambda _: self._pooled())
+
+    def _learn_jointly(self, steps: int, name: str) -> None:
+        self._optimise(
+            name,
+            steps,
+            self.recipe.joint_lr,
+            lambda step: self._text(True) if step % self.recipe.text_every == 0 else self._images(),
+        )
+
     def _optimise(
-        self, stage: str, steps: int, lr: float, loss_of: Callable[[int], tuple[Tensor, float]]
+        self,
+        stage: str,
+        steps: int,
+        lr: float,
+        loss_of: Callable[[int], tuple[Tensor, float]],
+        decay: bool = True,
     ) -> None:
-        """AdamW with one cosine cycle. ``loss_of`` gives the loss and the share answered right."""
+        """AdamW with warm-up. ``loss_of`` gives the loss and the share of letters right."""
         optimizer = torch.optim.AdamW(
             self.lvlm.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, lr, steps, pct_start=0.1, cycle_momentum=False
+        schedule = get_scheduler(
+            "cosine" if decay else "constant_with_warmup", optimizer, steps // 10, steps
         )
         started = time.monotonic()
         recent: list[float] = []
@@ -230,18 +266,23 @@ class LanguageStage:
     def _text(self, worded: bool) -> tuple[Tensor, float]:
         """Which letter has the name that stands, several times and blurred, before the options?"""
         count = self.recipe.text_batch if not worded else self.recipe.joint_batch * 2
+        times = self.lessons.rng.randint(1, self.recipe.name_tokens)
         picked = self.lessons.pick(count)
         labels = [self.areas[a].labels[i] for a, i in picked]
         asked = []
         for (area, _), label in zip(picked, labels, strict=True):
-            if worded:
+            if worded and self.lessons.rng.random() < 0.25:
                 asked.append(self.lessons.ask(area, label))
+            elif worded and self.lessons.rng.random() < 0.75:
+                options, letter = self.lessons.options(area, label)
+                subject = self.areas[area].subject
+                asked.append((prompts.multiple_choice(subject, options), letter))
             else:
                 options, letter = self.lessons.options(area, label)
                 asked.append((prompts.option_lines(options), letter))
         names = self.tokenizer.convert_tokens_to_ids(labels)
-        words = self.model.get_input_embeddings()(torch.tensor(names))
-        seen = words[:, None].expand(-1, self.recipe.name_tokens, -1)
+        words = self.lvlm.language_model.get_input_embeddings()(torch.tensor(names))
+        seen = words[:, None].expand(-1, times, -1)
         blur = torch.rand(count, 1, 1, generator=self.generator) * words.detach().std()
         seen = seen + torch.randn(seen.shape, generator=self.generator) * blur
         return self._answer(seen, asked)
@@ -260,7 +301,7 @@ class LanguageStage:
         index = {name: i for i, name in enumerate(names)}
         targets = torch.tensor([index[self.areas[a].labels[i]] for a, i in picked])
         ids = torch.tensor(self.tokenizer.convert_tokens_to_ids(names))
-        words = self.model.get_input_embeddings().weight.detach()[ids]
+        words = self.lvlm.language_model.get_input_embeddings().weight.detach()[ids]
         pooled = self.lvlm.projector(visual).mean(1)
         logits = F.normalize(pooled, dim=-1) @ F.normalize(words, dim=-1).T
         loss = F.cross_entropy(logits * self.recipe.projector_scale, targets)
@@ -280,5 +321,6 @@ class LanguageStage:
         assert batch.labels is not None
         lengths = (batch.labels != IGNORE).sum(1)
         first = lengths.cumsum(0) - lengths
-        right = (logits[first].argmax(1) == targets[first]).float().mean()
-        return F.cross_entropy(logits, targets), right.item()
+        right = (logits[first].argmax(1) == targets[first]).float()
+        letters = torch.tensor([answer in prompts.LETTERS for _, answer in asked])
+        return F.cross_entropy(logits, targets), right[letters].mean().item()

@@ -96,7 +96,12 @@ def build_codes(
 
 
 def build_language(
-    out: Path, family: str, areas: list[ImageSet], codes: list[Tensor], recipe: LanguageRecipe
+    out: Path,
+    cache: Path,
+    family: str,
+    areas: list[ImageSet],
+    codes: list[Tensor],
+    recipe: LanguageRecipe,
 ) -> None:
     """Stage 3: one language model."""
     if (out / family / "craft.json").is_file():
@@ -107,7 +112,7 @@ def build_language(
     stage = LanguageStage(
         family, areas, codes, codebook.table, tokenizer, codebook.fingerprint, recipe
     )
-    stage.run().save_pretrained(out / family)
+    stage.run(cache).save_pretrained(out / family)
 
 
 def write_manifest(out: Path, vision: VisionRecipe, language: LanguageRecipe) -> None:
@@ -150,7 +155,7 @@ def main() -> None:
     build_vision(args.out, cache, areas, vision)
     codes = build_codes(args.out, cache, areas, args.views, vision.seed + 1)
     for family in [args.only] if args.only else FAMILIES:
-        build_language(args.out, family, areas, codes, language)
+        build_language(args.out, cache, family, areas, codes, language)
     if args.only is None:
         write_manifest(args.out, vision, language)
 

@@ -1,6 +1,7 @@
 """The recipes of the pocket models, on a world of ten classes and a handful of steps."""
 
 import math
+import shutil
 
 import pytest
 import torch
@@ -109,7 +110,7 @@ def test_vision_goes_on_from_a_saved_phase(areas, tokenizer):
 
 
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
-def test_language_stages_run_and_freeze(areas, tokenizer, family):
+def test_language_stages_run_freeze_and_resume(areas, tokenizer, family, tmp_path):
     recipe = LanguageRecipe(
         SHARES,
         bare_steps=2,
@@ -117,13 +118,18 @@ def test_language_stages_run_and_freeze(areas, tokenizer, family):
         text_batch=4,
         projector_steps=2,
         projector_batch=4,
-        joint_steps=3,
+        joint_steps=(3, 2),
         joint_batch=4,
         text_every=2,
     )
     codes = [torch.randint(0, 12, (len(area), 2, 9, 2), dtype=torch.int16) for area in areas]
     stage = LanguageStage(family, areas, codes, torch.randn(12, 16), tokenizer, "f" * 64, recipe)
-    lvlm = stage.run()
+    lvlm = stage.run(tmp_path)
+    shutil.rmtree(tmp_path / f"{family}-joint-2")
+    again = LanguageStage(family, areas, codes, stage.table, tokenizer, "f" * 64, recipe)
+    resumed = again.run(tmp_path)
+    for name, tensor in lvlm.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert not any(p.requires_grad for p in lvlm.parameters())
     assert all(math.isfinite(float(p.abs().sum())) for p in lvlm.parameters())
     assert lvlm.language_model.config.model_type == family
