@@ -12,7 +12,7 @@ class CraftConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(default=800, ge=0, description="optimiser steps")
+    steps: int = Field(default=400, ge=0, description="optimiser steps")
     batch: int = Field(default=24, ge=2, description="images a step")
     lr: float = Field(default=3e-4, gt=0, description="peak learning rate of the encoder")
     lr_new: float = Field(
@@ -34,7 +34,7 @@ class CraftConfig(BaseModel):
     naming: float = Field(
         default=0.5, ge=0, le=1, description="share of open questions; the rest asks for a letter"
     )
-    validate_every: int = Field(default=100, ge=1, description="steps between validations")
+    validate_every: int = Field(default=50, ge=1, description="steps between validations")
     validation_images: int = Field(default=300, ge=1, description="at most so many of each kind")
     keep_best: bool = Field(
         default=True, description="return the best validated weights, not the last"

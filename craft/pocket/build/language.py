@@ -54,7 +54,7 @@ class LanguageRecipe:
     projector_steps: int = 900
     projector_batch: int = 256
     projector_scale: float = 20.0
-    joint_steps: tuple[int, ...] = (1000, 1200)
+    joint_steps: tuple[int, ...] = (1000, 500)
     joint_batch: int = 64
     text_every: int = 6
     lr: float = 1.5e-3
@@ -88,6 +88,26 @@ def language_config(family: str, tokenizer: PreTrainedTokenizerBase) -> Pretrain
     if family == "llama":
         return LlamaConfig(hidden_size=96, intermediate_size=256, num_key_value_heads=4, **ids)
     raise ValueError(f"family must be 'qwen2' or 'llama', got {family!r}")
+
+
+@torch.no_grad()
+def start_names(
+    model: Any, tokenizer: PreTrainedTokenizerBase, meanings: dict[str, Tensor]
+) -> None:
+    """Start the embeddings of names at what a text tower knows of them, in the model's own width.
+
+    What looks alike is then named alike, and learning to say an image is a smooth map instead of a
+    table. The principal components keep as much of the differences as the width allows; every
+    embedding keeps the size it was drawn with.
+    """
+    ids = torch.tensor(tokenizer.convert_tokens_to_ids(list(meanings)))
+    words = model.get_input_embeddings().weight
+    known = F.normalize(torch.stack(list(meanings.values())), dim=-1)
+    known = known - known.mean(0)
+    components = torch.linalg.svd(known, full_matrices=False).Vh[: words.shape[1]]
+    start = torch.zeros(len(ids), words.shape[1])
+    start[:, : len(components)] = known @ components.T
+    words[ids] = F.normalize(start, dim=-1) * words[ids].norm(dim=-1, keepdim=True)
 
 
 class Lessons:
@@ -168,6 +188,7 @@ class LanguageStage:
         codes: list[Tensor],  # per area [n, V, N, L]: V augmented views of each image
         table: Tensor,  # [K, D]
         tokenizer: PreTrainedTokenizerBase,
+        meanings: dict[str, Tensor],  # class name -> [D]
         fingerprint: str,
         recipe: LanguageRecipe,
     ):
@@ -180,6 +201,7 @@ class LanguageStage:
         self._seed(0)
         model: Any = AutoModelForCausalLM.from_config(language_config(family, tokenizer)).float()
         hidden = model.config.hidden_size
+        start_names(model, tokenizer, meanings)
         projector = Projector(table.shape[1], hidden, inner=4 * hidden)
         self.lvlm = DiscreteLVLM(model, projector, tokenizer, fingerprint, family)
 

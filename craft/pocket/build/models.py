@@ -17,11 +17,11 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from craft.allocator import keep_freed_memory
 from craft.codebook import Codebook
 from craft.data.image_set import ImageSet
+from craft.data.prompts import caption
 from craft.models.tensor_hash import tensor_hash
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.pocket.build.language import LanguageRecipe, LanguageStage
@@ -31,6 +31,7 @@ from craft.pocket.domains import general_probe
 from craft.pocket.world import general_world
 from craft.pocket.zoo import CODEBOOK, FAMILIES, MANIFEST, PRIOR, SIGLIP, PocketModels, file_hash
 from craft.prior import TokenPrior
+from craft.training.objective import text_embeddings
 from craft.training.validation import letter_accuracy
 
 log = logging.getLogger(__name__)
@@ -107,10 +108,21 @@ def build_language(
     if (out / family / "craft.json").is_file():
         log.info("%s: exists, skipped", family)
         return
-    codebook = PocketModels(out).codebook
-    tokenizer = AutoTokenizer.from_pretrained(out / SIGLIP)
+    models = PocketModels(out)
+    names = {label: area.subject for area in areas for label in area.labels}
+    captions = [caption(subject, name) for name, subject in names.items()]
+    meanings = dict(
+        zip(names, text_embeddings(models.siglip, models.tokenizer, captions), strict=True)
+    )
     stage = LanguageStage(
-        family, areas, codes, codebook.table, tokenizer, codebook.fingerprint, recipe
+        family,
+        areas,
+        codes,
+        models.codebook.table,
+        models.tokenizer,
+        meanings,
+        models.codebook.fingerprint,
+        recipe,
     )
     stage.run(cache).save_pretrained(out / family)
 

@@ -123,10 +123,12 @@ def test_language_stages_run_freeze_and_resume(areas, tokenizer, family, tmp_pat
         text_every=2,
     )
     codes = [torch.randint(0, 12, (len(area), 2, 9, 2), dtype=torch.int16) for area in areas]
-    stage = LanguageStage(family, areas, codes, torch.randn(12, 16), tokenizer, "f" * 64, recipe)
+    meanings = {name: torch.randn(16) for name in areas[0].classes}
+    shared = (tokenizer, meanings, "f" * 64, recipe)
+    stage = LanguageStage(family, areas, codes, torch.randn(12, 16), *shared)
     lvlm = stage.run(tmp_path)
     shutil.rmtree(tmp_path / f"{family}-joint-2")
-    again = LanguageStage(family, areas, codes, stage.table, tokenizer, "f" * 64, recipe)
+    again = LanguageStage(family, areas, codes, stage.table, *shared)
     resumed = again.run(tmp_path)
     for name, tensor in lvlm.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
