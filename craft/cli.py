@@ -331,6 +331,8 @@ def _prepare() -> None:
     from craft.allocator import keep_freed_memory
 
     keep_freed_memory()
+    # transformers warns about token ids of default configurations that nobody uses.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     # transformers would draw a bar of its own for every little model it loads.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 

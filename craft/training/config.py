@@ -12,9 +12,9 @@ class CraftConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(default=400, ge=0, description="optimiser steps")
+    steps: int = Field(default=300, ge=0, description="optimiser steps")
     batch: int = Field(default=24, ge=2, description="images a step")
-    lr: float = Field(default=3e-4, gt=0, description="peak learning rate of the encoder")
+    lr: float = Field(default=1e-4, gt=0, description="peak learning rate of the encoder")
     lr_new: float = Field(
         default=1e-3, gt=0, description="peak learning rate of class token, temperature"
     )
