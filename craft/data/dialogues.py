@@ -19,6 +19,18 @@ class TextBatch:
     attention_mask: Tensor
     labels: Tensor | None = None
 
+    @property
+    def first_answers(self) -> Tensor:
+        """Where each row's first answer token [B] stands among all answer tokens of the batch.
+
+        Raises:
+            ValueError: the batch has no labels.
+        """
+        if self.labels is None:
+            raise ValueError("the batch has no labels: build it with training_batch")
+        lengths = (self.labels != IGNORE).sum(1)
+        return lengths.cumsum(0) - lengths
+
 
 def training_batch(
     tokenizer: PreTrainedTokenizerBase, prompts: list[str], answers: list[str]

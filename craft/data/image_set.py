@@ -78,7 +78,8 @@ class Domain:
     @property
     def seen(self) -> list[str]:
         """The classes that are not held out."""
-        return [name for name in self.classes if name not in set(self.heldout)]
+        heldout = set(self.heldout)
+        return [name for name in self.classes if name not in heldout]
 
     def questions(self, part: ImageSet, seed: int = 0) -> list[Question]:
         """Four-option questions about test or validation images; distractors from all classes."""

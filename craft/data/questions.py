@@ -44,6 +44,13 @@ def heldout_classes(classes: Sequence[str], fraction: float = 0.2, seed: int = 0
     return sorted(seeded("holdout", seed).sample(names, int(fraction * len(names))))
 
 
+def draw_options(label: str, others: Sequence[str], rng: random.Random) -> tuple[list[str], str]:
+    """``label`` among three random ``others``, shuffled, and the letter it got."""
+    options = [label, *rng.sample(others, 3)]
+    rng.shuffle(options)
+    return options, prompts.LETTERS[options.index(label)]
+
+
 def four_options(
     ids: Sequence[str],
     labels: Sequence[str],
@@ -69,9 +76,7 @@ def four_options(
                 f"a four-option question about {label!r} needs three other classes, "
                 f"the pool has {len(others)}: {others}"
             )
-        options = [label, *rng.sample(others, 3)]
-        rng.shuffle(options)
-        letter = prompts.LETTERS[options.index(label)]
+        options, letter = draw_options(label, others, rng)
         prompt = prompts.multiple_choice(subject, options)
         questions.append(
             Question(key, row, label, prompt, letter, tuple(options), label in kept_out)

@@ -19,7 +19,7 @@ from craft.data import prompts
 from craft.data.augment import Augmentation, resize
 from craft.data.dialogues import TextBatch, training_batch
 from craft.data.image_set import Domain
-from craft.data.questions import Question, seeded
+from craft.data.questions import Question, draw_options, seeded
 from craft.models.lvlm import DiscreteLVLM
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.quantize import commitment, quantize
@@ -55,6 +55,7 @@ class DomainBatches:
         self.config = config
         self.generator = torch.Generator().manual_seed(config.seed)
         self.rng = seeded("adapt", config.seed)
+        self.seen = domain.seen
         self.classes = domain.train.classes
         self.index = {name: i for i, name in enumerate(self.classes)}
         self._queue: list[int] = []
@@ -82,9 +83,8 @@ class DomainBatches:
             if self.rng.random() < self.config.naming:
                 asked.append((prompts.short_answer(self.domain.subject), label))
                 continue
-            options = [label, *self.rng.sample([c for c in self.domain.seen if c != label], 3)]
-            self.rng.shuffle(options)
-            letter = prompts.LETTERS[options.index(label)]
+            others = [name for name in self.seen if name != label]
+            options, letter = draw_options(label, others, self.rng)
             asked.append((prompts.multiple_choice(self.domain.subject, options), letter))
         return training_batch(tokenizer, [q for q, _ in asked], [a for _, a in asked])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from craft.data.dialogues import IGNORE, training_batch
+from craft.data.dialogues import training_batch
 from craft.data.questions import Question
 from craft.models.lvlm import DiscreteLVLM
 from craft.models.vision_tower import DiscreteVisionTower
@@ -27,7 +27,6 @@ def letter_accuracy(
         text = training_batch(lvlm.tokenizer, [q.prompt for q in asked], [q.answer for q in asked])
         visual = features[[q.row for q in asked]]
         logits, targets = lvlm.answer_logits(visual, text)
-        lengths = (text.labels != IGNORE).sum(1)
-        first = lengths.cumsum(0) - lengths
+        first = text.first_answers
         right += int((logits[first].argmax(1) == targets[first]).sum())
     return 100 * right / len(questions)

@@ -34,8 +34,9 @@ from transformers import (
 )
 
 from craft.data import prompts
-from craft.data.dialogues import IGNORE, training_batch
+from craft.data.dialogues import training_batch
 from craft.data.image_set import ImageSet
+from craft.data.questions import draw_options
 from craft.models.lvlm import DiscreteLVLM
 from craft.models.projector import Projector
 
@@ -135,9 +136,7 @@ class Lessons:
         """Four options, three in ten times from the label's own group, and the right letter."""
         near = self.members[area][self.group_of[area][label]]
         pool = near if len(near) > 3 and self.rng.random() < 0.3 else self.classes[area]
-        options = [label, *self.rng.sample([c for c in pool if c != label], 3)]
-        self.rng.shuffle(options)
-        return options, prompts.LETTERS[options.index(label)]
+        return draw_options(label, [c for c in pool if c != label], self.rng)
 
     def ask(self, area: int, label: str) -> tuple[str, str]:
         """A random question about an image of ``label`` and its answer."""
@@ -198,6 +197,9 @@ class LanguageStage:
         self.table = table
         self.recipe = recipe
         self.tokenizer = tokenizer
+        names = sorted({name for area in areas for name in area.labels})
+        self.index = {name: i for i, name in enumerate(names)}
+        self.name_ids = torch.tensor(tokenizer.convert_tokens_to_ids(names))
         self._seed(0)
         model: Any = AutoModelForCausalLM.from_config(language_config(family, tokenizer)).float()
         hidden = model.config.hidden_size
@@ -319,11 +321,8 @@ class LanguageStage:
         """The mean projected token of an image should point where its name's embedding does."""
         picked = self.lessons.pick(self.recipe.projector_batch)
         visual = noisy_sentence(self._features(picked), self.recipe, self.generator)
-        names = sorted({name for area in self.areas for name in area.labels})
-        index = {name: i for i, name in enumerate(names)}
-        targets = torch.tensor([index[self.areas[a].labels[i]] for a, i in picked])
-        ids = torch.tensor(self.tokenizer.convert_tokens_to_ids(names))
-        words = self.lvlm.language_model.get_input_embeddings().weight.detach()[ids]
+        targets = torch.tensor([self.index[self.areas[a].labels[i]] for a, i in picked])
+        words = self.lvlm.language_model.get_input_embeddings().weight.detach()[self.name_ids]
         pooled = self.lvlm.projector(visual).mean(1)
         logits = F.normalize(pooled, dim=-1) @ F.normalize(words, dim=-1).T
         loss = F.cross_entropy(logits * self.recipe.projector_scale, targets)
@@ -340,9 +339,7 @@ class LanguageStage:
     def _answer(self, image: Tensor, asked: list[tuple[str, str]]) -> tuple[Tensor, float]:
         batch = training_batch(self.tokenizer, [q for q, _ in asked], [a for _, a in asked])
         logits, targets = self.lvlm.answer_logits(image, batch, projected=True)
-        assert batch.labels is not None
-        lengths = (batch.labels != IGNORE).sum(1)
-        first = lengths.cumsum(0) - lengths
+        first = batch.first_answers
         right = (logits[first].argmax(1) == targets[first]).float()
         letters = torch.tensor([answer in prompts.LETTERS for _, answer in asked])
         return F.cross_entropy(logits, targets), right[letters].mean().item()
