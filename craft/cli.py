@@ -177,8 +177,7 @@ def adapt(
             on_progress=progress,
         )
     console.print(
-        f"{out}: encoder {pack.encoder_hash[:12]}, weights of step {result.best_step}; "
-        f"next: craft evaluate {out}",
+        f"{out}: encoder {pack.encoder_hash[:12]}, {result.choice}; next: craft evaluate {out}",
         highlight=False,
     )
 

@@ -160,6 +160,7 @@ class _Demo:
                     "seed": seed,
                     "encoder_hash": pack.encoder_hash,
                     "best_step": adapted.best_step,
+                    "blend": adapted.blend,
                     "history": adapted.history,
                     "gradient_norms": adapted.gradient_norms,
                     "frozen_hashes": adapted.frozen_hashes,

@@ -75,6 +75,7 @@ def adapt_pack(
         surrogate=surrogate,
         heldout_classes=domain.heldout,
         best_step=adapted.best_step,
+        blend=adapted.blend,
         config=config.model_dump(),
     )
     pack.save(directory)

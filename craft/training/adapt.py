@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from collections.abc import Callable
@@ -16,17 +15,17 @@ from torch import Tensor, nn
 from transformers import SiglipModel, get_cosine_schedule_with_warmup
 
 from craft.data import prompts
-from craft.data.augment import Augmentation, resize
+from craft.data.augment import Augmentation
 from craft.data.dialogues import TextBatch, training_batch
 from craft.data.image_set import Domain
-from craft.data.questions import Question, draw_options, seeded
+from craft.data.questions import draw_options, seeded
 from craft.models.lvlm import DiscreteLVLM
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.quantize import commitment, quantize
 from craft.training.config import CraftConfig
 from craft.training.frozen import FrozenProof
 from craft.training.objective import ContrastiveHead, gradient_norms, text_embeddings
-from craft.training.validation import letter_accuracy
+from craft.training.selection import Selection, Views
 
 #: Training images are varied mildly: the point is the domain's own look.
 AUGMENTATION = Augmentation(scale=(0.85, 1.15), blur=0.1)
@@ -36,14 +35,22 @@ AUGMENTATION = Augmentation(scale=(0.85, 1.15), blur=0.1)
 class AdaptationResult:
     """The adapted tower (frozen, eval) and how it got there.
 
+    ``blend`` is the share of the weights of ``best_step`` in it, the rest are the pretrained ones;
     ``history`` holds one dict a validation; ``frozen_hashes`` what was proved unchanged.
     """
 
     tower: DiscreteVisionTower
     best_step: int
+    blend: float
     history: list[dict[str, float]] = field(default_factory=list)
     frozen_hashes: dict[str, str] = field(default_factory=dict)
     gradient_norms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def choice(self) -> str:
+        """Which weights these are, in words."""
+        mixed = f", mixed {self.blend:.0%} with the pretrained ones" if self.blend < 1 else ""
+        return f"weights of step {self.best_step}{mixed}"
 
 
 class DomainBatches:
@@ -97,14 +104,13 @@ def adapt(
     config: CraftConfig,
     run_dir: Path,
     *,
-    general: tuple[Tensor, list[Question]] | None = None,
+    general: Views | None = None,
     on_step: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> AdaptationResult:
     """Fine-tune ``tower`` on ``domain`` through the frozen ``surrogate`` (paper, sec. 4).
 
-    Writes ``config.yaml`` and ``train.jsonl`` to ``run_dir``. The checkpoint is chosen on the
-    domain's validation images, which hold no held-out class, and on ``general``, images of the
-    world the models already knew: an encoder that forgets is not the better one.
+    Writes ``config.yaml`` and ``train.jsonl`` to ``run_dir``. Which weights are returned is
+    chosen on validation images, see :class:`~craft.training.selection.Selection`.
 
     Args:
         tower: trained in place; pass a fresh copy.
@@ -144,7 +150,7 @@ def adapt(
     schedule = get_cosine_schedule_with_warmup(
         optimizer, round(config.warmup * config.steps), config.steps
     )
-    watch = _Validation(tower, surrogate, domain, general, config)
+    selection = Selection(tower, surrogate, domain, general, config)
     log = (run_dir / "train.jsonl").open("w")
     norms: dict[str, float] = {}
     started = time.monotonic()
@@ -154,7 +160,7 @@ def adapt(
         log.flush()
 
     with log:
-        record({"step": 0, "validation": watch(0)})
+        record({"step": 0, "validation": selection.validate(0)})
         for step in range(1, config.steps + 1):
             rows = batches.rows()
             images, keys = batches.images(rows)
@@ -187,59 +193,21 @@ def adapt(
             losses["qerr"] = error.item()
             entry: dict[str, Any] = {"step": step, **losses, "lr": schedule.get_last_lr()[0]}
             if step % config.validate_every == 0 or step == config.steps:
-                entry["validation"] = watch(step)
+                entry["validation"] = selection.validate(step)
                 entry["seconds"] = time.monotonic() - started
             record(entry)
             if on_step is not None:
                 on_step(step, config.steps, losses)
-    if config.keep_best:
-        tower.load_state_dict(watch.best_weights)
+    tower.eval().requires_grad_(False)
+    if config.select != "last":
+        if config.select == "blend":
+            selection.blend_back()
+        tower.load_state_dict(selection.weights)
     return AdaptationResult(
-        tower.eval().requires_grad_(False),
-        watch.best_step if config.keep_best else config.steps,
-        watch.history,
+        tower,
+        selection.step if config.select != "last" else config.steps,
+        selection.blend if config.select != "last" else 1.0,
+        selection.history,
         proof.check(),
         norms,
     )
-
-
-class _Validation:
-    """Accuracy on validation images and on the general world; keeps the best weights."""
-
-    def __init__(
-        self,
-        tower: DiscreteVisionTower,
-        surrogate: DiscreteLVLM,
-        domain: Domain,
-        general: tuple[Tensor, list[Question]] | None,
-        config: CraftConfig,
-    ):
-        self.tower = tower
-        self.surrogate = surrogate
-        rows = seeded("validation rows").sample(range(len(domain.val)), len(domain.val))
-        rows = sorted(rows[: config.validation_images])
-        chosen = set(rows)
-        part = domain.val.where([i in chosen for i in range(len(domain.val))])
-        questions = domain.questions(part)
-        images = resize(part.images.float() / 255, tower.image_size)
-        self.sets = {"domain": (images, questions)}
-        if general is not None:
-            self.sets["general"] = general
-        self.history: list[dict[str, float]] = []
-        self.best_step = 0
-        self.best_score = float("-inf")
-        self.best_weights: dict[str, Tensor] = {}
-
-    def __call__(self, step: int) -> dict[str, float]:
-        self.tower.eval()
-        scores = {
-            name: letter_accuracy(self.tower, self.surrogate, images, questions)
-            for name, (images, questions) in self.sets.items()
-        }
-        self.tower.train()
-        score = sum(scores.values())
-        if score > self.best_score:
-            self.best_step, self.best_score = step, score
-            self.best_weights = copy.deepcopy(self.tower.state_dict())
-        self.history.append({"step": step, **scores})
-        return scores

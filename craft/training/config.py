@@ -36,7 +36,9 @@ class CraftConfig(BaseModel):
     )
     validate_every: int = Field(default=50, ge=1, description="steps between validations")
     validation_images: int = Field(default=300, ge=1, description="at most so many of each kind")
-    keep_best: bool = Field(
-        default=True, description="return the best validated weights, not the last"
+    select: Literal["last", "best", "blend"] = Field(
+        default="blend",
+        description="the weights to return: the last ones, the best validated, or the best "
+        "mixture of those with the pretrained ones (not in the paper; it forgets less)",
     )
     seed: int = Field(default=0, description="data order, augmentation, class token")

@@ -1,6 +1,8 @@
-"""Fast four-option accuracy while training: the most likely first token of the answer."""
+"""Fast four-option scores while training: the most likely first token of the answer."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,22 +13,31 @@ from craft.models.lvlm import DiscreteLVLM
 from craft.models.vision_tower import DiscreteVisionTower
 
 
+class LetterScores(NamedTuple):
+    """Per cent, over questions. ``confidence`` is the mean probability of the right letter: it
+    tells two encoders apart on far fewer questions than ``accuracy`` does."""
+
+    accuracy: float
+    confidence: float
+
+
 @torch.inference_mode()
-def letter_accuracy(
+def letter_scores(
     tower: DiscreteVisionTower,
     lvlm: DiscreteLVLM,
     images: Tensor,  # [n, 3, S, S] in [0, 1]
     questions: list[Question],
     batch: int = 128,
-) -> float:
-    """Per cent of the questions whose letter is the most likely first token of the answer."""
+) -> LetterScores:
+    """How often, and how surely, the right letter is the first token of the answer."""
     features = tower.encode(images).quantized
-    right = 0
+    right, probability = 0, 0.0
     for start in range(0, len(questions), batch):
         asked = questions[start : start + batch]
         text = training_batch(lvlm.tokenizer, [q.prompt for q in asked], [q.answer for q in asked])
         visual = features[[q.row for q in asked]]
         logits, targets = lvlm.answer_logits(visual, text)
-        first = text.first_answers
-        right += int((logits[first].argmax(1) == targets[first]).sum())
-    return 100 * right / len(questions)
+        logits, targets = logits[text.first_answers].float(), targets[text.first_answers]
+        right += int((logits.argmax(1) == targets).sum())
+        probability += float(logits.softmax(1).gather(1, targets[:, None]).sum())
+    return LetterScores(100 * right / len(questions), 100 * probability / len(questions))

@@ -32,7 +32,7 @@ from craft.pocket.world import general_world
 from craft.pocket.zoo import CODEBOOK, FAMILIES, MANIFEST, PRIOR, SIGLIP, PocketModels, file_hash
 from craft.prior import TokenPrior
 from craft.training.objective import text_embeddings
-from craft.training.validation import letter_accuracy
+from craft.training.validation import letter_scores
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,8 @@ def write_manifest(out: Path, vision: VisionRecipe, language: LanguageRecipe) ->
     images, questions = general_probe(PROBE_IMAGES, tower.image_size)
     figures = {}
     for name in models.names:
-        figures[name] = round(letter_accuracy(tower, models.lvlm(name), images, questions), 2)
+        scores = letter_scores(tower, models.lvlm(name), images, questions)
+        figures[name] = round(scores.accuracy, 2)
         log.info("%s: general-world four-option accuracy %.2f %%", name, figures[name])
     paths = sorted(p for p in out.rglob("*") if p.is_file() and p.name != MANIFEST)
     manifest = {

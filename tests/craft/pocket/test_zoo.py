@@ -8,7 +8,7 @@ import pytest
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.pocket.domains import general_probe
 from craft.pocket.zoo import CODEBOOK, MANIFEST, PocketModels
-from craft.training.validation import letter_accuracy
+from craft.training.validation import letter_scores
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_accuracy_is_what_the_manifest_says(models, manifest, name):
     """On other views than the manifest's, so within four standard errors of it."""
     tower = models.base_tower()
     images, questions = general_probe(300, tower.image_size, seed=11)
-    found = letter_accuracy(tower, models.lvlm(name), images, questions)
+    found = letter_scores(tower, models.lvlm(name), images, questions).accuracy
     claimed = manifest["general_four_option_accuracy"][name]
     error = 100 * (claimed / 100 * (1 - claimed / 100) / 300) ** 0.5
     assert abs(found - claimed) < 4 * error

@@ -33,7 +33,7 @@ def test_the_encoder_moves_and_nothing_else(tiny_models, tmp_path):
     lvlm = tiny_models.lvlm("qwen2")
     before = tensor_hash(lvlm.state_dict()), tensor_hash(tiny_models.siglip.state_dict())
     base = tiny_models.base_tower()
-    config = SHORT.model_copy(update={"keep_best": False})
+    config = SHORT.model_copy(update={"select": "last"})
     result = run(tiny_models, tmp_path, config)
     assert (tensor_hash(lvlm.state_dict()), tensor_hash(tiny_models.siglip.state_dict())) == before
     assert set(result.frozen_hashes) == {"language_model", "projector", "text_tower", "codebook"}
@@ -55,25 +55,24 @@ def test_settings_and_losses_are_written(tiny_models, tmp_path):
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
     assert all({"sal", "commit", "con", "qerr", "lr"} <= line.keys() for line in steps)
     assert [line["step"] for line in lines if "validation" in line] == [0, 2, 4]
-    assert [entry["step"] for entry in result.history] == [0, 2, 4]
+    assert [entry["step"] for entry in result.history if entry["blend"] == 1] == [0, 2, 4]
     assert set(result.gradient_norms) == {"sal", "commit", "con"}
     assert [(step, total) for step, total, _ in seen] == [(i, 4) for i in range(1, 5)]
 
 
 def test_the_same_seed_gives_the_same_encoder(tiny_models, tmp_path):
     first, second = (run(tiny_models, tmp_path / x) for x in "ab")
-    other = run(
-        tiny_models, tmp_path / "c", SHORT.model_copy(update={"seed": 5, "keep_best": False})
-    )
+    other = run(tiny_models, tmp_path / "c", SHORT.model_copy(update={"seed": 5, "select": "last"}))
     hashes = [tensor_hash(r.tower.state_dict()) for r in (first, second, other)]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_the_best_validated_weights_come_back(tiny_models, tmp_path):
-    general = general_probe(6, 24, 3)
-    result = run(tiny_models, tmp_path, general=general)
-    scores = {entry["step"]: entry["domain"] + entry["general"] for entry in result.history}
+    config = SHORT.model_copy(update={"select": "best"})
+    result = run(tiny_models, tmp_path, config, general=general_probe(6, 24, 3))
+    scores = {entry["step"]: entry["score"] for entry in result.history}
     assert scores[result.best_step] == max(scores.values())
+    assert result.blend == 1
     if result.best_step == 0:
         base = tiny_models.base_tower()
         assert tensor_hash(result.tower.state_dict()) == tensor_hash(base.state_dict())
