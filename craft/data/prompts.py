@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import string
+from collections.abc import Sequence
+
+#: The letters of four options; questions that bring their own options may have up to 26.
 LETTERS = ("A", "B", "C", "D")
 
 QUESTION = "What {subject} is shown in the image?"
@@ -12,26 +16,42 @@ JUSTIFY = "Justify your answer."
 JUSTIFICATION = "{answer}, because the image shows {label}, which belongs to {group}."
 #: The text that stands for an image of a class in the contrastive loss (paper, sec. 4).
 CAPTION = "An image of a {subject}, specifically a {label}."
+#: The text that stands for an image with a question (methods C10).
+STATEMENT = "Question: {question} Answer: {answer}."
 
 
-def option_lines(options: list[str]) -> str:
+def letter(index: int) -> str:
+    """The letter of option ``index``, counted from 0. Raises ValueError beyond 26 options."""
+    if not 0 <= index < 26:
+        raise ValueError(f"options have letters A to Z, got option number {index + 1}")
+    return string.ascii_uppercase[index]
+
+
+def option_lines(options: Sequence[str]) -> str:
     """One line an option: its letter and its name."""
-    return "\n".join(f"{x}. {option}" for x, option in zip(LETTERS, options, strict=True))
+    return "\n".join(f"{letter(i)}. {option}" for i, option in enumerate(options))
 
 
-def multiple_choice(subject: str, options: list[str], suffix: str = ONE_LETTER) -> str:
+def ask(question: str, options: Sequence[str] = ()) -> str:
+    """A question with how to answer it: in one letter if there are options, else shortly."""
+    if options:
+        return "\n".join([question, option_lines(options), ONE_LETTER])
+    return f"{question}\n{SHORT_ANSWER}"
+
+
+def multiple_choice(subject: str, options: Sequence[str], suffix: str = ONE_LETTER) -> str:
     """The four-option question: question, options, and how to answer."""
     return "\n".join([QUESTION.format(subject=subject), option_lines(options), suffix])
 
 
 def short_answer(subject: str) -> str:
     """The open question, answered with the class name."""
-    return f"{QUESTION.format(subject=subject)}\n{SHORT_ANSWER}"
+    return ask(QUESTION.format(subject=subject))
 
 
 def group_question(subject: str) -> str:
     """The open question for the group of the class."""
-    return f"{GROUP_QUESTION.format(subject=subject)}\n{SHORT_ANSWER}"
+    return ask(GROUP_QUESTION.format(subject=subject))
 
 
 def justification(answer: str, label: str, group: str) -> str:

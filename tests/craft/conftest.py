@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -50,6 +52,36 @@ def image_set(area: str, splits: dict[str, int]) -> ImageSet:
         styles=["style" for _ in rows],
         splits=[split for _, split, _ in rows],
     )
+
+
+def picture(number: int, size: tuple[int, int] = (30, 20)) -> Image.Image:
+    """A picture of its own for every number: a coloured disc, three colours of which differ."""
+    image = Image.new("RGB", size, ((number * 67) % 256, (number * 29) % 256, 90))
+    box = (2 + number % 5, 2, size[0] - 4, size[1] - 3)
+    ImageDraw.Draw(image).ellipse(box, fill=(255 - number % 200, (number * 13) % 256, number % 256))
+    return image
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[..., Path]:
+    """Draws picture ``number`` into a file, whose folder is made if need be."""
+
+    def save(path: Path, number: int = 0, **options: Any) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(number).save(path, **options)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def class_folder(tmp_path: Path, draw: Callable[..., Path]) -> Path:
+    """Eight classes of ten pictures, one folder each."""
+    root = tmp_path / "things"
+    for c, name in enumerate(NAMES[:8]):
+        for i in range(10):
+            draw(root / name.replace(" ", "_") / f"{i}.png", 10 * c + i)
+    return root
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,21 @@
+"""Reading the data people have: detected, checked, and turned into one kind of record.
+
+``read_records(path)`` is the one call; each format has a file of its own.
+"""
+
+from craft.data.readers.columns import Columns
+from craft.data.readers.detect import read_records, without_corrupt
+from craft.data.readers.options import ReadOptions
+from craft.data.readers.record import DataError, Place, Record, RecordSet, Turn
+
+__all__ = [
+    "Columns",
+    "DataError",
+    "Place",
+    "ReadOptions",
+    "Record",
+    "RecordSet",
+    "Turn",
+    "read_records",
+    "without_corrupt",
+]

@@ -1,0 +1,86 @@
+"""JSON objects with the line each begins on, from one array or from one object a line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from craft.data.readers.record import DataError, Place
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def read_objects(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """The objects of a ``.json`` array or of a ``.jsonl`` file, in order.
+
+    Raises:
+        DataError: not UTF-8, malformed, or an entry that is no object; with the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise DataError(Place(path, line), f"not UTF-8: {error.reason}") from None
+    entries = _lines(path, text) if path.suffix != ".json" else _array(path, text)
+    for place, entry in entries:
+        if not isinstance(entry, dict):
+            raise DataError(place, f"expected an object {{...}}, got {_shown(entry)}")
+        yield place, entry
+
+
+def _lines(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            place = Place(path, number)
+            try:
+                yield place, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(
+                    place, f"malformed JSON at column {error.colno}: {error.msg}"
+                ) from None
+
+
+def _array(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
+    """Decodes entry by entry: the json module does not tell where in the text a value stood."""
+    decoder = json.JSONDecoder()
+    at, line, counted = _skip(text, 0), 1, 0
+    if text[at : at + 1] != "[":
+        raise DataError(Place(path, 1), f"expected a list [...], got {text[at : at + 20]!r}")
+    at = _skip(text, at + 1)
+    while text[at : at + 1] != "]":
+        line, counted = line + text.count("\n", counted, at), at
+        place = Place(path, line)
+        try:
+            entry, at = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                Place(path, error.lineno), f"malformed JSON at column {error.colno}: {error.msg}"
+            ) from None
+        yield place, entry
+        at = _skip(text, at)
+        mark = text[at : at + 1]
+        after = Place(path, line + text.count("\n", counted, at))
+        if mark == ",":
+            at = _skip(text, at + 1)
+            if text[at : at + 1] == "]":
+                raise DataError(after, "malformed JSON: a comma after the last entry")
+        elif mark != "]":
+            found = repr(text[at : at + 20]) if mark else "the end of the file"
+            raise DataError(after, f"malformed JSON: expected , or ] after an entry, got {found}")
+    rest = _skip(text, at + 1)
+    if rest != len(text):
+        extra = Place(path, text.count("\n", 0, rest) + 1)
+        raise DataError(extra, f"malformed JSON: more after the list: {text[rest : rest + 20]!r}")
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,32 @@
+"""How data is to be read, where that is not plain from the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from craft.data.readers.columns import Columns
+
+Format = Literal["llava", "image_folder", "table", "parquet", "hf_disk", "webdataset"]
+
+
+class ReadOptions(BaseModel):
+    """Settings of a reading, stored with every domain that is made of it.
+
+    Args:
+        format: instead of detecting it.
+        images: folder that image paths in annotation files begin at.
+        columns: which column holds what, instead of going by their names.
+        class_names: names of classes that are written as numbers, in order.
+        skip_corrupt: leave out records whose image is missing or corrupt, and count them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Format | None = None
+    images: Path | None = None
+    columns: Columns | None = None
+    class_names: tuple[str, ...] | None = None
+    skip_corrupt: bool = False

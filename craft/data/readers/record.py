@@ -1,0 +1,182 @@
+"""What every reader produces: one image, what is known or asked about it, and where that stood."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from craft.data import prompts
+from craft.data.readers.image import EncodedImage, decode_rgb
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something was read: a file, and the line, row or member in it."""
+
+    path: Path
+    line: int | None = None
+    part: str = ""
+
+    def __str__(self) -> str:
+        where = str(self.path) if self.line is None else f"{self.path}:{self.line}"
+        return f"{where}, {self.part}" if self.part else where
+
+
+class DataError(ValueError):
+    """Data that cannot be read as what it claims to be; the message starts with file and line."""
+
+    def __init__(self, place: Place, problem: str):
+        super().__init__(f"{place}: {problem}")
+        self.place = place
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question about an image and its answer.
+
+    Args:
+        answer: the answer's text; one of ``options`` if there are any.
+        worded: the question already says how to answer and is asked word for word.
+    """
+
+    question: str
+    answer: str
+    options: tuple[str, ...] = ()
+    worded: bool = False
+
+    @property
+    def prompt(self) -> str:
+        """What the language model reads (methods F4)."""
+        if self.worded:
+            return self.question
+        return prompts.ask(self.question, self.options)
+
+    @property
+    def target(self) -> str:
+        """What it should write: the letter of the right option, or the answer."""
+        if self.options:
+            return prompts.letter(self.options.index(self.answer))
+        return self.answer
+
+    @property
+    def statement(self) -> str:
+        """The turn as one text, for the contrastive loss (methods C10)."""
+        return prompts.STATEMENT.format(question=self.question, answer=self.answer)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image with a class label or with questions, never both.
+
+    Args:
+        id: unique in its data set.
+        image: read and decoded only when asked for.
+        place: file and line it came from.
+        label: class, as the data writes it.
+        turns: questions with answers.
+        captions: free texts about the image, for the contrastive loss.
+        split: "train", "val" or "test" where the data says so.
+    """
+
+    id: str
+    image: EncodedImage
+    place: Place
+    label: str | None = None
+    turns: tuple[Turn, ...] = ()
+    captions: tuple[str, ...] = ()
+    split: str | None = None
+
+    def digest(self) -> str:
+        """Hash of the encoded image: equal files are equal images.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        try:
+            return hashlib.blake2b(self.image.read(), digest_size=16).hexdigest()
+        except (OSError, ValueError) as error:
+            raise DataError(self.place, f"image {self.image}: {error}") from error
+
+    def rgb(self) -> Image.Image:
+        """The image, upright, in RGB.
+
+        Raises:
+            DataError: it is missing, cut short or no image.
+        """
+        try:
+            return decode_rgb(self.image.read())
+        except (OSError, ValueError) as error:
+            raise DataError(self.place, f"image {self.image}: {error}") from error
+
+
+@dataclass(frozen=True)
+class RecordSet:
+    """Everything read from ``path``, and in words how it was understood.
+
+    Args:
+        notes: one sentence each: which columns, which splits, what was left out.
+        left_out: records that were asked to be skipped, with the reason.
+
+    Raises:
+        DataError: no records, two of one id, or labels beside questions.
+    """
+
+    path: Path
+    format: str
+    records: Sequence[Record]
+    notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not self.records:
+            why = f"; left out: {'; '.join(self.left_out[:3])}" if self.left_out else ""
+            raise DataError(Place(self.path), f"holds no records ({self.format}){why}")
+        places: dict[str, Place] = {}
+        for record in self.records:
+            if record.id in places:
+                raise DataError(
+                    record.place,
+                    f"id {record.id!r} was given before, at {places[record.id]}; give every record "
+                    "an id of its own, or leave ids out",
+                )
+            places[record.id] = record.place
+            if bool(record.turns) == (record.label is not None):
+                what = "both a label and questions" if record.turns else "no label and no question"
+                raise DataError(record.place, f"record {record.id!r} has {what}; give it one")
+        first = self.records[0]
+        for record in self.records:
+            if (record.label is None) != (first.label is None):
+                kinds = (
+                    ("questions", "a label") if first.label is None else ("a label", "questions")
+                )
+                raise DataError(
+                    record.place,
+                    f"this record has {kinds[1]}, the first one ({first.place}) has {kinds[0]}; "
+                    "one data set holds either",
+                )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether records have class labels; otherwise they have questions."""
+        return self.records[0].label is not None
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes as the data writes them, sorted."""
+        return sorted({r.label for r in self.records if r.label is not None})
+
+    @property
+    def split_counts(self) -> dict[str | None, int]:
+        """Records a split; under None those for which the data names none."""
+        return dict(Counter(r.split for r in self.records))

@@ -1,0 +1,144 @@
+"""CSV, TSV, JSON lines and JSON tables: columns by name, and mistakes with their line."""
+
+import json
+
+import pytest
+
+from craft.data.readers import Columns, DataError, ReadOptions, read_records
+
+
+@pytest.fixture
+def write(tmp_path, draw):
+    draw(tmp_path / "a.png", 1)
+    draw(tmp_path / "b.png", 2)
+
+    def to(name, text):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return to
+
+
+def test_questions_get_the_prompt_of_short_answers(write):
+    text = (
+        'id,image,question,answer\n7,a.png,"What is ""it"",\nexactly?",disc\n8,b.png,Colour?,red\n'
+    )
+    records = read_records(write("vqa.csv", text))
+    first, second = records
+    assert (first.id, records.format) == ("7", "table")
+    assert first.turns[0].prompt == 'What is "it",\nexactly?\nAnswer as succinctly as possible.'
+    assert [str(r.place)[-6:] for r in records] == [".csv:2", ".csv:4"]
+    assert second.turns[0].target == "red"
+    assert "question from 'question'" in records.notes[0]
+
+
+@pytest.mark.parametrize("answer", ["cat", "B", 1])
+def test_options_make_a_question_of_letters(write, answer):
+    row = {"image": "a.png", "question": "Who?", "choices": ["dog", "cat", "cow"], "answer": answer}
+    (record,) = read_records(write("vqa.jsonl", json.dumps(row)))
+    (turn,) = record.turns
+    assert turn.prompt == "Who?\nA. dog\nB. cat\nC. cow\nAnswer in one letter only."
+    assert (turn.target, turn.answer) == ("B", "cat")
+    assert turn.statement == "Question: Who? Answer: cat."
+
+
+@pytest.mark.parametrize("text", ['["dog", "cat"]', "dog| cat"])
+def test_options_in_a_cell(write, text):
+    columns = Columns(image="image", question="question", answer="answer", options="options")
+    if "|" in text:
+        columns = Columns(**{**vars(columns), "options_separator": "|"})
+    cell = text.replace('"', '""')
+    path = write("v.csv", f'image,question,answer,options\na.png,Who?,cat,"{cell}"\n')
+    (record,) = read_records(path, ReadOptions(columns=columns))
+    assert record.turns[0].options == ("dog", "cat")
+
+
+def test_several_answers_teach_the_most_frequent_one(write):
+    row = {"image": "a.png", "question": "Who?", "answers": ["dog", "cat", "cat"]}
+    (record,) = read_records(write("v.json", json.dumps([row])))
+    assert record.turns[0].target == "cat"
+
+
+def test_labels_captions_and_splits(write):
+    text = "file_name\tlabel\tsplit\tcaption\na.png\tcat\ttrain\ta cat sits\nb.png\tdog\ttest\t\n"
+    records = read_records(write("m.tsv", text))
+    assert [(r.label, r.split, r.captions) for r in records] == [
+        ("cat", "train", ("a cat sits",)),
+        ("dog", "test", ()),
+    ]
+
+
+def test_numbers_as_labels_need_names(write):
+    path = write("m.csv", "image,label\na.png,0\nb.png,1\n")
+    assert read_records(path).labels == ["0", "1"]  # in CSV all are texts: digits may be names
+    named = read_records(path, ReadOptions(class_names=("cat", "dog")))
+    assert [r.label for r in named] == ["cat", "dog"]
+    numbers = write("m.json", '[{"image": "a.png", "label": 2}]')
+    with pytest.raises(DataError, match=r"label 2 is a number.*--class-names"):
+        read_records(numbers)
+    with pytest.raises(DataError, match=r"label 2, but there are 2 class names"):
+        read_records(numbers, ReadOptions(class_names=("cat", "dog")))
+
+
+def test_chat_messages(write):
+    row = {
+        "images": ["a.png"],
+        "messages": [
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Who?"}]},
+            {"role": "assistant", "content": "a cat"},
+        ],
+    }
+    (record,) = read_records(write("m.jsonl", json.dumps(row)))
+    assert [(t.prompt, t.target) for t in record.turns] == [("Who?", "a cat")]
+    row["messages"][0]["content"] = [{"type": "video"}]
+    with pytest.raises(DataError, match=r"message 1: parts must be of type text or image"):
+        read_records(write("m.jsonl", json.dumps(row)))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "complaint"),
+    [
+        ("a.png,What?,cat\nb.png,Who?,dog\n", 1, "no header: the first row is .*a.png.*expected"),
+        ("image,title\na.png,x\n", 2, "expected an image column with question and answer"),
+        ("image,label,label\na.png,x,y\n", 1, "two columns of one name"),
+        ("image,label\na.png,cat\nb.png,dog,3\n", 3, "3 fields, the header has 2"),
+        ("image,label\na.png,cat\nb.png,\n", 3, "label must be a class name or number, got ''"),
+        ("image,label\na.png,cat\nc.png,dog\n", 3, "no such image file: .*c.png"),
+        ('image,label\na.png,"cat\n', 2, "malformed CSV"),
+        ("image,label,split\na.png,cat,later\n", 2, "split must be train, val or test"),
+        ("id,image,label\n1,a.png,cat\n1,b.png,dog\n", 3, "id '1' was given before, at .*:2"),
+        ("image,question,answer\na.png,,cat\n", 2, "question must be a text, got ''"),
+    ],
+)
+def test_mistakes_are_told_with_their_line(write, text, line, complaint):
+    path = write("t.csv", text)
+    with pytest.raises(DataError, match=complaint) as error:
+        read_records(path)
+    assert str(error.value).startswith(f"{path}:{line}: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"answer": "cow"}, "answer 'cow' is not one of"),
+        ({"answer": 2}, "answer 2 is not the number of one of 2 options, from 0"),
+        ({"options": ["B", "A"], "answer": "A"}, "means two options, by text and by letter"),
+        ({"options": ["dog", "dog"]}, "two options are the same"),
+        ({"options": ["dog"]}, "options must be a list of 2 to 26"),
+        ({"answer": None}, "answer must be a text, got None"),
+    ],
+)
+def test_answers_must_mean_one_option(write, changes, complaint):
+    row = {"image": "a.png", "question": "Who?", "options": ["dog", "cat"], "answer": "cat"}
+    good = json.dumps(row)
+    path = write("t.jsonl", good + "\n" + json.dumps(row | changes))
+    with pytest.raises(DataError, match=complaint) as error:
+        read_records(path)
+    assert str(error.value).startswith(f"{path}:2: ")
+
+
+def test_a_row_without_the_column_of_the_others_is_refused(write):
+    path = write("t.jsonl", '{"image": "a.png", "label": "x"}\n{"image": "b.png"}')
+    with pytest.raises(DataError, match=r"t\.jsonl:2: no column 'label' for label"):
+        read_records(path)
