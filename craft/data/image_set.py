@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
 
 from torch import Tensor
 
-from craft.data.questions import Question, four_options
+from craft.data import prompts
+from craft.data.questions import Lesson, Question, draw_options, four_options
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -14,7 +22,8 @@ class ImageSet:
     """Images of one area with what is known about each.
 
     ``images`` is uint8 [n, 3, S, S]; the lists have n entries. ``subject`` is what a question calls
-    the things shown ("What {subject} is shown in the image?").
+    the things shown ("What {subject} is shown in the image?"). ``captions`` are free texts about
+    each image; an empty list means that there are none.
     """
 
     area: str
@@ -25,6 +34,7 @@ class ImageSet:
     groups: list[str]
     styles: list[str]
     splits: list[str]
+    captions: list[tuple[str, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -38,7 +48,7 @@ class ImageSet:
         """The rows for which ``keep`` is true, in order."""
         rows = [i for i, k in enumerate(keep) if k]
 
-        def pick(column: list[str]) -> list[str]:
+        def pick(column: list[T]) -> list[T]:
             return [column[i] for i in rows]
 
         return ImageSet(
@@ -50,6 +60,7 @@ class ImageSet:
             pick(self.groups),
             pick(self.styles),
             pick(self.splits),
+            pick(self.captions) if self.captions else [],
         )
 
     def split(self, *names: str) -> ImageSet:
@@ -65,7 +76,10 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Domain:
-    """Images to adapt to. No class of ``heldout`` is in ``train`` or ``val``."""
+    """Images to adapt to. No class of ``heldout`` is in ``train`` or ``val``.
+
+    ``options`` gives test images, by id, options that are not to be drawn.
+    """
 
     name: str
     subject: str
@@ -74,16 +88,71 @@ class Domain:
     train: ImageSet
     val: ImageSet
     test: ImageSet
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def seen(self) -> list[str]:
         """The classes that are not held out."""
         heldout = set(self.heldout)
         return [name for name in self.classes if name not in heldout]
 
+    @property
+    def answers(self) -> list[str]:
+        """All short answers there are: the classes."""
+        return self.classes
+
+    @cached_property
+    def _class_rows(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.train.classes)}
+
+    @cached_property
+    def _caption_texts(self) -> list[tuple[int, ...]]:
+        """For each training image, which ``texts`` its captions are."""
+        counts = [len(self._class_rows), *map(len, self.train.captions)]
+        return [tuple(range(a, b)) for a, b in itertools.pairwise(itertools.accumulate(counts))]
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The contrastive texts: one a training class, then every caption with its class's text
+        appended (methods C9)."""
+        ground_truth = [prompts.caption(self.subject, name) for name in self._class_rows]
+        captioned = zip(self.train.captions, self.train.labels, strict=False)
+        return ground_truth + [
+            f"{text} {ground_truth[self._class_rows[label]]}"
+            for texts, label in captioned
+            for text in texts
+        ]
+
+    @property
+    def lessons(self) -> int:
+        """How many training examples there are."""
+        return len(self.train)
+
+    def lesson(self, index: int, rng: random.Random, naming: float) -> Lesson:
+        """Training example ``index``: a letter to choose or, with probability ``naming``, the name
+        to say. Distractors are seen classes only, so that no held-out name is read in training
+        (methods F2)."""
+        label = self.train.labels[index]
+        key = self._class_rows[label]
+        if rng.random() < naming:
+            prompt, answer = prompts.short_answer(self.subject), label
+        else:
+            others = [name for name in self.seen if name != label]
+            options, answer = draw_options(label, others, rng)
+            prompt = prompts.multiple_choice(self.subject, options)
+        captions = self._caption_texts[index] if self.train.captions else ()
+        text = rng.choice([key, *captions]) if captions else key
+        return Lesson(index, prompt, answer, text, (key,))
+
     def questions(self, part: ImageSet, seed: int = 0) -> list[Question]:
         """Four-option questions about test or validation images; distractors from all classes."""
         pool = self.classes if part is self.test else self.seen
         return four_options(
-            part.ids, part.labels, self.subject, pool, heldout=self.heldout, seed=seed
+            part.ids,
+            part.labels,
+            self.subject,
+            pool,
+            heldout=self.heldout,
+            fixed=self.options,
+            seed=seed,
         )

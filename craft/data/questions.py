@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from craft.data import prompts
 
@@ -24,6 +25,20 @@ class Question:
     answer: str
     options: tuple[str, ...] = ()
     heldout: bool = False
+
+
+class Lesson(NamedTuple):
+    """What one training example teaches: a text about image ``row`` and its contrastive text.
+
+    ``text`` is a row of the domain's ``texts``. Two lessons that share any of ``keys`` are no
+    negatives of each other (methods C7).
+    """
+
+    row: int
+    prompt: str
+    answer: str
+    text: int
+    keys: tuple[int, ...]
 
 
 def seeded(*key: object) -> random.Random:
@@ -48,7 +63,7 @@ def draw_options(label: str, others: Sequence[str], rng: random.Random) -> tuple
     """``label`` among three random ``others``, shuffled, and the letter it got."""
     options = [label, *rng.sample(others, 3)]
     rng.shuffle(options)
-    return options, prompts.LETTERS[options.index(label)]
+    return options, prompts.letter(options.index(label))
 
 
 def four_options(
@@ -58,9 +73,13 @@ def four_options(
     pool: Sequence[str],
     *,
     heldout: Sequence[str] = (),
+    fixed: Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
 ) -> list[Question]:
     """One four-option question an image, with random distractors from ``pool`` (methods F1, F2).
+
+    Args:
+        fixed: image id -> its options in order, for images whose options are not to be drawn.
 
     Raises:
         ValueError: fewer than three other classes to draw distractors from.
@@ -69,14 +88,16 @@ def four_options(
     kept_out = set(heldout)
     questions = []
     for row, (key, label) in enumerate(zip(ids, labels, strict=True)):
-        rng = seeded("options", seed, key)
-        others = [name for name in names if name != label]
-        if len(others) < 3:
-            raise ValueError(
-                f"a four-option question about {label!r} needs three other classes, "
-                f"the pool has {len(others)}: {others}"
-            )
-        options, letter = draw_options(label, others, rng)
+        options = list((fixed or {}).get(key, ()))
+        if not options:
+            others = [name for name in names if name != label]
+            if len(others) < 3:
+                raise ValueError(
+                    f"a four-option question about {label!r} needs three other classes, "
+                    f"the pool has {len(others)}: {others}"
+                )
+            options, _ = draw_options(label, others, seeded("options", seed, key))
+        letter = prompts.letter(options.index(label))
         prompt = prompts.multiple_choice(subject, options)
         questions.append(
             Question(key, row, label, prompt, letter, tuple(options), label in kept_out)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from craft.data.augment import resize
-from craft.data.image_set import Domain
+from craft.data.question_domain import AnyDomain
 from craft.data.questions import Question, seeded
 from craft.evaluation.four_option import Prediction, accuracy, answer_questions, summarize
 from craft.evaluation.visual_tokens import VisualTokens
@@ -49,7 +49,7 @@ class Exam:
     @classmethod
     def of(
         cls,
-        domain: Domain,
+        domain: AnyDomain,
         general: tuple[Tensor, list[Question]],
         limit: int | None = None,
     ) -> Exam:

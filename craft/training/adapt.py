@@ -14,11 +14,10 @@ import yaml
 from torch import Tensor, nn
 from transformers import SiglipModel, get_cosine_schedule_with_warmup
 
-from craft.data import prompts
 from craft.data.augment import Augmentation
 from craft.data.dialogues import TextBatch, training_batch
-from craft.data.image_set import Domain
-from craft.data.questions import draw_options, seeded
+from craft.data.question_domain import AnyDomain
+from craft.data.questions import Lesson, seeded
 from craft.models.lvlm import DiscreteLVLM
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.quantize import commitment, quantize
@@ -56,51 +55,38 @@ class AdaptationResult:
 class DomainBatches:
     """Endless shuffled batches of a domain's training images with questions about them."""
 
-    def __init__(self, domain: Domain, size: int, config: CraftConfig):
+    def __init__(self, domain: AnyDomain, size: int, config: CraftConfig):
         self.domain = domain
         self.size = size
         self.config = config
         self.generator = torch.Generator().manual_seed(config.seed)
         self.rng = seeded("adapt", config.seed)
-        self.seen = domain.seen
-        self.classes = domain.train.classes
-        self.index = {name: i for i, name in enumerate(self.classes)}
         self._queue: list[int] = []
 
-    def rows(self) -> list[int]:
-        """The next rows of an endless sequence of shuffled passes over the training images."""
+    def lessons(self) -> list[Lesson]:
+        """The next ones of an endless sequence of shuffled passes over the training examples."""
         while len(self._queue) < self.config.batch:
-            order = torch.randperm(len(self.domain.train), generator=self.generator)
+            order = torch.randperm(self.domain.lessons, generator=self.generator)
             self._queue += order.tolist()
         rows, self._queue = self._queue[: self.config.batch], self._queue[self.config.batch :]
-        return rows
+        return [self.domain.lesson(row, self.rng, self.config.naming) for row in rows]
 
-    def images(self, rows: list[int]) -> tuple[Tensor, Tensor]:
-        """Augmented images [B, 3, S, S] in [0, 1] and their class indices [B]."""
-        images = self.domain.train.images[rows].float() / 255
-        keys = torch.tensor([self.index[self.domain.train.labels[r]] for r in rows])
-        return AUGMENTATION(images, self.size, self.generator), keys
+    def images(self, lessons: list[Lesson]) -> Tensor:
+        """Augmented images [B, 3, S, S] in [0, 1]."""
+        images = self.domain.train.images[[lesson.row for lesson in lessons]].float() / 255
+        return AUGMENTATION(images, self.size, self.generator)
 
-    def text(self, rows: list[int], tokenizer: Any) -> TextBatch:
-        """One question an image: a letter to choose, or the name to say. Distractors are seen
-        classes only, so that no held-out name is read in training (methods F2)."""
-        asked = []
-        for row in rows:
-            label = self.domain.train.labels[row]
-            if self.rng.random() < self.config.naming:
-                asked.append((prompts.short_answer(self.domain.subject), label))
-                continue
-            others = [name for name in self.seen if name != label]
-            options, letter = draw_options(label, others, self.rng)
-            asked.append((prompts.multiple_choice(self.domain.subject, options), letter))
-        return training_batch(tokenizer, [q for q, _ in asked], [a for _, a in asked])
+    @staticmethod
+    def text(lessons: list[Lesson], tokenizer: Any) -> TextBatch:
+        """Prompts and answers as tokens."""
+        return training_batch(tokenizer, [x.prompt for x in lessons], [x.answer for x in lessons])
 
 
 def adapt(
     tower: DiscreteVisionTower,
     surrogate: DiscreteLVLM,
     siglip: SiglipModel,
-    domain: Domain,
+    domain: AnyDomain,
     config: CraftConfig,
     run_dir: Path,
     *,
@@ -129,11 +115,7 @@ def adapt(
     size = tower.image_size
     batches = DomainBatches(domain, size, config)
     head = ContrastiveHead(siglip, config.con_scale == "literal", batches.generator)
-    texts = text_embeddings(
-        siglip,
-        surrogate.tokenizer,
-        [prompts.caption(domain.subject, name) for name in batches.classes],
-    )
+    texts = text_embeddings(siglip, surrogate.tokenizer, domain.texts)
     siglip.requires_grad_(False)
     proof = FrozenProof(
         tower.codebook,
@@ -162,17 +144,18 @@ def adapt(
     with log:
         record({"step": 0, "validation": selection.validate(0)})
         for step in range(1, config.steps + 1):
-            rows = batches.rows()
-            images, keys = batches.images(rows)
-            z, class_output = tower.features(images * 2 - 1, head.token)
+            lessons = batches.lessons()
+            z, class_output = tower.features(batches.images(lessons) * 2 - 1, head.token)
             assert class_output is not None
             quantized = quantize(z, tower.codebook)
-            text = batches.text(rows, surrogate.tokenizer)
+            text = batches.text(lessons, surrogate.tokenizer)
+            said = texts[[lesson.text for lesson in lessons]]
+            keys = torch.tensor([lesson.keys for lesson in lessons])
             terms = {
                 "sal": surrogate.answer_loss(quantized.quantized, text),
                 "commit": config.lambda_commit
                 * commitment(quantized.residual_sq_norms, z.shape[-1], config.commit_levels),
-                "con": config.lambda_con * head(class_output, texts[keys], keys),
+                "con": config.lambda_con * head(class_output, said, keys),
             }
             if step == 1:
                 norms = gradient_norms(terms, encoder)

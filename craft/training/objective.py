@@ -14,18 +14,19 @@ from transformers import PreTrainedTokenizerBase, SiglipModel
 def contrastive_loss(
     images: Tensor,  # [B, D]
     texts: Tensor,  # [B, D]
-    keys: Tensor,  # [B] class of each pair
+    keys: Tensor,  # [B] or [B, n]: class of each pair, or image and statement
     scale: Tensor,  # []
     bias: Tensor,  # []
 ) -> Tensor:
     """Sigmoid contrast of images with texts: sum over negatives, mean over images (methods C6).
 
-    Pairs of the same class that are not the pair itself count neither as positive nor as negative
+    Pairs that share any key and are not the pair itself count neither as positive nor as negative
     (C7): two images of a cat do not push each other's text away.
     """
     logits = F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T * scale + bias
     pair = torch.eye(len(keys), dtype=torch.bool, device=keys.device)
-    same = keys[:, None] == keys[None]
+    keys = keys.view(len(keys), -1)
+    same = (keys[:, None] == keys[None]).any(-1)
     positive = F.softplus(-logits).masked_select(pair)
     negative = F.softplus(logits).masked_fill(same, 0).sum(1)
     return (positive + negative).mean()
@@ -64,7 +65,9 @@ def text_embeddings(
     """Pooled outputs of SigLIP's frozen text tower; computed once, since it never changes."""
     config: Any = siglip.config
     length = config.text_config.max_position_embeddings
-    ids = tokenizer(texts, padding="max_length", max_length=length, return_tensors="pt")
+    ids = tokenizer(
+        texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+    )
     return cast(Any, siglip.get_text_features(input_ids=ids["input_ids"])).pooler_output
 
 

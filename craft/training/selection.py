@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from craft.data.augment import resize
-from craft.data.image_set import Domain
+from craft.data.question_domain import AnyDomain, QuestionDomain
 from craft.data.questions import Question, seeded
 from craft.models.lvlm import DiscreteLVLM
 from craft.models.vision_tower import DiscreteVisionTower
@@ -33,7 +33,7 @@ class Selection:
         self,
         tower: DiscreteVisionTower,
         surrogate: DiscreteLVLM,
-        domain: Domain,
+        domain: AnyDomain,
         general: Views | None,
         config: CraftConfig,
     ):
@@ -80,12 +80,13 @@ class Selection:
             self.validate(step, share)
 
 
-def domain_views(domain: Domain, count: int, size: int) -> Views:
+def domain_views(domain: AnyDomain, count: int, size: int) -> Views:
     """Validation images, at most ``count``; the fewer there are, the more questions on each, so
     that the distractors' luck of the draw evens out."""
     rows = seeded("validation rows").sample(range(len(domain.val)), len(domain.val))
     chosen = set(rows[:count])
     part = domain.val.where([i in chosen for i in range(len(domain.val))])
-    draws = max(1, count // len(part))
+    fixed = isinstance(domain, QuestionDomain)  # its questions come with it: none are drawn
+    draws = 1 if fixed else max(1, count // len(part))
     questions = [q for seed in range(draws) for q in domain.questions(part, seed)]
     return resize(part.images.float() / 255, size), questions

@@ -156,6 +156,8 @@ class Columns:
 
     def _options(self, row: Mapping[str, Any], place: Place) -> tuple[str, ...]:
         value = row[self.options] if self.options else None
+        if value is None or value == "" or value == []:
+            return ()
         if isinstance(value, str) and self.options_separator:
             value = [part.strip() for part in value.split(self.options_separator)]
         elif isinstance(value, str) and value.startswith("["):  # a list in a cell of a CSV file
@@ -163,8 +165,6 @@ class Columns:
                 value = json.loads(value)
             except json.JSONDecodeError:
                 raise DataError(place, f"options are no JSON list: {value!r:.60}") from None
-        if value is None or value == "" or value == []:
-            return ()
         if not isinstance(value, list) or not 2 <= len(value) <= 26:
             raise DataError(place, f"options must be a list of 2 to 26 texts, got {value!r:.60}")
         options = tuple(_text(option, "option", place) for option in value)

@@ -46,13 +46,15 @@ def _lines(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
 def _array(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
     """Decodes entry by entry: the json module does not tell where in the text a value stood."""
     decoder = json.JSONDecoder()
-    at, line, counted = _skip(text, 0), 1, 0
+    at, line, counted, number = _skip(text, 0), 1, 0, 0
     if text[at : at + 1] != "[":
         raise DataError(Place(path, 1), f"expected a list [...], got {text[at : at + 20]!r}")
     at = _skip(text, at + 1)
     while text[at : at + 1] != "]":
+        previous, number = line, number + 1
         line, counted = line + text.count("\n", counted, at), at
-        place = Place(path, line)
+        same_line = number > 1 and line == previous
+        place = Place(path, line, f"entry {number}" if same_line else "")
         try:
             entry, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:

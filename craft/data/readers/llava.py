@@ -24,7 +24,7 @@ def read_llava(path: Path, options: ReadOptions, split: str | None = None) -> Re
     paths = ImagePaths.beside(path, options.images)
     records: list[Record] = []
     textual = several = 0
-    for place, entry in read_objects(path):
+    for number, (place, entry) in enumerate(read_objects(path), 1):
         if "conversations" not in entry:
             raise DataError(place, f"expected id, image and conversations, got {sorted(entry)}")
         if entry.get("image") in (None, "", []):
@@ -40,7 +40,7 @@ def read_llava(path: Path, options: ReadOptions, split: str | None = None) -> Re
             raise DataError(place, f"split must be train, val or test, got {entry['split']!r:.40}")
         records.append(
             Record(
-                id=f"{path.stem}:{place.line}" if key is None else str(key),
+                id=f"{path.stem}:{number}" if key is None else str(key),
                 image=paths.image(entry["image"], place, options.skip_corrupt),
                 place=place,
                 turns=turns,

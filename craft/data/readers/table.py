@@ -28,7 +28,7 @@ def read_table(path: Path, options: ReadOptions, split: str | None = None) -> Re
     paths = ImagePaths.beside(path, options.images)
     columns = options.columns
     records: list[Record] = []
-    for place, row in rows:
+    for number, (place, row) in enumerate(rows, 1):
         columns = columns or Columns.of(row, place)
         columns.require(row, place)
         if not columns.wanted(row):
@@ -40,7 +40,7 @@ def read_table(path: Path, options: ReadOptions, split: str | None = None) -> Re
                 columns,
                 image,
                 place,
-                default_id=f"{path.stem}:{place.line}",
+                default_id=f"{path.stem}:{number}",
                 class_names=options.class_names,
                 split=split,
             )

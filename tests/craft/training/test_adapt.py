@@ -84,9 +84,9 @@ def test_no_heldout_name_or_image_is_in_training(tiny_models):
     batches = DomainBatches(domain, 24, SHORT)
     tokenizer = tiny_models.tokenizer
     for _ in range(20):
-        rows = batches.rows()
-        assert not {domain.train.labels[r] for r in rows} & set(domain.heldout)
-        batch = batches.text(rows, tokenizer)
+        lessons = batches.lessons()
+        assert not {domain.train.labels[x.row] for x in lessons} & set(domain.heldout)
+        batch = batches.text(lessons, tokenizer)
         for text in tokenizer.batch_decode(batch.input_ids):
             assert not [name for name in domain.heldout if name in text]
     assert not set(domain.val.labels) & set(domain.heldout)

@@ -35,6 +35,24 @@ def test_loss_is_the_sum_over_pairs_of_different_classes():
     assert float(loss) == pytest.approx(by_hand(images, texts, keys.tolist(), 5.0, -2.0), rel=1e-9)
 
 
+def test_sharing_any_of_two_keys_is_enough_to_be_no_negative():
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(4, 8, generator=generator, dtype=torch.float64)
+    texts = torch.randn(4, 8, generator=generator, dtype=torch.float64)
+    keys = torch.tensor([[0, 9], [0, 8], [1, 9], [2, 7]])  # image, statement
+    scale, bias = torch.tensor(5.0), torch.tensor(-2.0)
+
+    class AnyEqual(tuple):
+        __hash__ = None
+
+        def __eq__(self, other):
+            return any(a == b for a, b in zip(self, other, strict=True))
+
+    loss = contrastive_loss(images, texts, keys, scale, bias)
+    expected = by_hand(images, texts, [AnyEqual(k) for k in keys.tolist()], 5.0, -2.0)
+    assert float(loss) == pytest.approx(expected, rel=1e-9)
+
+
 def test_texts_of_the_same_class_do_not_push():
     images = torch.randn(2, 4, requires_grad=True)
     texts = torch.randn(2, 4, requires_grad=True)

@@ -47,3 +47,13 @@ def test_malformed_json_is_told_with_its_line(tmp_path, text, line, complaint):
     with pytest.raises(DataError, match=complaint) as error:
         list(read_objects(path))
     assert str(error.value).startswith(f"{path}:{line}: ")
+
+
+def test_entries_of_one_line_are_numbered(tmp_path):
+    path = tmp_path / "d.json"
+    path.write_text('[{"a": 1}, {"a": 2},\n{"a": 3}]')
+    assert [str(place) for place, _ in read_objects(path)] == [
+        f"{path}:1",
+        f"{path}:1, entry 2",
+        f"{path}:2",
+    ]

@@ -1,0 +1,100 @@
+"""Training, validation and test: as the data gives them, or drawn by seed (methods F7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from craft.data.questions import seeded
+from craft.data.readers import DataError, Place, Record, RecordSet
+
+TEST_FRACTION = 0.2
+VALIDATION_FRACTION = 0.1
+
+
+class Splits(NamedTuple):
+    """Rows of a record set, and in words where they come from."""
+
+    train: list[int]
+    val: list[int]
+    test: list[int]
+    notes: list[str]
+
+
+def split_records(records: RecordSet, digests: Sequence[str], seed: int = 0) -> Splits:
+    """Give every record one of three parts. Images with equal files stay together.
+
+    Splits the data names are kept; a missing validation part is a tenth of the training images, a
+    missing test part a fifth of all, class by class.
+
+    Args:
+        digests: one hash of the image file a record.
+
+    Raises:
+        DataError: only some records name a split, nothing to train on, or a class with a single
+            image when parts have to be drawn.
+    """
+    named = set(records.split_counts)
+    if None in named and len(named) > 1:
+        loose = next(r for r in records if r.split is None)
+        raise DataError(loose.place, "names no split, but others do; give all of them one or none")
+    rows = range(len(records))
+    notes = []
+    whole = "every class" if records.labelled else "the images"
+
+    def of(*names: str | None) -> list[int]:
+        return [row for row in rows if records.records[row].split in names]
+
+    if named <= {None, "train"}:
+        _require_two(records)
+        test, train = _draw(records, digests, list(rows), TEST_FRACTION, f"test {seed}")
+        notes.append(f"test: {TEST_FRACTION:.0%} of {whole}, drawn with seed {seed}")
+        val = []
+    elif "train" not in named:
+        raise DataError(Place(records.path), f"no training part, only {sorted(map(str, named))}")
+    elif "test" not in named:
+        train, val, test = of("train"), [], of("val")
+        notes.append("test: the data's validation part, as it names no test part")
+    else:
+        train, val, test = of("train"), of("val"), of("test")
+    if not val:
+        val, train = _draw(records, digests, train, VALIDATION_FRACTION, f"val {seed}")
+        notes.append(
+            f"validation: {VALIDATION_FRACTION:.0%} of {whole} left for training, drawn with seed "
+            f"{seed}"
+        )
+    shared = {digests[row] for row in test} & {digests[row] for row in [*train, *val]}
+    if shared:
+        notes.append(f"{len(shared)} images are in the test part and in training or validation")
+    return Splits(train, val, test, notes)
+
+
+def _draw(
+    records: RecordSet, digests: Sequence[str], rows: list[int], fraction: float, key: str
+) -> tuple[list[int], list[int]]:
+    """A share of the images of every class, at least one where there are two, and the rest."""
+    classes: dict[str, dict[str, list[int]]] = {}
+    home: dict[str, str] = {}  # one image under two classes goes with the first
+    for row in rows:
+        label = home.setdefault(digests[row], records.records[row].label or "")
+        classes.setdefault(label, {}).setdefault(digests[row], []).append(row)
+    drawn: set[int] = set()
+    for label, images in sorted(classes.items()):
+        count = min(max(1, round(fraction * len(images))), len(images) - 1)
+        for image in seeded(key, label).sample(sorted(images), count):
+            drawn.update(images[image])
+    return [r for r in rows if r in drawn], [r for r in rows if r not in drawn]
+
+
+def _require_two(records: RecordSet) -> None:
+    seen: dict[str | None, list[Record]] = {}
+    for record in records:
+        seen.setdefault(record.label, []).append(record)
+    for label, members in seen.items():
+        if len(members) < 2:
+            what = "the data" if label is None else f"class {label!r}"
+            raise DataError(
+                members[0].place,
+                f"{what} has a single image, which cannot both train and test; add images, or name "
+                "the splits yourself (folders train/ and test/)",
+            )
