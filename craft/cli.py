@@ -1,4 +1,4 @@
-"""The command line: ``craft demo | adapt | evaluate | prior | info``.
+"""The command line: ``craft demo | adapt | evaluate | prior | data | info``.
 
 torch and the models are imported inside the commands, so that ``craft --help`` answers at once.
 """
@@ -15,6 +15,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 import craft
+from craft import cli_data
 
 if TYPE_CHECKING:
     from craft.training.config import CraftConfig
@@ -33,7 +34,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
             if os.environ.get("CRAFT_DEBUG"):
                 raise
             line = " ".join(str(error).split())
@@ -50,6 +51,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cli_data.app, name="data")
 
 Models = Annotated[
     Path | None,
@@ -146,34 +148,69 @@ def demo(
 @app.command()
 def adapt(
     out: Annotated[Path, typer.Option(help="becomes the encoder pack")],
-    domain: Annotated[DomainName, typer.Option(help="which images to adapt to")],
+    domain: Annotated[
+        DomainName | None, typer.Option(help="images of the pocket world to adapt to")
+    ] = None,
+    data: cli_data.Data = None,
+    dataset: cli_data.Dataset = None,
+    hub_id: cli_data.HubId = None,
+    format: cli_data.Format = None,
+    images: cli_data.Images = None,
+    class_names: cli_data.ClassNames = None,
+    subject: cli_data.Subject = None,
+    distractors: cli_data.Distractors = "random",
+    option_file: cli_data.OptionFile = None,
+    skip_corrupt: cli_data.SkipCorrupt = False,
+    any_size: cli_data.AnySize = False,
     surrogate: Surrogate = "qwen2",
     settings: Settings = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
-    """Adapt the encoder to a domain and write it as an encoder pack, with the domain's prior."""
+    """Adapt the encoder and write it as an encoder pack, with the domain's prior.
+
+    To a domain of the pocket world (--domain) or to your own data (--data): a folder of images by
+    class, a LLaVA JSON file, or anything else that `craft data check` understands.
+    """
     config = _config(settings)
+    own = data is not None or dataset is not None
+    if own == (domain is not None):
+        raise ValueError("name either --domain or your own data with --data (or --dataset)")
     _prepare()
+    from craft.data.manifest import MANIFEST
     from craft.pocket.domains import load_domain
     from craft.pocket.packs import adapt_pack, choosing_views
+    from craft.pocket.user_domains import new_domain
     from craft.pocket.zoo import PocketModels
     from craft.report.progress import ProgressDisplay
     from craft.report.run_directory import open_run_directory
 
     zoo = PocketModels.load(models)
     zoo.lvlm(surrogate)
-    command = {"command": "adapt", "domain": domain, "surrogate": surrogate}
+    if domain is not None:
+        chosen, manifest = load_domain(domain), None
+    else:
+        request = cli_data.request(
+            data, dataset, hub_id, format, images, class_names, subject, skip_corrupt, any_size
+        )
+        with console.status("reading the data"):
+            chosen, manifest = new_domain(
+                request, zoo, distractors=distractors, option_file=option_file
+            )
+    command = {"command": "adapt", "domain": chosen.name, "surrogate": surrogate}
     open_run_directory(out, command | {"config": config.model_dump()}, force)
+    (out / MANIFEST).unlink(missing_ok=True)  # an earlier run's, which would contradict the pack
+    if manifest is not None:
+        manifest.save(out / MANIFEST)
     with ProgressDisplay(console) as progress:
         result, pack = adapt_pack(
             zoo,
             surrogate,
-            load_domain(domain),
+            chosen,
             config,
             out,
             choosing_views(config.validation_images, zoo.base_tower()),
-            task=f"{domain}: adapting with {surrogate}",
+            task=f"{chosen.name}: adapting with {surrogate}",
             on_progress=progress,
         )
     console.print(
@@ -187,6 +224,7 @@ def evaluate(
     pack: Pack,
     out: Annotated[Path, typer.Option(help="where results.json and predictions.jsonl go")],
     domain: PackDomain = None,
+    data: cli_data.MovedData = None,
     llm: Annotated[str, typer.Option(help="a language model, or all")] = "all",
     keep_ratio: Annotated[
         list[float] | None, typer.Option(help="share of the visual tokens to keep; repeat [1.0]")
@@ -207,8 +245,8 @@ def evaluate(
     """
     _prepare()
     from craft.models.encoder_pack import EncoderPack
-    from craft.pocket.domains import load_domain
     from craft.pocket.packs import evaluate_pack
+    from craft.pocket.user_domains import domain_of_pack
     from craft.pocket.zoo import PocketModels
     from craft.prior import TokenPrior
     from craft.report.progress import ProgressDisplay
@@ -218,13 +256,14 @@ def evaluate(
     zoo = PocketModels.load(models)
     loaded = EncoderPack.load(pack)
     zoo.codebook.require_fingerprint(loaded.codebook_fingerprint)
-    name = _domain_of(loaded.notes, domain)
-    open_run_directory(out, {"command": "evaluate", "pack": str(pack), "domain": name}, force)
+    chosen = domain_of_pack(pack, loaded.notes.get("domain"), zoo, name=domain, data=data)
+    command = {"command": "evaluate", "pack": str(pack), "domain": chosen.name}
+    open_run_directory(out, command, force)
     with ProgressDisplay(console) as progress:
         results = evaluate_pack(
             loaded,
             zoo,
-            load_domain(name),
+            chosen,
             out,
             names=zoo.names if llm == "all" else [llm],
             keep_ratios=keep_ratio or [1.0],
@@ -242,6 +281,7 @@ def evaluate(
 def prior(
     pack: Pack,
     domain: PackDomain = None,
+    data: cli_data.MovedData = None,
     out: Annotated[
         Path | None, typer.Option(help="file to write [default: prior.safetensors in the pack]")
     ] = None,
@@ -252,16 +292,17 @@ def prior(
     _prepare()
     from craft.models.domain_prior import count_prior
     from craft.models.encoder_pack import EncoderPack
-    from craft.pocket.domains import load_domain
+    from craft.pocket.user_domains import domain_of_pack
     from craft.pocket.zoo import PocketModels
 
     if out is not None and out.exists() and not force:
         raise ValueError(f"--out {out} exists; choose another file, or --force to replace it")
     loaded = EncoderPack.load(pack)
-    tower = loaded.tower(PocketModels.load(models).codebook)
-    name = _domain_of(loaded.notes, domain)
-    images = load_domain(name).train.images
-    with console.status(f"encoding {len(images)} training images of {name}"):
+    zoo = PocketModels.load(models)
+    tower = loaded.tower(zoo.codebook)
+    chosen = domain_of_pack(pack, loaded.notes.get("domain"), zoo, name=domain, data=data)
+    images = chosen.train.images
+    with console.status(f"encoding {len(images)} training images of {chosen.name}"):
         counted = count_prior(tower, images)
     path = out or pack / "prior.safetensors"
     counted.save(path)
@@ -314,15 +355,6 @@ def _config(settings: list[str] | None) -> CraftConfig:
     except ValidationError as error:
         problems = [f"--set {e['loc'][0]}={e['input']}: {e['msg']}" for e in error.errors()]
         raise ValueError("; ".join(problems)) from error
-
-
-def _domain_of(notes: dict[str, Any], asked: str | None) -> str:
-    name = asked or notes.get("domain")
-    if name is None:
-        raise ValueError(
-            f"the pack does not say which domain it was made for; choose --domain from {DOMAINS}"
-        )
-    return name
 
 
 def _prepare() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from craft.data.image_set import Domain
+from craft.data.question_domain import AnyDomain
 from craft.data.questions import Question
 from craft.evaluation.environment import environment
 from craft.evaluation.exam import Candidate, Exam, OnProgress, ignore_progress
@@ -41,7 +41,7 @@ def choosing_views(count: int, tower: DiscreteVisionTower) -> Views:
 def adapt_pack(
     models: PocketModels,
     surrogate: str,
-    domain: Domain,
+    domain: AnyDomain,
     config: CraftConfig,
     directory: Path,
     views: Views,
@@ -85,7 +85,7 @@ def adapt_pack(
 def evaluate_pack(
     pack: EncoderPack,
     models: PocketModels,
-    domain: Domain,
+    domain: AnyDomain,
     out: Path,
     *,
     names: Sequence[str],

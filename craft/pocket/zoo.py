@@ -8,9 +8,10 @@ import json
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, SiglipModel
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, SiglipConfig, SiglipModel
 
 from craft.codebook import Codebook
 from craft.models.lvlm import DiscreteLVLM
@@ -61,6 +62,12 @@ class PocketModels:
         """The frozen pair, float32."""
         model = SiglipModel.from_pretrained(self.directory / SIGLIP, dtype=torch.float32)
         return model.eval().requires_grad_(False)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the encoder's images, in pixels."""
+        config: Any = SiglipConfig.from_pretrained(self.directory / SIGLIP)
+        return int(config.vision_config.image_size)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
