@@ -40,8 +40,6 @@ def make_manifest(
         ValueError: two classes of one name.
     """
     digests = [record.digest() for record in records]
-    train, val, test, notes = split_records(records, digests, split_seed)
-    unused: list[int] = []
     entries: tuple[ClassEntry, ...] = ()
     if records.labelled:
         called = {x: (names or {}).get(x) or class_names.spoken(x) for x in records.labels}
@@ -49,10 +47,8 @@ def make_manifest(
         heldout = set(heldout_classes(list(called.values()), heldout_fraction, split_seed))
         entries = tuple(ClassEntry(id=x, name=n, heldout=n in heldout) for x, n in called.items())
         _require_options(records, entries)
-        out = {entry.id for entry in entries if entry.heldout}
-        unused = [row for row in [*train, *val] if records.records[row].label in out]
-        train = [row for row in train if records.records[row].label not in out]
-        val = [row for row in val if records.records[row].label not in out]
+    out = {entry.id for entry in entries if entry.heldout}
+    train, val, test, unused, notes = split_records(records, digests, out, split_seed)
     for part, rows in (("training", train), ("validation", val), ("test", test)):
         if not rows:
             raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from craft.data.questions import seeded
@@ -13,22 +13,30 @@ VALIDATION_FRACTION = 0.1
 
 
 class Splits(NamedTuple):
-    """Rows of a record set, and in words where they come from."""
+    """Rows of a record set, and in words where they come from.
+
+    ``unused`` are training and validation images of held-out classes.
+    """
 
     train: list[int]
     val: list[int]
     test: list[int]
+    unused: list[int]
     notes: list[str]
 
 
-def split_records(records: RecordSet, digests: Sequence[str], seed: int = 0) -> Splits:
+def split_records(
+    records: RecordSet, digests: Sequence[str], heldout: Collection[str] = (), seed: int = 0
+) -> Splits:
     """Give every record one of three parts. Images with equal files stay together.
 
     Splits the data names are kept; a missing validation part is a tenth of the training images, a
-    missing test part a fifth of all, class by class.
+    missing test part a fifth of all, class by class. Where every class has a single training image,
+    a tenth of the classes validates instead.
 
     Args:
         digests: one hash of the image file a record.
+        heldout: labels that neither train nor validate.
 
     Raises:
         DataError: only some records name a split, nothing to train on, or a class with a single
@@ -57,16 +65,39 @@ def split_records(records: RecordSet, digests: Sequence[str], seed: int = 0) -> 
         notes.append("test: the data's validation part, as it names no test part")
     else:
         train, val, test = of("train"), of("val"), of("test")
+    unused = [row for row in [*train, *val] if records.records[row].label in heldout]
+    train = [row for row in train if records.records[row].label not in heldout]
+    val = [row for row in val if records.records[row].label not in heldout]
     if not val:
-        val, train = _draw(records, digests, train, VALIDATION_FRACTION, f"val {seed}")
+        val, rest = _draw(records, digests, train, VALIDATION_FRACTION, f"val {seed}")
         notes.append(
             f"validation: {VALIDATION_FRACTION:.0%} of {whole} left for training, drawn with seed "
             f"{seed}"
         )
+        if not val and records.labelled:
+            val, rest = _draw_classes(records, train, f"val {seed}")
+            notes[-1] = (
+                f"validation: {VALIDATION_FRACTION:.0%} of the classes left for training, as each "
+                f"has a single image; drawn with seed {seed}"
+            )
+        train = rest
     shared = {digests[row] for row in test} & {digests[row] for row in [*train, *val]}
     if shared:
         notes.append(f"{len(shared)} images are in the test part and in training or validation")
-    return Splits(train, val, test, notes)
+    return Splits(train, val, test, unused, notes)
+
+
+def _draw_classes(records: RecordSet, rows: list[int], key: str) -> tuple[list[int], list[int]]:
+    """The images of a tenth of the classes, of four at least, and the rest."""
+    names = sorted({records.records[row].label or "" for row in rows})
+    count = max(4, round(VALIDATION_FRACTION * len(names)))
+    if len(names) < count + 4:
+        return [], rows
+    drawn = set(seeded(key).sample(names, count))
+    return (
+        [row for row in rows if records.records[row].label in drawn],
+        [row for row in rows if records.records[row].label not in drawn],
+    )
 
 
 def _draw(

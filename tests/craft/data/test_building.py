@@ -159,7 +159,7 @@ def test_questions_of_their_own(tmp_path, draw):
     domain = build_domain(records, manifest, 16)
     assert (manifest.kind, domain.heldout) == ("questions", [])
     # Two questions about one image file never end up in two parts.
-    images = {r.id: r.image.path for r in records}
+    images = {r.id: str(r.image) for r in records}
     parts = [{images[key] for key in p.ids} for p in (domain.train, domain.val, domain.test)]
     assert not parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2]
     rng = random.Random(0)

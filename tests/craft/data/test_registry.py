@@ -3,7 +3,6 @@
 import dataclasses
 import json
 
-import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -191,7 +190,7 @@ def test_flowers_are_a_hundred_and_two_different_names():
 
 def test_a_hub_repository_through_the_datasets_library(tmp_path, png, monkeypatch):
     """A local clone stands for the repository: the library loads both the same way."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     labels = ["AnnualCrop", "Forest", "Highway", "River", "SeaLake"]
     clone = hub_clone(tmp_path, png, labels, 4, ("train", "validation", "test"))
     request = DataRequest(dataset="eurosat", hub_id=str(clone), any_size=True)

@@ -42,14 +42,15 @@ def test_sharing_any_of_two_keys_is_enough_to_be_no_negative():
     keys = torch.tensor([[0, 9], [0, 8], [1, 9], [2, 7]])  # image, statement
     scale, bias = torch.tensor(5.0), torch.tensor(-2.0)
 
-    class AnyEqual(tuple):
-        __hash__ = None
+    class Keys:
+        def __init__(self, values):
+            self.values = values
 
         def __eq__(self, other):
-            return any(a == b for a, b in zip(self, other, strict=True))
+            return any(a == b for a, b in zip(self.values, other.values, strict=True))
 
     loss = contrastive_loss(images, texts, keys, scale, bias)
-    expected = by_hand(images, texts, [AnyEqual(k) for k in keys.tolist()], 5.0, -2.0)
+    expected = by_hand(images, texts, [Keys(k) for k in keys.tolist()], 5.0, -2.0)
     assert float(loss) == pytest.approx(expected, rel=1e-9)
 
 

@@ -119,12 +119,12 @@ def test_a_saved_dataset(tmp_path, pngs):
 
 
 def test_a_saved_dict_of_splits(tmp_path, pngs):
-    parts = datasets.DatasetDict(train=dataset(pngs[:4]), validation=dataset(pngs[4:]))
+    parts = datasets.DatasetDict({"train": dataset(pngs[:4]), "validation": dataset(pngs[4:])})
     parts.save_to_disk(tmp_path / "two")
     records = read_records(tmp_path / "two")
     assert records.split_counts == {"train": 4, "val": 2}
     assert str(records.records[4].place).endswith("two, validation row 0")
-    datasets.DatasetDict(corrupted=dataset(pngs)).save_to_disk(tmp_path / "three")
+    datasets.DatasetDict({"corrupted": dataset(pngs)}).save_to_disk(tmp_path / "three")
     with pytest.raises(DataError, match=r"splits must be train, val or test, got \['corrupted'\]"):
         read_records(tmp_path / "three")
 
