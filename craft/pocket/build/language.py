@@ -34,6 +34,7 @@ from transformers import (
 )
 
 from craft.data import prompts
+from craft.data.augment import Augmentation
 from craft.data.dialogues import training_batch
 from craft.data.image_set import ImageSet
 from craft.data.questions import draw_options
@@ -41,6 +42,14 @@ from craft.models.lvlm import DiscreteLVLM
 from craft.models.projector import Projector
 
 log = logging.getLogger(__name__)
+
+#: The views of the general world that language models learn to read: drawings as they are. Only
+#: the encoder knows outlines and pen strokes; CRAFT's task is to bring it to say so.
+VIEWS = {
+    "icons": Augmentation(blur=0.1),
+    "flags": Augmentation(scale=(0.8, 1.2), rotation=8, blur=0.1),
+    "glyphs": Augmentation(invert=0.5, rotation=10, blur=0.1),
+}
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from craft.data.image_set import ImageSet
 from craft.data.prompts import caption
 from craft.models.tensor_hash import tensor_hash
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.pocket.build.language import LanguageRecipe, LanguageStage
-from craft.pocket.build.vision import AUGMENTATIONS, VisionRecipe, VisionStage
+from craft.pocket.build.language import VIEWS, LanguageRecipe, LanguageStage
+from craft.pocket.build.vision import VisionRecipe, VisionStage
 from craft.pocket.build.vocabulary import build_tokenizer
 from craft.pocket.domains import general_probe
 from craft.pocket.world import general_world
@@ -66,7 +66,7 @@ def encode_views(
     generator = torch.Generator().manual_seed(seed)
     encoded = []
     for area in areas:
-        augment = AUGMENTATIONS[area.area]
+        augment = VIEWS[area.area]
         parts = []
         for rows in torch.arange(len(area)).repeat_interleave(views).split(96):
             images = augment(area.images[rows].float() / 255, tower.image_size, generator)
