@@ -214,7 +214,8 @@ def adapt(
             on_progress=progress,
         )
     console.print(
-        f"{out}: encoder {pack.encoder_hash[:12]}, {result.choice}; next: craft evaluate {out}",
+        f"{out}: encoder {pack.encoder_hash[:12]}, {result.blend:.0%} of the way from the "
+        f"pretrained weights; next: craft evaluate {out}",
         highlight=False,
     )
 

@@ -159,7 +159,6 @@ class _Demo:
                 {
                     "seed": seed,
                     "encoder_hash": pack.encoder_hash,
-                    "best_step": adapted.best_step,
                     "blend": adapted.blend,
                     "history": adapted.history,
                     "gradient_norms": adapted.gradient_norms,

@@ -74,7 +74,6 @@ def adapt_pack(
         domain=domain.name,
         surrogate=surrogate,
         heldout_classes=domain.heldout,
-        best_step=adapted.best_step,
         blend=adapted.blend,
         config=config.model_dump(),
     )

@@ -34,22 +34,15 @@ AUGMENTATION = Augmentation(scale=(0.85, 1.15), blur=0.1)
 class AdaptationResult:
     """The adapted tower (frozen, eval) and how it got there.
 
-    ``blend`` is the share of the weights of ``best_step`` in it, the rest are the pretrained ones;
-    ``history`` holds one dict a validation; ``frozen_hashes`` what was proved unchanged.
+    ``blend`` is the share of adapted weights in it, the rest are the pretrained ones; ``history``
+    holds one dict a validation, mixtures at its end; ``frozen_hashes`` what was proved unchanged.
     """
 
     tower: DiscreteVisionTower
-    best_step: int
     blend: float
     history: list[dict[str, float]] = field(default_factory=list)
     frozen_hashes: dict[str, str] = field(default_factory=dict)
     gradient_norms: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def choice(self) -> str:
-        """Which weights these are, in words."""
-        mixed = f", mixed {self.blend:.0%} with the pretrained ones" if self.blend < 1 else ""
-        return f"weights of step {self.best_step}{mixed}"
 
 
 class DomainBatches:
@@ -182,14 +175,9 @@ def adapt(
             if on_step is not None:
                 on_step(step, config.steps, losses)
     tower.eval().requires_grad_(False)
-    if config.select != "last":
-        if config.select == "blend":
-            selection.blend_back()
-        tower.load_state_dict(selection.weights)
     return AdaptationResult(
         tower,
-        selection.step if config.select != "last" else config.steps,
-        selection.blend if config.select != "last" else 1.0,
+        selection.blend(config.steps) if config.blend else 1.0,
         selection.history,
         proof.check(),
         norms,

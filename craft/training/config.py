@@ -12,9 +12,9 @@ class CraftConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(default=300, ge=0, description="optimiser steps")
+    steps: int = Field(default=500, ge=0, description="optimiser steps")
     batch: int = Field(default=24, ge=2, description="images a step")
-    lr: float = Field(default=1e-4, gt=0, description="peak learning rate of the encoder")
+    lr: float = Field(default=3e-4, gt=0, description="peak learning rate of the encoder")
     lr_new: float = Field(
         default=1e-3, gt=0, description="peak learning rate of class token, temperature"
     )
@@ -36,9 +36,14 @@ class CraftConfig(BaseModel):
     )
     validate_every: int = Field(default=50, ge=1, description="steps between validations")
     validation_images: int = Field(default=300, ge=1, description="at most so many of each kind")
-    select: Literal["last", "best", "blend"] = Field(
-        default="blend",
-        description="the weights to return: the last ones, the best validated, or the best "
-        "mixture of those with the pretrained ones (not in the paper; it forgets less)",
+    blend: bool = Field(
+        default=True,
+        description="return the best mixture of the adapted with the pretrained weights instead "
+        "of the adapted ones (not in the paper; it forgets less)",
+    )
+    forget_at_most: float = Field(
+        default=4.0,
+        ge=0,
+        description="points that such a mixture may lose on general validation images",
     )
     seed: int = Field(default=0, description="data order, augmentation, class token")

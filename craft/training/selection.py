@@ -1,4 +1,4 @@
-"""Which weights an adaptation returns: the step, and how far to go from the pretrained ones."""
+"""Which weights an adaptation returns: how far to go from the pretrained ones."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from craft.models.vision_tower import DiscreteVisionTower
 from craft.training.config import CraftConfig
 from craft.training.validation import letter_scores
 
-#: Shares of the adapted weights that are tried between the pretrained and the adapted ones.
-BLENDS = (0.2, 0.4, 0.6, 0.8)
+#: Shares of the adapted weights that are tried, the rest being the pretrained ones.
+SHARES = tuple(i / 10 for i in range(1, 11))
 
 Views = tuple[Tensor, list[Question]]
 
 
 class Selection:
-    """Validates a tower in training and keeps its best weights.
+    """How far from the pretrained weights towards the adapted ones an adaptation goes.
 
-    The score is the language model's mean probability of the right letter on validation images of
-    the domain, which hold no held-out class, plus the same on ``general``, images of the world the
-    models already knew: an encoder that forgets is not the better one.
+    Mixtures of both sets of weights often know what either knows (Wortsman et al., 2022, "Robust
+    fine-tuning of zero-shot models"). Taken is the mixture that is best on validation images of
+    the domain, which hold no held-out class, among those that lose at most
+    ``config.forget_at_most`` on ``general``, images of the world the models already knew. Both are
+    measured by the language model's mean probability of the right letter.
     """
 
     def __init__(
@@ -39,45 +41,49 @@ class Selection:
     ):
         self.tower = tower
         self.surrogate = surrogate
+        self.forget_at_most = config.forget_at_most
         self.sets = {"domain": domain_views(domain, config.validation_images, tower.image_size)}
         if general is not None:
             self.sets["general"] = general
         self.history: list[dict[str, float]] = []
         self.pretrained = copy.deepcopy(tower.state_dict())
-        self.step, self.blend = 0, 1.0
-        self.score = float("-inf")
-        self.weights = self.pretrained
 
     def validate(self, step: int, blend: float = 1.0) -> dict[str, float]:
-        """Score the tower as it is; accuracies in per cent, the score on the same scale."""
+        """Accuracy and confidence of the tower as it is, on each set, in per cent."""
         training = self.tower.training
         self.tower.eval()
-        found = {
-            name: letter_scores(self.tower, self.surrogate, images, questions)
-            for name, (images, questions) in self.sets.items()
-        }
+        entry: dict[str, float] = {}
+        for name, (images, questions) in self.sets.items():
+            found = letter_scores(self.tower, self.surrogate, images, questions)
+            entry |= {name: found.accuracy, f"{name}_confidence": found.confidence}
         self.tower.train(training)
-        score = sum(x.confidence for x in found.values())
-        if score > self.score:
-            self.step, self.blend, self.score = step, blend, score
-            self.weights = copy.deepcopy(self.tower.state_dict())
-        entry = {name: x.accuracy for name, x in found.items()} | {"score": score}
         self.history.append({"step": step, "blend": blend, **entry})
         return entry
 
-    def blend_back(self) -> None:
-        """Validate mixtures of the pretrained and the best weights, which often know more than
-        either (Wortsman et al., 2022, "Robust fine-tuning of zero-shot models")."""
-        step, adapted = self.step, self.weights
-        if step == 0:
-            return
-        for share in BLENDS:
-            mixed = {
-                name: torch.lerp(self.pretrained[name], x, share) if x.is_floating_point() else x
-                for name, x in adapted.items()
-            }
-            self.tower.load_state_dict(mixed)
-            self.validate(step, share)
+    def blend(self, step: int) -> float:
+        """Give the tower the best mixture of its weights with the pretrained ones.
+
+        Returns:
+            the share of its own weights; 0 if no mixture is better than the pretrained weights.
+        """
+        adapted = copy.deepcopy(self.tower.state_dict())
+        start = self.history[0]
+        best, chosen = start["domain_confidence"], 0.0
+        for share in SHARES:
+            self._mix(adapted, share)
+            found = self.validate(step, share)
+            lost = start.get("general_confidence", 0.0) - found.get("general_confidence", 0.0)
+            if lost <= self.forget_at_most and found["domain_confidence"] > best:
+                best, chosen = found["domain_confidence"], share
+        self._mix(adapted, chosen)
+        return chosen
+
+    def _mix(self, adapted: dict[str, Tensor], share: float) -> None:
+        mixed = {
+            name: torch.lerp(self.pretrained[name], x, share) if x.is_floating_point() else x
+            for name, x in adapted.items()
+        }
+        self.tower.load_state_dict(mixed)
 
 
 def domain_views(domain: AnyDomain, count: int, size: int) -> Views:

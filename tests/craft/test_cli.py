@@ -101,11 +101,11 @@ def test_wrong_settings_are_named(setting: str, complaint: str, tmp_path: Path) 
 
 
 def test_settings_keep_their_types() -> None:
-    config = cli._config(["steps=7", "lr=2e-4", "select=last", "con_scale=literal"])
-    assert (config.steps, config.lr, config.select, config.con_scale) == (
+    config = cli._config(["steps=7", "lr=2e-4", "blend=false", "con_scale=literal"])
+    assert (config.steps, config.lr, config.blend, config.con_scale) == (
         7,
         2e-4,
-        "last",
+        False,
         "literal",
     )
 

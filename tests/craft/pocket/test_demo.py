@@ -18,7 +18,7 @@ from craft.pocket.zoo import PocketModels
 from craft.training.config import CraftConfig
 
 QUICK = CraftConfig.model_validate(
-    {"steps": 2, "batch": 4, "lr": 0.05, "validation_images": 4, "select": "last"}
+    {"steps": 2, "batch": 4, "lr": 0.05, "validation_images": 4, "blend": False}
 )
 
 

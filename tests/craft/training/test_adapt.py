@@ -11,6 +11,7 @@ from craft.models.tensor_hash import tensor_hash
 from craft.pocket.domains import general_probe, load_domain
 from craft.training.adapt import DomainBatches, adapt
 from craft.training.config import CraftConfig
+from craft.training.selection import SHARES
 
 SHORT = CraftConfig(steps=4, batch=6, validate_every=2, validation_images=10)
 
@@ -33,7 +34,7 @@ def test_the_encoder_moves_and_nothing_else(tiny_models, tmp_path):
     lvlm = tiny_models.lvlm("qwen2")
     before = tensor_hash(lvlm.state_dict()), tensor_hash(tiny_models.siglip.state_dict())
     base = tiny_models.base_tower()
-    config = SHORT.model_copy(update={"select": "last"})
+    config = SHORT.model_copy(update={"blend": False})
     result = run(tiny_models, tmp_path, config)
     assert (tensor_hash(lvlm.state_dict()), tensor_hash(tiny_models.siglip.state_dict())) == before
     assert set(result.frozen_hashes) == {"language_model", "projector", "text_tower", "codebook"}
@@ -55,27 +56,26 @@ def test_settings_and_losses_are_written(tiny_models, tmp_path):
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
     assert all({"sal", "commit", "con", "qerr", "lr"} <= line.keys() for line in steps)
     assert [line["step"] for line in lines if "validation" in line] == [0, 2, 4]
-    assert [entry["step"] for entry in result.history if entry["blend"] == 1] == [0, 2, 4]
+    assert [entry["step"] for entry in result.history] == [0, 2, 4] + [4] * len(SHARES)
     assert set(result.gradient_norms) == {"sal", "commit", "con"}
     assert [(step, total) for step, total, _ in seen] == [(i, 4) for i in range(1, 5)]
 
 
 def test_the_same_seed_gives_the_same_encoder(tiny_models, tmp_path):
     first, second = (run(tiny_models, tmp_path / x) for x in "ab")
-    other = run(tiny_models, tmp_path / "c", SHORT.model_copy(update={"seed": 5, "select": "last"}))
+    other = run(tiny_models, tmp_path / "c", SHORT.model_copy(update={"seed": 5, "blend": False}))
     hashes = [tensor_hash(r.tower.state_dict()) for r in (first, second, other)]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_the_best_validated_weights_come_back(tiny_models, tmp_path):
-    config = SHORT.model_copy(update={"select": "best"})
-    result = run(tiny_models, tmp_path, config, general=general_probe(6, 24, 3))
-    scores = {entry["step"]: entry["score"] for entry in result.history}
-    assert scores[result.best_step] == max(scores.values())
-    assert result.blend == 1
-    if result.best_step == 0:
-        base = tiny_models.base_tower()
-        assert tensor_hash(result.tower.state_dict()) == tensor_hash(base.state_dict())
+def test_the_chosen_mixture_comes_back(tiny_models, tmp_path):
+    general = general_probe(6, 24, 3)
+    last = run(tiny_models, tmp_path / "a", SHORT.model_copy(update={"blend": False}))
+    mixed = run(tiny_models, tmp_path / "b", general=general)
+    base, adapted = tiny_models.base_tower().state_dict(), last.tower.state_dict()
+    for name, x in mixed.tower.state_dict().items():
+        if x.is_floating_point():
+            torch.testing.assert_close(x, torch.lerp(base[name], adapted[name], mixed.blend))
 
 
 def test_no_heldout_name_or_image_is_in_training(tiny_models):
