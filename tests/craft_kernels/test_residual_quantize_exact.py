@@ -81,7 +81,7 @@ def isa(request):
     native.use_isa(before)
 
 
-every_isa = pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"], indirect=True)
+every_isa = pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "amx"], indirect=True)
 
 
 # VILA-U's size, every distribution in one batch ---------------------------------------------------
