@@ -8,7 +8,6 @@
 #include <string>
 
 #include "dispatch.h"
-#include "huge_pages.h"
 #include "prune_order.h"
 #include "residual_quantize.h"
 #include "thread_pool.h"
@@ -69,7 +68,6 @@ void bind_codewords(py::module_& m) {
   m.attr("BLOCK") = craft::kBlock;
   m.attr("TOKEN_GROUP") = craft::kTokenGroup;
   m.attr("TOKEN_STATE_BYTES") = sizeof(craft::TokenState);
-  m.def("advise_huge_pages", &craft::advise_huge_pages, "address"_a, "bytes"_a);
   m.def("gram_row_bytes", &craft::GramRow::bytes, "P"_a);
   m.def(
       "codewords_bytes", [](int64_t P, int64_t D) { return CRAFT_DISPATCH(codewords_bytes(P, D)); },
