@@ -235,8 +235,8 @@ def test_one_bit_apart(generator):
     check(z, codebook, 2)
 
 
-# A number just below the middle of two bfloat16 neighbours, and numbers that are as great on average
-# but lie just above the middle or on a neighbour: rounding moves the two groups apart.
+# A number just below the middle of two bfloat16 neighbours, and numbers about as great on average
+# that lie just above the middle or on a neighbour: rounding moves the two groups apart.
 def rounded_down_and_up(one, n):
     step = one * 2.0**-7  # between bfloat16 neighbours
     down = torch.full((n,), one + 0.49 * step)
