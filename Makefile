@@ -17,10 +17,10 @@ NATIVE := $(wildcard csrc/*.cpp csrc/*.h)
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test bench clean lint lint-ruff lint-format lint-types lint-native lint-rules
+.PHONY: help venv demo test bench bench-full clean lint lint-ruff lint-format lint-types lint-native lint-rules
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 venv: .venv/.installed  ## fill .venv with all that the other targets need, and nothing else
 
@@ -31,7 +31,10 @@ demo: venv  ## the whole method on the embedded world; results in runs/demo
 test: venv  ## run the tests
 	$(BIN)/pytest
 
-bench: venv  ## run the benchmarks
+bench: venv  ## run the short set of benchmarks
+	$(BIN)/pytest benchmarks --benchmark-only -m "not full"
+
+bench-full: venv  ## run every benchmark: hours
 	$(BIN)/pytest benchmarks --benchmark-only
 
 # Each check is a target of its own, so that `make --keep-going lint` shows every complaint at once.

@@ -1,114 +1,163 @@
-"""Residual quantisation at VILA-U's size against its own formula and against one matrix product.
+"""Residual quantisation beside its peers and one matrix product, all in turn in the same run.
 
-    pytest benchmarks/bench_residual_quantize.py
-    CRAFT_BENCH_DIM=1024 pytest benchmarks/bench_residual_quantize.py    (default 256)
-
-The yardstick, torch.mm of all tokens with the codebook once, is a quarter of the nominal work that
-the figures in extra_info count (2 N K D for each of the levels). Peers run on the same tokens in
-the same process; vector-quantize-pytorch and faiss join in if they are installed.
+`make bench` takes the short set: the cases of docs/performance.md. `make bench-full` takes every
+combination of depth, dimension, number of tokens and codebooks, on one thread and on two. Rows go
+to benchmarks/results/residual_quantize.csv.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
+import functools
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
-from craft_kernels import FrozenCodebook, backend_info, residual_quantize
+from benchmarks import results
+from benchmarks.interleaved import interleaved, peak_extra_bytes, percentiles
+from benchmarks.peers import PEERS
+from craft_kernels import FrozenCodebook, residual_quantize
 
-D = int(os.environ.get("CRAFT_BENCH_DIM", "256"))
-K, L = 16384, 4
-
-
-@pytest.fixture(scope="module")
-def codebook() -> Tensor:  # [K, D]
-    return torch.randn(K, D, generator=torch.Generator().manual_seed(0))
+K = 16384
+FAST = ("torch.mm", "ours", "ours, cold", "plain formula fp32")  # measured in several rounds
 
 
-@pytest.fixture(scope="module")
-def frozen(codebook: Tensor) -> FrozenCodebook:
-    return FrozenCodebook(codebook, L)
+class Case(NamedTuple):
+    dim: int
+    levels: int
+    tokens: int
+    shared: bool = True
+    threads: int = 2
+
+    def __str__(self) -> str:
+        books = "shared" if self.shared else "separate"
+        return f"D{self.dim}-L{self.levels}-N{self.tokens}-{books}-{self.threads}threads"
 
 
-@pytest.fixture(params=[256, 2048], ids=lambda n: f"N{n}")
-def z(request, codebook: Tensor) -> Tensor:  # [N, D] sums of three codewords and noise
-    generator = torch.Generator().manual_seed(request.param)
-    chosen = torch.randint(K, (3, request.param), generator=generator)
-    return codebook[chosen].sum(0) + 0.3 * torch.randn(request.param, D, generator=generator)
-
-
-def measure(benchmark, function, z: Tensor, setup=None, levels: int = L):
-    benchmark.group = f"residual_quantize N={len(z)} K={K} D={D} L={L}"
-    result = benchmark.pedantic(function, setup=setup, rounds=5, warmup_rounds=0 if setup else 1)
-    benchmark.extra_info.update(
-        nominal_tflops=2 * len(z) * K * D * levels / benchmark.stats["median"] / 1e12,
-        threads=torch.get_num_threads(),
-        backend=backend_info()._asdict(),
+SHORT = [
+    Case(1024, 4, 256),
+    Case(1024, 4, 2048, shared=False),
+    Case(1152, 16, 729),
+    Case(256, 4, 2048),
+    Case(1024, 4, 6144),
+]
+FULL = [
+    Case(dim, levels, tokens, shared, threads)
+    for dim, levels, tokens, shared, threads in itertools.product(
+        (256, 1024, 1152), (4, 16), (256, 729, 2048, 6144), (True, False), (1, 2)
     )
-    return result
+    if shared or levels == 4  # sixteen separate codebooks would take gigabytes
+]
+CASES = [pytest.param(case, id=str(case)) for case in SHORT] + [
+    pytest.param(case, id=str(case), marks=pytest.mark.full) for case in FULL if case not in SHORT
+]
 
 
-def test_ours_warm(benchmark, z: Tensor, frozen: FrozenCodebook) -> None:
-    measure(benchmark, lambda: residual_quantize(z, frozen), z)
+def codebook_of(case: Case) -> Tensor:  # [K, D] or [L, K, D]
+    shape = (K, case.dim) if case.shared else (case.levels, K, case.dim)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def test_ours_cold(benchmark, z: Tensor, codebook: Tensor) -> None:
-    """Nothing shared between calls: norms and Gram rows are made anew each time."""
-
-    def setup():
-        return (FrozenCodebook(codebook, L),), {}
-
-    measure(benchmark, lambda fresh: residual_quantize(z, fresh), z, setup=setup)
-
-
-def test_vila_u_formula(benchmark, z: Tensor, codebook: Tensor) -> None:
-    """|x|^2 + |c|^2 - 2 x.c by addmm and argmin at every level, as rq-vae and VILA-U write it."""
-    transposed = codebook.t()
-
-    def quantize():
-        residual, codes = z, []
-        for _ in range(L):
-            norms = residual.square().sum(1, keepdim=True) + transposed.square().sum(0)
-            codes.append(torch.addmm(norms, residual, transposed, alpha=-2.0).argmin(1))
-            residual = residual - codebook[codes[-1]]
-        return torch.stack(codes, 1)
-
-    measure(benchmark, quantize, z)
+def tokens_of(case: Case, codebook: Tensor) -> Tensor:  # [N, D] sums of three codewords and noise
+    generator = torch.Generator().manual_seed(case.tokens)
+    words = codebook.reshape(-1, K, case.dim)
+    z = 0.3 * torch.randn(case.tokens, case.dim, generator=generator)
+    for level in range(3):
+        chosen = torch.randint(K, (case.tokens,), generator=generator)
+        z += words[level % len(words)][chosen]
+    return z
 
 
-def test_one_matrix_product(benchmark, z: Tensor, codebook: Tensor) -> None:
-    out = torch.empty(len(z), K)
-    measure(benchmark, lambda: torch.mm(z, codebook.t(), out=out), z, levels=1)
+def true_codes(z: Tensor, codebook: Tensor, levels: int) -> Tensor:  # [N, L]
+    """float64 brute force."""
+    codes = []
+    residual = z
+    for level in range(levels):
+        words = codebook if codebook.ndim == 2 else codebook[level]
+        wide = words.double()
+        half_sq_norms = 0.5 * wide.square().sum(1)
+        found = [(r.double() @ wide.T - half_sq_norms).argmax(1) for r in residual.split(256)]
+        codes.append(torch.cat(found))
+        residual = residual - words[codes[-1]]
+    return torch.stack(codes, 1)
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("vector_quantize_pytorch") is None,
-    reason="vector-quantize-pytorch is not installed",
-)
-def test_vector_quantize_pytorch(benchmark, z: Tensor, codebook: Tensor) -> None:
-    from vector_quantize_pytorch import ResidualVQ
-
-    peer = ResidualVQ(dim=D, codebook_size=K, num_quantizers=L, shared_codebook=True).eval()
-    peer.get_buffer("layers.0._codebook.embed").copy_(codebook)
-    with torch.inference_mode():
-        measure(benchmark, lambda: peer(z.unsqueeze(0)), z)
+@pytest.mark.parametrize("case", CASES)
+def test_beside_peers(case: Case, benchmark) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(case.threads)
+    try:
+        compare(case, benchmark)
+    finally:
+        torch.set_num_threads(before)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("faiss") is None, reason="faiss is not installed")
-def test_faiss_flat(benchmark, z: Tensor, codebook: Tensor) -> None:
-    import faiss  # pyright: ignore[reportMissingImports]
+def compare(case: Case, benchmark) -> None:
+    codebook = codebook_of(case)
+    z = tokens_of(case, codebook)
+    frozen = FrozenCodebook(codebook, case.levels)
+    words = codebook.reshape(-1, K, case.dim)[0]
+    product = torch.empty(case.tokens, K)
+    quantizers = {
+        "ours": lambda x: residual_quantize(x, frozen).codes,
+        "ours, cold": lambda x: residual_quantize(x, FrozenCodebook(codebook, case.levels)).codes,
+        **{name: make(codebook, case.levels) for name, make in PEERS.items()},
+    }
+    sample = z[:256]  # enough to see what a peer gets wrong; ours must be right on all
+    truth = true_codes(sample, codebook, case.levels)
+    wrong = {
+        name: (quantize(sample) != truth).any(1).float().mean().item()
+        for name, quantize in quantizers.items()
+    }
+    assert wrong["ours"] == wrong["ours, cold"] == 0
+    variants: dict[str, Callable[[], object]] = {
+        name: functools.partial(quantize, z) for name, quantize in quantizers.items()
+    }
+    memory = {}
+    for name, call in variants.items():
+        call() if name == "ours" else None  # Gram rows have a budget of their own
+        memory[name] = peak_extra_bytes(call)
+    variants["torch.mm"] = lambda: torch.mm(z, words.t(), out=product)
+    fast = {name: variants.pop(name) for name in FAST}
+    rounds = max(3, min(15, 15 * 256 * 1024 // (case.tokens * case.dim)))
+    seconds = interleaved(fast, rounds)
+    # The slow peers once, with a product before and after, which ties them to the others.
+    for name, call in variants.items():
+        around = interleaved({"before": fast["torch.mm"], name: call, "after": fast["torch.mm"]}, 1)
+        product_then = (around["before"][0] + around["after"][0]) / 2
+        product_now = percentiles(seconds["torch.mm"])[1]
+        seconds[name] = [around[name][0] * product_now / product_then]
+    benchmark.pedantic(fast["ours"], rounds=1)  # so that pytest-benchmark lists the case
+    record(case, seconds, wrong, memory)
 
-    index = faiss.IndexFlatL2(D)
-    index.add(codebook.numpy())
 
-    def quantize():
-        residual, codes = z, []
-        for _ in range(L):
-            codes.append(torch.from_numpy(index.search(residual.numpy(), 1)[1][:, 0]))
-            residual = residual - codebook[codes[-1]]
-        return torch.stack(codes, 1)
-
-    measure(benchmark, quantize, z)
+def record(
+    case: Case,
+    seconds: dict[str, list[float]],
+    wrong: dict[str, float],
+    memory: dict[str, int],
+) -> None:
+    product = percentiles(seconds["torch.mm"])[1]
+    flops = 2 * case.tokens * K * case.dim  # of one level
+    rows = []
+    for name, values in seconds.items():
+        p20, p50, p80 = percentiles(values)
+        levels = 1 if name == "torch.mm" else case.levels
+        rows.append(
+            {
+                **case._asdict(),
+                "K": K,
+                "variant": name,
+                "p20_ms": f"{1e3 * p20:.3f}",
+                "p50_ms": f"{1e3 * p50:.3f}",
+                "p80_ms": f"{1e3 * p80:.3f}",
+                "brute_force_tflops": f"{flops * levels / p50 / 1e12:.4f}",
+                "times_one_mm": f"{p50 / product:.3f}",
+                "wrong_tokens": "" if name not in wrong else f"{wrong[name]:.4f}",
+                "peak_extra_mib": "" if name not in memory else f"{memory[name] / 2**20:.1f}",
+            }
+        )
+    results.append("residual_quantize.csv", rows)

@@ -29,8 +29,8 @@ class FrozenCodebook:
         levels: how many levels a call quantises to unless it says otherwise. Needed here or in the
             call for a codebook [K, D]; L for a codebook [L, K, D].
         gram_bytes: how much memory the rows of the Gram matrix C C^T of a shared codebook may take
-            (K * K * 4 bytes hold them all). Rows are computed when first needed; the oldest go
-            first. A smaller budget costs time, never exactness.
+            (about K * K * 2 bytes hold them all). Rows are computed when first needed; the oldest
+            go first. A smaller budget costs time, never exactness.
 
     May be used by several threads at once.
 
@@ -72,7 +72,7 @@ class FrozenCodebook:
     @property
     def gram_nbytes(self) -> int:
         """Bytes of Gram rows held now."""
-        return sum(codewords.gram.nbytes for codewords in self._codewords)
+        return sum(codewords.gram_nbytes for codewords in self._codewords)
 
     @property
     def handle(self) -> int:

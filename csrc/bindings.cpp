@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 
 #include "dispatch.h"
@@ -17,7 +18,7 @@ using py::literals::operator""_a;
 namespace {
 
 void use_isa(const std::string& name) {
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < static_cast<int>(std::size(craft::kIsaNames)); ++i) {
     const auto isa = static_cast<craft::Isa>(i);
     if (name == craft::kIsaNames[i] && craft::isa_available(isa)) {
       craft::current_isa = isa;
@@ -25,13 +26,13 @@ void use_isa(const std::string& name) {
     }
   }
   throw py::value_error(
-      "the instruction set must be baseline, avx2 or avx512, built in and known to "
+      "the instruction set must be baseline, avx2, avx512 or amx, built in and known to "
       "this processor; got '" +
       name + "'");
 }
 
 void bind_dispatch(py::module_& m) {
-  m.def("use_isa", &use_isa, "Force an instruction set (baseline, avx2, avx512), for tests.");
+  m.def("use_isa", &use_isa, "Force an instruction set (baseline, avx2, avx512, amx), for tests.");
   m.def("isa", [] { return std::string(craft::kIsaNames[static_cast<int>(craft::current_isa)]); });
   craft::current_isa = craft::best_isa();
 }
@@ -41,13 +42,107 @@ T* at(uintptr_t address) {
   return reinterpret_cast<T*>(address);
 }
 
+// Packs the codewords, and keeps nothing: Python owns every array.
+craft::Codewords pack_codewords(int64_t K, int64_t D, int64_t P, uintptr_t words,
+                                uintptr_t half_sq_norms64, uintptr_t order, uintptr_t panels,
+                                uintptr_t half_sq_norms, uintptr_t block_norm,
+                                uintptr_t block_rounding, int threads) {
+  const craft::Codewords book{.K = K,
+                              .D = D,
+                              .P = P,
+                              .words = at<const float>(words),
+                              .half_sq_norms64 = at<const double>(half_sq_norms64),
+                              .order = at<const int32_t>(order),
+                              .panels = at<const void>(panels),
+                              .half_sq_norms = at<const float>(half_sq_norms),
+                              .block_norm = at<const double>(block_norm),
+                              .block_rounding = at<const double>(block_rounding)};
+  py::gil_scoped_release release;
+  craft::parallel_for(book.blocks(), 1, threads, [&](int64_t begin, int64_t end) {
+    CRAFT_DISPATCH(pack_codewords(book, begin, end));
+  });
+  return book;
+}
+
+void bind_codewords(py::module_& m) {
+  m.attr("BLOCK") = craft::kBlock;
+  m.attr("TOKEN_GROUP") = craft::kTokenGroup;
+  m.attr("TOKEN_STATE_BYTES") = sizeof(craft::TokenState);
+  m.def("gram_row_bytes", &craft::GramRow::bytes, "P"_a);
+  m.def(
+      "codewords_bytes", [](int64_t P, int64_t D) { return CRAFT_DISPATCH(codewords_bytes(P, D)); },
+      "P"_a, "D"_a);
+  m.def(
+      "tokens_bytes", [](int64_t T, int64_t D) { return CRAFT_DISPATCH(tokens_bytes(T, D)); },
+      "T"_a, "D"_a);
+  m.def(
+      "half_sq_norms",
+      [](int64_t K, int64_t D, uintptr_t words, uintptr_t half_sq_norms, int threads) {
+        py::gil_scoped_release release;
+        craft::parallel_for(K, 256, threads, [&](int64_t begin, int64_t end) {
+          CRAFT_DISPATCH(
+              half_sq_norms(at<const float>(words), D, at<double>(half_sq_norms), begin, end));
+        });
+      },
+      py::kw_only(), "K"_a, "D"_a, "words"_a, "half_sq_norms"_a, "threads"_a);
+  py::class_<craft::Codewords>(m, "Codewords", "See csrc/codewords.h.");
+  m.def("pack_codewords", &pack_codewords, py::kw_only(), "K"_a, "D"_a, "P"_a, "words"_a,
+        "half_sq_norms64"_a, "order"_a, "panels"_a, "half_sq_norms"_a, "block_norm"_a,
+        "block_rounding"_a, "threads"_a);
+}
+
+// Packs and scores a tile of residuals; see csrc/screen.h.
+void screen(const craft::Codewords& book, const craft::ScreenTile& tile, bool product_alone,
+            int threads) {
+  const int64_t groups = (tile.T + craft::kTokenGroup - 1) / craft::kTokenGroup;
+  craft::parallel_for(groups, 1, threads, [&](int64_t begin, int64_t end) {
+    CRAFT_DISPATCH(pack_tokens(tile, book.D, begin, end));
+  });
+  craft::parallel_for(book.blocks(), 1, threads, [&](int64_t begin, int64_t end) {
+    CRAFT_DISPATCH(score(book, tile, product_alone, begin, end));
+  });
+}
+
+void bind_screen(py::module_& m) {
+  py::class_<craft::ScreenTile>(m, "ScreenTile", "See csrc/screen.h.")
+      .def(py::init([](int64_t T, uintptr_t residual, uintptr_t tokens, uintptr_t rounding,
+                       uintptr_t scores, uintptr_t maxima) {
+             return craft::ScreenTile{.T = T,
+                                      .residual = at<float>(residual),
+                                      .tokens = at<void>(tokens),
+                                      .rounding = at<float>(rounding),
+                                      .scores = at<float>(scores),
+                                      .maxima = at<float>(maxima)};
+           }),
+           py::kw_only(), "T"_a, "residual"_a, "tokens"_a, "rounding"_a, "scores"_a, "maxima"_a);
+  m.def(
+      "screen",
+      [](const craft::Codewords& book, const craft::ScreenTile& tile, int threads) {
+        py::gil_scoped_release release;
+        screen(book, tile, false, threads);
+      },
+      "book"_a, "tile"_a, py::kw_only(), "threads"_a, "Scores a tile of residuals.");
+  m.def(
+      "gram_rows",
+      [](const craft::Codewords& book, const craft::ScreenTile& tile, uintptr_t rows, int threads) {
+        py::gil_scoped_release release;
+        screen(book, tile, true, threads);
+        craft::parallel_for(tile.T, 1, threads, [&](int64_t begin, int64_t end) {
+          CRAFT_DISPATCH(store_gram_rows(book, tile, at<void>(rows), begin, end));
+        });
+      },
+      "book"_a, "tile"_a, py::kw_only(), "rows"_a, "threads"_a,
+      "Gram rows of the codewords that stand in the tile as residuals; see csrc/gram_rows.h.");
+}
+
 // After a pass: the codes whose Gram rows were missing, each once, into `missing`. Returns how
 // many, or -1 if a residual was not finite.
-int64_t collect_missing(const craft::Tile& tile, int64_t* missing) {
+int64_t collect_missing(const craft::QuantizeTile& tile, int64_t* missing) {
   int64_t count = 0;
-  for (int64_t t = 0; t < tile.T; ++t) {
-    if (tile.level[t] == craft::kNotFinite) return -1;
-    if (tile.level[t] < tile.stop) missing[count++] = tile.codes[t * tile.L + tile.level[t] - 1];
+  for (int64_t t = 0; t < tile.screen.T; ++t) {
+    const int64_t level = tile.state[t].level;
+    if (level == craft::kNotFinite) return -1;
+    if (level < tile.stop) missing[count++] = tile.codes[t * tile.L + level - 1];
   }
   std::sort(missing, missing + count);
   return std::unique(missing, missing + count) - missing;
@@ -56,39 +151,27 @@ int64_t collect_missing(const craft::Tile& tile, int64_t* missing) {
 void bind_residual_quantize(py::module_& m) {
   m.def(
       "advance",
-      [](int64_t K, int64_t D, double max_norm, uintptr_t words, uintptr_t half_sq_norms,
-         uintptr_t half_sq_norms64, int64_t T, int64_t L, int64_t first, int64_t stop,
-         uintptr_t scores, uintptr_t residual, uintptr_t quantized, uintptr_t codes,
-         uintptr_t sq_norms, uintptr_t level, uintptr_t bound, uintptr_t gram_row_at,
-         uintptr_t missing, int threads) {
-        const craft::Codewords book{.words = at<const float>(words),
-                                    .half_sq_norms = at<const float>(half_sq_norms),
-                                    .half_sq_norms64 = at<const double>(half_sq_norms64),
-                                    .max_norm = max_norm,
-                                    .K = K,
-                                    .D = D};
-        const craft::Tile tile{.T = T,
-                               .L = L,
-                               .first = first,
-                               .stop = stop,
-                               .scores = at<float>(scores),
-                               .residual = at<float>(residual),
-                               .quantized = at<float>(quantized),
-                               .codes = at<int64_t>(codes),
-                               .sq_norms = at<float>(sq_norms),
-                               .level = at<int32_t>(level),
-                               .bound = at<double>(bound),
-                               .gram_row_at = at<const int64_t>(gram_row_at)};
+      [](const craft::Codewords& book, const craft::ScreenTile& screen, int64_t L, int64_t first,
+         int64_t stop, uintptr_t quantized, uintptr_t codes, uintptr_t sq_norms, uintptr_t state,
+         uintptr_t gram_row_at, uintptr_t missing, int threads) {
+        const craft::QuantizeTile tile{.screen = screen,
+                                       .L = L,
+                                       .first = first,
+                                       .stop = stop,
+                                       .quantized = at<float>(quantized),
+                                       .codes = at<int64_t>(codes),
+                                       .sq_norms = at<float>(sq_norms),
+                                       .state = at<craft::TokenState>(state),
+                                       .gram_row_at = at<const int64_t>(gram_row_at)};
         py::gil_scoped_release release;
-        craft::parallel_for(T, 1, threads, [&](int64_t begin, int64_t end) {
+        craft::parallel_for(screen.T, 1, threads, [&](int64_t begin, int64_t end) {
           CRAFT_DISPATCH(advance(book, tile, begin, end));
         });
         return collect_missing(tile, at<int64_t>(missing));
       },
-      py::kw_only(), "K"_a, "D"_a, "max_norm"_a, "words"_a, "half_sq_norms"_a, "half_sq_norms64"_a,
-      "T"_a, "L"_a, "first"_a, "stop"_a, "scores"_a, "residual"_a, "quantized"_a, "codes"_a,
-      "sq_norms"_a, "level"_a, "bound"_a, "gram_row_at"_a, "missing"_a, "threads"_a,
-      "One pass over a tile of tokens; see csrc/residual_quantize.h. Returns the number of codes "
+      "book"_a, "tile"_a, py::kw_only(), "L"_a, "first"_a, "stop"_a, "quantized"_a, "codes"_a,
+      "sq_norms"_a, "state"_a, "gram_row_at"_a, "missing"_a, "threads"_a,
+      "One pass over a screened tile; see csrc/residual_quantize.h. Returns the number of codes "
       "written to `missing`, or -1 where a residual is not finite.");
   m.def(
       "add_sq_norms_gradient",
@@ -135,6 +218,8 @@ void bind_prune_order(py::module_& m) {
 
 PYBIND11_MODULE(_native, m) {
   bind_dispatch(m);
+  bind_codewords(m);
+  bind_screen(m);
   bind_residual_quantize(m);
   bind_prune_order(m);
 }

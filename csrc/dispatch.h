@@ -7,13 +7,15 @@
 
 #include <string_view>
 
-#define CRAFT_FOR_EACH_ISA(X) X(baseline) X(avx2) X(avx512)
+#include "amx_permission.h"
+
+#define CRAFT_FOR_EACH_ISA(X) X(baseline) X(avx2) X(avx512) X(amx)
 
 namespace craft {
 
-enum class Isa { baseline, avx2, avx512 };
+enum class Isa { baseline, avx2, avx512, amx };
 
-inline constexpr std::string_view kIsaNames[] = {"baseline", "avx2", "avx512"};
+inline constexpr std::string_view kIsaNames[] = {"baseline", "avx2", "avx512", "amx"};
 
 // Built into this module, and the processor has it.
 inline bool isa_available(Isa isa) {
@@ -27,6 +29,10 @@ inline bool isa_available(Isa isa) {
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #endif
+#ifdef CRAFT_HAVE_amx
+    case Isa::amx:
+      return isa_available(Isa::avx512) && amx_available();
+#endif
     case Isa::baseline:
       return true;
     default:
@@ -35,6 +41,7 @@ inline bool isa_available(Isa isa) {
 }
 
 inline Isa best_isa() {
+  if (isa_available(Isa::amx)) return Isa::amx;
   if (isa_available(Isa::avx512)) return Isa::avx512;
   if (isa_available(Isa::avx2)) return Isa::avx2;
   return Isa::baseline;
@@ -60,11 +67,20 @@ inline Isa current_isa = Isa::baseline;
 #define CRAFT_CASE_AVX512(call)
 #endif
 
+#ifdef CRAFT_HAVE_amx
+#define CRAFT_CASE_AMX(call) \
+  case craft::Isa::amx:      \
+    return craft::amx::call;
+#else
+#define CRAFT_CASE_AMX(call)
+#endif
+
 // return CRAFT_DISPATCH(kernel(arguments)): the copy for craft::current_isa. Needs -DCRAFT_HAVE_*,
 // which only bindings.cpp is given.
 #define CRAFT_DISPATCH(...)                  \
   [&] {                                      \
     switch (craft::current_isa) {            \
+      CRAFT_CASE_AMX(__VA_ARGS__)            \
       CRAFT_CASE_AVX512(__VA_ARGS__)         \
       CRAFT_CASE_AVX2(__VA_ARGS__)           \
       default:                               \

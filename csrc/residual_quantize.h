@@ -1,40 +1,48 @@
-// Residual quantisation of a tile of tokens, given their float32 scores from a matrix product.
+// Residual quantisation of a tile of tokens, once their scores at some level have been screened.
 #pragma once
 
 #include <cstdint>
 
-#include "dispatch.h"
+#include "gram_rows.h"
+#include "screen.h"
 
 namespace craft {
 
-struct Codewords {
-  const float* words;             // [K, D]
-  const float* half_sq_norms;     // [K] |c_j|^2 / 2
-  const double* half_sq_norms64;  // [K] the same, in float64
-  double max_norm;                // no |c_j| is greater
-  int64_t K, D;
+// What a token's scores have gone through so far; score_bound.h makes bounds of it. r is the
+// residual, p what the scores stand for, r_0 less the codewords so far, all rounded.
+struct ScoreHistory {
+  double residual;    // |r|
+  double rounding;    // |r - p|, at most
+  double slack;       // what r - p may have lost while it was carried along in float32
+  double path;        // norms of all that p is made of, added up
+  double magnitudes;  // sum of |p| at every level
+  double steps;       // rounding of the Gram rows
+  double scores;      // how many there were: the product, then differences
+};
+
+struct TokenState {
+  int64_t level;  // in and out; kNotFinite where a residual is not finite
+  ScoreHistory history;
 };
 
 // Levels are counted from 0. A token whose level is l has codes [0, l) and the residual after them.
-struct Tile {
-  int64_t T, L;
+struct QuantizeTile {
+  ScreenTile screen;  // scored at level `first`; scores, maxima and rounding change with the level
+  int64_t L;
   int64_t first, stop;  // advance tokens from level `first` to level `stop`
-  float* scores;        // [T, K] in: <residual at level `first`, c_j>; scratch afterwards
-  float* residual;      // [T, D] in and out
   float* quantized;     // [T, D] out: the codewords so far, added up in order of level
   int64_t* codes;       // [T, L] out
   float* sq_norms;      // [T, L] out: squared norms of the residuals, the first after level 0
-  int32_t* level;       // [T] in and out; kNotFinite where a residual is not finite
-  double* bound;        // [T] scratch, kept between calls: error bound of the scores
-  const int64_t* gram_row_at;  // [K] address of row k of C C^T ([K] floats), or 0 where missing
+  TokenState* state;    // [T] scratch, kept between calls
+  const int64_t* gram_row_at;  // [K] address of codeword k's GramRow, or 0 where missing
 };
 
-inline constexpr int32_t kNotFinite = -1;
+inline constexpr int64_t kNotFinite = -1;
 
 #define CRAFT_DECLARE_RESIDUAL_QUANTIZE(isa)                                                       \
   namespace isa {                                                                                  \
   /* Advances tokens [begin, end) until `stop`, or until one needs a Gram row that is missing. */  \
-  void advance(const Codewords& book, const Tile& tile, int64_t begin, int64_t end);               \
+  void advance(const Codewords& book, const QuantizeTile& tile, int64_t begin, int64_t end);       \
   /* grad [T, D] += sum over l of 2 grad_sq_norms[., l] r_l, with the residuals gone through again \
      in `residual` [T, D] (in: float32(z)). words: level l starts at words + l * level_stride. */  \
   void add_sq_norms_gradient(const float* words, int64_t level_stride, int64_t D, int64_t L,       \

@@ -1,69 +1,96 @@
-// How far a score computed in float32 may lie from its value in real arithmetic.
+// How far a screened score may lie from its value in real arithmetic.
 //
-// The score of codeword j for a residual r is s[j] = <r, c_j> - |c_j|^2 / 2; the nearest codeword
-// has the greatest one. With u = 2^-24, C = max_j |c_j| and H = C^2 / 2, uniformly in j:
+// The score of codeword c for a residual r is s = <r, c> - |c|^2 / 2; the nearest codeword has the
+// greatest. What is screened is a product of rounded operands (screen.h), less rows of the Gram
+// matrix of rounded codewords. A prime marks a rounded operand. After the codewords k_1 .. k_l the
+// screened score stands for <p, c'> - |c|^2 / 2 with p = r_0' - k_1' - .. - k_l', so it is off,
+// with N >= |c'| and by Cauchy-Schwarz, by at most the sum of
 //
-// * A float32 dot product of length D, summed in any order, with or without fused operations, is
-//   off by at most g |r| |c_j|, g = Du / (1 - Du) (Higham, Accuracy and Stability of Numerical
-//   Algorithms, sec. 3.1, with Cauchy-Schwarz).
-// * If the library flushes denormals, each of 2D operations may lose 2^-126 more, and each operand
-//   read as zero 2^-126 times the other one: together 2^-126 (2D + sqrt(D) (|r| + C)).
-// * Half the squared norm, rounded to float32: uH.
-// * A later level takes the score of the level before and subtracts an entry of the Gram matrix, a
-//   dot product of two codewords: g C^2. That is the score of r - c_k, while the residual is
-//   fl(r - c_k): the rounding moves component i by at most u |fl(r - c_k)[i]|, the score by u |r'|
-//   C.
-// * The subtraction itself rounds: u times the result, and |s| <= |r| C + H + the bound so far.
+// * |r| |c - c'| + |r - p| N: what rounding the operands dropped. The vector r - p is carried along
+//   with the residual in float32, each step of which loses at most u (|r| + |r - p|), u = 2^-24.
+// * g (|r_0'| + |k_1'| + .. + |k_l'|) N: the products. A sum of D products in any order, with or
+//   without fused operations, is off by at most g = D v / (1 - D v) times the norms of its operands
+//   (Higham, Accuracy and Stability of Numerical Algorithms, sec. 3.1, with Cauchy-Schwarz). Here
+//   v = 2^-23 rather than u, so that hardware that truncates is covered too; four more units cover
+//   the scaling of a Gram row and the rounding of a single product.
+// * u times the magnitude of each score on the way, |p_m| N + |c|^2 / 2, and of the half norm.
+// * Half a step, and a little, of each Gram row, whose entries are multiples of a step.
+// * Where denormals are flushed, each of 2D operations of a product may lose 2^-126, and each
+//   operand read as zero 2^-126 times the other one.
 //
 // All of it is evaluated in float64 and enlarged by 1 %, far more than float64 can lose. Where a
-// number might leave float32's range the bound is infinite and float32 is not believed at all.
+// number might leave float32's range the bound is infinite and the score is not believed at all.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 #include <limits>
 
+#include "residual_quantize.h"
+#include "simd.h"
+
 namespace craft::CRAFT_ISA {
 
+inline constexpr double kUnit = 0x1p-24;
+inline constexpr double kProductUnit = 0x1p-23;
+inline constexpr double kTiny = 0x1p-126;
+inline constexpr double kHuge = 0x1p120;
+
+// The first score, a product with the rounded residual. `rounding` is |r - r'|.
+CRAFT_INLINE void start(ScoreHistory& history, double residual_norm, double rounding) {
+  history = {};
+  history.residual = residual_norm;
+  history.rounding = rounding;
+  history.path = history.magnitudes = residual_norm + rounding;
+  history.scores = 1;
+}
+
+// The residual has become fl(r - c) and the score has lost c's Gram row, of this step size.
+// `rounding` is the norm of the carried r - p, `word_norm` that of c.
+CRAFT_INLINE void subtract_row(ScoreHistory& history, double residual_norm, double rounding,
+                               double word_norm, double step) {
+  history.residual = residual_norm;
+  history.slack += kUnit * (residual_norm + rounding);
+  history.rounding = rounding + history.slack;
+  history.path += 1.01 * (word_norm + kTiny);  // rounding enlarges it by less
+  history.magnitudes += residual_norm + history.rounding;
+  history.steps += 0.51 * step;
+  history.scores += 1;
+}
+
+// For one token, at its present level.
 class ScoreBound {
  public:
-  ScoreBound(int64_t dim, double max_norm)
-      : dim_(static_cast<double>(dim)), max_norm_(max_norm), half_sq_(0.5 * max_norm * max_norm) {}
-
-  // For s = fl(<r, c_j>) - fl(|c_j|^2 / 2).
-  double from_dot(double residual_norm) const {
-    return rounded(residual_norm, dot(residual_norm) + kUnit * half_sq_ + kTiny);
+  ScoreBound(const ScoreHistory& history, int64_t D)
+      : residual_(history.residual), path_(history.path) {
+    const double dim = static_cast<double>(D), root = std::sqrt(dim);
+    const double products = (dim + 4) * kProductUnit;
+    if (products > 0.5) path_ = std::numeric_limits<double>::infinity();
+    per_norm_ = history.rounding + products / (1 - products) * history.path +
+                kUnit * history.magnitudes + kTiny * root * history.scores;
+    per_half_sq_norm_ = kUnit * (history.scores + 1);
+    constant_ = history.steps + kTiny * ((2 * dim + 1) * history.scores + root * history.path);
   }
 
-  // For s' = s - fl(<c_k, c_j>), where `previous` bounds s.
-  double from_gram(double previous, double residual_norm) const {
-    return rounded(residual_norm, previous + dot(max_norm_) + kUnit * residual_norm * max_norm_);
-  }
-
-  // The same for <r, c_j> - |c_j|^2 / 2 in float64. Products of floats are exact there, the sums
-  // and the stored norm lose at most D + 8 units of 2^-53, and denormal components of the codebook
-  // may have been read as zero when its norms were taken.
-  double in_float64(double residual_norm) const {
-    return 1.01 * ((dim_ + 8) * 0x1p-53 * (residual_norm * max_norm_ + half_sq_) + dim_ * 0x1p-252);
+  // For codewords whose norms are at most `norm` and whose rounding drops at most `dropped`.
+  double of_block(double norm, double dropped) const {
+    const double rounded_norm = norm + dropped, half_sq_norm = 0.5 * norm * norm;
+    const double bound = residual_ * dropped + per_norm_ * rounded_norm +
+                         per_half_sq_norm_ * half_sq_norm + constant_;
+    const bool in_range = path_ * rounded_norm + half_sq_norm + bound < kHuge;
+    return in_range ? 1.01 * bound : std::numeric_limits<double>::infinity();
   }
 
  private:
-  static constexpr double kUnit = 0x1p-24;
-  static constexpr double kTiny = 0x1p-126;
-  static constexpr double kHuge = 0x1p120;
-
-  double dot(double norm) const {
-    const double relative = dim_ * kUnit / (1 - dim_ * kUnit);
-    return relative * norm * max_norm_ + kTiny * (2 * dim_ + std::sqrt(dim_) * (norm + max_norm_));
-  }
-
-  double rounded(double residual_norm, double bound) const {
-    const double magnitude = residual_norm * max_norm_ + half_sq_ + bound;
-    if (!(magnitude < kHuge) || dim_ * kUnit > 0.5) return std::numeric_limits<double>::infinity();
-    return 1.01 * (bound + kUnit * magnitude + kTiny);
-  }
-
-  double dim_, max_norm_, half_sq_;
+  double residual_, path_, per_norm_, per_half_sq_norm_, constant_;
 };
+
+// The same for <r, c> - |c|^2 / 2 in float64, |c| at most max_norm. Products of floats are exact
+// there; the sums and the stored half norm lose at most D + 8 units of 2^-53.
+CRAFT_INLINE double float64_score_bound(int64_t D, double residual_norm, double max_norm) {
+  const double dim = static_cast<double>(D);
+  const double reach = residual_norm * max_norm + 0.5 * max_norm * max_norm;
+  return 1.01 * ((dim + 8) * 0x1p-53 * reach + dim * 0x1p-252);
+}
 
 }  // namespace craft::CRAFT_ISA

@@ -1,13 +1,15 @@
-"""One level's codewords with what the search needs to know about them."""
+"""One level's codewords, and what is prepared from them for the native search."""
 
 from __future__ import annotations
 
-import math
+import threading
 
 import torch
 from torch import Tensor
 
+from craft_kernels.backends import native_module
 from craft_kernels.residual_quantize.arguments import raise_if_not_finite
+from craft_kernels.residual_quantize.buffers import empty
 from craft_kernels.residual_quantize.gram_rows import GramRows
 
 DEFAULT_GRAM_BYTES = 1 << 30
@@ -19,14 +21,65 @@ class Codewords:
         words: Tensor,  # [K, D] float32, contiguous, finite
         gram_bytes: int,
     ) -> None:
-        norms = torch.linalg.vector_norm(words, dim=-1, dtype=torch.float64)
         self.words = words
-        self.half_sq_norms64 = norms.square().mul_(0.5)  # [K]
-        self.half_sq_norms = self.half_sq_norms64.float()  # [K]
-        # Above the true maximum: covers the rounding of the norms, and components that a thread in
-        # flush-to-zero mode reads as zero.
-        self.max_norm = norms.max().item() * (1 + 1e-6) + words.shape[1] ** 0.5 * 2.0**-126
-        self.gram = GramRows(words, gram_bytes)
+        self._gram_bytes = gram_bytes
+        self._packed: dict[str, PackedCodewords] = {}
+        self._packing = threading.Lock()
+
+    @property
+    def gram_nbytes(self) -> int:
+        return sum(packed.gram.nbytes for packed in self._packed.values())
+
+    def packed(self) -> PackedCodewords:
+        """For the instruction set in use, made when first needed. Only tests use several."""
+        isa = native_module().isa()
+        with self._packing:
+            if isa not in self._packed:
+                with torch.inference_mode(False):
+                    self._packed[isa] = PackedCodewords(self.words, self._gram_bytes)
+            return self._packed[isa]
+
+
+class PackedCodewords:
+    """Codewords rounded and laid out for the matrix product; see csrc/codewords.h."""
+
+    def __init__(
+        self,
+        words: Tensor,  # [K, D] float32, contiguous, finite
+        gram_bytes: int,
+    ) -> None:
+        native = native_module()
+        K, D = words.shape
+        self.padded = -(-K // native.BLOCK) * native.BLOCK
+        blocks = self.padded // native.BLOCK
+        half_sq_norms64 = empty(K, dtype=torch.float64)
+        native.half_sq_norms(
+            K=K,
+            D=D,
+            words=words.data_ptr(),
+            half_sq_norms=half_sq_norms64.data_ptr(),
+            threads=torch.get_num_threads(),
+        )
+        order = empty(self.padded, dtype=torch.int32).fill_(-1)
+        order[:K] = half_sq_norms64.argsort()
+        panels = empty(native.codewords_bytes(self.padded, D), dtype=torch.uint8)
+        half_sq_norms = empty(self.padded, dtype=torch.float32)
+        bounds = empty(2, blocks, dtype=torch.float64)
+        self.native = native.pack_codewords(
+            K=K,
+            D=D,
+            P=self.padded,
+            words=words.data_ptr(),
+            half_sq_norms64=half_sq_norms64.data_ptr(),
+            order=order.data_ptr(),
+            panels=panels.data_ptr(),
+            half_sq_norms=half_sq_norms.data_ptr(),
+            block_norm=bounds[0].data_ptr(),
+            block_rounding=bounds[1].data_ptr(),
+            threads=torch.get_num_threads(),
+        )
+        self._kept_alive = words, half_sq_norms64, order, panels, half_sq_norms, bounds
+        self.gram = GramRows(self.native, words, native.gram_row_bytes(self.padded), gram_bytes)
 
 
 def codewords_of_levels(
@@ -34,8 +87,6 @@ def codewords_of_levels(
     gram_bytes: int = DEFAULT_GRAM_BYTES,
 ) -> tuple[Codewords, ...]:
     """One entry for a shared codebook, otherwise one per level; ValueError if not finite."""
+    raise_if_not_finite("codebook", codebook)
     words = codebook.float().contiguous()
-    levels = [Codewords(level, gram_bytes) for level in words.reshape(-1, *words.shape[-2:])]
-    if not all(math.isfinite(level.max_norm) for level in levels):
-        raise_if_not_finite("codebook", codebook)
-    return tuple(levels)
+    return tuple(Codewords(level, gram_bytes) for level in words.reshape(-1, *words.shape[-2:]))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from craft_kernels.residual_quantize.matmul import matmul_transposed
+from craft_kernels.backends import native_module
+from craft_kernels.residual_quantize.buffers import empty
+from craft_kernels.residual_quantize.tile import tile_of_thread
 
 
 class Slab(NamedTuple):
     codes: Tensor  # [m] int64
-    rows: Tensor  # [m, K] float32, never written again
+    rows: Tensor  # [m, row_bytes] uint8, never written again; see csrc/gram_rows.h
 
 
 class Snapshot(NamedTuple):
@@ -29,10 +31,14 @@ class GramRows:
 
     def __init__(
         self,
+        native_codewords: Any,
         words: Tensor,  # [K, D] float32
+        row_bytes: int,
         max_bytes: int,
     ) -> None:
+        self._native_codewords = native_codewords
         self._words = words
+        self._row_bytes = row_bytes
         self._max_bytes = max_bytes
         self._filling = threading.Lock()
         self.snapshot = Snapshot(words.new_zeros(len(words), dtype=torch.int64), ())
@@ -51,8 +57,7 @@ class GramRows:
             codes = codes[held.row_at[codes] == 0]
             if not len(codes):
                 return held
-            rows = self._words.new_empty((len(codes), len(self._words)))
-            matmul_transposed(self._words[codes], self._words, out=rows)
+            rows = self._compute(codes)
             if _nbytes([Slab(codes, rows)]) > self._max_bytes:
                 return _snapshot(held.row_at, [*held.slabs, Slab(codes, rows)], evicted=[])
             kept = [*held.slabs, Slab(codes, rows)]
@@ -61,6 +66,22 @@ class GramRows:
                 evicted.append(kept.pop(0))
             self.snapshot = _snapshot(held.row_at, kept, evicted)
             return self.snapshot
+
+    def _compute(
+        self,
+        codes: Tensor,  # [m] int64
+    ) -> Tensor:  # [m, row_bytes] uint8
+        K, dim = self._words.shape
+        rows = empty(len(codes), self._row_bytes, dtype=torch.uint8)
+        tile = tile_of_thread("gram", K, dim)
+        for start in range(0, len(codes), tile.tokens):
+            native_module().gram_rows(
+                self._native_codewords,
+                tile.holding(self._words[codes[start : start + tile.tokens]]),
+                rows=rows[start:].data_ptr(),
+                threads=torch.get_num_threads(),
+            )
+        return rows
 
 
 def _nbytes(slabs) -> int:

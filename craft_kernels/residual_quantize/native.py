@@ -1,28 +1,19 @@
-"""The fast path on CPUs: torch's matrix product proposes, csrc/residual_quantize.cpp decides.
+"""The fast path on CPUs: screening proposes, csrc/residual_quantize.cpp decides.
 
-One product z C^T scores all tokens of a tile. With a codebook shared by all levels, the scores of
+A matrix product scores all tokens of a tile. With a codebook shared by all levels, the scores of
 the next level are those of this one less a row of the Gram matrix C C^T; with one codebook per
 level, a product of the residuals gives them afresh.
 """
 
 from __future__ import annotations
 
-import threading
-
 import torch
 from torch import Tensor
 
 from craft_kernels.backends import native_module
 from craft_kernels.residual_quantize.arguments import raise_not_finite
-from craft_kernels.residual_quantize.codewords import Codewords
-from craft_kernels.residual_quantize.matmul import matmul_transposed
-
-# Scores of one tile. Large enough for an efficient product, small enough to stay in a cache; a tile
-# has at least _MIN_TOKENS tokens, so that it exceeds this only beside a much larger codebook.
-_TILE_BYTES = 32 << 20
-_MIN_TOKENS, _MAX_TOKENS = 64, 1024
-
-_of_thread = threading.local()
+from craft_kernels.residual_quantize.codewords import Codewords, PackedCodewords
+from craft_kernels.residual_quantize.tile import Tile, tile_of_thread
 
 
 def residual_quantize(
@@ -35,87 +26,56 @@ def residual_quantize(
     codes = z.new_empty((count, levels), dtype=torch.int64)
     quantized = z.new_empty((count, dim), dtype=torch.float32)
     sq_norms = z.new_empty((count, levels), dtype=torch.float32)
-    scratch = _scratch(len(codewords[0].words), dim)
-    for start in range(0, count, scratch.tokens):
-        rows = slice(start, start + scratch.tokens)
-        tile = tokens[rows]
-        residual = scratch.residual[: len(tile)].copy_(tile)
+    books = [level.packed() for level in codewords]
+    tile = tile_of_thread("tokens", len(codewords[0].words), dim)
+    for start in range(0, count, tile.tokens):
+        rows = slice(start, start + tile.tokens)
+        screen = tile.holding(tokens[rows])
         outputs = codes[rows], quantized[rows], sq_norms[rows]
-        if len(codewords) == 1:
-            finite = _advance(codewords[0], 0, levels, residual, outputs, scratch)
+        if len(books) == 1:
+            finite = _advance(books[0], 0, levels, tile, screen, outputs)
         else:
             finite = all(
-                _advance(book, level, level + 1, residual, outputs, scratch)
-                for level, book in enumerate(codewords)
+                _advance(book, level, level + 1, tile, screen, outputs)
+                for level, book in enumerate(books)
             )
         if not finite:
             raise_not_finite(z)
     return codes, quantized, sq_norms
 
 
-class _Scratch:
-    """Buffers that tiles use in turn. Memory that no tile has written to costs nothing."""
-
-    def __init__(self, K: int, dim: int) -> None:
-        self.shape = K, dim
-        self.tokens = max(_MIN_TOKENS, min(_TILE_BYTES // (4 * K), _MAX_TOKENS))
-        float32 = {"dtype": torch.float32, "device": "cpu"}
-        self.scores = torch.empty((self.tokens, K), **float32)
-        self.residual = torch.empty((self.tokens, dim), **float32)
-        self.level = torch.empty(self.tokens, dtype=torch.int32, device="cpu")
-        self.bound = torch.empty(self.tokens, dtype=torch.float64, device="cpu")
-        self.missing = torch.empty(self.tokens, dtype=torch.int64, device="cpu")
-
-
-def _scratch(K: int, dim: int) -> _Scratch:
-    """This thread's buffers, kept between calls: touching fresh memory takes a fifth of a call."""
-    scratch = getattr(_of_thread, "scratch", None)
-    if scratch is None or scratch.shape != (K, dim):
-        with torch.inference_mode(False):
-            scratch = _of_thread.scratch = _Scratch(K, dim)
-    return scratch
-
-
 def _advance(
-    book: Codewords,
+    book: PackedCodewords,
     first: int,
     stop: int,
-    residual: Tensor,  # [T, D] float32 at level `first`; those at level `stop` afterwards
+    tile: Tile,
+    screen,  # the native tile; residuals at level `first`, those at level `stop` afterwards
     outputs: tuple[Tensor, Tensor, Tensor],  # codes [T, L], quantized [T, D], sq_norms [T, L]
-    scratch: _Scratch,
 ) -> bool:
     """Takes a tile from level `first` to level `stop`; False if a residual is not finite."""
+    native, threads = native_module(), torch.get_num_threads()
     codes, quantized, sq_norms = outputs
-    count = len(residual)
-    scores = matmul_transposed(residual, book.words, out=scratch.scores[:count])
-    scratch.level[:count] = first
+    native.screen(book.native, screen, threads=threads)
+    tile.state[: len(codes), 0] = first
     gram = book.gram.snapshot
     while True:
-        missing = native_module().advance(
-            K=book.words.shape[0],
-            D=book.words.shape[1],
-            max_norm=book.max_norm,
-            words=book.words.data_ptr(),
-            half_sq_norms=book.half_sq_norms.data_ptr(),
-            half_sq_norms64=book.half_sq_norms64.data_ptr(),
-            T=count,
+        missing = native.advance(
+            book.native,
+            screen,
             L=codes.shape[1],
             first=first,
             stop=stop,
-            scores=scores.data_ptr(),
-            residual=residual.data_ptr(),
             quantized=quantized.data_ptr(),
             codes=codes.data_ptr(),
             sq_norms=sq_norms.data_ptr(),
-            level=scratch.level.data_ptr(),
-            bound=scratch.bound.data_ptr(),
+            state=tile.state.data_ptr(),
             gram_row_at=gram.row_at.data_ptr(),
-            missing=scratch.missing.data_ptr(),
-            threads=torch.get_num_threads(),
+            missing=tile.missing.data_ptr(),
+            threads=threads,
         )
         if missing <= 0:
             return missing == 0
-        gram = book.gram.with_rows(scratch.missing[:missing])
+        gram = book.gram.with_rows(tile.missing[:missing])
 
 
 def residual_sq_norms_backward(

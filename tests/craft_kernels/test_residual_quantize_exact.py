@@ -81,7 +81,7 @@ def isa(request):
     native.use_isa(before)
 
 
-every_isa = pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"], indirect=True)
+every_isa = pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "amx"], indirect=True)
 
 
 # VILA-U's size, every distribution in one batch ---------------------------------------------------
@@ -233,6 +233,36 @@ def test_one_bit_apart(generator):
     codebook = codebook[torch.randperm(129, generator=generator)]
     z = word + 1e-3 * torch.randn(50, 64, generator=generator)
     check(z, codebook, 2)
+
+
+# A number just below the middle of two bfloat16 neighbours, and numbers about as great on average
+# that lie just above the middle or on a neighbour: rounding moves the two groups apart.
+def rounded_down_and_up(one, n):
+    step = one * 2.0**-7  # between bfloat16 neighbours
+    down = torch.full((n,), one + 0.49 * step)
+    up = torch.full((n,), one + 0.51 * step)
+    up[: n // 20] = one
+    return down, up  # the sum of `down` is greater, until both are rounded
+
+
+@every_isa
+@pytest.mark.parametrize("levels", [1, 3])
+def test_rounding_of_codewords_is_bounded(isa, levels):
+    down, up = rounded_down_and_up(1.0, 500)
+    assert down.sum() > up.sum()
+    assert down.bfloat16().sum() < up.bfloat16().sum()
+    z = torch.full((1, 500), 2.0 + levels - 1)
+    result = check(z, torch.stack([up, down]), levels, impl="native")
+    assert result.codes[0, 0] == 1
+
+
+@every_isa
+def test_rounding_of_tokens_is_bounded(isa):
+    down, up = rounded_down_and_up(2.0, 250)
+    codebook = torch.ones(2, 500)
+    codebook[0, 250:] = codebook[1, :250] = 2
+    result = check(torch.cat([down, up])[None], codebook, 1, impl="native")
+    assert result.codes[0, 0] == 1
 
 
 def test_differences_below_float64(generator):

@@ -1,0 +1,136 @@
+"""Other people's ways to quantise residuals, each a function z [N, D] -> codes [N, L].
+
+All are given the codewords beforehand and prepare what they like; only the call is timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Quantizer = Callable[[Tensor], Tensor]  # [N, D] -> [N, L]
+
+
+def level_by_level(
+    codebook: Tensor,  # [K, D] or [L, K, D]
+    levels: int,
+    nearest: Callable[[int, Tensor], Tensor],  # level, residual [N, D] -> codes [N]
+) -> Quantizer:
+    def quantize(z: Tensor) -> Tensor:
+        residual, codes = z, []
+        for level in range(levels):
+            words = codebook if codebook.ndim == 2 else codebook[level]
+            codes.append(nearest(level, residual))
+            residual = residual - words[codes[-1]]
+        return torch.stack(codes, 1)
+
+    return quantize
+
+
+def words_of(codebook: Tensor, level: int) -> Tensor:  # [K, D]
+    return codebook if codebook.ndim == 2 else codebook[level]
+
+
+def plain_formula(codebook: Tensor, levels: int, dtype: torch.dtype) -> Quantizer:
+    """|x|^2 + |c|^2 - 2 x.c by addmm and argmin at every level, as rq-vae and VILA-U have it."""
+    books = [words_of(codebook, level).to(dtype).t() for level in range(levels)]
+
+    def nearest(level: int, residual: Tensor) -> Tensor:
+        x, words = residual.to(dtype), books[level]
+        norms = x.square().sum(1, keepdim=True) + words.square().sum(0)
+        return torch.addmm(norms, x, words, alpha=-2.0).argmin(1)
+
+    return level_by_level(codebook, levels, nearest)
+
+
+def torch_cdist(codebook: Tensor, levels: int) -> Quantizer:
+    def nearest(level: int, residual: Tensor) -> Tensor:
+        return torch.cdist(residual, words_of(codebook, level)).argmin(1)
+
+    return level_by_level(codebook, levels, nearest)
+
+
+def vector_quantize_pytorch(codebook: Tensor, levels: int) -> Quantizer:
+    from vector_quantize_pytorch import ResidualVQ
+
+    shared = codebook.ndim == 2
+    peer = ResidualVQ(
+        dim=codebook.shape[-1],
+        codebook_size=codebook.shape[-2],
+        num_quantizers=levels,
+        shared_codebook=shared,
+    ).eval()
+    for level in range(1 if shared else levels):
+        peer.get_buffer(f"layers.{level}._codebook.embed").copy_(words_of(codebook, level))
+
+    @torch.inference_mode()
+    def quantize(z: Tensor) -> Tensor:
+        return peer(z.unsqueeze(0))[1][0]
+
+    return quantize
+
+
+def faiss_flat(codebook: Tensor, levels: int) -> Quantizer:
+    """IndexFlatL2, searched at every level."""
+    import faiss  # pyright: ignore[reportMissingImports]
+
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    indexes = []
+    for level in range(1 if codebook.ndim == 2 else levels):
+        indexes.append(faiss.IndexFlatL2(codebook.shape[-1]))
+        indexes[-1].add(words_of(codebook, level).numpy())
+
+    def nearest(level: int, residual: Tensor) -> Tensor:
+        return torch.from_numpy(indexes[level % len(indexes)].search(residual.numpy(), 1)[1][:, 0])
+
+    return level_by_level(codebook, levels, nearest)
+
+
+def faiss_residual_quantizer(codebook: Tensor, levels: int) -> Quantizer:
+    """FAISS's own residual quantiser with a beam of one: greedy, as everybody else here."""
+    import faiss  # pyright: ignore[reportMissingImports]
+    import numpy as np
+
+    K, D = codebook.shape[-2:]
+    bits = K.bit_length() - 1
+    if 1 << bits != K:
+        raise ValueError(f"FAISS's ResidualQuantizer wants a power of two codewords, got {K}")
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    peer = faiss.ResidualQuantizer(D, levels, bits)
+    peer.max_beam_size = 1
+    words = codebook.expand(levels, K, D).reshape(-1).contiguous()
+    faiss.copy_array_to_vector(words.numpy(), peer.codebooks)
+    peer.is_trained = True
+
+    def quantize(z: Tensor) -> Tensor:
+        packed = peer.compute_codes(z.numpy())
+        digits = np.unpackbits(packed, axis=1, bitorder="little")[:, : levels * bits]
+        digits = digits.reshape(len(z), levels, bits).astype(np.int64)
+        return torch.from_numpy(digits @ (1 << np.arange(bits)))
+
+    return quantize
+
+
+def scikit_learn(codebook: Tensor, levels: int) -> Quantizer:
+    from sklearn.metrics import (  # pyright: ignore[reportMissingImports]
+        pairwise_distances_argmin,
+    )
+
+    def nearest(level: int, residual: Tensor) -> Tensor:
+        found = pairwise_distances_argmin(residual.numpy(), words_of(codebook, level).numpy())
+        return torch.from_numpy(found)
+
+    return level_by_level(codebook, levels, nearest)
+
+
+PEERS: dict[str, Callable[[Tensor, int], Quantizer]] = {
+    "plain formula fp32": lambda book, levels: plain_formula(book, levels, torch.float32),
+    "plain formula bf16": lambda book, levels: plain_formula(book, levels, torch.bfloat16),
+    "torch.cdist": torch_cdist,
+    "vector-quantize-pytorch": vector_quantize_pytorch,
+    "FAISS IndexFlatL2": faiss_flat,
+    "FAISS ResidualQuantizer": faiss_residual_quantizer,
+    "scikit-learn": scikit_learn,
+}

@@ -1,0 +1,121 @@
+"""python -m benchmarks.report: plots, and the tables of docs/performance.md, from the newest rows.
+
+Only what stands between the two marks of a table is written; the text around them is ours.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import matplotlib
+
+from benchmarks import results
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+DOCS = Path(__file__).parents[1] / "docs"
+CASE = ("dim", "levels", "tokens", "shared", "threads")
+
+
+def newest(rows: list[dict[str, str]]) -> dict[tuple[str, ...], dict[str, dict[str, str]]]:
+    """Rows by case and variant, those of the last run only."""
+    cases: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
+    for row in sorted(rows, key=lambda row: row["date"]):
+        case = cases.setdefault(tuple(row[key] for key in CASE), {})
+        if case and next(iter(case.values()))["date"] != row["date"]:
+            case.clear()
+        case[row["variant"]] = row
+    return cases
+
+
+def name_of(case: tuple[str, ...]) -> str:
+    dim, levels, tokens, shared, threads = case
+    books = "shared" if shared == "True" else "separate"
+    return f"D={dim}, L={levels}, N={tokens}, {books}, {threads} thread{'s' * (threads != '1')}"
+
+
+def quantisation_table(cases) -> list[str]:
+    lines = [
+        "| case | variant | × one torch.mm | × ours | p20 / p50 / p80 ms | brute-force TFLOP/s "
+        "| wrong tokens | peak extra MiB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for case, variants in cases.items():
+        ours = float(variants["ours"]["p50_ms"])
+        for name, row in sorted(variants.items(), key=lambda item: float(item[1]["p50_ms"])):
+            wrong = f"{100 * float(row['wrong_tokens']):.1f} %" if row["wrong_tokens"] else ""
+            lines.append(
+                f"| {name_of(case)} | {name} | {float(row['times_one_mm']):.2f} "
+                f"| {float(row['p50_ms']) / ours:.2f} "
+                f"| {row['p20_ms']} / {row['p50_ms']} / {row['p80_ms']} "
+                f"| {row['brute_force_tflops']} | {wrong} | {row['peak_extra_mib']} |"
+            )
+    return lines
+
+
+def pruning_table(rows: list[dict[str, str]]) -> list[str]:
+    last = {(row["tokens"], row["batch"], row["variant"]): row for row in rows}
+    lines = [
+        "| tokens | images | variant | µs an image | × ours |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for (tokens, batch, variant), row in last.items():
+        ours = float(last[tokens, batch, "ours"]["p50_us_per_image"])
+        mine = float(row["p50_us_per_image"])
+        lines.append(f"| {tokens} | {batch} | {variant} | {mine:.1f} | {mine / ours:.2f} |")
+    return lines
+
+
+def machine_lines(rows: list[dict[str, str]]) -> list[str]:
+    keys = ("processor", "isa", "torch", "faiss", "scikit_learn", "vector_quantize_pytorch")
+    seen = {(*(row[key] for key in keys), row["date"][:10]) for row in rows}
+    return [
+        f"Measured on {date}: {processor} ({isa}); torch {torch}, faiss-cpu {faiss}, scikit-learn "
+        f"{sklearn}, vector-quantize-pytorch {vq}."
+        for processor, isa, torch, faiss, sklearn, vq, date in sorted(seen)
+    ]
+
+
+def plot(cases, path: Path) -> None:
+    figure, axes = plt.subplots(len(cases), 1, figsize=(8, 2.2 * len(cases)), squeeze=False)
+    for axis, (case, variants) in zip(axes[:, 0], cases.items(), strict=True):
+        ranked = sorted(variants, key=lambda name: -float(variants[name]["times_one_mm"]))
+        ratios = [float(variants[name]["times_one_mm"]) for name in ranked]
+        colours = ["C1" if name.startswith("ours") else "C0" for name in ranked]
+        axis.barh(ranked, ratios, color=colours)
+        axis.set_xscale("log")
+        axis.axvline(1, color="black", linewidth=0.5)
+        axis.set_title(name_of(case), fontsize=9)
+        axis.tick_params(labelsize=7)
+    axes[-1, 0].set_xlabel("time in units of one torch.mm of level 1")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def replace_between(text: str, mark: str, lines: list[str]) -> str:
+    begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"docs/performance.md has no '{begin} ... {end}'; put the two marks back")
+    block = "\n".join([begin, "", *lines, "", end])
+    return pattern.sub(lambda _: block, text)
+
+
+def main() -> None:
+    document = DOCS / "performance.md"
+    text = document.read_text()
+    rows = results.read("residual_quantize.csv")
+    cases = newest(rows)
+    table = [*machine_lines(rows), "", *quantisation_table(cases)]
+    text = replace_between(text, "residual quantisation", table)
+    plot(cases, DOCS / "performance.svg")
+    pruning = results.read("prune_order.csv")
+    text = replace_between(text, "pruning", [*machine_lines(pruning), "", *pruning_table(pruning)])
+    document.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

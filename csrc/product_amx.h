@@ -1,0 +1,101 @@
+// The matrix product on AMX tiles: bfloat16 in, float32 sums. Products of bfloat16 are exact in
+// float32; the sums are rounded at every step and denormals count as zero.
+//
+// A tile is 16 rows of 64 bytes. Codewords: panels of 16, [D / 32][16 pairs of components][16][2];
+// tokens: strips of 16, [D / 32][16][32]; D rounded up to 32 with zeros, each tile contiguous. Two
+// strips against two panels fill four tiles with sums and use every tile they load twice.
+#pragma once
+
+#include <immintrin.h>
+
+#include <bit>
+#include <cstdint>
+
+#include "simd.h"
+
+namespace craft::CRAFT_ISA {
+
+using Packed = uint16_t;
+
+inline constexpr int kRows = 16, kColumns = 16;
+inline constexpr int kDepth = 32;             // components in a tile row
+inline constexpr int kTile = kRows * kDepth;  // bfloat16 numbers in a tile
+inline constexpr int kTileRowBytes = 64;
+
+// To the nearest bfloat16, ties to even. Beyond the greatest one comes infinity.
+CRAFT_INLINE float rounded(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  return std::bit_cast<float>((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u);
+}
+
+CRAFT_INLINE int64_t packed_depth(int64_t D) { return (D + kDepth - 1) / kDepth * kDepth; }
+CRAFT_INLINE Packed packed(float x) {
+  return static_cast<uint16_t>(std::bit_cast<uint32_t>(rounded(x)) >> 16);
+}
+
+CRAFT_INLINE int64_t codeword_at(int64_t j, int64_t d) {
+  return d / kDepth * kTile + d % kDepth / 2 * kDepth + 2 * j + d % 2;
+}
+CRAFT_INLINE int64_t token_at(int64_t t, int64_t d) {
+  return d / kDepth * kTile + t * kDepth + d % kDepth;
+}
+
+// Tile registers are configured for the lifetime of this object.
+class Tiles {
+ public:
+  Tiles() {
+    struct {
+      uint8_t palette = 1, start_row = 0, reserved[14] = {};
+      uint16_t row_bytes[16] = {};
+      uint8_t rows[16] = {};
+    } shape;
+    for (int i = 0; i < 8; ++i) {
+      shape.row_bytes[i] = kTileRowBytes;
+      shape.rows[i] = kRows;
+    }
+    _tile_loadconfig(&shape);
+  }
+  ~Tiles() { _tile_release(); }
+  Tiles(const Tiles&) = delete;
+  Tiles& operator=(const Tiles&) = delete;
+};
+
+CRAFT_INLINE void multiply_panels(const Packed* strip0, const Packed* strip1, const Packed* panel0,
+                                  const Packed* panel1, int64_t depth, float* out, int64_t stride) {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int64_t at = 0; at < kRows * depth; at += kTile) {
+    _tile_loadd(4, strip0 + at, kTileRowBytes);
+    _tile_loadd(6, panel0 + at, kTileRowBytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, panel1 + at, kTileRowBytes);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, strip1 + at, kTileRowBytes);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  const int64_t row_bytes = stride * static_cast<int64_t>(sizeof(float));
+  _tile_stored(0, out, row_bytes);
+  _tile_stored(1, out + kColumns, row_bytes);
+  _tile_stored(2, out + kRows * stride, row_bytes);
+  _tile_stored(3, out + kRows * stride + kColumns, row_bytes);
+}
+
+// out[t, j] = <token t, codeword j> for `count` tokens, rounded up to 32, and one block.
+inline void multiply_block(const Packed* tokens, int64_t count, const Packed* block, int64_t D,
+                           int64_t columns, float* out, int64_t stride) {
+  const Tiles tiles;
+  const int64_t depth = packed_depth(D);
+  for (int64_t j = 0; j < columns; j += 2 * kColumns) {
+    const Packed* panel = block + j * depth;
+    for (int64_t t = 0; t < count; t += 2 * kRows) {
+      const Packed* strip = tokens + t * depth;
+      multiply_panels(strip, strip + kRows * depth, panel, panel + kColumns * depth, depth,
+                      out + t * stride + j, stride);
+    }
+  }
+}
+
+}  // namespace craft::CRAFT_ISA

@@ -1,0 +1,48 @@
+// Sum of squares in float64 with the summation order that the contract fixes: component i goes to
+// lane i % 16, lanes are folded in halves. Squares of floats are exact, so an FMA changes nothing.
+#pragma once
+
+#include <cstdint>
+
+#include "simd.h"
+
+namespace craft::CRAFT_ISA {
+
+class SumOfSquares {
+ public:
+  static constexpr int kLanes = 16;
+
+  // Components [i, i + kLanes) of the vector, i a multiple of kLanes.
+  [[gnu::always_inline]] void add_lanes(const float* x) {
+    for (int v = 0; v < kLanes / kDoubles; ++v) {
+      const DoubleVector wide = load_wide(x + v * kDoubles);
+      vectors_[v] += wide * wide;
+    }
+  }
+
+  [[gnu::always_inline]] void add_lane(int lane, float x) {
+    vectors_[lane / kDoubles][lane % kDoubles] += static_cast<double>(x) * x;
+  }
+
+  double total() const {
+    double lanes[kLanes];
+    __builtin_memcpy(lanes, vectors_, sizeof lanes);
+    for (int half = kLanes / 2; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    }
+    return lanes[0];
+  }
+
+ private:
+  DoubleVector vectors_[kLanes / kDoubles] = {};
+};
+
+CRAFT_INLINE double sum_of_squares(const float* x, int64_t D) {
+  SumOfSquares sum;
+  int64_t i = 0;
+  for (; i + SumOfSquares::kLanes <= D; i += SumOfSquares::kLanes) sum.add_lanes(x + i);
+  for (int lane = 0; i < D; ++i, ++lane) sum.add_lane(lane, x[i]);
+  return sum.total();
+}
+
+}  // namespace craft::CRAFT_ISA
