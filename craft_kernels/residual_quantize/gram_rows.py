@@ -33,7 +33,7 @@ class GramRows:
         max_bytes: int,
     ) -> None:
         self._words = words
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._filling = threading.Lock()
         self.snapshot = Snapshot(words.new_zeros(len(words), dtype=torch.int64), ())
 
@@ -53,11 +53,11 @@ class GramRows:
                 return held
             rows = self._words.new_empty((len(codes), len(self._words)))
             matmul_transposed(self._words[codes], self._words, out=rows)
-            if _nbytes([Slab(codes, rows)]) > self._max_bytes:
+            if _nbytes([Slab(codes, rows)]) > self.max_bytes:
                 return _snapshot(held.row_at, [*held.slabs, Slab(codes, rows)], evicted=[])
             kept = [*held.slabs, Slab(codes, rows)]
             evicted = []
-            while _nbytes(kept) > self._max_bytes:
+            while _nbytes(kept) > self.max_bytes:
                 evicted.append(kept.pop(0))
             self.snapshot = _snapshot(held.row_at, kept, evicted)
             return self.snapshot
