@@ -159,7 +159,7 @@ def _stream(
             GROUP=GROUP,
             BLOCK_G=min(1024, next_power_of_2(groups)),
             BLOCK_D=_row_block(dim, 64),
-            num_warps=8 if precision.rounded else 4,  # four spill on sm_80
+            num_warps=planning.settle_warps(current_target(), name),
         )
 
 

@@ -130,6 +130,11 @@ def tiles(target: tuple[str, object], precision: str, D: int) -> Tiles:
     return found._replace(BLOCK_D=min(found.BLOCK_D, max(16, next_power_of_2(D))))
 
 
+def settle_warps(target: tuple[str, object], precision: str) -> int:
+    """Warps of a program that settles a token's code: what the compiler needs not to spill."""
+    return 8 if target == ("cuda", 80) and precision == "bf16" else 4
+
+
 def _default_precision(target: tuple[str, object]) -> str:
     backend, arch = target
     if backend == "cuda":

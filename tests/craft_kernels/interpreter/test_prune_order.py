@@ -28,7 +28,7 @@ def check(ids, residual_sq, prior, grid, **options):
     assert torch.equal(found, prune_order(ids, residual_sq, prior, grid, impl="native", **options))
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(42))
 def test_random_images(seed):
     ids, residual_sq, prior, grid, options = plain.random_case(seed, batch=12, side=7)
     check(ids, residual_sq, prior, grid, **options)
