@@ -17,7 +17,7 @@ NATIVE := $(wildcard csrc/*.cpp csrc/*.h)
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test bench bench-full clean lint lint-ruff lint-format lint-types lint-native lint-rules
+.PHONY: help venv demo test test-interpreter test-compile gpu-check bench bench-full clean lint lint-ruff lint-format lint-types lint-native lint-rules
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -27,9 +27,19 @@ venv: .venv/.installed  ## fill .venv with all that the other targets need, and 
 demo: venv  ## the whole method on the embedded world; results in runs/demo
 	$(BIN)/craft demo --out runs/demo
 
-# One line per lane.
-test: venv  ## run the tests
+# One lane per process: Triton reads TRITON_INTERPRET once, and the compile lane replaces its driver.
+test: venv  ## run the tests, in all lanes that need no GPU
 	$(BIN)/pytest
+	@$(MAKE) test-interpreter test-compile
+
+test-interpreter: venv  ## run the Triton kernels on the CPU, in Triton's interpreter
+	TRITON_INTERPRET=1 $(BIN)/pytest tests/craft_kernels/interpreter
+
+test-compile: venv  ## compile the Triton kernels for GPUs that are not there
+	CRAFT_COMPILE_LANE=1 $(BIN)/pytest tests/craft_kernels/compile
+
+gpu-check: venv  ## on a machine with a GPU: parity, sanitizer, speed; report in runs/gpu-check.md
+	$(BIN)/python benchmarks/gpu_check.py
 
 bench: venv  ## run the short set of benchmarks
 	$(BIN)/pytest benchmarks --benchmark-only -m "not full"

@@ -1,4 +1,5 @@
-"""Which implementation runs, and why: the native module where it was built, else the reference."""
+"""Which implementation runs, and why: on the CPU the native module where it was built, on a GPU
+Triton where it is installed, else the reference."""
 
 from __future__ import annotations
 
@@ -8,15 +9,20 @@ import os
 from types import ModuleType
 from typing import NamedTuple
 
-IMPLS = ("auto", "native", "reference")
+import torch
+from torch import Tensor
+
+from craft_kernels.triton_target import architecture, interpreting
+
+IMPLS = ("auto", "native", "triton", "reference")
 
 
 class BackendInfo(NamedTuple):
     """What ``impl="auto"`` stands for in this process."""
 
-    impl: str  # "native" or "reference"
+    impl: str  # "native", "triton" or "reference"
     reason: str
-    isa: str | None  # instruction set of the native kernels
+    isa: str | None  # instruction set of the native kernels, or architecture of the GPU
 
 
 @functools.cache
@@ -51,17 +57,57 @@ def check_impl(impl: str) -> None:
         raise ValueError(f"impl must be one of {', '.join(map(repr, IMPLS))}, got {impl!r}")
 
 
-def resolve_impl(impl: str) -> str:
-    """ "native" or "reference"; a named implementation is taken at its word."""
+@functools.cache
+def _import_triton() -> ModuleType | ImportError:
+    try:
+        return importlib.import_module("triton")
+    except ImportError as error:
+        return error
+
+
+def resolve_impl(impl: str, tensor: Tensor) -> str:
+    """ "native", "triton" or "reference" for tensors where this one is; a named implementation runs
+    or raises."""
+    device = tensor.device
     if impl == "auto":
-        return "reference" if isinstance(_import_native(), ImportError) else "native"
+        return _choose(device).impl
+    if impl == "native" and device.type != "cpu":
+        raise ValueError(
+            f"impl='native' runs on the CPU, but the tensors are on {device}: move them with "
+            ".cpu(), or choose impl='triton'"
+        )
+    if impl == "triton":
+        module = _import_triton()
+        if isinstance(module, ImportError):
+            raise ImportError(
+                f"impl='triton' needs the package triton ({module}): pip install triton, or choose "
+                "impl='reference'"
+            ) from module
+        if device.type == "cpu" and not interpreting():
+            raise ValueError(
+                "impl='triton' runs on GPUs, but the tensors are on the CPU: move them with "
+                ".cuda(), choose impl='native', or set TRITON_INTERPRET=1 before Python starts to "
+                "run the kernels in Triton's interpreter, which is slow"
+            )
     return impl
 
 
-def backend_info() -> BackendInfo:
-    """What ``impl="auto"`` picks here, and why."""
-    module = _import_native()
+def backend_info(device: torch.device | str = "cpu") -> BackendInfo:
+    """What ``impl="auto"`` picks for tensors on a device, and why."""
+    return _choose(torch.device(device))
+
+
+def _choose(device: torch.device) -> BackendInfo:
+    if device.type == "cpu":
+        module = _import_native()
+        if isinstance(module, ImportError):
+            reason = f"the compiled module cannot be imported: {module}"
+            return BackendInfo("reference", reason, None)
+        isa = native_module().isa()
+        reason = f"the compiled module is installed and runs its {isa} code"
+        return BackendInfo("native", reason, isa)
+    module = _import_triton()
     if isinstance(module, ImportError):
-        return BackendInfo("reference", f"the compiled module cannot be imported: {module}", None)
-    isa = native_module().isa()
-    return BackendInfo("native", f"the compiled module is installed and runs its {isa} code", isa)
+        return BackendInfo("reference", f"triton cannot be imported: {module}", None)
+    arch = architecture(device)
+    return BackendInfo("triton", f"triton {module.__version__} is installed, for {arch}", arch)

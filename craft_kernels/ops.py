@@ -50,8 +50,9 @@ def residual_quantize(
             or a FrozenCodebook made of one. A plain tensor is prepared afresh by every call, and
             the Gram rows it needs (up to 1 GiB) are thrown away: keep a FrozenCodebook.
         levels: L. Needed for a codebook [K, D], unless its FrozenCodebook was given it.
-        impl: "native" (the compiled module), "reference" (torch, slow), or "auto", the first of
-            them that is installed; backend_info() says which and why.
+        impl: "native" (the compiled module, CPU), "triton" (GPU), "reference" (torch, slow), or
+            "auto", the first of them that is installed for the device; backend_info(device) says
+            which and why.
 
     Returns:
         codes: [..., L] int64.
@@ -67,7 +68,8 @@ def residual_quantize(
     Raises:
         ValueError: for an argument that cannot be used; the message names it, what came, what was
             expected and the way out. NaN and infinity are such, with their first position.
-        ImportError: for impl="native" where the compiled module is not installed.
+        ImportError: for impl="native" where the compiled module is not installed, for
+            impl="triton" where Triton is not.
     """
     check_impl(impl)
     handle = 0
@@ -88,7 +90,8 @@ _library.define(
     "residual_quantize(Tensor z, Tensor codebook, int levels, int handle, str impl)"
     " -> (Tensor codes, Tensor quantized, Tensor residual_sq_norms)"
 )
-_library.impl("residual_quantize", _residual_quantize.residual_quantize, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl("residual_quantize", _residual_quantize.residual_quantize, _device)
 
 
 @torch.library.register_fake("craft::residual_quantize", lib=_library)
@@ -105,7 +108,10 @@ _library.define(
     "residual_sq_norms_backward(Tensor z, Tensor codebook, Tensor codes, Tensor grad_sq_norms,"
     " Tensor? grad_quantized, str impl) -> Tensor"
 )
-_library.impl("residual_sq_norms_backward", _residual_quantize.residual_sq_norms_backward, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl(
+        "residual_sq_norms_backward", _residual_quantize.residual_sq_norms_backward, _device
+    )
 
 
 @torch.library.register_fake("craft::residual_sq_norms_backward", lib=_library)
@@ -139,8 +145,9 @@ def prune_order(
         neighbors: isolation is the mean distance to that many nearest tokens of the same ID.
         isolation_weight: in [0, 1], against 1 - isolation_weight for the residual; both cues count
             by rank within the ID.
-        impl: "native" (the compiled module), "reference" (torch, slow), or "auto", the first of
-            them that is installed; backend_info() says which and why.
+        impl: "native" (the compiled module, CPU), "triton" (GPU), "reference" (torch, slow), or
+            "auto", the first of them that is installed for the device; backend_info(device) says
+            which and why.
 
     Returns:
         order: [B, N] int64. Equal critical values: rarer ID first, then higher score, then raster
@@ -149,7 +156,8 @@ def prune_order(
     Raises:
         ValueError: for an argument that cannot be used; the message names it, what came, what was
             expected and the way out.
-        ImportError: for impl="native" where the compiled module is not installed.
+        ImportError: for impl="native" where the compiled module is not installed, for
+            impl="triton" where Triton is not.
     """
     check_impl(impl)
     check_prune_arguments(ids, residual_sq, prior, grid, neighbors, isolation_weight)
@@ -162,7 +170,8 @@ _library.define(
     "prune_order(Tensor ids, Tensor residual_sq, Tensor prior, SymInt height, SymInt width,"
     " int neighbors, float isolation_weight, str impl) -> Tensor"
 )
-_library.impl("prune_order", _prune.prune_order, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl("prune_order", _prune.prune_order, _device)
 
 
 @torch.library.register_fake("craft::prune_order", lib=_library)

@@ -23,8 +23,10 @@ def check_arguments(
         )
     if ids.dtype != torch.int64:
         raise ValueError(f"ids must be torch.int64, got {ids.dtype}")
-    if ids.device.type not in ("cpu", "meta"):
-        raise ValueError(f"ids must be on the CPU, got {ids.device}; move the inputs with .cpu()")
+    if ids.device.type not in ("cpu", "cuda", "meta"):
+        raise ValueError(
+            f"ids is on {ids.device}, where there are no kernels; move the inputs with .cpu()"
+        )
     if residual_sq.shape != ids.shape:
         raise ValueError(
             f"residual_sq must have the shape of ids, {tuple(ids.shape)}, "

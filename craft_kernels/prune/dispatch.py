@@ -1,10 +1,13 @@
 """The body of the pruning op: check the values, choose an implementation."""
 
+import importlib
+
 from torch import Tensor
 
 from craft_kernels.backends import resolve_impl
 from craft_kernels.prune import native, reference
 from craft_kernels.prune.arguments import check_values
+from craft_kernels.triton_target import capturing
 
 
 def prune_order(
@@ -17,7 +20,12 @@ def prune_order(
     isolation_weight: float,
     impl: str,
 ) -> Tensor:  # [B, N] int64
-    check_values(ids, residual_sq, prior)
-    backend = native if resolve_impl(impl) == "native" else reference
+    if not capturing(ids):
+        check_values(ids, residual_sq, prior)
+    resolved = resolve_impl(impl, ids)
+    if resolved == "triton":
+        backend = importlib.import_module("craft_kernels.prune.triton.launch")
+    else:
+        backend = native if resolved == "native" else reference
     grid = (height, width)
     return backend.prune_order(ids, residual_sq, prior, grid, neighbors, isolation_weight)

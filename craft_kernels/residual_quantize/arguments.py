@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+DEVICES = ("cpu", "cuda", "meta")
 
 
 def check_tensor(name: str, tensor: object) -> Tensor:
@@ -16,9 +17,9 @@ def check_tensor(name: str, tensor: object) -> Tensor:
             f"{name} must be float32, bfloat16 or float16, got {tensor.dtype}: quantisation is "
             f"defined on float32 values, pass {name}.float()"
         )
-    if tensor.device.type != "cpu":
+    if tensor.device.type not in DEVICES:
         raise ValueError(
-            f"{name} is on {tensor.device}, and GPU kernels are not there yet: pass {name}.cpu()"
+            f"{name} is on {tensor.device}, where there are no kernels: pass {name}.cpu()"
         )
     return tensor
 
@@ -67,6 +68,11 @@ def check_z(z: object, codebook: Tensor) -> Tensor:  # [..., D]
         raise ValueError(
             f"z must be [..., D] with D={dim} as in codebook {tuple(codebook.shape)}, "
             f"got shape {tuple(z.shape)}"
+        )
+    if z.device != codebook.device:
+        raise ValueError(
+            f"z is on {z.device} and codebook on {codebook.device}: pass codebook.to(z.device), "
+            "or a FrozenCodebook made of that"
         )
     return z
 

@@ -22,7 +22,7 @@ class Codewords:
         gram_bytes: int,
     ) -> None:
         self.words = words
-        self._gram_bytes = gram_bytes
+        self.gram_bytes = gram_bytes
         self._packed: dict[str, PackedCodewords] = {}
         self._packing = threading.Lock()
 
@@ -36,7 +36,7 @@ class Codewords:
         with self._packing:
             if isa not in self._packed:
                 with torch.inference_mode(False):
-                    self._packed[isa] = PackedCodewords(self.words, self._gram_bytes)
+                    self._packed[isa] = PackedCodewords(self.words, self.gram_bytes)
             return self._packed[isa]
 
 

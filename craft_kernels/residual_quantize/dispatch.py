@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
 from craft_kernels.backends import resolve_impl
 from craft_kernels.frozen_codebook import codewords_for
 from craft_kernels.residual_quantize import native, reference
+
+
+def _triton() -> ModuleType:
+    return importlib.import_module("craft_kernels.residual_quantize.triton.launch")
 
 
 @torch.no_grad()
@@ -19,8 +26,11 @@ def residual_quantize(
     impl: str,
 ) -> tuple[Tensor, Tensor, Tensor]:  # [..., L] int64, [..., D] z.dtype, [..., L] float32
     codewords = codewords_for(handle, codebook)
-    if resolve_impl(impl) == "native":
+    resolved = resolve_impl(impl, z)
+    if resolved == "native":
         result = native.residual_quantize(z, codewords, levels)
+    elif resolved == "triton":
+        result = _triton().residual_quantize(z, codewords, levels, frozen=handle != 0)
     else:
         result = reference.residual_quantize(z, codebook, levels)
     codes, quantized, sq_norms = result
@@ -42,8 +52,8 @@ def residual_sq_norms_backward(
     impl: str,
 ) -> Tensor:  # [..., D] z.dtype
     dim, levels = z.shape[-1], codes.shape[-1]
-    backend = native if resolve_impl(impl) == "native" else reference
-    grad = backend.residual_sq_norms_backward(
+    backend = {"native": lambda: native, "triton": _triton, "reference": lambda: reference}
+    grad = backend[resolve_impl(impl, z)]().residual_sq_norms_backward(
         z.reshape(-1, dim),
         codebook.float().contiguous(),
         codes.reshape(-1, levels).contiguous(),

@@ -17,13 +17,13 @@ WORDS = torch.eye(4)
         (Z.double(), WORDS, 2, r"z must be float32.*float64.*z\.float\(\)"),
         (Z.long(), WORDS, 2, r"z must be float32.*int64"),
         (Z.tolist(), WORDS, 2, r"z must be a tensor, got list"),
-        (Z.to("meta"), WORDS, 2, r"z is on meta, and GPU kernels are not there yet.*z\.cpu"),
+        (Z.to("meta"), WORDS, 2, r"z is on meta and codebook on cpu: pass codebook\.to"),
         (torch.tensor(1.0), WORDS, 2, r"z must be \[\.\.\., D\] with D=4.*got shape \(\)"),
         (Z[..., :3], WORDS, 2, r"D=4 as in codebook \(4, 4\), got shape \(2, 3, 3\)"),
         (Z, WORDS.double(), 2, r"codebook must be float32.*float64"),
         (Z, WORDS[0], 2, r"codebook must be \[K, D\].*got shape \(4,\)"),
         (Z, WORDS[:0], 2, r"at least one codeword, got shape \(0, 4\)"),
-        (Z, WORDS.to("meta"), 2, r"codebook is on meta"),
+        (Z, WORDS.to("meta"), 2, r"z is on cpu and codebook on meta: pass codebook\.to"),
         (Z, WORDS.clone().requires_grad_(), 2, r"frozen.*pass codebook\.detach\(\)"),
         (Z, WORDS, None, r"levels is missing.*pass levels="),
         (Z, WORDS, 0, r"levels must be an integer >= 1, got 0"),
@@ -61,8 +61,8 @@ def test_residual_that_overflows(impl):
 
 
 def test_unknown_impl():
-    with pytest.raises(ValueError, match="'auto', 'native', 'reference', got 'triton'"):
-        residual_quantize(Z, WORDS, 2, impl="triton")
+    with pytest.raises(ValueError, match="'auto', 'native', 'triton', 'reference', got 'cuda'"):
+        residual_quantize(Z, WORDS, 2, impl="cuda")
 
 
 def test_without_the_compiled_module(monkeypatch):

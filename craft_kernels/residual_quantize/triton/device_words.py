@@ -1,0 +1,53 @@
+"""What the GPU kernels need of a codebook beyond Codewords, made when first asked for and kept as
+long as the codewords live."""
+
+from __future__ import annotations
+
+import weakref
+
+import torch
+from torch import Tensor
+
+from craft_kernels.residual_quantize.codewords import Codewords
+from craft_kernels.residual_quantize.triton.precision import Precision
+
+_made: weakref.WeakKeyDictionary[Codewords, DeviceWords] = weakref.WeakKeyDictionary()
+
+
+class DeviceWords:
+    def __init__(self, book: Codewords) -> None:
+        self._words = book.words
+        norms = torch.linalg.vector_norm(book.words, dim=-1, dtype=torch.float64)
+        self.half_sq_norms64 = norms.square().mul_(0.5)  # [K]
+        self.half_sq_norms = self.half_sq_norms64.float()  # [K]
+        # Above the true maximum: covers the rounding of the norms, and components that are read as
+        # zero where denormals are flushed.
+        self._max_norm = norms.max().item() * (1 + 1e-6) + book.words.shape[1] ** 0.5 * 2.0**-126
+        self._operands: dict[Precision, tuple[Tensor, Tensor]] = {}
+        self._gram: Tensor | None = None
+
+    def operand(self, precision: Precision) -> tuple[Tensor, Tensor]:  # [K, D], [3] float64
+        """The codewords as the product takes them; max_norm, max_error and relative of
+        score_bound.py."""
+        if precision not in self._operands:
+            words, error = self._words, 0.0
+            if precision.rounded:
+                words = self._words.to(torch.bfloat16)
+                lost = self._words.double() - words.double()
+                error = lost.norm(dim=1).max().item() * (1 + 1e-6)
+            relative = precision.relative_error(words.shape[1])
+            limits = torch.tensor([self._max_norm, error, relative], dtype=torch.float64)
+            self._operands[precision] = words, limits.to(words.device)
+        return self._operands[precision]
+
+    def gram(self) -> Tensor:  # [K, K] float32
+        if self._gram is None:
+            gram = self._words.new_empty((len(self._words),) * 2)
+            self._gram = torch.mm(self._words, self._words.t(), out=gram)
+        return self._gram
+
+
+def device_words(book: Codewords) -> DeviceWords:
+    if book not in _made:
+        _made[book] = DeviceWords(book)
+    return _made[book]

@@ -1,0 +1,210 @@
+"""The way from tensors to kernel launches: buffers, order of launches, the check at the end."""
+
+# A launch takes compiler options that the kernel has no parameter for.
+# pyright: reportCallIssue=false
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+from craft_kernels.residual_quantize.arguments import raise_not_finite
+from craft_kernels.residual_quantize.codewords import Codewords
+from craft_kernels.residual_quantize.triton import plan as planning
+from craft_kernels.residual_quantize.triton.device_words import device_words
+from craft_kernels.residual_quantize.triton.gradient import add_sq_norms_gradient
+from craft_kernels.residual_quantize.triton.gram_walk import gram_walk
+from craft_kernels.residual_quantize.triton.precision import PRECISIONS, Precision
+from craft_kernels.residual_quantize.triton.streaming import screen, settle
+from craft_kernels.triton_target import (
+    capturing,
+    ceil_div,
+    current_target,
+    next_power_of_2,
+    on_device,
+)
+
+_log = logging.getLogger("craft_kernels")
+GROUP = 16  # codewords whose greatest score is kept
+_TILE_BYTES = 256 << 20  # scores, or group maxima, held at a time
+
+
+def residual_quantize(
+    z: Tensor,  # [..., D] float32, bfloat16 or float16; N tokens
+    codewords: tuple[Codewords, ...],  # of all levels, or of each
+    levels: int,
+    frozen: bool,  # the codewords outlive the call
+) -> tuple[Tensor, Tensor, Tensor]:  # [N, L] int64, [N, D] float32, [N, L] float32
+    tokens = z.reshape(-1, z.shape[-1])
+    count, dim = tokens.shape
+    residual = z.new_empty((count, dim), dtype=torch.float32).copy_(tokens)
+    quantized = torch.empty_like(residual)
+    codes = z.new_empty((count, levels), dtype=torch.int64)
+    sq_norms = z.new_empty((count, levels), dtype=torch.float32)
+    K = len(codewords[0].words)
+    with on_device(z):
+        plan = make_plan(codewords, count, levels, frozen)
+        _log.debug("residual_quantize N=%d K=%d D=%d L=%d: %s", count, K, dim, levels, plan)
+        score_columns = K if plan.path == "gram" else ceil_div(K, GROUP)
+        step = max(1, _TILE_BYTES // (4 * score_columns))
+        for start in range(0, count, step):
+            rows = slice(start, start + step)
+            tile = residual[rows], quantized[rows], codes[rows], sq_norms[rows]
+            if plan.path == "gram":
+                _gram(codewords[0], *tile)
+            else:
+                _stream(codewords, PRECISIONS[plan.precision], plan.precision, *tile)
+    # NaN and infinity stay in the residual to the end. Looking for them waits for the GPU, which
+    # a captured graph cannot do: it returns NaN norms for such tokens instead.
+    if not capturing(z) and not torch.isfinite(residual).all():
+        raise_not_finite(z)
+    return codes, quantized, sq_norms
+
+
+def make_plan(
+    codewords: tuple[Codewords, ...], count: int, levels: int, frozen: bool
+) -> planning.Plan:
+    K, dim = codewords[0].words.shape
+    fits = codewords[0].gram_bytes >= 4 * K * K
+    gram_allowed = frozen and len(codewords) == 1 and fits
+    return planning.choose(current_target(), count, K, dim, levels, gram_allowed)
+
+
+def _gram(
+    book: Codewords,
+    residual: Tensor,  # [T, D]
+    quantized: Tensor,  # [T, D]
+    codes: Tensor,  # [T, L]
+    sq_norms: Tensor,  # [T, L]
+) -> None:
+    K, dim = book.words.shape
+    shared = device_words(book)
+    _, limits = shared.operand(_matmul_precision())
+    products = residual.new_empty((len(residual), K))
+    torch.mm(residual, book.words.t(), out=products)  # autocast leaves the out= form alone
+    block_k = next_power_of_2(K)
+    gram_walk[(len(residual),)](
+        residual,
+        quantized,
+        codes,
+        sq_norms,
+        book.words,
+        shared.half_sq_norms,
+        shared.half_sq_norms64,
+        shared.gram(),
+        limits,
+        products,
+        K,
+        dim,
+        codes.shape[1],
+        BLOCK_K=block_k,
+        BLOCK_D=_row_block(dim, 512),
+        num_warps=min(8, max(4, block_k // 2048)),
+    )
+
+
+def _stream(
+    codewords: tuple[Codewords, ...],
+    precision: Precision,
+    name: str,
+    residual: Tensor,  # [T, D]
+    quantized: Tensor,  # [T, D]
+    codes: Tensor,  # [T, L]
+    sq_norms: Tensor,  # [T, L]
+) -> None:
+    (count, dim), levels = residual.shape, codes.shape[1]
+    K = len(codewords[0].words)
+    groups = ceil_div(K, GROUP)
+    tiles = planning.tiles(current_target(), name, dim)
+    operand = residual.to(torch.bfloat16) if precision.rounded else residual
+    maxima = residual.new_empty((count, groups))
+    for level in range(levels):
+        book = codewords[level if len(codewords) > 1 else 0]
+        on_gpu = device_words(book)
+        words, limits = on_gpu.operand(precision)
+        screen[(ceil_div(count, tiles.BLOCK_N) * ceil_div(K, tiles.BLOCK_K),)](
+            operand,
+            words,
+            on_gpu.half_sq_norms,
+            maxima,
+            count,
+            K,
+            dim,
+            groups,
+            PRECISION=precision.dot,
+            GROUP=GROUP,
+            BLOCK_N=tiles.BLOCK_N,
+            BLOCK_K=tiles.BLOCK_K,
+            BLOCK_D=tiles.BLOCK_D,
+            num_warps=tiles.num_warps,
+            num_stages=tiles.num_stages,
+        )
+        settle[(count,)](
+            residual,
+            operand,
+            quantized,
+            codes,
+            sq_norms,
+            book.words,
+            on_gpu.half_sq_norms64,
+            limits,
+            maxima,
+            level,
+            K,
+            dim,
+            groups,
+            levels,
+            ROUNDED=precision.rounded,
+            GROUP=GROUP,
+            BLOCK_G=min(1024, next_power_of_2(groups)),
+            BLOCK_D=_row_block(dim, 64),
+            num_warps=planning.settle_warps(current_target(), name),
+        )
+
+
+def residual_sq_norms_backward(
+    z: Tensor,  # [N, D]
+    codebook: Tensor,  # [K, D] or [L, K, D] float32, contiguous
+    codes: Tensor,  # [N, L] int64
+    grad_sq_norms: Tensor,  # [N, L] float32
+    grad_quantized: Tensor | None,  # [N, D]
+) -> Tensor:  # [N, D] float32
+    count, dim = z.shape
+    z = z.contiguous()
+    grad = z.new_empty(z.shape, dtype=torch.float32)
+    BLOCK_N, BLOCK_D = 16, min(128, next_power_of_2(dim))
+    if count:
+        with on_device(z):
+            add_sq_norms_gradient[(ceil_div(count, BLOCK_N), ceil_div(dim, BLOCK_D))](
+                z,
+                codebook,
+                codes,
+                grad_sq_norms,
+                z if grad_quantized is None else grad_quantized.contiguous(),
+                grad,
+                count,
+                dim,
+                codes.shape[1],
+                0 if codebook.ndim == 2 else codebook.stride(0),
+                ADD=grad_quantized is not None,
+                BLOCK_N=BLOCK_N,
+                BLOCK_D=BLOCK_D,
+                num_warps=4,
+                enable_fp_fusion=False,
+            )
+    return grad
+
+
+def _row_block(dim: int, most: int) -> int:
+    """Components of a token that a program handles at a time."""
+    if current_target()[0] == "interpreter":  # which pays per operation, not per element
+        most = 4096
+    return min(most, max(16, next_power_of_2(dim)))
+
+
+def _matmul_precision() -> Precision:
+    """That of torch.mm on float32, which the user may have lowered: the bound follows."""
+    lowered = torch.backends.cuda.matmul.fp32_precision not in ("none", "ieee")
+    return PRECISIONS["tf32" if lowered else "ieee"]

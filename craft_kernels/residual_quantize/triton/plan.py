@@ -1,0 +1,144 @@
+"""Which path and which arithmetic a call takes on a GPU, and why.
+
+A model of time, not a measurement: no GPU has run it. docs/gpu.md has its derivation. The choice
+moves time only, never a code. CRAFT_KERNELS_PATH (gram, streaming) and CRAFT_KERNELS_PRECISION
+(see precision.py) override it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from craft_kernels.residual_quantize.triton.precision import PRECISIONS
+from craft_kernels.triton_target import next_power_of_2
+
+PATHS = ("gram", "streaming")
+GRAM_MAX_K = 16384  # scores of a token: 64 registers for each of 256 threads
+
+
+class Device(NamedTuple):
+    """Rates that data sheets give, dense, in TFLOP/s and TB/s."""
+
+    float32: float
+    tf32: float
+    bf16: float
+    bandwidth: float
+
+
+DEVICES = {
+    ("cuda", 80): Device(19.5, 156, 312, 2.0),  # A100
+    ("cuda", 90): Device(67, 495, 990, 3.35),  # H100
+    ("cuda", 100): Device(80, 1100, 2250, 8.0),  # B200
+    ("hip", "gfx942"): Device(163, 653, 1307, 5.3),  # MI300X
+}
+_OTHER = Device(20, 40, 80, 0.5)
+_LAUNCH = 4e-6  # seconds
+_REACHED = 0.5  # of the peak, by a product
+
+
+class Tiles(NamedTuple):
+    """How the screening product is cut up."""
+
+    BLOCK_N: int
+    BLOCK_K: int
+    BLOCK_D: int
+    num_warps: int
+    num_stages: int
+
+
+_TILES = {
+    ("cuda", "tf32x3"): Tiles(64, 64, 32, 8, 3),
+    ("cuda", "bf16x3"): Tiles(64, 64, 32, 8, 3),
+    ("cuda", "ieee"): Tiles(64, 64, 32, 8, 3),
+    ("cuda", "tf32"): Tiles(64, 128, 32, 4, 3),
+    ("cuda", "bf16"): Tiles(64, 128, 64, 4, 3),
+    ("hip", "bf16x3"): Tiles(64, 64, 32, 4, 2),
+    ("hip", "ieee"): Tiles(64, 64, 32, 8, 2),
+    ("hip", "tf32"): Tiles(64, 64, 32, 4, 2),
+    ("hip", "bf16"): Tiles(64, 128, 64, 4, 2),
+}
+
+
+class Plan(NamedTuple):
+    path: str
+    precision: str  # of the streaming path's product
+    reason: str
+
+
+def choose(
+    target: tuple[str, object],  # ("cuda", 90), ("hip", "gfx942"), ("interpreter", 0)
+    N: int,
+    K: int,
+    D: int,
+    L: int,
+    gram_allowed: bool,  # shared, frozen, and within the codebook's gram_bytes
+) -> Plan:
+    precision = os.environ.get("CRAFT_KERNELS_PRECISION") or _default_precision(target)
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"CRAFT_KERNELS_PRECISION must be one of {', '.join(PRECISIONS)}, got {precision!r}"
+        )
+    forced = os.environ.get("CRAFT_KERNELS_PATH")
+    if forced and forced not in PATHS:
+        raise ValueError(f"CRAFT_KERNELS_PATH must be gram or streaming, got {forced!r}")
+    gram_possible = gram_allowed and K <= GRAM_MAX_K
+    if forced == "gram" and not gram_possible:
+        raise ValueError(
+            "CRAFT_KERNELS_PATH is gram, but that path needs a FrozenCodebook shared by all "
+            f"levels, with K <= {GRAM_MAX_K} and room for its Gram matrix ({4 * K * K} bytes) "
+            "within gram_bytes; unset it, or make such a codebook"
+        )
+    if forced:
+        return Plan(forced, precision, "CRAFT_KERNELS_PATH says so")
+    if not gram_possible:
+        return Plan("streaming", precision, "there is no Gram matrix of this codebook")
+    device = DEVICES.get(target, _OTHER)
+    gram = gram_seconds(device, N, K, D, L)
+    streaming = streaming_seconds(device, N, K, D, L, precision)
+    reason = f"modelled: gram {gram * 1e6:.0f} us, streaming {streaming * 1e6:.0f} us"
+    return Plan("gram" if gram < streaming else "streaming", precision, reason)
+
+
+def gram_seconds(device: Device, N: int, K: int, D: int, L: int) -> float:
+    """The product in float32; its scores written, read, and a Gram row read per later level."""
+    product = 2 * N * K * D / (_REACHED * device.float32 * 1e12)
+    walk = 4 * N * K * (2 + L - 1) / (device.bandwidth * 1e12)
+    return product + walk + 2 * _LAUNCH
+
+
+def streaming_seconds(device: Device, N: int, K: int, D: int, L: int, precision: str) -> float:
+    """Per level the product, or the codebook's way from memory if that takes longer."""
+    rate, products, width = {
+        "ieee": (device.float32, 1, 4),
+        "tf32": (device.tf32, 1, 4),
+        "tf32x3": (device.tf32, 3, 4),
+        "bf16": (device.bf16, 1, 2),
+        "bf16x3": (device.bf16, 3, 4),
+    }[precision]
+    product = products * 2 * N * K * D / (_REACHED * rate * 1e12)
+    memory = width * K * D / (device.bandwidth * 1e12)
+    return L * (max(product, memory) + 2 * _LAUNCH)
+
+
+def tiles(target: tuple[str, object], precision: str, D: int) -> Tiles:
+    backend = target[0]
+    if backend == "interpreter":  # which pays per program, not per element
+        return Tiles(256, 2048, min(256, max(16, next_power_of_2(D))), 1, 1)
+    found = _TILES[backend, precision]
+    # tl.dot takes no less than 16.
+    return found._replace(BLOCK_D=min(found.BLOCK_D, max(16, next_power_of_2(D))))
+
+
+def settle_warps(target: tuple[str, object], precision: str) -> int:
+    """Warps of a program that settles a token's code: what the compiler needs not to spill."""
+    return 8 if target == ("cuda", 80) and precision == "bf16" else 4
+
+
+def _default_precision(target: tuple[str, object]) -> str:
+    backend, arch = target
+    if backend == "cuda":
+        return "tf32x3" if isinstance(arch, int) and arch >= 80 else "ieee"
+    if backend == "hip":
+        return "bf16x3" if str(arch).startswith("gfx9") else "ieee"
+    return "ieee"

@@ -1,0 +1,116 @@
+"""Which implementation runs, and what is said when it cannot."""
+
+import importlib.util
+import os
+
+import pytest
+import torch
+from torch._subclasses import FakeTensorMode
+
+from craft_kernels import backend_info, backends, prune_order, residual_quantize
+
+Z, WORDS = torch.zeros(2, 4), torch.eye(4)
+IDS = torch.zeros(1, 6, dtype=torch.int64)
+has_triton = importlib.util.find_spec("triton") is not None
+
+
+def calls(impl):
+    yield lambda: residual_quantize(Z, WORDS, 2, impl=impl)
+    yield lambda: prune_order(IDS, torch.zeros(1, 6), torch.ones(3), (2, 3), impl=impl)
+
+
+@pytest.mark.skipif(not has_triton, reason="needs triton")
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter is on")
+def test_triton_on_the_cpu_is_an_error():
+    for call in calls("triton"):
+        with pytest.raises(ValueError, match=r"impl='triton' runs on GPUs.*TRITON_INTERPRET=1"):
+            call()
+
+
+def test_triton_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(backends, "_import_triton", lambda: ImportError("No module"))
+    for call in calls("triton"):
+        with pytest.raises(
+            ImportError, match=r"impl='triton' needs.*No module.*pip install triton"
+        ):
+            call()
+    assert backend_info("cuda").impl == "reference"
+    assert "No module" in backend_info("cuda").reason
+
+
+@pytest.mark.skipif(not has_triton, reason="needs triton")
+def test_auto_on_a_gpu_is_triton_and_says_why():
+    info = backend_info("cuda")
+    assert info.impl == "triton"
+    assert "triton 3." in info.reason
+
+
+def fake(shape, dtype=torch.float32):
+    return torch.empty(shape, dtype=dtype, device="cuda")
+
+
+def test_native_on_a_gpu_is_an_error():
+    with FakeTensorMode(), pytest.raises(ValueError, match=r"impl='native' runs on the CPU.*cuda"):
+        backends.resolve_impl("native", fake(3))
+
+
+@pytest.mark.parametrize("impl", ["auto", "triton"])
+def test_ops_are_opaque_on_fake_gpu_tensors(impl):
+    with FakeTensorMode():
+        result = residual_quantize(fake((5, 7, 4)), fake((9, 4)), 3, impl=impl)
+        assert result.codes.shape == (5, 7, 3)
+        assert result.codes.dtype == torch.int64
+        assert result.quantized.shape == (5, 7, 4)
+        assert result.residual_sq_norms.device.type == "cuda"
+        order = prune_order(fake((2, 6), torch.int64), fake((2, 6)), fake(3), (2, 3), impl=impl)
+        assert order.shape == (2, 6)
+        assert order.device.type == "cuda"
+
+
+def test_ops_are_opaque_on_the_meta_device():
+    z, words = Z.to("meta"), WORDS.to("meta")
+    assert residual_quantize(z, words, 2, impl="triton").codes.shape == (2, 2)
+
+
+def test_export_for_a_gpu_with_any_number_of_tokens():
+    class Quantizer(torch.nn.Module):
+        def forward(self, z, words):
+            return residual_quantize(z, words, 3, impl="triton").codes
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        tokens = {0: torch.export.Dim("n")}
+        program = torch.export.export(
+            Quantizer(), (fake((5, 4)), fake((9, 4))), dynamic_shapes=(tokens, None)
+        )
+    (node,) = [
+        n for n in program.graph.nodes if n.op == "call_function" and "craft" in str(n.target)
+    ]
+    codes = next(iter(node.users)).meta["val"]
+    assert codes.shape[1] == 3
+    assert not isinstance(codes.shape[0], int)
+
+
+def test_plan_of_a_frozen_codebook_with_room_is_gram():
+    plan = pytest.importorskip("craft_kernels.residual_quantize.triton.plan")
+    chosen = plan.choose(("cuda", 90), 256, 16384, 1024, 4, gram_allowed=True)
+    assert chosen.path == "gram"
+    assert "modelled: gram" in chosen.reason
+    assert plan.choose(("cuda", 90), 256, 16384, 1024, 4, gram_allowed=False).path == "streaming"
+    assert plan.choose(("cuda", 90), 256, 65536, 64, 4, gram_allowed=True).path == "streaming"
+    assert plan.choose(("hip", "gfx942"), 8, 64, 64, 1, gram_allowed=False).precision == "bf16x3"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("CRAFT_KERNELS_PATH", "gram", "needs a FrozenCodebook shared by all levels"),
+        ("CRAFT_KERNELS_PATH", "tree", "must be gram or streaming, got 'tree'"),
+        ("CRAFT_KERNELS_PRECISION", "fp8", "must be one of ieee, tf32x3.*got 'fp8'"),
+    ],
+)
+def test_overrides_that_cannot_be(monkeypatch, variable, value, message):
+    from craft_kernels.residual_quantize.triton import plan
+
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=message):
+        plan.choose(("cuda", 90), 256, 16384, 1024, 4, gram_allowed=False)
