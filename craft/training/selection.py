@@ -15,8 +15,8 @@ from craft.models.vision_tower import DiscreteVisionTower
 from craft.training.config import CraftConfig
 from craft.training.validation import letter_scores
 
-#: Shares of the adapted weights that are tried, the rest being the pretrained ones.
-SHARES = tuple(i / 10 for i in range(1, 11))
+#: Shares of the adapted weights that are tried beside all of them, the rest being pretrained ones.
+SHARES = tuple(i / 10 for i in range(1, 10))
 
 Views = tuple[Tensor, list[Question]]
 
@@ -61,17 +61,17 @@ class Selection:
         return entry
 
     def blend(self, step: int) -> float:
-        """Give the tower the best mixture of its weights with the pretrained ones.
+        """Give the tower, last validated as it is, the best mixture with the pretrained weights.
 
         Returns:
             the share of its own weights; 0 if no mixture is better than the pretrained weights.
         """
         adapted = copy.deepcopy(self.tower.state_dict())
-        start = self.history[0]
+        start, end = self.history[0], self.history[-1]
         best, chosen = start["domain_confidence"], 0.0
-        for share in SHARES:
+        for share in (*SHARES, 1.0):
             self._mix(adapted, share)
-            found = self.validate(step, share)
+            found = end if share == 1 else self.validate(step, share)
             lost = start.get("general_confidence", 0.0) - found.get("general_confidence", 0.0)
             if lost <= self.forget_at_most and found["domain_confidence"] > best:
                 best, chosen = found["domain_confidence"], share

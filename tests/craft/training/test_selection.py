@@ -45,6 +45,7 @@ def scored(selection, monkeypatch, domain, general):
     monkeypatch.setattr(selection, "validate", validate)
     selection.validate(0)
     selection.tower.load_state_dict(shifted(selection.tower, 1.0))
+    selection.validate(1)
 
 
 def test_the_best_mixture_wins_and_is_the_mixture(selection, tower, monkeypatch):
