@@ -2,14 +2,18 @@
 // checked shapes and types, and keeps the tensors alive during the call. No torch here, so that one
 // build serves every torch version.
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <algorithm>
+#include <atomic>
 #include <iterator>
 #include <string>
+#include <vector>
 
 #include "dispatch.h"
 #include "prune_order.h"
 #include "residual_quantize.h"
+#include "shortlist.h"
 #include "thread_pool.h"
 
 namespace py = pybind11;
@@ -135,6 +139,59 @@ void bind_screen(py::module_& m) {
       "Gram rows of the codewords that stand in the tile as residuals; see csrc/gram_rows.h.");
 }
 
+// One level of a tile: product, shortlists, decision. Returns false where a residual is not finite.
+bool advance_by_product(const craft::Codewords& book, const craft::ShortlistTile& tile, bool first,
+                        int64_t L, int64_t* codes, float* quantized, float* sq_norms, int threads) {
+  const int64_t groups = (tile.screen.T + craft::kTokenGroup - 1) / craft::kTokenGroup;
+  craft::parallel_for(groups, 1, threads, [&](int64_t begin, int64_t end) {
+    CRAFT_DISPATCH(pack_residuals(tile, book.D, begin, end));
+  });
+  const int64_t chunks = (groups + craft::kChunkGroups - 1) / craft::kChunkGroups;
+  craft::parallel_for(chunks * tile.parts, 1, threads, [&](int64_t item, int64_t) {
+    const int64_t begin = item % chunks * craft::kChunkGroups;
+    const int64_t end = std::min(begin + craft::kChunkGroups, groups);
+    CRAFT_DISPATCH(list_candidates(book, tile, begin, end, item / chunks));
+  });
+  std::atomic<bool> finite = true;
+  craft::parallel_for(tile.screen.T, 4, threads, [&](int64_t begin, int64_t end) {
+    if (!CRAFT_DISPATCH(settle(book, tile, first, L, codes, quantized, sq_norms, begin, end))) {
+      finite = false;
+    }
+  });
+  return finite;
+}
+
+void bind_shortlist(py::module_& m) {
+  m.def("product_depth", [] { return CRAFT_DISPATCH(product_depth()); });
+  m.attr("CHUNK_TOKENS") = craft::kChunkGroups * craft::kTokenGroup;
+  m.attr("SHORTLIST_BYTES") = sizeof(craft::Shortlist);
+  m.attr("CANDIDATES_BYTES") = craft::Shortlist::kRoom * sizeof(craft::Candidate);
+  m.def(
+      "quantize_by_products",
+      [](const std::vector<const craft::Codewords*>& books, const craft::ScreenTile& screen,
+         uintptr_t norms, int64_t parts, uintptr_t lists, uintptr_t candidates, int64_t L,
+         uintptr_t quantized, uintptr_t codes, uintptr_t sq_norms, int threads) {
+        const craft::ShortlistTile tile{.screen = screen,
+                                        .norms = at<double>(norms),
+                                        .parts = parts,
+                                        .lists = at<craft::Shortlist>(lists),
+                                        .candidates = at<craft::Candidate>(candidates)};
+        py::gil_scoped_release release;
+        for (int64_t level = 0; level < L; ++level) {
+          const craft::Codewords& book = *books[books.size() == 1 ? 0 : level];
+          if (!advance_by_product(book, tile, level == 0, L, at<int64_t>(codes) + level,
+                                  at<float>(quantized), at<float>(sq_norms) + level, threads)) {
+            return false;
+          }
+        }
+        return true;
+      },
+      "books"_a, "tile"_a, py::kw_only(), "norms"_a, "parts"_a, "lists"_a, "candidates"_a, "L"_a,
+      "quantized"_a, "codes"_a, "sq_norms"_a, "threads"_a,
+      "All levels of a tile, a product each; see csrc/shortlist.h. Returns False where a residual is "
+      "not finite.");
+}
+
 // After a pass: the codes whose Gram rows were missing, each once, into `missing`. Returns how
 // many, or -1 if a residual was not finite.
 int64_t collect_missing(const craft::QuantizeTile& tile, int64_t* missing) {
@@ -142,7 +199,7 @@ int64_t collect_missing(const craft::QuantizeTile& tile, int64_t* missing) {
   for (int64_t t = 0; t < tile.screen.T; ++t) {
     const int64_t level = tile.state[t].level;
     if (level == craft::kNotFinite) return -1;
-    if (level < tile.stop) missing[count++] = tile.codes[t * tile.L + level - 1];
+    if (level < tile.L) missing[count++] = tile.codes[t * tile.L + level - 1];
   }
   std::sort(missing, missing + count);
   return std::unique(missing, missing + count) - missing;
@@ -151,13 +208,11 @@ int64_t collect_missing(const craft::QuantizeTile& tile, int64_t* missing) {
 void bind_residual_quantize(py::module_& m) {
   m.def(
       "advance",
-      [](const craft::Codewords& book, const craft::ScreenTile& screen, int64_t L, int64_t first,
-         int64_t stop, uintptr_t quantized, uintptr_t codes, uintptr_t sq_norms, uintptr_t state,
+      [](const craft::Codewords& book, const craft::ScreenTile& screen, int64_t L,
+         uintptr_t quantized, uintptr_t codes, uintptr_t sq_norms, uintptr_t state,
          uintptr_t gram_row_at, uintptr_t missing, int threads) {
         const craft::QuantizeTile tile{.screen = screen,
                                        .L = L,
-                                       .first = first,
-                                       .stop = stop,
                                        .quantized = at<float>(quantized),
                                        .codes = at<int64_t>(codes),
                                        .sq_norms = at<float>(sq_norms),
@@ -169,8 +224,7 @@ void bind_residual_quantize(py::module_& m) {
         });
         return collect_missing(tile, at<int64_t>(missing));
       },
-      "book"_a, "tile"_a, py::kw_only(), "L"_a, "first"_a, "stop"_a, "quantized"_a, "codes"_a,
-      "sq_norms"_a, "state"_a, "gram_row_at"_a, "missing"_a, "threads"_a,
+      "book"_a, "tile"_a, py::kw_only(), "L"_a, "quantized"_a, "codes"_a, "sq_norms"_a, "state"_a, "gram_row_at"_a, "missing"_a, "threads"_a,
       "One pass over a screened tile; see csrc/residual_quantize.h. Returns the number of codes "
       "written to `missing`, or -1 where a residual is not finite.");
   m.def(
@@ -220,6 +274,7 @@ PYBIND11_MODULE(_native, m) {
   bind_dispatch(m);
   bind_codewords(m);
   bind_screen(m);
+  bind_shortlist(m);
   bind_residual_quantize(m);
   bind_prune_order(m);
 }

@@ -21,6 +21,8 @@ inline constexpr int kRows = 16, kColumns = 16;
 inline constexpr int kDepth = 32;             // components in a tile row
 inline constexpr int kTile = kRows * kDepth;  // bfloat16 numbers in a tile
 inline constexpr int kTileRowBytes = 64;
+inline constexpr int kProductDepth = 256;  // see shortlist.h; measured, docs/performance.md
+inline constexpr int kRun = kDepth;  // components of a token that lie side by side
 
 // To the nearest bfloat16, ties to even. Beyond the greatest one comes infinity.
 CRAFT_INLINE float rounded(float x) {
@@ -40,10 +42,10 @@ CRAFT_INLINE int64_t token_at(int64_t t, int64_t d) {
   return d / kDepth * kTile + t * kDepth + d % kDepth;
 }
 
-// Tile registers are configured for the lifetime of this object.
-class Tiles {
+// Products need one of these: tile registers are configured for its lifetime.
+class MatrixUnit {
  public:
-  Tiles() {
+  MatrixUnit() {
     struct {
       uint8_t palette = 1, start_row = 0, reserved[14] = {};
       uint16_t row_bytes[16] = {};
@@ -55,9 +57,9 @@ class Tiles {
     }
     _tile_loadconfig(&shape);
   }
-  ~Tiles() { _tile_release(); }
-  Tiles(const Tiles&) = delete;
-  Tiles& operator=(const Tiles&) = delete;
+  ~MatrixUnit() { _tile_release(); }
+  MatrixUnit(const MatrixUnit&) = delete;
+  MatrixUnit& operator=(const MatrixUnit&) = delete;
 };
 
 CRAFT_INLINE void multiply_panels(const Packed* strip0, const Packed* strip1, const Packed* panel0,
@@ -86,7 +88,6 @@ CRAFT_INLINE void multiply_panels(const Packed* strip0, const Packed* strip1, co
 // out[t, j] = <token t, codeword j> for `count` tokens, rounded up to 32, and one block.
 inline void multiply_block(const Packed* tokens, int64_t count, const Packed* block, int64_t D,
                            int64_t columns, float* out, int64_t stride) {
-  const Tiles tiles;
   const int64_t depth = packed_depth(D);
   for (int64_t j = 0; j < columns; j += 2 * kColumns) {
     const Packed* panel = block + j * depth;

@@ -23,6 +23,8 @@ inline constexpr int kRows = 4, kVectors = 3;  // 12 of 16
 inline constexpr int kRows = 4, kVectors = 2;
 #endif
 inline constexpr int kColumns = kVectors * kFloats;
+inline constexpr int kProductDepth = 32;  // see shortlist.h; reckoned, docs/performance.md
+inline constexpr int kRun = 1;  // components of a token that lie side by side
 
 CRAFT_INLINE float rounded(float x) { return x; }
 CRAFT_INLINE int64_t packed_depth(int64_t D) { return D; }
@@ -49,6 +51,12 @@ CRAFT_INLINE void multiply_panel(const float* strip, const float* panel, int64_t
     for (int v = 0; v < kVectors; ++v) store(out + t * stride + v * kFloats, sums[t][v]);
   }
 }
+
+// Where products need a matrix unit, it is set up by this.
+struct MatrixUnit {
+  MatrixUnit() {}
+  ~MatrixUnit() {}
+};
 
 // out[t, j] = <token t, codeword j> for `count` tokens, rounded up to whole strips, and one block.
 inline void multiply_block(const Packed* tokens, int64_t count, const Packed* block, int64_t D,

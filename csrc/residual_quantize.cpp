@@ -3,9 +3,9 @@
 #include <cmath>
 #include <limits>
 
-#include "exact_sum.h"
 #include "gram_rows.h"
 #include "ieee_denormals.h"
+#include "nearest.h"
 #include "product.h"
 #include "score_bound.h"
 #include "simd.h"
@@ -13,80 +13,6 @@
 
 namespace craft::CRAFT_ISA {
 namespace {
-
-double dot64(const float* x, const float* y, int64_t D) {
-  constexpr int kUnroll = 4;
-  DoubleVector sums[kUnroll] = {};
-  int64_t i = 0;
-  for (; i + kUnroll * kDoubles <= D; i += kUnroll * kDoubles) {
-    for (int v = 0; v < kUnroll; ++v) {
-      sums[v] += load_wide(x + i + v * kDoubles) * load_wide(y + i + v * kDoubles);
-    }
-  }
-  double total = 0;
-  for (; i < D; ++i) total += static_cast<double>(x[i]) * y[i];
-  const DoubleVector sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  for (int lane = 0; lane < kDoubles; ++lane) total += sum[lane];
-  return total;
-}
-
-// The sign of |r - a|^2 - |r - b|^2 = 2 <r, b - a> - |b|^2 + |a|^2 in real arithmetic: positive
-// where b is nearer to r than a.
-int sign_of_lead(const float* r, const float* b, const float* a, int64_t D) {
-  if (__builtin_memcmp(a, b, D * sizeof(float)) == 0) return 0;
-  ExactSum difference;
-  for (int64_t i = 0; i < D; ++i) {
-    difference.add_product(r[i], b[i], 1, 1);
-    difference.add_product(b[i], b[i], 0, -1);
-    difference.add_product(r[i], a[i], 1, -1);
-    difference.add_product(a[i], a[i], 0, 1);
-  }
-  return difference.sign();
-}
-
-// The nearest of the codewords it is shown: float64 where its error bound separates two of them,
-// exact arithmetic where it does not, the lower index on a tie.
-class Nearest {
- public:
-  Nearest(const Codewords& book, const float* residual, double residual_norm)
-      : book_(book),
-        residual_(residual),
-        margin_(2 * float64_score_bound(book.D, residual_norm, greatest_norm(book))) {}
-
-  void consider(int64_t j) {
-    if (best_ < 0) {  // most often there is no second one, and no score is needed
-      best_ = j;
-      return;
-    }
-    if (!scored_) best_score_ = score(best_);
-    scored_ = true;
-    const double challenger = score(j);
-    double lead = challenger - best_score_;
-    if (lead < -margin_) return;
-    if (lead <= margin_) {
-      lead = sign_of_lead(residual_, word(j), word(best_), book_.D);
-      if (lead < 0 || (lead == 0 && j > best_)) return;
-    }
-    best_ = j;
-    best_score_ = challenger;
-  }
-
-  int64_t best() const { return best_; }
-
- private:
-  static double greatest_norm(const Codewords& book) { return book.block_norm[book.blocks() - 1]; }
-  const float* word(int64_t j) const { return book_.words + j * book_.D; }
-  double score(int64_t j) const {
-    return dot64(residual_, word(j), book_.D) - book_.half_sq_norms64[j];
-  }
-
-  const Codewords& book_;
-  const float* residual_;
-  double margin_;
-  int64_t best_ = -1;
-  double best_score_ = 0;
-  bool scored_ = false;
-};
 
 // scores -= the Gram row, with the greatest score of each block.
 void subtract_gram_row(const GramRow& row, int64_t blocks, float* scores, float* maxima) {
@@ -107,12 +33,6 @@ void subtract_gram_row(const GramRow& row, int64_t blocks, float* scores, float*
     }
     maxima[b] = max_lane(max(max(best[0], best[1]), max(best[2], best[3])));
   }
-}
-
-// The greatest float that is not above x.
-float rounded_down(double x) {
-  const float nearest = static_cast<float>(x);
-  return nearest > x ? std::nextafter(nearest, -std::numeric_limits<float>::infinity()) : nearest;
 }
 
 // Settles among the codewords that may be the nearest. One codeword of block b has a true score of
@@ -140,18 +60,9 @@ int64_t nearest_codeword(const Codewords& book, const float* residual, double re
   return nearest.best();
 }
 
-// residual -= word and quantized += word (or = word at level 0), each rounded to float32, and
-// rounding -= what rounding the word drops; returns the new residual's sum of squares.
-double subtract_codeword(const float* word, int64_t D, bool first, float* residual,
-                         float* quantized, float* rounding) {
-  for (int64_t i = 0; i < D; ++i) residual[i] -= word[i];
+// The carried rounding loses what rounding the word drops.
+void subtract_rounding(const float* word, int64_t D, float* rounding) {
   for (int64_t i = 0; i < D; ++i) rounding[i] -= word[i] - rounded(word[i]);
-  if (first) {
-    __builtin_memcpy(quantized, word, D * sizeof(float));
-  } else {
-    for (int64_t i = 0; i < D; ++i) quantized[i] += word[i];
-  }
-  return sum_of_squares(residual, D);
 }
 
 void advance_token(const Codewords& book, const QuantizeTile& tile, int64_t t) {
@@ -166,10 +77,10 @@ void advance_token(const Codewords& book, const QuantizeTile& tile, int64_t t) {
     state.level = kNotFinite;
     return;
   }
-  while (state.level < tile.stop) {
+  while (state.level < tile.L) {
     const double norm = std::sqrt(sq_norm);
     const double rounding_norm = std::sqrt(sum_of_squares(rounding, book.D));
-    if (state.level == tile.first) {
+    if (state.level == 0) {
       start(state.history, norm, rounding_norm);
     } else {
       const int64_t previous = codes[state.level - 1];
@@ -184,7 +95,8 @@ void advance_token(const Codewords& book, const QuantizeTile& tile, int64_t t) {
     const float* word = book.words + k * book.D;
     codes[state.level] = k;
     sq_norm = subtract_codeword(word, book.D, state.level == 0, residual,
-                                tile.quantized + t * book.D, rounding);
+                                tile.quantized + t * book.D);
+    subtract_rounding(word, book.D, rounding);
     tile.sq_norms[t * tile.L + state.level] = static_cast<float>(sq_norm);
     if (!std::isfinite(sq_norm)) {
       state.level = kNotFinite;
@@ -200,7 +112,7 @@ void advance(const Codewords& book, const QuantizeTile& tile, int64_t begin, int
   const IeeeDenormals denormals;
   for (int64_t t = begin; t < end; ++t) {
     const int64_t level = tile.state[t].level;
-    if (level != kNotFinite && level < tile.stop) advance_token(book, tile, t);
+    if (level != kNotFinite && level < tile.L) advance_token(book, tile, t);
   }
 }
 

@@ -1,4 +1,5 @@
-// Residual quantisation of a tile of tokens, once their scores at some level have been screened.
+// Residual quantisation of a tile of tokens with a codebook shared by all levels: the scores of the
+// first are a product (screen.h), those of the next lose a Gram row.
 #pragma once
 
 #include <cstdint>
@@ -27,13 +28,12 @@ struct TokenState {
 
 // Levels are counted from 0. A token whose level is l has codes [0, l) and the residual after them.
 struct QuantizeTile {
-  ScreenTile screen;  // scored at level `first`; scores, maxima and rounding change with the level
+  ScreenTile screen;  // scored at level 0; scores, maxima and rounding change with the level
   int64_t L;
-  int64_t first, stop;  // advance tokens from level `first` to level `stop`
-  float* quantized;     // [T, D] out: the codewords so far, added up in order of level
-  int64_t* codes;       // [T, L] out
-  float* sq_norms;      // [T, L] out: squared norms of the residuals, the first after level 0
-  TokenState* state;    // [T] scratch, kept between calls
+  float* quantized;   // [T, D] out: the codewords so far, added up in order of level
+  int64_t* codes;     // [T, L] out
+  float* sq_norms;    // [T, L] out: squared norms of the residuals, the first after level 0
+  TokenState* state;  // [T] in: level 0; kept between calls
   const int64_t* gram_row_at;  // [K] address of codeword k's GramRow, or 0 where missing
 };
 
@@ -41,7 +41,7 @@ inline constexpr int64_t kNotFinite = -1;
 
 #define CRAFT_DECLARE_RESIDUAL_QUANTIZE(isa)                                                       \
   namespace isa {                                                                                  \
-  /* Advances tokens [begin, end) until `stop`, or until one needs a Gram row that is missing. */  \
+  /* Takes tokens [begin, end) to level L, or to where one needs a Gram row that is missing. */      \
   void advance(const Codewords& book, const QuantizeTile& tile, int64_t begin, int64_t end);       \
   /* grad [T, D] += sum over l of 2 grad_sq_norms[., l] r_l, with the residuals gone through again \
      in `residual` [T, D] (in: float32(z)). words: level l starts at words + l * level_stride. */  \

@@ -58,31 +58,29 @@ CRAFT_INLINE void subtract_row(ScoreHistory& history, double residual_norm, doub
   history.scores += 1;
 }
 
-// For one token, at its present level.
-class ScoreBound {
- public:
+// For one token, at its present level: what its bound is made of, and the bound for codewords whose
+// norms are at most `norm` and whose rounding drops at most `dropped`.
+struct ScoreBound {
   ScoreBound(const ScoreHistory& history, int64_t D)
-      : residual_(history.residual), path_(history.path) {
+      : residual(history.residual), path(history.path) {
     const double dim = static_cast<double>(D), root = std::sqrt(dim);
     const double products = (dim + 4) * kProductUnit;
-    if (products > 0.5) path_ = std::numeric_limits<double>::infinity();
-    per_norm_ = history.rounding + products / (1 - products) * history.path +
-                kUnit * history.magnitudes + kTiny * root * history.scores;
-    per_half_sq_norm_ = kUnit * (history.scores + 1);
-    constant_ = history.steps + kTiny * ((2 * dim + 1) * history.scores + root * history.path);
+    if (products > 0.5) path = std::numeric_limits<double>::infinity();
+    per_norm = history.rounding + products / (1 - products) * history.path +
+               kUnit * history.magnitudes + kTiny * root * history.scores;
+    per_half_sq_norm = kUnit * (history.scores + 1);
+    constant = history.steps + kTiny * ((2 * dim + 1) * history.scores + root * history.path);
   }
 
-  // For codewords whose norms are at most `norm` and whose rounding drops at most `dropped`.
   double of_block(double norm, double dropped) const {
     const double rounded_norm = norm + dropped, half_sq_norm = 0.5 * norm * norm;
-    const double bound = residual_ * dropped + per_norm_ * rounded_norm +
-                         per_half_sq_norm_ * half_sq_norm + constant_;
-    const bool in_range = path_ * rounded_norm + half_sq_norm + bound < kHuge;
+    const double bound = residual * dropped + per_norm * rounded_norm +
+                         per_half_sq_norm * half_sq_norm + constant;
+    const bool in_range = path * rounded_norm + half_sq_norm + bound < kHuge;
     return in_range ? 1.01 * bound : std::numeric_limits<double>::infinity();
   }
 
- private:
-  double residual_, path_, per_norm_, per_half_sq_norm_, constant_;
+  double residual, path, per_norm, per_half_sq_norm, constant;
 };
 
 // The same for <r, c> - |c|^2 / 2 in float64, |c| at most max_norm. Products of floats are exact

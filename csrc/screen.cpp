@@ -101,17 +101,24 @@ void pack_tokens(const ScreenTile& tile, int64_t D, int64_t begin, int64_t end) 
       const bool padding = first + t >= tile.T;
       const float* x = tile.residual + (first + t) * D;
       float* lost = tile.rounding + (first + t) * D;
-      for (int64_t d = 0; d < depth; ++d) {
-        strip[token_at(t, d)] = packed(padding || d >= D ? 0 : x[d]);
+      if (padding) {
+        for (int64_t d = 0; d < depth; ++d) strip[token_at(t, d)] = packed(0);
+        continue;
       }
-      if (padding) continue;
-      for (int64_t d = 0; d < D; ++d) lost[d] = x[d] - rounded(x[d]);
+      int64_t d = 0;
+      for (; d + kRun <= D; d += kRun) {
+        Packed* run = strip + token_at(t, d);
+        for (int64_t i = 0; i < kRun; ++i) run[i] = packed(x[d + i]);
+      }
+      for (; d < depth; ++d) strip[token_at(t, d)] = packed(d < D ? x[d] : 0);
+      for (d = 0; d < D; ++d) lost[d] = x[d] - rounded(x[d]);
     }
   }
 }
 
 void score(const Codewords& book, const ScreenTile& tile, bool product_alone, int64_t begin,
            int64_t end) {
+  const MatrixUnit unit;
   const auto* tokens = static_cast<const Packed*>(tile.tokens);
   const auto* panels = static_cast<const Packed*>(book.panels);
   for (int64_t b = begin; b < end; ++b) {

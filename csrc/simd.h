@@ -69,6 +69,19 @@ CRAFT_INLINE FloatVector splat(float x) { return x - FloatVector{}; }
 
 CRAFT_INLINE FloatVector max(FloatVector a, FloatVector b) { return a > b ? a : b; }
 
+// Bit i: lane i of v is below that of x. NaN is not.
+CRAFT_INLINE uint32_t below(FloatVector v, FloatVector x) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)v, (__m512)x, _CMP_LT_OQ);
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)_mm256_cmp_ps((__m256)v, (__m256)x, _CMP_LT_OQ));
+#else
+  uint32_t lanes = 0;
+  for (int i = 0; i < kFloats; ++i) lanes |= static_cast<uint32_t>(v[i] < x[i]) << i;
+  return lanes;
+#endif
+}
+
 // Folds halves: a chain over the lanes would take several times as long.
 CRAFT_INLINE float max_lane(FloatVector v) {
   float lanes[kFloats];
@@ -82,5 +95,40 @@ CRAFT_INLINE float max_lane(FloatVector v) {
   }
   return lanes[0];
 }
+
+#if defined(__AVX512F__)
+#define CRAFT_EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define CRAFT_ODD_LANES 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#elif defined(__AVX2__)
+#define CRAFT_EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14
+#define CRAFT_ODD_LANES 1, 3, 5, 7, 9, 11, 13, 15
+#else
+#define CRAFT_EVEN_LANES 0, 2, 4, 6
+#define CRAFT_ODD_LANES 1, 3, 5, 7
+#endif
+#if defined(__clang__)
+#define CRAFT_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define CRAFT_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (IntVector){__VA_ARGS__})
+#endif
+
+// Lane i: the greatest lane of rows[i], which is used up. Each step takes the greater of every two
+// neighbours of two rows put end to end.
+CRAFT_INLINE FloatVector max_lanes(FloatVector (&rows)[kFloats]) {
+#pragma GCC unroll 4
+  for (int left = kFloats / 2; left > 0; left /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < left; ++i) {
+      const FloatVector a = rows[2 * i], b = rows[2 * i + 1];
+      rows[i] =
+          max(CRAFT_SHUFFLE(a, b, CRAFT_EVEN_LANES), CRAFT_SHUFFLE(a, b, CRAFT_ODD_LANES));
+    }
+  }
+  return rows[0];
+}
+
+#undef CRAFT_SHUFFLE
+#undef CRAFT_EVEN_LANES
+#undef CRAFT_ODD_LANES
 
 }  // namespace craft::CRAFT_ISA

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from craft_kernels.backends import native_module
 from craft_kernels.residual_quantize.buffers import empty
-from craft_kernels.residual_quantize.tile import tile_of_thread
+from craft_kernels.residual_quantize.tile import GramTile, tile_of_thread
 
 
 class Slab(NamedTuple):
@@ -73,7 +73,7 @@ class GramRows:
     ) -> Tensor:  # [m, row_bytes] uint8
         K, dim = self._words.shape
         rows = empty(len(codes), self._row_bytes, dtype=torch.uint8)
-        tile = tile_of_thread("gram", K, dim)
+        tile = tile_of_thread(GramTile, K, dim)
         for start in range(0, len(codes), tile.tokens):
             native_module().gram_rows(
                 self._native_codewords,

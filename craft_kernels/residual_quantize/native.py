@@ -1,8 +1,8 @@
-"""The fast path on CPUs: screening proposes, csrc/residual_quantize.cpp decides.
+"""The fast path on CPUs: screening proposes, csrc/nearest.h decides.
 
 A matrix product scores all tokens of a tile. With a codebook shared by all levels, the scores of
-the next level are those of this one less a row of the Gram matrix C C^T; with one codebook per
-level, a product of the residuals gives them afresh.
+the next level are those of this one less a row of the Gram matrix C C^T, as long as a row costs
+less than another product; otherwise every level is a product whose scores are never kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from torch import Tensor
 from craft_kernels.backends import native_module
 from craft_kernels.residual_quantize.arguments import raise_not_finite
 from craft_kernels.residual_quantize.codewords import Codewords, PackedCodewords
-from craft_kernels.residual_quantize.tile import Tile, tile_of_thread
+from craft_kernels.residual_quantize.forced_path import forced_path
+from craft_kernels.residual_quantize.tile import ScoreTile, ShortlistTile, tile_of_thread
 
 
 def residual_quantize(
@@ -27,44 +28,74 @@ def residual_quantize(
     quantized = z.new_empty((count, dim), dtype=torch.float32)
     sq_norms = z.new_empty((count, levels), dtype=torch.float32)
     books = [level.packed() for level in codewords]
-    tile = tile_of_thread("tokens", len(codewords[0].words), dim)
+    kind = ScoreTile if _gram_rows_pay(len(books), levels, dim) else ShortlistTile
+    tile = tile_of_thread(kind, len(codewords[0].words), dim)
     for start in range(0, count, tile.tokens):
         rows = slice(start, start + tile.tokens)
-        screen = tile.holding(tokens[rows])
+        residuals = tile.holding(tokens[rows])
         outputs = codes[rows], quantized[rows], sq_norms[rows]
-        if len(books) == 1:
-            finite = _advance(books[0], 0, levels, tile, screen, outputs)
+        if isinstance(tile, ShortlistTile):
+            finite = _quantize_by_products(books, tile, residuals, outputs)
         else:
-            finite = all(
-                _advance(book, level, level + 1, tile, screen, outputs)
-                for level, book in enumerate(books)
-            )
+            finite = _quantize_by_gram_rows(books[0], tile, residuals, outputs)
         if not finite:
             raise_not_finite(z)
     return codes, quantized, sq_norms
 
 
-def _advance(
-    book: PackedCodewords,
-    first: int,
-    stop: int,
-    tile: Tile,
-    screen,  # the native tile; residuals at level `first`, those at level `stop` afterwards
+def _gram_rows_pay(books: int, levels: int, dim: int) -> bool:
+    forced = forced_path()
+    if forced == "gram" and books > 1:
+        raise ValueError(
+            "CRAFT_KERNELS_PATH is gram, but that path needs one codebook shared by all levels, "
+            f"and there are {books}; unset it"
+        )
+    if forced:
+        return forced == "gram"
+    return books == 1 and levels > 1 and dim > native_module().product_depth()
+
+
+def _quantize_by_products(
+    books: list[PackedCodewords],
+    tile: ShortlistTile,
+    residuals,  # the native tile
     outputs: tuple[Tensor, Tensor, Tensor],  # codes [T, L], quantized [T, D], sq_norms [T, L]
 ) -> bool:
-    """Takes a tile from level `first` to level `stop`; False if a residual is not finite."""
+    """False if a residual is not finite."""
+    codes, quantized, sq_norms = outputs
+    threads = torch.get_num_threads()
+    return native_module().quantize_by_products(
+        [book.native for book in books],
+        residuals,
+        norms=tile.norms.data_ptr(),
+        parts=tile.parts(len(codes), threads),
+        lists=tile.lists.data_ptr(),
+        candidates=tile.candidates.data_ptr(),
+        L=codes.shape[1],
+        quantized=quantized.data_ptr(),
+        codes=codes.data_ptr(),
+        sq_norms=sq_norms.data_ptr(),
+        threads=threads,
+    )
+
+
+def _quantize_by_gram_rows(
+    book: PackedCodewords,
+    tile: ScoreTile,
+    residuals,  # the native tile
+    outputs: tuple[Tensor, Tensor, Tensor],  # codes [T, L], quantized [T, D], sq_norms [T, L]
+) -> bool:
+    """False if a residual is not finite."""
     native, threads = native_module(), torch.get_num_threads()
     codes, quantized, sq_norms = outputs
-    native.screen(book.native, screen, threads=threads)
-    tile.state[: len(codes), 0] = first
+    native.screen(book.native, residuals, threads=threads)
+    tile.state[: len(codes), 0] = 0
     gram = book.gram.snapshot
     while True:
         missing = native.advance(
             book.native,
-            screen,
+            residuals,
             L=codes.shape[1],
-            first=first,
-            stop=stop,
             quantized=quantized.data_ptr(),
             codes=codes.data_ptr(),
             sq_norms=sq_norms.data_ptr(),

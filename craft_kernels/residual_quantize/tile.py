@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,8 +14,9 @@ from craft_kernels.residual_quantize.buffers import empty
 # Scores of one tile. Large enough that the codewords are not read too often, small enough to stay
 # in a cache; a tile has at least _MIN_TOKENS tokens, so that it exceeds this only beside a much
 # larger codebook.
-_TILE_BYTES = 16 << 20
+_SCORE_BYTES = 16 << 20
 _MIN_TOKENS, _MAX_TOKENS = 64, 1024
+_MAX_PARTS = 32
 
 _of_thread = threading.local()
 
@@ -22,19 +24,12 @@ _of_thread = threading.local()
 class Tile:
     """Room for `tokens` tokens. Memory that nothing has written to costs nothing."""
 
-    def __init__(self, K: int, dim: int) -> None:
-        native = native_module()
-        padded = -(-K // native.BLOCK) * native.BLOCK
-        group = native.TOKEN_GROUP
-        tokens = max(_MIN_TOKENS, min(_TILE_BYTES // (4 * padded), _MAX_TOKENS))
-        self.tokens = tokens = -(-tokens // group) * group
+    def __init__(self, tokens: int, dim: int) -> None:
+        self.tokens = tokens
         self.residual = empty(tokens, dim, dtype=torch.float32)
-        self.packed = empty(native.tokens_bytes(tokens, dim), dtype=torch.uint8)
+        self.packed = empty(native_module().tokens_bytes(tokens, dim), dtype=torch.uint8)
         self.rounding = empty(tokens, dim, dtype=torch.float32)
-        self.scores = empty(tokens, padded, dtype=torch.float32)
-        self.maxima = empty(tokens, padded // native.BLOCK, dtype=torch.float32)
-        self.state = empty(tokens, native.TOKEN_STATE_BYTES // 8, dtype=torch.int64)
-        self.missing = empty(tokens, dtype=torch.int64)
+        self.scores = self.maxima = empty(0, dtype=torch.float32)
 
     def holding(
         self,
@@ -52,12 +47,52 @@ class Tile:
         )
 
 
-def tile_of_thread(purpose: str, K: int, dim: int) -> Tile:
+class ShortlistTile(Tile):
+    """For products whose scores are not kept; see csrc/shortlist.h."""
+
+    def __init__(self, K: int, dim: int) -> None:
+        super().__init__(_MAX_TOKENS, dim)
+        native, lists = native_module(), _MAX_PARTS * _MAX_TOKENS
+        self.norms = empty(_MAX_TOKENS, 2, dtype=torch.float64)
+        self.lists = empty(lists, native.SHORTLIST_BYTES, dtype=torch.uint8)
+        self.candidates = empty(lists, native.CANDIDATES_BYTES, dtype=torch.uint8)
+
+    def parts(self, count: int, threads: int) -> int:
+        """Into how many the codewords are cut, so that `count` tokens keep all threads busy."""
+        if threads == 1:
+            return 1
+        chunks = -(-count // native_module().CHUNK_TOKENS)
+        return min(-(-2 * threads // chunks), _MAX_PARTS)
+
+
+class ScoreTile(Tile):
+    """For scores that are kept, because Gram rows are subtracted from them."""
+
+    def __init__(self, K: int, dim: int) -> None:
+        native = native_module()
+        padded = -(-K // native.BLOCK) * native.BLOCK
+        group = native.TOKEN_GROUP
+        tokens = max(_MIN_TOKENS, min(_SCORE_BYTES // (4 * padded), _MAX_TOKENS))
+        super().__init__(-(-tokens // group) * group, dim)
+        self.scores = empty(self.tokens, padded, dtype=torch.float32)
+        self.maxima = empty(self.tokens, padded // native.BLOCK, dtype=torch.float32)
+        self.state = empty(self.tokens, native.TOKEN_STATE_BYTES // 8, dtype=torch.int64)
+        self.missing = empty(self.tokens, dtype=torch.int64)
+
+
+class GramTile(ScoreTile):
+    """Another one, because Gram rows are computed while a ScoreTile is in use."""
+
+
+AnyTile = TypeVar("AnyTile", ShortlistTile, ScoreTile, GramTile)
+
+
+def tile_of_thread(kind: type[AnyTile], K: int, dim: int) -> AnyTile:
     """This thread's buffers, kept between calls: touching fresh memory takes a fifth of a call."""
     shape = native_module().isa(), K, dim
-    held = getattr(_of_thread, purpose, None)
+    held = getattr(_of_thread, kind.__name__, None)
     if held is None or held[0] != shape:
         with torch.inference_mode(False):
-            held = shape, Tile(K, dim)
-        setattr(_of_thread, purpose, held)
+            held = shape, kind(K, dim)
+        setattr(_of_thread, kind.__name__, held)
     return held[1]

@@ -73,6 +73,7 @@ def test_is_not_kept_alive(words):
 
 
 def test_warm_calls_compute_no_gram_rows(words, monkeypatch):
+    monkeypatch.setenv("CRAFT_KERNELS_PATH", "gram")
     frozen = FrozenCodebook(words, 3)
     z = torch.randn(50, 6)
     residual_quantize(z, frozen)

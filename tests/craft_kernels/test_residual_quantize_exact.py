@@ -81,6 +81,16 @@ def isa(request):
     native.use_isa(before)
 
 
+@pytest.fixture
+def path(request, monkeypatch):
+    """Forces the path; "separate" is for codebooks that only one path takes."""
+    if request.param != "separate":
+        monkeypatch.setenv("CRAFT_KERNELS_PATH", request.param)
+    return request.param
+
+
+both_paths = pytest.mark.parametrize("path", ["gram", "streaming"], indirect=True)
+every_way = pytest.mark.parametrize("path", ["gram", "streaming", "separate"], indirect=True)
 every_isa = pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "amx"], indirect=True)
 
 
@@ -123,7 +133,8 @@ def large():
 
 
 @pytest.mark.slow
-def test_large_codes_are_exact(large):
+@both_paths
+def test_large_codes_are_exact(path, large):
     frozen, z, (codes, total, _) = large
     result = residual_quantize(z, frozen, L)
     assert (result.codes != codes).sum() == 0
@@ -141,7 +152,8 @@ def test_large_ties_are_real(large):
 
 
 @pytest.mark.slow
-def test_large_codes_ignore_threads_batch_and_order(large):
+@both_paths
+def test_large_codes_ignore_threads_batch_and_order(path, large):
     frozen, z, (codes, _, _) = large
     threads = torch.get_num_threads()
     try:
@@ -158,7 +170,8 @@ def test_large_codes_ignore_threads_batch_and_order(large):
 
 
 @pytest.mark.slow
-def test_large_half_precision_input(large):
+@both_paths
+def test_large_half_precision_input(path, large):
     frozen, z, (codes, total, _) = large
     coarse = z[-TOKENS // 6 :]
     result = residual_quantize(coarse.bfloat16(), frozen, L)
@@ -170,7 +183,7 @@ def test_large_half_precision_input(large):
 
 
 @every_isa
-@pytest.mark.parametrize("shared", [True, False])
+@every_way
 @pytest.mark.parametrize(
     ("n", "k", "d", "levels"),
     [
@@ -182,24 +195,25 @@ def test_large_half_precision_input(large):
         (1100, 31, 7, 2),  # more than one tile
     ],
 )
-def test_shapes(isa, shared, n, k, d, levels, generator):
-    codebook = random_codebook(generator, *(() if shared else (levels,)), k, d)
+def test_shapes(isa, path, n, k, d, levels, generator):
+    codebook = random_codebook(generator, *((levels,) if path == "separate" else ()), k, d)
     z = 2 * torch.randn(n, d, generator=generator)
     check(z, codebook, levels, impl="native")
 
 
 @every_isa
-@pytest.mark.parametrize("shared", [True, False])
-def test_integer_ties_take_the_lowest_index(isa, shared, generator):
-    shape = (900, 3) if shared else (3, 900, 3)
+@every_way
+def test_integer_ties_take_the_lowest_index(isa, path, generator):
+    shape = (3, 900, 3) if path == "separate" else (900, 3)
     codebook = torch.randint(-3, 4, shape, generator=generator).float()
     z = torch.randint(-8, 9, (300, 3), generator=generator).float() / 2
     check(z, codebook, 3, impl="native")
 
 
 @every_isa
+@both_paths
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision(isa, dtype, generator):
+def test_half_precision(isa, path, dtype, generator):
     codebook = random_codebook(generator, 300, 40)
     z = (3 * torch.randn(50, 40, generator=generator)).to(dtype)
     check(z, codebook, 4, impl="native")
@@ -207,22 +221,25 @@ def test_half_precision(isa, dtype, generator):
 
 
 @every_isa
+@both_paths
 @pytest.mark.parametrize("scale", [1e38, 1e30, 1e19, 1e-19, 1e-22, 1e-30, 1e-38, 1e-44])
-def test_magnitudes(isa, scale, generator):
+def test_magnitudes(isa, path, scale, generator):
     """Where float32 products overflow or vanish, the bound must send everything to float64."""
     codebook = torch.rand(200, 20, generator=generator).sub(0.5) * scale
     z = torch.rand(40, 20, generator=generator).sub(0.5) * scale
     check(z, codebook, 3, impl="native")
 
 
-def test_mixed_magnitudes(generator):
+@both_paths
+def test_mixed_magnitudes(path, generator):
     codebook = random_codebook(generator, 300, 12)
     codebook *= torch.logspace(-30, 30, 300).unsqueeze(1)
     z = random_codebook(generator, 61, 12) * torch.logspace(-30, 30, 61).unsqueeze(1)
     check(z, codebook, 3)
 
 
-def test_one_bit_apart(generator):
+@both_paths
+def test_one_bit_apart(path, generator):
     """Codewords that differ in the last bit of one component: float32 cannot tell them apart."""
     word = random_codebook(generator, 1, 64)
     codebook = word.repeat(129, 1)
@@ -246,8 +263,9 @@ def rounded_down_and_up(one, n):
 
 
 @every_isa
+@both_paths
 @pytest.mark.parametrize("levels", [1, 3])
-def test_rounding_of_codewords_is_bounded(isa, levels):
+def test_rounding_of_codewords_is_bounded(isa, path, levels):
     down, up = rounded_down_and_up(1.0, 500)
     assert down.sum() > up.sum()
     assert down.bfloat16().sum() < up.bfloat16().sum()
@@ -257,7 +275,8 @@ def test_rounding_of_codewords_is_bounded(isa, levels):
 
 
 @every_isa
-def test_rounding_of_tokens_is_bounded(isa):
+@both_paths
+def test_rounding_of_tokens_is_bounded(isa, path):
     down, up = rounded_down_and_up(2.0, 250)
     codebook = torch.ones(2, 500)
     codebook[0, 250:] = codebook[1, :250] = 2
@@ -265,7 +284,8 @@ def test_rounding_of_tokens_is_bounded(isa):
     assert result.codes[0, 0] == 1
 
 
-def test_differences_below_float64(generator):
+@both_paths
+def test_differences_below_float64(path, generator):
     """Distances that differ by less than 2^-53 of themselves: only exact arithmetic decides."""
     codebook = torch.zeros(3, 4)
     codebook[:, 0] = 1.0
@@ -277,11 +297,13 @@ def test_differences_below_float64(generator):
     assert result.codes[0, 0] == 1
 
 
-def test_zeros():
+@both_paths
+def test_zeros(path):
     check(torch.zeros(3, 5), torch.zeros(7, 5), 2)
 
 
-def test_strided_input(generator):
+@both_paths
+def test_strided_input(path, generator):
     wide = torch.randn(9, 40, generator=generator)
     codebook = random_codebook(generator, 20, 100).t()
     assert not codebook.is_contiguous()
@@ -305,12 +327,12 @@ def test_leading_shapes(shape, impl, generator):
 
 
 @every_isa
-@pytest.mark.parametrize("seed", range(20))
-def test_native_equals_reference_bit_for_bit(isa, seed):
+@every_way
+@pytest.mark.parametrize("seed", range(14))
+def test_native_equals_reference_bit_for_bit(isa, path, seed):
     g = torch.Generator().manual_seed(seed)
     n, k, d, levels = (int(torch.randint(1, top, (), generator=g)) for top in (60, 400, 90, 6))
-    shared = seed % 2 == 0
-    codebook = random_codebook(g, *(() if shared else (levels,)), k, d)
+    codebook = random_codebook(g, *((levels,) if path == "separate" else ()), k, d)
     z = torch.randn(n, d, generator=g) * 4 + seed % 3
     z, codebook = (z.round(), codebook.round()) if seed % 5 == 0 else (z, codebook)
     z = z.to([torch.float32, torch.bfloat16, torch.float16][seed % 3])
@@ -320,11 +342,38 @@ def test_native_equals_reference_bit_for_bit(isa, seed):
         assert torch.equal(got, expected)
 
 
+@every_isa
+def test_more_candidates_than_a_list_holds(isa, monkeypatch, generator):
+    """All codewords within the screening bound of each other, more than there is room for."""
+    monkeypatch.setenv("CRAFT_KERNELS_PATH", "streaming")
+    word = 50 + random_codebook(generator, 1, 24)
+    codebook = word + 1e-4 * torch.randn(700, 24, generator=generator)
+    z = torch.cat([word.expand(40, 24), torch.randn(40, 24, generator=generator)])
+    check(z + 1e-4 * torch.randn(80, 24, generator=generator), codebook, 2, impl="native")
+
+
+@every_isa
+def test_the_list_makes_room_by_what_the_floor_rules_out(isa, monkeypatch, generator):
+    """Each codeword is a little nearer than the one before, in the order they are looked at."""
+    monkeypatch.setenv("CRAFT_KERNELS_PATH", "streaming")
+    direction = torch.nn.functional.normalize(torch.ones(1, 16), dim=1)
+    codebook = torch.linspace(1, 3, 4000)[:, None] * direction
+    z = 3 * direction + 0.1 * torch.randn(50, 16, generator=generator)
+    check(z, codebook, 2, impl="native")
+
+
+def test_gram_path_of_separate_codebooks_is_refused(monkeypatch, generator):
+    monkeypatch.setenv("CRAFT_KERNELS_PATH", "gram")
+    with pytest.raises(ValueError, match="one codebook shared by all levels, and there are 2"):
+        residual_quantize(torch.zeros(1, 4), random_codebook(generator, 2, 9, 4), 2, impl="native")
+
+
 # What calls share, and what else runs in the process ----------------------------------------------
 
 
 @pytest.mark.parametrize("gram_bytes", [0, 500 * 4, 40 * 500 * 4, 1 << 30])
-def test_gram_budget_changes_nothing(gram_bytes, generator):
+def test_gram_budget_changes_nothing(gram_bytes, generator, monkeypatch):
+    monkeypatch.setenv("CRAFT_KERNELS_PATH", "gram")
     codebook = random_codebook(generator, 500, 24)
     frozen = FrozenCodebook(codebook, gram_bytes=gram_bytes)
     for _ in range(4):
@@ -336,7 +385,8 @@ def test_gram_budget_changes_nothing(gram_bytes, generator):
     assert (frozen.gram_nbytes > 0) == (gram_bytes > 500 * 4)
 
 
-def test_concurrent_calls(generator):
+@both_paths
+def test_concurrent_calls(path, generator):
     codebook = random_codebook(generator, 700, 16)
     frozen = FrozenCodebook(codebook, 4, gram_bytes=200 * 700 * 4)  # evicts all the time
     batches = [3 * torch.randn(90, 16, generator=generator) for _ in range(8)]
@@ -387,7 +437,8 @@ def test_autocast_inference_mode_and_defaults(generator):
     assert torch.equal(residual_quantize(z, frozen).codes, codes)
 
 
-def test_flushed_denormals(generator):
+@both_paths
+def test_flushed_denormals(path, generator):
     codebook = torch.randn(100, 8, generator=generator) * 1e-39
     z = torch.randn(30, 8, generator=generator) * 1e-39
     codes = truth(z, codebook, 2)[0]

@@ -11,9 +11,9 @@ import os
 from typing import NamedTuple
 
 from craft_kernels.residual_quantize.triton.precision import PRECISIONS
+from craft_kernels.residual_quantize.forced_path import forced_path
 from craft_kernels.triton_target import next_power_of_2
 
-PATHS = ("gram", "streaming")
 GRAM_MAX_K = 16384  # scores of a token: 64 registers for each of 256 threads
 
 
@@ -79,9 +79,7 @@ def choose(
         raise ValueError(
             f"CRAFT_KERNELS_PRECISION must be one of {', '.join(PRECISIONS)}, got {precision!r}"
         )
-    forced = os.environ.get("CRAFT_KERNELS_PATH")
-    if forced and forced not in PATHS:
-        raise ValueError(f"CRAFT_KERNELS_PATH must be gram or streaming, got {forced!r}")
+    forced = forced_path()
     gram_possible = gram_allowed and K <= GRAM_MAX_K
     if forced == "gram" and not gram_possible:
         raise ValueError(

@@ -1,0 +1,209 @@
+#include "shortlist.h"
+
+#include <cmath>
+#include <limits>
+
+#include "ieee_denormals.h"
+#include "nearest.h"
+#include "product.h"
+#include "score_bound.h"
+#include "simd.h"
+
+namespace craft::CRAFT_ISA {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// What list_candidates carries along for its tokens, in float32.
+struct Tokens {
+  static constexpr int64_t kCount = kChunkGroups * kTokenGroup;
+
+  float residual[kCount], path[kCount], per_norm[kCount], per_half_sq_norm[kCount];
+  float constant[kCount];  // see ScoreBound
+  float floor[kCount];     // the nearest codeword's true score is not below
+
+  void set(int64_t t, const ScoreBound& bound) {
+    residual[t] = static_cast<float>(bound.residual);
+    path[t] = static_cast<float>(bound.path);
+    per_norm[t] = static_cast<float>(bound.per_norm);
+    per_half_sq_norm[t] = static_cast<float>(bound.per_half_sq_norm);
+    constant[t] = static_cast<float>(bound.constant);
+    floor[t] = -kInfinity;
+  }
+
+  // ScoreBound::of_block for kFloats tokens, enlarged by another per cent, far more than float32
+  // can lose here: what underflows is less than `constant`.
+  FloatVector bound(int64_t t, float norm, float dropped) const {
+    const float rounded_norm = norm + dropped, half_sq_norm = 0.5f * norm * norm;
+    const FloatVector bound = load(residual + t) * dropped + load(per_norm + t) * rounded_norm +
+                              load(per_half_sq_norm + t) * half_sq_norm + load(constant + t);
+    const FloatVector range = load(path + t) * rounded_norm + half_sq_norm + bound;
+    return range < splat(static_cast<float>(0.99 * kHuge)) ? 1.02f * bound : splat(kInfinity);
+  }
+};
+
+// The products of kFloats tokens with one block of codewords become scores, and those that may be a
+// token's greatest true score are listed.
+class BlockLister {
+ public:
+  BlockLister(const Codewords& book, int64_t b)
+      : half_sq_norms_(book.half_sq_norms + b * kBlock),
+        first_(b * kBlock),
+        norm_(static_cast<float>(book.block_norm[b])),
+        dropped_(static_cast<float>(book.block_rounding[b])) {}
+
+  // One codeword of the block has a true score of at least best - bound. The floor is the greatest
+  // of these so far, and the nearest codeword's screened score falls short of it by its own block's
+  // bound at most. Comparisons are written so that NaN rules nothing out.
+  void list(const float* products, Tokens& tokens, int64_t t, int count, Shortlist* lists,
+            Candidate* candidates) const {
+    FloatVector rows[kFloats];
+    for (int i = 0; i < kFloats; ++i) rows[i] = greatest(products + i * kBlock);
+    const FloatVector best = max_lanes(rows);
+    const FloatVector bound = tokens.bound(t, norm_, dropped_);
+    const FloatVector reach = bound + kSlack * (max(best, -best) + bound);
+    FloatVector floor = load(tokens.floor + t);
+    uint32_t open = ~below(best + reach, floor) & ((1u << count) - 1);
+    if (open == 0) return;
+    floor = max(best - reach, floor);
+    store(tokens.floor + t, floor);
+    for (; open != 0; open &= open - 1) {
+      const int i = __builtin_ctz(open);
+      add(products + i * kBlock, floor[i], reach[i], lists[i], candidates + i * Shortlist::kRoom);
+    }
+  }
+
+ private:
+  // Of what is added up in float32 less than this share is lost.
+  static constexpr float kSlack = 0x1p-20f;
+
+  FloatVector score(const float* products, int64_t j) const {
+    return load(products + j) - load(half_sq_norms_ + j);
+  }
+
+  FloatVector greatest(const float* products) const {
+    FloatVector best = splat(-kInfinity);
+    for (int64_t j = 0; j < kBlock; j += kFloats) best = max(score(products, j), best);
+    return best;
+  }
+
+  void add(const float* products, float floor, float reach, Shortlist& list,
+           Candidate* candidates) const {
+    if (!(reach < kInfinity)) list.count = Shortlist::kAll;
+    if (list.count == Shortlist::kAll) return;
+    const FloatVector threshold = splat(floor - reach);
+    for (int64_t v = 0; v < kBlock; v += kFloats) {
+      const FloatVector scores = score(products, v);
+      uint32_t lanes = ~below(scores, threshold) & ((1u << kFloats) - 1);
+      for (; lanes != 0; lanes &= lanes - 1) {
+        const int i = __builtin_ctz(lanes);
+        if (list.count == Shortlist::kRoom) drop_ruled_out(list, floor, candidates);
+        if (list.count == Shortlist::kRoom) {
+          list.count = Shortlist::kAll;
+          return;
+        }
+        candidates[list.count++] = {scores[i] + reach, static_cast<int32_t>(first_ + v + i)};
+      }
+    }
+  }
+
+  static void drop_ruled_out(Shortlist& list, float floor, Candidate* candidates) {
+    list.count = 0;
+    for (int64_t i = 0; i < Shortlist::kRoom; ++i) {
+      if (!(candidates[i].ceiling < floor)) candidates[list.count++] = candidates[i];
+    }
+  }
+
+  const float* half_sq_norms_;
+  int64_t first_;
+  float norm_, dropped_;
+};
+
+// The nearest of a token's candidates.
+int64_t nearest_listed(const Codewords& book, const ShortlistTile& tile, int64_t t,
+                       const float* residual) {
+  const int64_t T = tile.screen.T;
+  Nearest nearest(book, residual, tile.norms[2 * t]);
+  float floor = -kInfinity;
+  for (int64_t p = 0; p < tile.parts; ++p) floor = std::fmax(floor, tile.lists[p * T + t].floor);
+  for (int64_t p = 0; p < tile.parts; ++p) {
+    const Shortlist& list = tile.lists[p * T + t];
+    const Candidate* candidates = tile.candidates + (p * T + t) * Shortlist::kRoom;
+    for (int64_t i = 0; i < list.count; ++i) {
+      const int64_t j = book.order[candidates[i].at];
+      if (j >= 0 && !(candidates[i].ceiling < floor)) nearest.consider(j);
+    }
+    if (list.count != Shortlist::kAll) continue;
+    const int64_t last = tile.first_block(book, p + 1) * kBlock;
+    for (int64_t at = tile.first_block(book, p) * kBlock; at < last; ++at) {
+      if (book.order[at] >= 0) nearest.consider(book.order[at]);
+    }
+  }
+  return nearest.best();
+}
+
+}  // namespace
+
+int64_t product_depth() { return kProductDepth; }
+
+void pack_residuals(const ShortlistTile& tile, int64_t D, int64_t begin, int64_t end) {
+  const IeeeDenormals denormals;
+  pack_tokens(tile.screen, D, begin, end);
+  const int64_t stop = end * kTokenGroup < tile.screen.T ? end * kTokenGroup : tile.screen.T;
+  for (int64_t t = begin * kTokenGroup; t < stop; ++t) {
+    tile.norms[2 * t] = std::sqrt(sum_of_squares(tile.screen.residual + t * D, D));
+    tile.norms[2 * t + 1] = std::sqrt(sum_of_squares(tile.screen.rounding + t * D, D));
+  }
+}
+
+void list_candidates(const Codewords& book, const ShortlistTile& tile, int64_t begin, int64_t end,
+                     int64_t part) {
+  const IeeeDenormals denormals;
+  const MatrixUnit unit;
+  const int64_t first = begin * kTokenGroup, T = tile.screen.T;
+  const int64_t stop = end * kTokenGroup < T ? end * kTokenGroup : T;
+  const int64_t depth = packed_depth(book.D);
+  const auto* packed_tokens = static_cast<const Packed*>(tile.screen.tokens);
+  const auto* panels = static_cast<const Packed*>(book.panels);
+  Shortlist* lists = tile.lists + part * T;
+  Candidate* candidates = tile.candidates + part * T * Shortlist::kRoom;
+  Tokens tokens;
+  for (int64_t t = first; t < stop; ++t) {
+    ScoreHistory history;
+    start(history, tile.norms[2 * t], tile.norms[2 * t + 1]);
+    tokens.set(t - first, ScoreBound(history, book.D));
+    lists[t].count = 0;
+  }
+  alignas(64) float products[kTokenGroup * kBlock];
+  for (int64_t b = tile.first_block(book, part); b < tile.first_block(book, part + 1); ++b) {
+    const BlockLister lister(book, b);
+    for (int64_t group = first; group < stop; group += kTokenGroup) {
+      multiply_block(packed_tokens + group * depth, kTokenGroup, panels + b * kBlock * depth,
+                     book.D, kBlock, products, kBlock);
+      for (int64_t t = group; t < stop && t < group + kTokenGroup; t += kFloats) {
+        const int count = static_cast<int>(stop - t < kFloats ? stop - t : kFloats);
+        lister.list(products + (t - group) * kBlock, tokens, t - first, count, lists + t,
+                    candidates + t * Shortlist::kRoom);
+      }
+    }
+  }
+  for (int64_t t = first; t < stop; ++t) lists[t].floor = tokens.floor[t - first];
+}
+
+bool settle(const Codewords& book, const ShortlistTile& tile, bool first, int64_t L, int64_t* codes,
+            float* quantized, float* sq_norms, int64_t begin, int64_t end) {
+  const IeeeDenormals denormals;
+  for (int64_t t = begin; t < end; ++t) {
+    if (!std::isfinite(tile.norms[2 * t])) return false;
+    float* residual = tile.screen.residual + t * book.D;
+    const int64_t nearest = nearest_listed(book, tile, t, residual);
+    const double sq_norm = subtract_codeword(book.words + nearest * book.D, book.D, first, residual,
+                                             quantized + t * book.D);
+    codes[t * L] = nearest;
+    sq_norms[t * L] = static_cast<float>(sq_norm);
+    if (!std::isfinite(sq_norm)) return false;
+  }
+  return true;
+}
+
+}  // namespace craft::CRAFT_ISA
