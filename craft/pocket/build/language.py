@@ -40,8 +40,6 @@ from craft.data.image_set import ImageSet
 from craft.data.questions import draw_options
 from craft.models.lvlm import DiscreteLVLM
 from craft.models.projector import Projector
-from craft.prior import TokenPrior
-from craft.prune import prune_order
 
 log = logging.getLogger(__name__)
 
@@ -164,36 +162,12 @@ class Lessons:
         return prompts.multiple_choice(subject, options), letter
 
 
-def dropping_order(
-    codes: Tensor,  # [B, N, L]
-    prior: TokenPrior,
-    grid: tuple[int, int],
-    generator: torch.Generator,
-) -> Tensor:  # [B, N]
-    """Token positions, the last to be dropped first: by rarity quota in half the sentences.
-
-    In the other half at random. The language models read both kinds alike, so that a comparison of
-    the two at test time shows what was lost and not what they are used to.
-    """
-    order_of = partial(
-        prune_order,
-        codes[..., 0],
-        torch.zeros(codes.shape[:2]),
-        prior,
-        grid,
-        seed=int(torch.randint(2**31, (), generator=generator)),
-    )
-    by_rarity = torch.rand(len(codes), 1, generator=generator) < 0.5
-    return torch.where(by_rarity, order_of(selector="quota_random"), order_of(selector="random"))
-
-
 def noisy_sentence(
     features: Tensor,  # [B, N, D]
-    order: Tensor,  # [B, N], the last to be dropped first
     recipe: LanguageRecipe,
     generator: torch.Generator,
 ) -> Tensor:  # [B, M, D]
-    """Replace, zero, jitter and drop visual tokens; those left stay in raster order."""
+    """Replace, zero, jitter and drop visual tokens; order is kept."""
     b, n, _ = features.shape
     draw = torch.rand(b, n, generator=generator)
     strength = torch.rand(b, 1, generator=generator)
@@ -207,8 +181,8 @@ def noisy_sentence(
     if torch.rand((), generator=generator) < 0.5:
         low = round(n * recipe.shortest)
         kept = int(torch.randint(low, n + 1, (), generator=generator))
-        left = order[:, :kept].sort(1).values
-        noisy = noisy.gather(1, left[..., None].expand(-1, -1, noisy.shape[2]))
+        order = torch.rand(b, n, generator=generator).argsort(1)[:, :kept].sort(1).values
+        noisy = noisy.gather(1, order[..., None].expand(-1, -1, noisy.shape[2]))
     return noisy
 
 
@@ -221,8 +195,6 @@ class LanguageStage:
         areas: list[ImageSet],
         codes: list[Tensor],  # per area [n, V, N, L]: V augmented views of each image
         table: Tensor,  # [K, D]
-        prior: TokenPrior,  # of the general world
-        grid: tuple[int, int],
         tokenizer: PreTrainedTokenizerBase,
         meanings: dict[str, Tensor],  # class name -> [D]
         fingerprint: str,
@@ -232,8 +204,6 @@ class LanguageStage:
         self.areas = areas
         self.codes = codes
         self.table = table
-        self.prior = prior
-        self.grid = grid
         self.recipe = recipe
         self.tokenizer = tokenizer
         names = sorted({name for area in areas for name in area.labels})
@@ -350,20 +320,16 @@ class LanguageStage:
         seen = seen + torch.randn(seen.shape, generator=self.generator) * blur
         return self._answer(seen, asked)
 
-    def _sentences(self, picked: list[tuple[int, int]]) -> Tensor:  # [B, M, D]
-        """A random view of each image, noisy."""
+    def _features(self, picked: list[tuple[int, int]]) -> Tensor:  # [B, N, D]
         views = [
             self.codes[a][i, self.lessons.rng.randrange(self.codes[a].shape[1])] for a, i in picked
         ]
-        codes = torch.stack(views).long()
-        order = dropping_order(codes, self.prior, self.grid, self.generator)
-        features = F.embedding(codes, self.table).sum(2)
-        return noisy_sentence(features, order, self.recipe, self.generator)
+        return F.embedding(torch.stack(views).long(), self.table).sum(2)
 
     def _pooled(self) -> tuple[Tensor, float]:
         """The mean projected token of an image should point where its name's embedding does."""
         picked = self.lessons.pick(self.recipe.projector_batch)
-        visual = self._sentences(picked)
+        visual = noisy_sentence(self._features(picked), self.recipe, self.generator)
         targets = torch.tensor([self.index[self.areas[a].labels[i]] for a, i in picked])
         words = self.lvlm.language_model.get_input_embeddings().weight.detach()[self.name_ids]
         pooled = self.lvlm.projector(visual).mean(1)
@@ -375,7 +341,7 @@ class LanguageStage:
 
     def _images(self) -> tuple[Tensor, float]:
         picked = self.lessons.pick(self.recipe.joint_batch)
-        visual = self._sentences(picked)
+        visual = noisy_sentence(self._features(picked), self.recipe, self.generator)
         asked = [self.lessons.ask(a, self.areas[a].labels[i]) for a, i in picked]
         return self._answer(self.lvlm.projector(visual), asked)
 

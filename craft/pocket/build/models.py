@@ -119,8 +119,6 @@ def build_language(
         areas,
         codes,
         models.codebook.table,
-        models.general_prior(),
-        models.base_tower().grid,
         models.tokenizer,
         meanings,
         models.codebook.fingerprint,
