@@ -27,13 +27,14 @@ from benchmarks import results
 from benchmarks.interleaved import interleaved, peak_extra_bytes, percentiles
 from craft_kernels import FrozenCodebook, ResidualCodes
 
+PIXELS, PATCH = 256, 16
 VISION = SiglipVisionConfig(
     hidden_size=1024,
     intermediate_size=4096,
     num_hidden_layers=24,
     num_attention_heads=16,
-    image_size=256,
-    patch_size=16,
+    image_size=PIXELS,
+    patch_size=PATCH,
 )
 LANGUAGE = Qwen2Config(
     hidden_size=896,
@@ -44,7 +45,7 @@ LANGUAGE = Qwen2Config(
     vocab_size=151936,
     tie_word_embeddings=True,
 )
-K, LEVELS, GRID = 16384, 4, (16, 16)
+K, LEVELS, GRID = 16384, 4, (PIXELS // PATCH, PIXELS // PATCH)
 
 
 class Pipeline:
@@ -53,12 +54,14 @@ class Pipeline:
     def __init__(self, text_tokens: int, dtype: torch.dtype):
         torch.manual_seed(0)
         width, hidden = VISION.hidden_size, LANGUAGE.hidden_size
-        self.vision = SiglipVisionModel(VISION).to(dtype).eval()
+        self.vision = SiglipVisionModel(VISION).eval()
         self.projector = nn.Sequential(
             nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden)
         ).to(dtype)
-        self.language = Qwen2ForCausalLM(LANGUAGE).to(dtype).eval()
-        self.pixels = torch.rand(1, 3, VISION.image_size, VISION.image_size, dtype=dtype)
+        self.language = Qwen2ForCausalLM(LANGUAGE).eval()
+        for model in (self.vision, self.language):
+            nn.Module.to(model, dtype=dtype)
+        self.pixels = torch.rand(1, 3, PIXELS, PIXELS, dtype=dtype)
         self.question = torch.randint(LANGUAGE.vocab_size, (1, text_tokens))
         features = self.features()
         # Codewords like the features, so that an image has as many distinct codes as a real one

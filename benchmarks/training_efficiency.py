@@ -28,7 +28,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, SiglipVisionModel
 
 import craft
 from benchmarks import results
-from benchmarks.inference_efficiency import LANGUAGE, LEVELS, VISION, K
+from benchmarks.inference_efficiency import LANGUAGE, LEVELS, PIXELS, VISION, K
 from benchmarks.interleaved import percentiles
 from craft_kernels import FrozenCodebook
 
@@ -62,7 +62,7 @@ class Step:
         ).requires_grad_(False)
         self.codebook = FrozenCodebook(torch.randn(K, width), LEVELS) if discrete else None
         self.optimizer = torch.optim.AdamW(self.vision.parameters(), lr=1e-5)
-        self.pixels = torch.rand(batch, 3, VISION.image_size, VISION.image_size)
+        self.pixels = torch.rand(batch, 3, PIXELS, PIXELS)
         self.text = torch.randint(config.vocab_size, (batch, text_tokens))
 
     def __call__(self) -> None:

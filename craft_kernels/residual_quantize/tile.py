@@ -84,7 +84,7 @@ class GramTile(ScoreTile):
     """Another one, because Gram rows are computed while a ScoreTile is in use."""
 
 
-AnyTile = TypeVar("AnyTile", ShortlistTile, ScoreTile, GramTile)
+AnyTile = TypeVar("AnyTile", bound=ShortlistTile | ScoreTile)
 
 
 def tile_of_thread(kind: type[AnyTile], K: int, dim: int) -> AnyTile:
