@@ -188,7 +188,8 @@ void bind_shortlist(py::module_& m) {
       },
       "books"_a, "tile"_a, py::kw_only(), "norms"_a, "parts"_a, "lists"_a, "candidates"_a, "L"_a,
       "quantized"_a, "codes"_a, "sq_norms"_a, "threads"_a,
-      "All levels of a tile, a product each; see csrc/shortlist.h. Returns False where a residual is "
+      "All levels of a tile, a product each; see csrc/shortlist.h. Returns False where a residual "
+      "is "
       "not finite.");
 }
 
@@ -224,7 +225,8 @@ void bind_residual_quantize(py::module_& m) {
         });
         return collect_missing(tile, at<int64_t>(missing));
       },
-      "book"_a, "tile"_a, py::kw_only(), "L"_a, "quantized"_a, "codes"_a, "sq_norms"_a, "state"_a, "gram_row_at"_a, "missing"_a, "threads"_a,
+      "book"_a, "tile"_a, py::kw_only(), "L"_a, "quantized"_a, "codes"_a, "sq_norms"_a, "state"_a,
+      "gram_row_at"_a, "missing"_a, "threads"_a,
       "One pass over a screened tile; see csrc/residual_quantize.h. Returns the number of codes "
       "written to `missing`, or -1 where a residual is not finite.");
   m.def(

@@ -22,7 +22,7 @@ inline constexpr int kDepth = 32;             // components in a tile row
 inline constexpr int kTile = kRows * kDepth;  // bfloat16 numbers in a tile
 inline constexpr int kTileRowBytes = 64;
 inline constexpr int kProductDepth = 256;  // see shortlist.h; measured, docs/performance.md
-inline constexpr int kRun = kDepth;  // components of a token that lie side by side
+inline constexpr int kRun = kDepth;        // components of a token that lie side by side
 
 // To the nearest bfloat16, ties to even. Beyond the greatest one comes infinity.
 CRAFT_INLINE float rounded(float x) {

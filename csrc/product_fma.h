@@ -24,7 +24,7 @@ inline constexpr int kRows = 4, kVectors = 2;
 #endif
 inline constexpr int kColumns = kVectors * kFloats;
 inline constexpr int kProductDepth = 32;  // see shortlist.h; reckoned, docs/performance.md
-inline constexpr int kRun = 1;  // components of a token that lie side by side
+inline constexpr int kRun = 1;            // components of a token that lie side by side
 
 CRAFT_INLINE float rounded(float x) { return x; }
 CRAFT_INLINE int64_t packed_depth(int64_t D) { return D; }

@@ -94,8 +94,8 @@ void advance_token(const Codewords& book, const QuantizeTile& tile, int64_t t) {
     const int64_t k = nearest_codeword(book, residual, norm, bounds, scores, maxima);
     const float* word = book.words + k * book.D;
     codes[state.level] = k;
-    sq_norm = subtract_codeword(word, book.D, state.level == 0, residual,
-                                tile.quantized + t * book.D);
+    sq_norm =
+        subtract_codeword(word, book.D, state.level == 0, residual, tile.quantized + t * book.D);
     subtract_rounding(word, book.D, rounding);
     tile.sq_norms[t * tile.L + state.level] = static_cast<float>(sq_norm);
     if (!std::isfinite(sq_norm)) {

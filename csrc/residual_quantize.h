@@ -41,7 +41,7 @@ inline constexpr int64_t kNotFinite = -1;
 
 #define CRAFT_DECLARE_RESIDUAL_QUANTIZE(isa)                                                       \
   namespace isa {                                                                                  \
-  /* Takes tokens [begin, end) to level L, or to where one needs a Gram row that is missing. */      \
+  /* Takes tokens [begin, end) to level L, or to where one needs a Gram row that is missing. */    \
   void advance(const Codewords& book, const QuantizeTile& tile, int64_t begin, int64_t end);       \
   /* grad [T, D] += sum over l of 2 grad_sq_norms[., l] r_l, with the residuals gone through again \
      in `residual` [T, D] (in: float32(z)). words: level l starts at words + l * level_stride. */  \

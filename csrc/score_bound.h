@@ -74,8 +74,8 @@ struct ScoreBound {
 
   double of_block(double norm, double dropped) const {
     const double rounded_norm = norm + dropped, half_sq_norm = 0.5 * norm * norm;
-    const double bound = residual * dropped + per_norm * rounded_norm +
-                         per_half_sq_norm * half_sq_norm + constant;
+    const double bound =
+        residual * dropped + per_norm * rounded_norm + per_half_sq_norm * half_sq_norm + constant;
     const bool in_range = path * rounded_norm + half_sq_norm + bound < kHuge;
     return in_range ? 1.01 * bound : std::numeric_limits<double>::infinity();
   }

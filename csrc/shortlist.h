@@ -24,10 +24,10 @@ struct Shortlist {
 };
 
 struct ShortlistTile {
-  ScreenTile screen;  // scores and maxima are not used
-  double* norms;      // [T, 2] out: |residual|, |residual - rounded residual|; NaN: not finite
-  int64_t parts;      // codewords are cut into parts of equally many blocks, give or take one
-  Shortlist* lists;   // [parts, T] out
+  ScreenTile screen;      // scores and maxima are not used
+  double* norms;          // [T, 2] out: |residual|, |residual - rounded residual|; NaN: not finite
+  int64_t parts;          // codewords are cut into parts of equally many blocks, give or take one
+  Shortlist* lists;       // [parts, T] out
   Candidate* candidates;  // [parts, T, kRoom] out
 
   int64_t first_block(const Codewords& book, int64_t part) const {

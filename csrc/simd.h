@@ -120,8 +120,7 @@ CRAFT_INLINE FloatVector max_lanes(FloatVector (&rows)[kFloats]) {
 #pragma GCC unroll 8
     for (int i = 0; i < left; ++i) {
       const FloatVector a = rows[2 * i], b = rows[2 * i + 1];
-      rows[i] =
-          max(CRAFT_SHUFFLE(a, b, CRAFT_EVEN_LANES), CRAFT_SHUFFLE(a, b, CRAFT_ODD_LANES));
+      rows[i] = max(CRAFT_SHUFFLE(a, b, CRAFT_EVEN_LANES), CRAFT_SHUFFLE(a, b, CRAFT_ODD_LANES));
     }
   }
   return rows[0];
