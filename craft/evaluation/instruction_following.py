@@ -1,0 +1,93 @@
+"""Whether a model still follows "Justify your answer.", where a rule can tell (paper, Table 2).
+
+The paper lets a language model judge free text. Here answers have a known form and a known truth,
+so four of its five questions need no judge: is the answer right, is there a justification, does it
+speak of what the question asks, and how many words does it spend.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from craft.data.questions import Question
+from craft.evaluation.exact_match import lenient_match, normalize
+
+_REASON = re.compile(r"\b(because|since|as|due to|therefore|so that|shows?)\b")
+_WORD = re.compile(r"\w+")
+#: A reason of fewer words names nothing and explains nothing.
+LEAST_WORDS = 3
+
+
+@dataclass(frozen=True)
+class Justified:
+    """What a rule sees in one answer to a question that asks for a justification."""
+
+    correct: bool  # the letter, or the option itself, opens the answer
+    present: bool  # a reason of at least LEAST_WORDS words follows
+    relevant: bool  # the reason names an option of the question
+    faithful: bool  # the option it names is the one it chose
+    words: int
+
+
+def examine(question: Question, given: str) -> Justified:
+    """Applies the rules to one answer.
+
+    Raises:
+        ValueError: the question has no options.
+    """
+    if not question.options:
+        raise ValueError(
+            f"question {question.id!r} has no options; the rules are for multiple choice"
+        )
+    said = normalize(given)
+    chosen, reason = _split(said)
+    options = [normalize(option) for option in question.options]
+    letters = [chr(ord("a") + i) for i in range(len(options))]
+    names = dict(zip(letters, options, strict=True))
+    opened_with = names.get(chosen.strip(" .):("), chosen.strip(" .,"))
+    named = _named(options, reason)
+    present = len(_WORD.findall(reason)) >= LEAST_WORDS
+    return Justified(
+        correct=any(
+            lenient_match(chosen, truth) for truth in (question.answer, question.label) if truth
+        ),
+        present=present,
+        relevant=present and bool(named),
+        faithful=present and opened_with in named,
+        words=len(_WORD.findall(said)),
+    )
+
+
+def summarize(marks: Sequence[Justified]) -> dict[str, float | int | None]:
+    """Shares in per cent and the mean number of words; None without answers."""
+    if not marks:
+        return {**dict.fromkeys(("correct", "present", "relevant", "faithful", "words")), "n": 0}
+    shares: dict[str, float | int | None] = {
+        name: 100 * fmean(getattr(mark, name) for mark in marks)
+        for name in ("correct", "present", "relevant", "faithful")
+    }
+    return {**shares, "words": fmean(mark.words for mark in marks), "n": len(marks)}
+
+
+def _named(options: Sequence[str], reason: str) -> set[str]:
+    """Options that the reason speaks of; "red panda" is not a mention of "panda"."""
+    named = set()
+    for option in sorted(options, key=len, reverse=True):
+        mention = rf"\b{re.escape(option)}\b"
+        if re.search(mention, reason):
+            named.add(option)
+            reason = re.sub(mention, " ", reason)
+    return named
+
+
+def _split(said: str) -> tuple[str, str]:
+    """Answer and reason: the reason starts at the first word that gives one, or after a comma."""
+    found = _REASON.search(said)
+    comma = said.find(",")
+    if found is None:
+        return (said, "") if comma < 0 else (said[:comma], said[comma + 1 :])
+    cut = found.start() if comma < 0 else min(comma, found.start())
+    return said[:cut].strip(" ,"), said[cut:].strip(" ,")
