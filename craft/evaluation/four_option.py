@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from torch import Tensor
 
 from craft.data.dialogues import prompt_batch
 from craft.data.questions import Question
+from craft.evaluation.bootstrap import interval
 from craft.evaluation.exact_match import lenient_match, strict_match
 from craft.models.lvlm import DiscreteLVLM
 
@@ -75,6 +77,10 @@ def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:
     """Strict accuracy in per cent over all, seen and held-out classes, and how many each counts.
 
     A part without questions is None, never 0.
+
+    Returns:
+        ``all``, ``seen``, ``heldout`` and ``n``; ``intervals``, the 95 % bootstrap intervals of the
+        three; ``lenient``, the accuracy that also forgives the wrong form.
     """
     parts = {
         "all": list(predictions),
@@ -83,7 +89,24 @@ def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:
     }
     scores: dict[str, Any] = {name: accuracy(part) for name, part in parts.items()}
     scores["n"] = {name: len(part) for name, part in parts.items()}
+    scores["intervals"] = {
+        name: list(interval([100.0 * p.right for p in part])) if part else None
+        for name, part in parts.items()
+    }
+    scores["lenient"] = 100 * fmean(p.lenient for p in predictions) if predictions else None
     return scores
+
+
+def by_class(predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
+    """Strict accuracy in per cent of each class, worst first, with n and whether held out."""
+    classes: dict[str, list[Prediction]] = {}
+    for prediction in predictions:
+        classes.setdefault(prediction.label, []).append(prediction)
+    table = {
+        label: {"accuracy": accuracy(given), "n": len(given), "heldout": given[0].heldout}
+        for label, given in sorted(classes.items())
+    }
+    return dict(sorted(table.items(), key=lambda item: item[1]["accuracy"]))
 
 
 def accuracy(predictions: Sequence[Prediction]) -> float | None:

@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from craft.data.questions import Question
-from craft.evaluation.four_option import Prediction, accuracy, answer_questions, summarize
+from craft.evaluation.four_option import (
+    Prediction,
+    accuracy,
+    answer_questions,
+    by_class,
+    summarize,
+)
 from craft.pocket.zoo import PocketModels
 
 
@@ -31,16 +37,18 @@ def questions() -> list[Question]:
     ]
 
 
+@pytest.mark.parametrize("kept", [6, 4])
 @pytest.mark.parametrize("name", ["qwen2", "llama"])
 def test_batch_size_and_order_change_nothing(
-    tiny_models: PocketModels, questions: list[Question], name: str
+    tiny_models: PocketModels, questions: list[Question], name: str, kept: int
 ) -> None:
     lvlm = tiny_models.lvlm(name)
     visual = torch.randn(7, 6, 16, generator=torch.Generator().manual_seed(0))
+    visual = visual[:, [0, 2, 3, 5]] if kept == 4 else visual
     alone = answer_questions(lvlm, visual, questions, batch=1)
     assert len({p.given for p in alone}) > 3  # or the comparison would show nothing
     assert [p.id for p in alone] == [q.id for q in questions]
-    for batch in (4, 30, 128):
+    for batch in (3, 16, 128):
         assert answer_questions(lvlm, visual, questions, batch=batch) == alone
     shuffled = random.Random(1).sample(questions, len(questions))
     again = answer_questions(lvlm, visual, shuffled, batch=8)
@@ -70,18 +78,44 @@ def test_progress_reaches_the_total(tiny_models: PocketModels, questions: list[Q
     assert seen == [(13, 30), (26, 30), (30, 30)]
 
 
-def test_summary_counts_parts_and_leaves_empty_ones_open() -> None:
-    def prediction(right: bool, heldout: bool) -> Prediction:
-        return Prediction("i", "l", heldout, "p", "A", "A" if right else "B", right, right)
+def prediction(right: bool, heldout: bool, label: str = "l", lenient: bool = False) -> Prediction:
+    given = "A" if right else "B"
+    return Prediction("i", label, heldout, "p", "A", given, right, right or lenient)
 
+
+def test_summary_counts_parts_and_leaves_empty_ones_open() -> None:
     mixed = [prediction(True, False), prediction(True, False), prediction(False, False)]
-    assert summarize([*mixed, prediction(True, True)]) == {
-        "all": 75.0,
-        "seen": pytest.approx(200 / 3),
-        "heldout": 100.0,
-        "n": {"all": 4, "seen": 3, "heldout": 1},
-    }
+    scores = summarize([*mixed, prediction(True, True)])
+    assert scores["all"] == 75
+    assert scores["seen"] == pytest.approx(200 / 3)
+    assert scores["heldout"] == 100
+    assert scores["n"] == {"all": 4, "seen": 3, "heldout": 1}
+    low, high = scores["intervals"]["all"]
+    assert low < 75 < high
+    assert scores["intervals"]["heldout"] == [100, 100]
     only_seen = summarize(mixed)
     assert only_seen["heldout"] is None
+    assert only_seen["intervals"]["heldout"] is None
     assert only_seen["n"]["heldout"] == 0
     assert accuracy([]) is None
+    assert summarize([])["lenient"] is None
+
+
+def test_lenient_forgives_more() -> None:
+    wrong = [prediction(False, False, lenient=True), prediction(False, False)]
+    assert summarize(wrong)["all"] == 0
+    assert summarize(wrong)["lenient"] == 50
+
+
+def test_classes_stand_worst_first() -> None:
+    table = by_class(
+        [
+            prediction(True, False, "cat"),
+            prediction(True, True, "dog"),
+            prediction(False, True, "dog"),
+        ]
+    )
+    assert list(table.items()) == [
+        ("dog", {"accuracy": 50, "n": 2, "heldout": True}),
+        ("cat", {"accuracy": 100, "n": 1, "heldout": False}),
+    ]

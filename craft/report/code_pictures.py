@@ -1,0 +1,129 @@
+"""Pictures of codes: what each patch is called, what pruning keeps, what a code looks like.
+
+The paper's Figures 4 and 7, for any encoder and any images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from craft.prior import TokenPrior
+from craft.report.page import code_map, dim_pruned
+
+_INCHES = 2.2
+
+
+def code_map_figure(
+    images: Tensor,  # [n, 3, S, S] in [0, 1]
+    codes: Tensor,  # [n, H, W] int64, first level
+    kept: Mapping[float, Tensor],  # keep ratio -> [n, H, W] bool
+    titles: Sequence[str] = (),
+) -> Figure:
+    """A row an image: the image, its first-level codes by number, and what each budget keeps.
+
+    Raises:
+        ValueError: no image, or shapes that do not belong together.
+    """
+    if not len(images):
+        raise ValueError("there is no image to draw")
+    for name, tensor in {"codes": codes, **{f"kept at {r}": k for r, k in kept.items()}}.items():
+        if tensor.ndim != 3 or len(tensor) != len(images):
+            raise ValueError(
+                f"{name} must be [n, H, W] with n = {len(images)}, got {tuple(tensor.shape)}"
+            )
+    columns = 2 + len(kept)
+    figure = Figure(figsize=(_INCHES * columns, _INCHES * len(images)), layout="constrained")
+    panels = figure.subplots(len(images), columns, squeeze=False)
+    for row, image in enumerate(images):
+        _show(panels[row][0], image)
+        panels[row][0].set_title(titles[row] if row < len(titles) else "", fontsize=8)
+        _draw_codes(panels[row][1], codes[row])
+        for axes, (ratio, masks) in zip(panels[row][2:], kept.items(), strict=True):
+            _show(axes, dim_pruned(image, masks[row]))
+            axes.set_title(f"{int(masks[row].sum())} of {masks[row].numel()} kept", fontsize=8)
+            if row == 0:
+                axes.set_title(f"keep ratio {ratio}\n{axes.get_title()}", fontsize=8)
+    return figure
+
+
+def frequent_and_rare_figure(
+    prior: TokenPrior,
+    images: Tensor,  # [n, 3, S, S] in [0, 1]
+    codes: Tensor,  # [n, H, W] int64, first level, of these images
+    count: int = 6,
+    examples: int = 8,
+    seed: int = 0,
+) -> Figure:
+    """The `count` most frequent codes and as many of the rarest that occur, with patches of each.
+
+    A patch is shown with its neighbours and framed.
+
+    Raises:
+        ValueError: no code occurs, or codes that are not [n, H, W].
+    """
+    if codes.ndim != 3 or len(codes) != len(images):
+        raise ValueError(
+            f"codes must be [n, H, W] with n = {len(images)}, got {tuple(codes.shape)}"
+        )
+    present = codes.unique()
+    ranked = present[prior.counts[present].argsort(descending=True, stable=True)].tolist()
+    if not ranked:
+        raise ValueError("there is no code to draw: no image was given")
+    frequent = ranked[:count]
+    rare = [code for code in ranked[-count:] if code not in frequent]
+    figure = Figure(
+        figsize=(1.5 + 0.9 * examples, 0.95 * (len(frequent) + len(rare))), layout="constrained"
+    )
+    panels = figure.subplots(len(frequent) + len(rare), examples, squeeze=False)
+    generator = torch.Generator().manual_seed(seed)
+    for row, code in enumerate([*frequent, *rare]):
+        places = (codes == code).nonzero()
+        chosen = places[torch.randperm(len(places), generator=generator)[:examples]].tolist()
+        for axes in panels[row]:
+            axes.axis("off")
+        for axes, (image, y, x) in zip(panels[row], chosen, strict=False):
+            _draw_patch(axes, images[image], y, x, codes.shape[1:])
+        share = 100 * int(prior.counts[code]) / max(1, prior.total)
+        kind = "frequent" if row < len(frequent) else "rare"
+        panels[row][0].set_axis_on()
+        panels[row][0].set_xticks([])
+        panels[row][0].set_yticks([])
+        panels[row][0].set_ylabel(
+            f"{code} ({kind})\n{share:.2g} %", rotation=0, ha="right", va="center", fontsize=8
+        )
+    return figure
+
+
+def _show(axes: Axes, image: Tensor) -> None:
+    axes.imshow(image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
+    axes.axis("off")
+
+
+def _draw_codes(axes: Axes, codes: Tensor) -> None:
+    """A number and a colour a patch."""
+    rows, columns = codes.shape
+    picture = F.interpolate(code_map(codes)[None], (rows, columns), mode="nearest")[0]
+    _show(axes, picture)
+    size = 7 if columns <= 8 else 56 / columns
+    for y in range(rows):
+        for x in range(columns):
+            axes.text(x, y, str(int(codes[y, x])), ha="center", va="center", fontsize=size)
+
+
+def _draw_patch(axes: Axes, image: Tensor, y: int, x: int, grid: torch.Size) -> None:
+    height, width = image.shape[1] // grid[0], image.shape[2] // grid[1]
+    padded = F.pad(image[None], (width, width, height, height), mode="replicate")[0]
+    top, left = y * height, x * width  # of the neighbourhood, one patch further out, now padded
+    _show(axes, padded[:, top : top + 3 * height, left : left + 3 * width])
+    axes.axis("on")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    frame = Rectangle((width - 0.5, height - 0.5), width, height, fill=False, color="#d55e00", lw=1)
+    axes.add_patch(frame)
