@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
+from craft.data import prompts
 from craft.data.questions import Question
 from craft.evaluation.exact_match import lenient_match, normalize
 
@@ -30,6 +31,15 @@ class Justified:
     relevant: bool  # the reason names an option of the question
     faithful: bool  # the option it names is the one it chose
     words: int
+
+
+def ask_for_reasons(questions: Sequence[Question]) -> list[Question]:
+    """The same multiple-choice questions, ending in "Justify your answer."."""
+    return [
+        replace(q, prompt=q.prompt.removesuffix(prompts.ONE_LETTER) + prompts.JUSTIFY)
+        for q in questions
+        if q.options and q.prompt.endswith(prompts.ONE_LETTER)
+    ]
 
 
 def examine(question: Question, given: str) -> Justified:

@@ -2,7 +2,7 @@ import pytest
 
 from craft.data import prompts
 from craft.data.questions import Question
-from craft.evaluation.instruction_following import examine, summarize
+from craft.evaluation.instruction_following import ask_for_reasons, examine, summarize
 
 QUESTION = Question(
     id="q",
@@ -61,3 +61,10 @@ def test_summary():
 def test_open_questions_are_refused():
     with pytest.raises(ValueError, match="'open' has no options"):
         examine(Question("open", 0, "cat", "", "cat"), "cat")
+
+
+def test_the_same_questions_ask_for_reasons():
+    plain = Question("a", 3, "cat", prompts.multiple_choice("pet", ["cat", "dog"]), "A", ("cat",))
+    (asked,) = ask_for_reasons([plain, Question("open", 0, "cat", "What?", "cat")])
+    assert asked.prompt == prompts.multiple_choice("pet", ["cat", "dog"], prompts.JUSTIFY)
+    assert (asked.row, asked.answer) == (3, "A")

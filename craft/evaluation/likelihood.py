@@ -1,0 +1,74 @@
+"""Option log-likelihood: which letter a model finds likeliest, whatever it would have written.
+
+A second number beside exact match (methods F5): it does not depend on form, so that a model that
+knows but does not follow instructions can be told from one that does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from craft.data import prompts
+from craft.data.dialogues import training_batch
+from craft.data.questions import Question
+from craft.models.lvlm import DiscreteLVLM
+
+
+@torch.inference_mode()
+def option_log_likelihoods(
+    lvlm: DiscreteLVLM,
+    visual: Tensor,  # [n, M, D]
+    questions: Sequence[Question],
+    batch: int = 128,
+) -> list[Tensor]:  # one [options] float32 a question
+    """Log-probability of each option's letter as the first token of the answer.
+
+    Raises:
+        ValueError: a question without options, or letters that the tokenizer cannot tell apart.
+    """
+    scores: list[Tensor] = []
+    for start in range(0, len(questions), batch):
+        asked = questions[start : start + batch]
+        for question in asked:
+            if len(question.options) < 2:
+                raise ValueError(
+                    f"question {question.id!r} has {len(question.options)} options; likelihoods "
+                    "compare two or more"
+                )
+        letters = letter_tokens(lvlm.tokenizer, max(len(q.options) for q in asked))
+        text = training_batch(lvlm.tokenizer, [q.prompt for q in asked], ["A"] * len(asked))
+        logits, _ = lvlm.answer_logits(visual[[q.row for q in asked]], text)
+        likelihoods = logits[text.first_answers].float().log_softmax(1)[:, letters]
+        scores += [row[: len(q.options)] for row, q in zip(likelihoods, asked, strict=True)]
+    return scores
+
+
+def letter_tokens(tokenizer: PreTrainedTokenizerBase, count: int) -> list[int]:
+    """The first token of each of the first `count` letters.
+
+    Raises:
+        ValueError: two letters begin with the same token.
+    """
+    letters = [prompts.letter(i) for i in range(count)]
+    tokens = [ids[0] for ids in tokenizer(letters, add_special_tokens=False)["input_ids"]]
+    if len(set(tokens)) < count:
+        raise ValueError(
+            f"this tokenizer begins several of {', '.join(letters)} with the same token; "
+            "likelihoods cannot tell them apart"
+        )
+    return tokens
+
+
+def likelihood_accuracy(scores: Sequence[Tensor], questions: Sequence[Question]) -> float | None:
+    """Per cent of questions whose likeliest letter is the right one; None without questions."""
+    if not questions:
+        return None
+    right = [
+        prompts.letter(int(row.argmax())) == question.answer
+        for row, question in zip(scores, questions, strict=True)
+    ]
+    return 100 * sum(right) / len(right)
