@@ -49,6 +49,15 @@ class Codebook:
             )
         self._levels = self._frozen.levels
         self._fingerprint = _fingerprint(self._frozen.tensor, self._levels)
+        self._copies: dict[torch.device, FrozenCodebook] = {}
+
+    def on(self, device: torch.device) -> FrozenCodebook:
+        """What quantisation calls on a device share; made when that device is first asked for."""
+        if device == self._frozen.tensor.device:
+            return self._frozen
+        if device not in self._copies:
+            self._copies[device] = FrozenCodebook(self._frozen.tensor.to(device), self._levels)
+        return self._copies[device]
 
     @property
     def frozen(self) -> FrozenCodebook:
@@ -115,12 +124,13 @@ class Codebook:
 
     def verify(self) -> None:
         """Raises CodebookMismatchError if the codewords in memory are not the original ones."""
-        found = _fingerprint(self._frozen.tensor, self._levels)
-        if found != self._fingerprint:
-            raise CodebookMismatchError(
-                f"codebook {shorten(self._fingerprint)} was changed in memory and is now "
-                f"{shorten(found)}; find what wrote to it and load the codebook again"
-            )
+        for frozen in (self._frozen, *self._copies.values()):
+            found = _fingerprint(frozen.tensor, self._levels)
+            if found != self._fingerprint:
+                raise CodebookMismatchError(
+                    f"codebook {shorten(self._fingerprint)} was changed in memory and is now "
+                    f"{shorten(found)}; find what wrote to it and load the codebook again"
+                )
 
     def save(self, path: str | Path) -> None:
         """Writes a safetensors file with the fingerprint in its metadata."""
@@ -191,5 +201,5 @@ def _fingerprint(table: Tensor, levels: int) -> str:
     header = {"format": _FORMAT, "shape": list(table.shape), "levels": levels}
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     with torch.no_grad():
-        digest.update(table.detach().contiguous().numpy().astype("<f4", copy=False).data)
+        digest.update(table.detach().cpu().contiguous().numpy().astype("<f4", copy=False).data)
     return digest.hexdigest()

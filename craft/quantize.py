@@ -35,7 +35,7 @@ def quantize(
         ValueError: for an argument that cannot be used; the message says which and the way out.
     """
     if isinstance(codebook, Codebook):
-        codebook = codebook.frozen
+        codebook = codebook.on(z.device)
     return residual_quantize(z, codebook, levels, impl=impl)
 
 

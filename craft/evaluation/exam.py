@@ -15,7 +15,7 @@ from craft.data.question_domain import AnyDomain
 from craft.data.questions import Question, seeded
 from craft.evaluation.four_option import Prediction, accuracy, answer_questions, summarize
 from craft.evaluation.visual_tokens import VisualTokens
-from craft.models.lvlm import DiscreteLVLM
+from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.prune import Selector
@@ -108,7 +108,7 @@ class Candidate:
 
     def answer(
         self,
-        lvlm: DiscreteLVLM,
+        lvlm: AlignedLanguageModel,
         keep_ratio: float = 1.0,
         selector: Selector = "full",
         *,

@@ -13,7 +13,7 @@ from craft.data.dialogues import prompt_batch
 from craft.data.questions import Question
 from craft.evaluation.bootstrap import interval
 from craft.evaluation.exact_match import lenient_match, strict_match
-from craft.models.lvlm import DiscreteLVLM
+from craft.models.aligned_language_model import AlignedLanguageModel
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Prediction:
 
 
 def answer_questions(
-    lvlm: DiscreteLVLM,
+    lvlm: AlignedLanguageModel,
     visual: Tensor,  # [n, M, D]
     questions: Sequence[Question],
     *,

@@ -13,9 +13,9 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from craft.codebook import Codebook
+from craft.models.configuration import DiscreteVisionConfig
 from craft.models.tensor_hash import tensor_hash
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
@@ -30,7 +30,7 @@ class EncoderPack:
 
     Args:
         weights: the tower's state, name -> tensor.
-        vision_config: transformers' SiglipVisionConfig as a dict.
+        vision_config: the tower's DiscreteVisionConfig as a dict.
         read_layer: block that is quantised.
         codebook_fingerprint: of the codebook the weights speak.
         prior: first-level code frequencies of the domain, for pruning.
@@ -69,8 +69,9 @@ class EncoderPack:
             CodebookMismatchError: the codebook is not the one the pack speaks; names both.
         """
         codebook.require_fingerprint(self.codebook_fingerprint)
-        vision = SiglipVisionModel(SiglipVisionConfig(**self.vision_config))
-        tower = DiscreteVisionTower(vision, codebook, self.read_layer)
+        settings = {k: v for k, v in self.vision_config.items() if k != "model_type"}
+        config = DiscreteVisionConfig(**settings | {"read_layer": self.read_layer})
+        tower = DiscreteVisionTower(config, codebook)
         tower.load_state_dict(self.weights)
         return tower.eval().requires_grad_(False)
 

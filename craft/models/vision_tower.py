@@ -2,53 +2,124 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import SiglipVisionModel
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModel, SiglipVisionModel
+from transformers import initialization as init
+from transformers.models.siglip.modeling_siglip import (
+    SiglipEncoderLayer,
+    SiglipPreTrainedModel,
+    SiglipVisionEmbeddings,
+)
 
-from craft.codebook import Codebook
+from craft.codebook import Codebook, CodebookMismatchError
+from craft.models.codebook_checkpoint import CodebookCheckpoint
+from craft.models.configuration import DiscreteVisionConfig
 from craft.quantize import quantize
 from craft_kernels import ResidualCodes
 
 
-class DiscreteVisionTower(nn.Module):
+class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
     """A SigLIP vision encoder read at one of its blocks, and the codebook of its features.
 
     Only what the read-out depends on is kept: patch and position embeddings and the blocks up to
-    ``read_layer``; no post-norm, no pooling head.
+    ``config.read_layer``; no post-norm, no pooling head (paper, sec. 4; methods A1).
 
     Args:
-        vision: transformers' SigLIP vision model.
-        codebook: frozen, of the encoder's width.
-        read_layer: block whose output is quantised, counted from the end as in hidden states
-            (-2 = the penultimate block).
+        config: any depth and width.
+        codebook: frozen, of the encoder's width. Without one the tower has features but no codes.
 
     Raises:
         ValueError: the codebook's dimension is not the encoder's width, or no such block.
+        CodebookMismatchError: the config names another codebook.
     """
 
-    def __init__(self, vision: SiglipVisionModel, codebook: Codebook, read_layer: int = -2):
-        super().__init__()
-        config: Any = vision.config  # whose types allow for oblong images
-        if codebook.dim != config.hidden_size:
+    config_class = DiscreteVisionConfig
+    config: Any  # whose types allow for oblong images
+    main_input_name = "pixels"
+    base_model_prefix = ""
+
+    def __init__(self, config: DiscreteVisionConfig, codebook: Codebook | None = None):
+        super().__init__(config)
+        if not -config.num_hidden_layers <= config.read_layer <= -1:
             raise ValueError(
-                f"codebook has dimension {codebook.dim}, the encoder's width is "
-                f"{config.hidden_size}: they were not trained together"
+                f"read_layer must be in [-{config.num_hidden_layers}, -1], got {config.read_layer}"
             )
-        depth = len(vision.encoder.layers) + read_layer + 1
-        if read_layer >= 0 or depth < 1:
-            raise ValueError(
-                f"read_layer must be in [-{len(vision.encoder.layers)}, -1], got {read_layer}"
+        if codebook is not None:
+            if codebook.dim != config.hidden_size:
+                raise ValueError(
+                    f"codebook has dimension {codebook.dim}, the encoder's width is "
+                    f"{config.hidden_size}: they were not trained together"
+                )
+            if config.codebook_fingerprint is not None:
+                codebook.require_fingerprint(config.codebook_fingerprint)
+            config.codebook_fingerprint = codebook.fingerprint
+        self._codebook = codebook
+        self.class_token = None
+        if config.class_token:
+            self.class_token = nn.Parameter(torch.zeros(config.hidden_size))
+        self.embeddings = SiglipVisionEmbeddings(config)
+        depth = config.num_hidden_layers + config.read_layer + 1
+        self.blocks = nn.ModuleList(SiglipEncoderLayer(config) for _ in range(depth))
+        self.post_init()
+
+    @classmethod
+    def from_siglip(
+        cls, vision: SiglipVisionModel, codebook: Codebook | None, read_layer: int = -2
+    ) -> DiscreteVisionTower:
+        """The tower of a SigLIP vision model, with whose weights it shares memory."""
+        settings: Any = vision.config.to_dict()
+        settings.pop("model_type")
+        config = DiscreteVisionConfig(**settings, read_layer=read_layer)
+        config._attn_implementation = vision.config._attn_implementation
+        with torch.device("meta"):
+            tower = cls(config, codebook)
+        weights = vision.state_dict(keep_vars=True)
+        tower.load_state_dict(
+            {
+                name: weights[name.replace("blocks.", "encoder.layers.", 1)]
+                for name in tower.state_dict()
+            },
+            assign=True,
+        )
+        tower.embeddings.position_ids = vision.embeddings.position_ids
+        return tower.train(vision.training)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self and self.class_token is not None:
+            init.normal_(self.class_token, std=0.02)
+
+    @property
+    def codebook(self) -> Codebook:
+        """Raises CodebookMismatchError if there is none."""
+        if self._codebook is None:
+            raise CodebookMismatchError(
+                "this tower has no codebook, so its features have no codes; pass codebook= when "
+                "making it, or set tower.codebook"
             )
-        self.config = config
-        self.image_size = int(config.image_size)
-        self.read_layer = read_layer
-        self.codebook = codebook
-        self.embeddings = vision.embeddings
-        self.blocks = nn.ModuleList(list(vision.encoder.layers)[:depth])
+        return self._codebook
+
+    @codebook.setter
+    def codebook(self, codebook: Codebook) -> None:
+        self._codebook = codebook
+        self.config.codebook_fingerprint = codebook.fingerprint
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images, in pixels."""
+        return int(self.config.image_size)
+
+    @property
+    def read_layer(self) -> int:
+        """Block that is quantised, from the end."""
+        return int(self.config.read_layer)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -61,28 +132,49 @@ class DiscreteVisionTower(nn.Module):
         pixels: Tensor,  # [B, 3, S, S] in [-1, 1]
         class_token: Tensor | None = None,  # [D]
     ) -> tuple[Tensor, Tensor | None]:
-        """Features z [B, N, D] before quantisation and, given a class token, its output [B, D].
+        """Features z [B, N, D] before quantisation and, with a class token, its output [B, D].
 
-        The class token reads the patches and no patch reads it (methods A6), so z is the same, bit
-        for bit, with and without one.
+        A class token given here reads the patches and no patch reads it (methods A6), so z is the
+        same, bit for bit, with and without one. A tower with a class token of its own lets patches
+        read it and returns its output without being asked.
+
+        Raises:
+            ValueError: a class token for a tower that has its own.
         """
         hidden = self.embeddings(pixels)
+        if self.class_token is not None:
+            if class_token is not None:
+                raise ValueError("this tower has a class token of its own; give no other")
+            own = self.class_token.expand(len(hidden), 1, -1).to(hidden.dtype)
+            hidden = torch.cat([own, hidden], 1)
+            for block in self.blocks:
+                hidden = block(hidden, None)
+            return hidden[:, 1:].contiguous(), hidden[:, 0]
         reader = None if class_token is None else class_token.expand(len(hidden), 1, -1)
+        read = partial(checkpoint, _read, use_reentrant=False) if self._checkpoints else _read
         for block in self.blocks:
             if reader is not None:
-                reader = _read(block, reader, hidden)
+                reader = read(block, reader, hidden)
             hidden = block(hidden, None)
         return hidden, None if reader is None else reader[:, 0]
 
+    @property
+    def _checkpoints(self) -> bool:
+        return self.is_activation_checkpointing and self.training
+
     def forward(self, pixels: Tensor) -> ResidualCodes:
-        """Quantise images [B, 3, S, S] in [-1, 1]; gradients pass straight through."""
+        """Quantise images [B, 3, S, S] in [-1, 1]; gradients pass straight through.
+
+        Codes are those of the features in float32, also under autocast.
+        """
         z, _ = self.features(pixels)
         return quantize(z, self.codebook)
 
     @torch.inference_mode()
     def encode(self, images: Tensor, batch: int = 64) -> ResidualCodes:
         """Codes of images [n, 3, S, S] in [0, 1], batch by batch, without gradients."""
-        parts = [self(chunk * 2 - 1) for chunk in images.split(batch)]
+        place = self.embeddings.patch_embedding.weight
+        parts = [self(chunk.to(place.device, place.dtype) * 2 - 1) for chunk in images.split(batch)]
         return ResidualCodes(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
@@ -102,3 +194,6 @@ def _read(block: Any, reader: Tensor, patches: Tensor) -> Tensor:  # [B, 1, D]
     )
     reader = reader + attention.out_proj(seen.transpose(1, 2).flatten(2))
     return reader + block.mlp(block.layer_norm2(reader))
+
+
+AutoModel.register(DiscreteVisionConfig, DiscreteVisionTower)

@@ -14,7 +14,8 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, SiglipConfig, SiglipModel
 
 from craft.codebook import Codebook
-from craft.models.lvlm import DiscreteLVLM
+from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 
@@ -44,7 +45,7 @@ class PocketModels:
                 "to use the models that come with the package"
             )
         self.names = tuple(n for n in FAMILIES if (directory / n / "config.json").is_file())
-        self._lvlms: dict[str, DiscreteLVLM] = {}
+        self._lvlms: dict[str, AlignedLanguageModel] = {}
 
     @classmethod
     def load(cls, directory: Path | str | None = None) -> PocketModels:
@@ -73,7 +74,7 @@ class PocketModels:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(self.directory / SIGLIP)
 
-    def lvlm(self, name: str) -> DiscreteLVLM:
+    def lvlm(self, name: str) -> AlignedLanguageModel:
         """A language model with its projector, frozen.
 
         Raises:
@@ -86,7 +87,7 @@ class PocketModels:
                 f"got {name!r}"
             )
         if name not in self._lvlms:
-            lvlm = DiscreteLVLM.from_pretrained(self.directory / name)
+            lvlm = AlignedLanguageModel.from_pretrained(self.directory / name)
             self.codebook.require_fingerprint(lvlm.codebook_fingerprint)
             self._lvlms[name] = lvlm
         return self._lvlms[name]
@@ -94,7 +95,11 @@ class PocketModels:
     def base_tower(self) -> DiscreteVisionTower:
         """A copy of the pretrained encoder, for zero-shot use or to be adapted."""
         vision = copy.deepcopy(self.siglip.vision_model)
-        return DiscreteVisionTower(vision, self.codebook).eval()
+        return DiscreteVisionTower.from_siglip(vision, self.codebook).eval()
+
+    def model(self, name: str) -> DiscreteLVLM:
+        """The pretrained encoder and a language model as one checkpoint of the general classes."""
+        return DiscreteLVLM.from_parts(self.base_tower(), self.lvlm(name))
 
     def general_prior(self) -> TokenPrior:
         """First-level code frequencies of the general world under the pretrained encoder."""

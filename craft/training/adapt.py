@@ -18,7 +18,7 @@ from craft.data.augment import Augmentation
 from craft.data.dialogues import TextBatch, training_batch
 from craft.data.question_domain import AnyDomain
 from craft.data.questions import Lesson, seeded
-from craft.models.lvlm import DiscreteLVLM
+from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.quantize import commitment, quantize
 from craft.training.config import CraftConfig
@@ -77,7 +77,7 @@ class DomainBatches:
 
 def adapt(
     tower: DiscreteVisionTower,
-    surrogate: DiscreteLVLM,
+    surrogate: AlignedLanguageModel,
     siglip: SiglipModel,
     domain: AnyDomain,
     config: CraftConfig,

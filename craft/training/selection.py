@@ -10,7 +10,7 @@ from torch import Tensor
 from craft.data.augment import resize
 from craft.data.question_domain import AnyDomain, QuestionDomain
 from craft.data.questions import Question, seeded
-from craft.models.lvlm import DiscreteLVLM
+from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.training.config import CraftConfig
 from craft.training.validation import letter_scores
@@ -34,7 +34,7 @@ class Selection:
     def __init__(
         self,
         tower: DiscreteVisionTower,
-        surrogate: DiscreteLVLM,
+        surrogate: AlignedLanguageModel,
         domain: AnyDomain,
         general: Views | None,
         config: CraftConfig,

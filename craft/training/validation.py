@@ -9,7 +9,7 @@ from torch import Tensor
 
 from craft.data.dialogues import training_batch
 from craft.data.questions import Question
-from craft.models.lvlm import DiscreteLVLM
+from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 
 
@@ -24,7 +24,7 @@ class LetterScores(NamedTuple):
 @torch.inference_mode()
 def letter_scores(
     tower: DiscreteVisionTower,
-    lvlm: DiscreteLVLM,
+    lvlm: AlignedLanguageModel,
     images: Tensor,  # [n, 3, S, S] in [0, 1]
     questions: list[Question],
     batch: int = 128,

@@ -22,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 from craft.codebook import Codebook
 from craft.data.dialogues import TextBatch
 from craft.data.image_set import ImageSet
-from craft.models.lvlm import DiscreteLVLM
+from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.projector import Projector
 from craft.pocket import domains
 from craft.pocket.build.vocabulary import build_tokenizer
@@ -103,12 +103,12 @@ def guessing() -> Iterator[None]:
     """Language models that answer with a letter their visual tokens decide: random models hardly
     ever write one, and accuracies that are all zero would show nothing."""
 
-    def answer(lvlm: DiscreteLVLM, visual: Tensor, text: TextBatch) -> list[str]:
+    def answer(lvlm: AlignedLanguageModel, visual: Tensor, text: TextBatch) -> list[str]:
         salt = len(lvlm.name)
         return ["abcd"[(int(v.sum() * 1000) + salt) % 4] for v in visual]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DiscreteLVLM, "answer", answer)
+        patch.setattr(AlignedLanguageModel, "answer", answer)
         yield
 
 
@@ -154,7 +154,7 @@ def tiny_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ):
             model = AutoModelForCausalLM.from_config(config)
             projector = Projector(WIDTH, WIDTH)
-            lvlm = DiscreteLVLM(model, projector, tokenizer, codebook.fingerprint, name)
+            lvlm = AlignedLanguageModel(model, projector, tokenizer, codebook.fingerprint, name)
             lvlm.save_pretrained(directory / name)
     (directory / "manifest.json").write_text('{"files": {}}')
     return directory

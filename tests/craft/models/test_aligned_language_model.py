@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from craft.data.dialogues import prompt_batch, training_batch
-from craft.models.lvlm import DiscreteLVLM
+from craft.models.aligned_language_model import AlignedLanguageModel
 
 PROMPTS = ["What object is shown in the image?", "Answer as succinctly as possible.", "A"]
 ANSWERS = ["A", "thing aa", "B, because"]
@@ -67,7 +67,7 @@ def test_padding_goes_in_front_of_the_image(tiny_models, visual):
 def test_round_trip(tiny_models, visual, tmp_path):
     lvlm = tiny_models.lvlm("qwen2")
     lvlm.save_pretrained(tmp_path)
-    back = DiscreteLVLM.from_pretrained(tmp_path)
+    back = AlignedLanguageModel.from_pretrained(tmp_path)
     batch = training_batch(lvlm.tokenizer, PROMPTS, ANSWERS)
     assert torch.equal(back.answer_logits(visual, batch)[0], lvlm.answer_logits(visual, batch)[0])
     assert back.codebook_fingerprint == lvlm.codebook_fingerprint

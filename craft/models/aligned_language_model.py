@@ -1,0 +1,139 @@
+"""A language model that reads visual codes: projector, then image tokens before the question."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from craft.data.dialogues import IGNORE, TextBatch
+from craft.models.projector import Projector
+from craft.models.sequence import image_then_text
+
+_CARD = "craft.json"
+_PROJECTOR = "projector.safetensors"
+# Beside a model's config.json, AutoTokenizer goes by the model type and would rebuild a tokenizer
+# of another kind as that family's own.
+_TOKENIZER = "tokenizer"
+
+
+class AlignedLanguageModel(nn.Module):
+    """Projector and causal language model, aligned to one codebook and frozen ever after.
+
+    What several language models that read one tower's codes have of their own. With a tower they
+    are a :class:`~craft.models.discrete_lvlm.DiscreteLVLM`.
+
+    Args:
+        language_model: any transformers causal language model.
+        projector: maps codebook features [..., D] to the model's embeddings.
+        tokenizer: the model's own.
+        codebook_fingerprint: of the codebook the pair was aligned to.
+        name: how tables call it.
+    """
+
+    def __init__(
+        self,
+        language_model: PreTrainedModel,
+        projector: Projector,
+        tokenizer: PreTrainedTokenizerBase,
+        codebook_fingerprint: str,
+        name: str,
+    ):
+        super().__init__()
+        # Any: the generated types of transformers do not know what a causal language model has.
+        self.language_model: Any = language_model
+        self.projector = projector
+        self.tokenizer = tokenizer
+        self.codebook_fingerprint = codebook_fingerprint
+        self.name = name
+
+    def embed(
+        self, visual: Tensor, text: TextBatch, projected: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Input embeddings [B, M + T, H] and their mask: image tokens, then text.
+
+        ``visual`` is [B, M, D], or [B, M, H] if it is ``projected`` already.
+
+        With text padded on the left the padding is moved in front of the image, so that positions
+        do not depend on how long the other questions of the batch are.
+        """
+        words = self.language_model.get_input_embeddings()(text.input_ids)
+        image = visual if projected else self.projector(visual.to(words.dtype))
+        return image_then_text(image, words, text.attention_mask)
+
+    def answer_logits(
+        self, visual: Tensor, text: TextBatch, projected: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Logits [A, V] and targets [A] at the A answer positions of a training batch.
+
+        The vocabulary projection runs only where an answer token is predicted.
+        """
+        if text.labels is None:
+            raise ValueError("text.labels is None: build the batch with training_batch")
+        embeds, mask = self.embed(visual, text, projected)
+        hidden = self.language_model.base_model(
+            inputs_embeds=embeds, attention_mask=mask, use_cache=False
+        ).last_hidden_state
+        targets = F.pad(text.labels, (visual.shape[1], 0), value=IGNORE)[:, 1:]
+        asked = targets != IGNORE
+        # Position t predicts token t + 1.
+        return self.language_model.get_output_embeddings()(hidden[:, :-1][asked]), targets[asked]
+
+    def answer_loss(self, visual: Tensor, text: TextBatch) -> Tensor:
+        """Token mean of the next-token loss over answers (L_SAL, methods B1)."""
+        logits, targets = self.answer_logits(visual, text)
+        return F.cross_entropy(logits.float(), targets)
+
+    @torch.inference_mode()
+    def answer(self, visual: Tensor, text: TextBatch, max_new_tokens: int = 5) -> list[str]:
+        """Greedy answers to left-padded prompts, up to the end token."""
+        embeds, mask = self.embed(visual, text)
+        ids = self.language_model.generate(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=self.tokenizer.pad_token_id,
+            eos_token_id=self.tokenizer.eos_token_id,
+        )
+        return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+
+    def save_pretrained(self, directory: Path | str) -> None:
+        """Write language model, tokenizer, projector and a card that names the codebook."""
+        directory = Path(directory)
+        self.language_model.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory / _TOKENIZER)
+        save_file(self.projector.state_dict(), directory / _PROJECTOR)
+        card = {
+            "name": self.name,
+            "codebook_fingerprint": self.codebook_fingerprint,
+            "projector": {
+                "width": self.projector.width,
+                "hidden": self.projector.hidden,
+                "inner": self.projector.inner,
+            },
+        }
+        (directory / _CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, directory: Path | str) -> AlignedLanguageModel:
+        """Load what :meth:`save_pretrained` wrote, in float32, frozen and in eval mode."""
+        directory = Path(directory)
+        card = json.loads((directory / _CARD).read_text())
+        projector = Projector(**card["projector"])
+        projector.load_state_dict(load_file(directory / _PROJECTOR))
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(directory / _TOKENIZER)
+        lvlm = cls(model, projector, tokenizer, card["codebook_fingerprint"], card["name"])
+        return lvlm.eval().requires_grad_(False)

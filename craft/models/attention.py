@@ -1,0 +1,36 @@
+"""Which attention kernel runs: the one asked for, or SDPA where that one is not installed."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal, get_args
+
+from transformers.utils import import_utils
+
+log = logging.getLogger(__name__)
+
+AttentionName = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"]
+
+
+def available_attention(name: str | None) -> str:
+    """``name`` if it can run here, else "sdpa", and the log says why; None is "sdpa".
+
+    Raises:
+        ValueError: no such attention.
+    """
+    if name is None:
+        return "sdpa"
+    if name not in get_args(AttentionName):
+        raise ValueError(f"attention must be one of {get_args(AttentionName)}, got {name!r}")
+    found = {
+        "flash_attention_2": import_utils.is_flash_attn_2_available,
+        "flash_attention_3": import_utils.is_flash_attn_3_available,
+    }.get(name)
+    if found is None or found():
+        return name
+    log.warning(
+        "%s was asked for but cannot run here (it needs its package and a CUDA device); "
+        "using sdpa instead",
+        name,
+    )
+    return "sdpa"

@@ -1,0 +1,80 @@
+"""Checkpoints that carry their codebook in a file of its own.
+
+Beside the weights, not among them: a codebook is float32 whatever the weights are cast to, is not
+sharded or averaged with them, and has a fingerprint that the config repeats.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoConfig, PreTrainedModel
+from transformers.utils.hub import cached_file
+from typing_extensions import Self
+
+from craft.codebook import Codebook
+from craft.models.attention import available_attention
+
+CODEBOOK_FILE = "codebook.safetensors"
+_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+
+
+def default_dtype(device_map: Any = None) -> torch.dtype:
+    """float32 on the CPU, whose bfloat16 products are slow; bfloat16 where weights go to a GPU."""
+    places = device_map.values() if isinstance(device_map, dict) else [device_map]
+    on_gpu = any(
+        place == "auto" or isinstance(place, int) or str(place).startswith("cuda")
+        for place in places
+    )
+    return torch.bfloat16 if on_gpu and torch.cuda.is_available() else torch.float32
+
+
+class CodebookCheckpoint(PreTrainedModel):
+    """``save_pretrained`` and ``from_pretrained`` that keep model and codebook together."""
+
+    if TYPE_CHECKING:  # subclasses have it as an attribute or a property
+
+        @property
+        def codebook(self) -> Codebook: ...
+
+    def save_pretrained(self, save_directory: Path | str, *args: Any, **kwargs: Any) -> None:
+        """Write config, weights (safetensors) and codebook."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        self.codebook.save(Path(save_directory) / CODEBOOK_FILE)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: Path | str,
+        *args: Any,
+        codebook: Codebook | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a checkpoint, in eval mode.
+
+        Args:
+            pretrained_model_name_or_path: a directory, or the name of a hub repository.
+            codebook: instead of the one in the checkpoint, of which it must be a copy; saves memory
+                where models share one.
+            kwargs: as for transformers. ``dtype`` is float32 unless ``device_map`` leads to a GPU,
+                then bfloat16. ``attn_implementation`` falls back to "sdpa", with a line in the log,
+                where a flash attention is asked for that is not installed.
+
+        Raises:
+            CodebookMismatchError: the codebook is not the one the weights speak.
+            OSError: no such checkpoint, or it holds no codebook.
+        """
+        name = str(pretrained_model_name_or_path)
+        options = {key: kwargs[key] for key in _HUB_OPTIONS if key in kwargs}
+        if codebook is None:
+            codebook = Codebook.load(str(cached_file(name, CODEBOOK_FILE, **options)))
+        config = kwargs.pop("config", None) or AutoConfig.from_pretrained(name, **options)
+        vision = getattr(config, "vision_config", config)
+        if vision.codebook_fingerprint is not None:
+            codebook.require_fingerprint(vision.codebook_fingerprint)
+        kwargs.setdefault("dtype", default_dtype(kwargs.get("device_map")))
+        if "attn_implementation" in kwargs:
+            kwargs["attn_implementation"] = available_attention(kwargs["attn_implementation"])
+        return super().from_pretrained(name, *args, config=config, codebook=codebook, **kwargs)

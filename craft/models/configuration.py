@@ -1,0 +1,62 @@
+"""What a checkpoint says about its shape: transformers configs of the tower and of the whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig, SiglipVisionConfig
+
+
+class DiscreteVisionConfig(SiglipVisionConfig):
+    """A SigLIP encoder, where it is read, and which codebook its features belong to.
+
+    Args (beside SiglipVisionConfig's):
+        read_layer: block whose output is quantised, from the end as in hidden states; -2 is the
+            penultimate one, as the paper says (sec. 4) and VILA-U does.
+        class_token: a learned token goes through all blocks before the patches, which then read it
+            (the paper's words taken literally; methods A6). It is part of the encoder.
+        codebook_fingerprint: of the codebook that the weights speak; None accepts any.
+    """
+
+    model_type = "craft_discrete_vision"
+
+    read_layer: int = -2
+    class_token: bool = False
+    codebook_fingerprint: str | None = None
+
+
+class DiscreteLVLMConfig(PreTrainedConfig):
+    """A discrete tower, a projector and any causal language model of transformers.
+
+    Args:
+        vision_config: a DiscreteVisionConfig or its dict.
+        text_config: the language model's own config or its dict, with its ``model_type``.
+        projector_inner: width between the projector's two layers; the language model's width if not
+            given, which is VILA-U's ``mlp2x_gelu``.
+    """
+
+    model_type = "craft_discrete_lvlm"
+    sub_configs = {"vision_config": DiscreteVisionConfig, "text_config": AutoConfig}  # noqa: RUF012
+
+    # Any: the annotations of configs are checked when they are made, and a config may be a dict.
+    vision_config: Any = None
+    text_config: Any = None
+    projector_inner: int | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.vision_config is None:
+            self.vision_config = DiscreteVisionConfig()
+        elif isinstance(self.vision_config, dict):
+            self.vision_config = DiscreteVisionConfig(**self.vision_config)
+        if isinstance(self.text_config, dict):
+            if "model_type" not in self.text_config:
+                raise ValueError(
+                    "text_config is a dict without 'model_type', so it could be any language "
+                    "model's; add it, such as 'qwen2', or pass the config object"
+                )
+            self.text_config = AutoConfig.for_model(**self.text_config)
+        super().__post_init__(**kwargs)
+
+
+AutoConfig.register(DiscreteVisionConfig.model_type, DiscreteVisionConfig)
+AutoConfig.register(DiscreteLVLMConfig.model_type, DiscreteLVLMConfig)

@@ -1,0 +1,206 @@
+"""The whole model: discrete vision tower, projector, and any causal language model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+)
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from craft.codebook import Codebook
+from craft.data.dialogues import IGNORE
+from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.codebook_checkpoint import CodebookCheckpoint
+from craft.models.configuration import DiscreteLVLMConfig
+from craft.models.projector import Projector
+from craft.models.sequence import image_then_text
+from craft.models.vision_tower import DiscreteVisionTower
+from craft.prior import TokenPrior
+from craft.prune import Selector, prune
+
+
+class DiscreteLVLM(CodebookCheckpoint):
+    """Images through a frozen codebook into a causal language model (paper, sec. 3).
+
+    Args:
+        config: shapes; any language model that AutoModelForCausalLM knows.
+        codebook: of the tower's width.
+
+    Raises:
+        ValueError: no language model in the config; a codebook of another width.
+        CodebookMismatchError: the config names another codebook.
+    """
+
+    config_class = DiscreteLVLMConfig
+    config: Any
+    main_input_name = "pixel_values"
+    base_model_prefix = ""
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+    _no_split_modules = ("SiglipEncoderLayer",)
+
+    def __init__(self, config: DiscreteLVLMConfig, codebook: Codebook | None = None):
+        super().__init__(config)
+        if config.text_config is None:
+            raise ValueError(
+                "text_config is missing; give the language model's config, such as Qwen2Config()"
+            )
+        self.tower = DiscreteVisionTower(config.vision_config, codebook)
+        self.projector = Projector(
+            config.vision_config.hidden_size, config.text_config.hidden_size, config.projector_inner
+        )
+        # Any: the generated types of transformers do not know what a causal language model has.
+        self.language_model: Any = AutoModelForCausalLM.from_config(config.text_config)
+        self.post_init()
+
+    @classmethod
+    def from_parts(cls, tower: DiscreteVisionTower, reader: AlignedLanguageModel) -> DiscreteLVLM:
+        """A tower and a language model aligned to its codebook as one model, sharing memory.
+
+        Raises:
+            CodebookMismatchError: they speak different codebooks.
+        """
+        tower.codebook.require_fingerprint(reader.codebook_fingerprint)
+        config = DiscreteLVLMConfig(
+            vision_config=tower.config,
+            text_config=reader.language_model.config,
+            projector_inner=reader.projector.inner,
+        )
+        with torch.device("meta"):
+            model = cls(config, tower.codebook)
+        model.tower = tower
+        model.projector = reader.projector
+        model.language_model = reader.language_model
+        return model.eval()
+
+    @property
+    def codebook(self) -> Codebook:
+        return self.tower.codebook
+
+    def get_input_embeddings(self) -> Any:
+        return self.language_model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> Any:
+        return self.language_model.get_output_embeddings()
+
+    def visual_tokens(
+        self,
+        pixel_values: Tensor,  # [B, 3, S, S] in [-1, 1]
+        *,
+        keep_ratio: float = 1.0,
+        prior: TokenPrior | None = None,
+        selector: Selector = "full",
+        seed: int = 0,
+    ) -> Tensor:  # [B, M, D]
+        """Quantised features of the tokens that are kept, in raster order.
+
+        At a keep ratio of 1 these are the very features of all tokens.
+
+        Args:
+            prior: first-level code frequencies of the domain; only random pruning does without.
+            selector, seed: as for `craft.prune`.
+
+        Raises:
+            ValueError: a keep ratio outside (0, 1]; pruning by rarity without a prior.
+            CodebookMismatchError: the prior was counted on another codebook.
+        """
+        codes, quantized, residual_sq = self.tower(pixel_values)
+        if prior is not None:
+            prior.check(self.codebook.fingerprint)
+        elif keep_ratio < 1 and selector != "random":
+            raise ValueError(
+                f"keep_ratio={keep_ratio} with selector {selector!r} needs the domain's token "
+                "prior; pass prior=TokenPrior.load(...), or selector='random'"
+            )
+        frequencies = torch.empty(0) if prior is None else prior
+        return prune(
+            codes,
+            residual_sq,
+            frequencies,
+            self.tower.grid,
+            quantized,
+            keep_ratio=keep_ratio,
+            selector=selector,
+            seed=seed,
+        ).tensors[0]
+
+    def input_embeddings(
+        self,
+        visual: Tensor,  # [B, M, D]
+        input_ids: Tensor,  # [B, T]
+        attention_mask: Tensor | None,  # [B, T]
+    ) -> tuple[Tensor, Tensor]:  # [B, M + T, H], [B, M + T]
+        """Projected image tokens, then the words; padding on the left ends up before the image."""
+        words = self.get_input_embeddings()(input_ids)
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        return image_then_text(self.projector(visual.to(words.dtype)), words, mask)
+
+    def forward(
+        self,
+        pixel_values: Tensor,  # [B, 3, S, S] in [-1, 1]
+        input_ids: Tensor,  # [B, T], padded on the right
+        attention_mask: Tensor | None = None,  # [B, T]
+        labels: Tensor | None = None,  # [B, T], -100 = no label
+    ) -> CausalLMOutputWithPast:
+        """Next-token logits [B, M + T, V] and, with labels, the token mean of their loss.
+
+        Raises:
+            ValueError: labels with text that is padded on the left.
+        """
+        if labels is not None and attention_mask is not None and (attention_mask[:, 0] == 0).any():
+            raise ValueError(
+                "attention_mask starts with padding; pad on the right where there are labels"
+            )
+        visual = self.visual_tokens(pixel_values)
+        embeds, mask = self.input_embeddings(visual, input_ids, attention_mask)
+        logits = self.language_model(
+            inputs_embeds=embeds, attention_mask=mask, use_cache=False
+        ).logits
+        if labels is None:
+            return CausalLMOutputWithPast(logits=logits)
+        targets = F.pad(labels, (visual.shape[1], 0), value=IGNORE)[:, 1:]
+        loss = F.cross_entropy(
+            logits[:, :-1].flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE
+        )
+        return CausalLMOutputWithPast(loss=loss, logits=logits)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        pixel_values: Tensor,  # [B, 3, S, S] in [-1, 1]
+        input_ids: Tensor,  # [B, T], padded on the left
+        attention_mask: Tensor | None = None,  # [B, T]
+        *,
+        keep_ratio: float = 1.0,
+        prior: TokenPrior | None = None,
+        selector: Selector = "full",
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> Tensor:  # [B, new tokens]
+        """Continue prompts about images; only the new tokens are returned.
+
+        Args:
+            keep_ratio, prior, selector, seed: as for :meth:`visual_tokens`.
+            kwargs: of transformers' ``generate``, such as ``max_new_tokens`` and ``do_sample``.
+
+        Raises:
+            ValueError: as for :meth:`visual_tokens`.
+        """
+        visual = self.visual_tokens(
+            pixel_values, keep_ratio=keep_ratio, prior=prior, selector=selector, seed=seed
+        )
+        embeds, mask = self.input_embeddings(visual, input_ids, attention_mask)
+        return self.language_model.generate(inputs_embeds=embeds, attention_mask=mask, **kwargs)
+
+
+AutoModel.register(DiscreteLVLMConfig, DiscreteLVLM)
+AutoModelForImageTextToText.register(DiscreteLVLMConfig, DiscreteLVLM)

@@ -1,0 +1,30 @@
+"""Putting an image in front of its question, wherever the question's padding is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def image_then_text(
+    image: Tensor,  # [B, M, H]
+    words: Tensor,  # [B, T, H]
+    text_mask: Tensor,  # [B, T], 0 = padding
+) -> tuple[Tensor, Tensor]:  # [B, M + T, H], [B, M + T]
+    """Input embeddings and their mask: image tokens, then text.
+
+    With text padded on the left the padding is moved in front of the image, so that positions do
+    not depend on how long the other questions of the batch are.
+    """
+    mask = torch.cat([text_mask.new_ones(image.shape[:2]), text_mask], 1)
+    embeds = torch.cat([image, words], 1)
+    if (text_mask[:, 0] == 0).any():
+        order = mask_left(mask)
+        embeds = embeds.gather(1, order[..., None].expand_as(embeds))
+        mask = mask.gather(1, order)
+    return embeds, mask
+
+
+def mask_left(mask: Tensor) -> Tensor:  # [B, T] -> [B, T]
+    """Stable order that brings the masked positions of each row to its front."""
+    return mask.argsort(dim=1, stable=True)
