@@ -80,13 +80,13 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
         with torch.device("meta"):
             tower = cls(config, codebook)
         weights = vision.state_dict(keep_vars=True)
-        tower.load_state_dict(
-            {
-                name: weights[name.replace("blocks.", "encoder.layers.", 1)]
-                for name in tower.state_dict()
-            },
-            assign=True,
-        )
+        theirs = {
+            name: name.replace("blocks.", "encoder.layers.", 1) for name in tower.state_dict()
+        }
+        trained = {name: weights[key].requires_grad for name, key in theirs.items()}
+        tower.load_state_dict({name: weights[key] for name, key in theirs.items()}, assign=True)
+        for name, parameter in tower.named_parameters():
+            parameter.requires_grad_(trained[name])
         tower.embeddings.position_ids = vision.embeddings.position_ids
         return tower.train(vision.training)
 
