@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,39 +45,58 @@ class Augmentation:
         images: Tensor,  # [B, 3, S, S] in [0, 1]
         size: int,
         generator: torch.Generator,
+        part: slice = slice(None),
+        total: int | None = None,
     ) -> Tensor:  # [B, 3, size, size] in [0, 1]
-        """Augment a batch and resample it to ``size``; ``generator`` gives every random draw."""
-        images = _warp(images, size, self, generator)
-        for probability, change in (
-            (self.outline, outlines),
-            (self.thicken, lambda x: _stroke(x, generator)),
-            (self.grey, grey),
-            (self.blur, _blur),
-            (self.invert, lambda x: 1 - x),
-        ):
+        """Augment a batch and resample it to ``size``; ``generator`` gives every random draw.
+
+        Args:
+            part: which of the ``total`` images of a larger batch these are. The draws are those of
+                the larger batch, so that its parts, augmented apart, look as they do together.
+        """
+        draw = _Draws(generator, part, len(images) if total is None else total)
+        images = _warp(images, size, self, draw)
+        changes: tuple[tuple[float, Callable[[_Draws], Callable[[Tensor], Tensor]]], ...] = (
+            (self.outline, lambda _: outlines),
+            (self.thicken, _stroke),
+            (self.grey, lambda _: grey),
+            (self.blur, lambda _: _blur),
+            (self.invert, lambda _: lambda x: 1 - x),
+        )
+        for probability, change in changes:
             if probability > 0:
-                draw = torch.rand(len(images), generator=generator)
-                rows = (draw < probability).nonzero().squeeze(1)
-                if len(rows):
-                    images = images.index_copy(0, rows, change(images[rows]))
-        return _photometric(images, self.brightness, self.contrast, generator)
+                chosen = torch.rand(draw.total, generator=generator) < probability
+                if chosen.any():
+                    apply = change(draw)
+                    rows = chosen[part].nonzero().squeeze(1)
+                    if len(rows):
+                        images = images.index_copy(0, rows, apply(images[rows]))
+        return _photometric(images, self.brightness, self.contrast, draw)
 
 
-def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(n, generator=generator) * (high - low) + low
+class _Draws(NamedTuple):
+    """Random numbers for a whole batch, of which one part is wanted."""
+
+    generator: torch.Generator
+    part: slice
+    total: int
+
+    def uniform(self, low: float, high: float, each: int = 1) -> Tensor:  # [B] or [B, each]
+        numbers = torch.rand(each * self.total, generator=self.generator) * (high - low) + low
+        return numbers.view(self.total, *([each] if each > 1 else []))[self.part]
 
 
-def _warp(images: Tensor, size: int, a: Augmentation, generator: torch.Generator) -> Tensor:
+def _warp(images: Tensor, size: int, a: Augmentation, draw: _Draws) -> Tensor:
     """One affine resampling does rotation, shear, zoom, shift and the change of size."""
     n = len(images)
-    angle = _uniform(n, -a.rotation, a.rotation, generator) * (math.pi / 180)
-    shear = _uniform(n, -a.shear, a.shear, generator) * (math.pi / 180)
-    zoom = 1 / _uniform(n, *a.scale, generator)
+    angle = draw.uniform(-a.rotation, a.rotation) * (math.pi / 180)
+    shear = draw.uniform(-a.shear, a.shear) * (math.pi / 180)
+    zoom = 1 / draw.uniform(*a.scale)
     cos, sin, tan = angle.cos() * zoom, angle.sin() * zoom, shear.tan()
     theta = torch.zeros(n, 2, 3)
     theta[:, 0, 0], theta[:, 0, 1] = cos, cos * tan - sin
     theta[:, 1, 0], theta[:, 1, 1] = sin, sin * tan + cos
-    theta[:, :, 2] = _uniform(2 * n, -2 * a.shift, 2 * a.shift, generator).view(n, 2)
+    theta[:, :, 2] = draw.uniform(-2 * a.shift, 2 * a.shift, each=2)
     grid = F.affine_grid(theta, [n, 3, size, size], align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
@@ -105,21 +126,18 @@ def outlines(images: Tensor) -> Tensor:
     return (1 - (3 * edge).clamp(max=1)).expand_as(images)
 
 
-def _stroke(images: Tensor, generator: torch.Generator) -> Tensor:
+def _stroke(draw: _Draws) -> Callable[[Tensor], Tensor]:
     """Widen (or thin) the dark strokes by one pixel; which of the two is drawn once a batch."""
-    if torch.rand((), generator=generator) < 0.6:
-        return -F.max_pool2d(-images, 3, 1, 1)
-    return F.max_pool2d(images, 3, 1, 1)
+    if torch.rand((), generator=draw.generator) < 0.6:
+        return lambda images: -F.max_pool2d(-images, 3, 1, 1)
+    return lambda images: F.max_pool2d(images, 3, 1, 1)
 
 
 def _blur(images: Tensor) -> Tensor:
     return F.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
 
 
-def _photometric(
-    images: Tensor, brightness: float, contrast: float, generator: torch.Generator
-) -> Tensor:
-    n = len(images)
-    gain = 1 + _uniform(n, -contrast, contrast, generator).view(-1, 1, 1, 1)
-    offset = _uniform(n, -brightness, brightness, generator).view(-1, 1, 1, 1)
+def _photometric(images: Tensor, brightness: float, contrast: float, draw: _Draws) -> Tensor:
+    gain = 1 + draw.uniform(-contrast, contrast).view(-1, 1, 1, 1)
+    offset = draw.uniform(-brightness, brightness).view(-1, 1, 1, 1)
     return ((images - 0.5) * gain + 0.5 + offset).clamp(0, 1)

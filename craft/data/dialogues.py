@@ -19,6 +19,11 @@ class TextBatch:
     attention_mask: Tensor
     labels: Tensor | None = None
 
+    def to(self, device: torch.device) -> TextBatch:
+        """The same batch on a device."""
+        labels = None if self.labels is None else self.labels.to(device)
+        return TextBatch(self.input_ids.to(device), self.attention_mask.to(device), labels)
+
     @property
     def first_answers(self) -> Tensor:
         """Where each row's first answer token [B] stands among all answer tokens of the batch.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -68,6 +68,7 @@ class AlignedLanguageModel(nn.Module):
         With text padded on the left the padding is moved in front of the image, so that positions
         do not depend on how long the other questions of the batch are.
         """
+        text = text.to(visual.device)
         words = self.language_model.get_input_embeddings()(text.input_ids)
         image = visual if projected else self.projector(visual.to(words.dtype))
         return image_then_text(image, words, text.attention_mask)
@@ -82,18 +83,21 @@ class AlignedLanguageModel(nn.Module):
         if text.labels is None:
             raise ValueError("text.labels is None: build the batch with training_batch")
         embeds, mask = self.embed(visual, text, projected)
+        labels = text.labels.to(embeds.device)
         hidden = self.language_model.base_model(
             inputs_embeds=embeds, attention_mask=mask, use_cache=False
         ).last_hidden_state
-        targets = F.pad(text.labels, (visual.shape[1], 0), value=IGNORE)[:, 1:]
+        targets = F.pad(labels, (visual.shape[1], 0), value=IGNORE)[:, 1:]
         asked = targets != IGNORE
         # Position t predicts token t + 1.
         return self.language_model.get_output_embeddings()(hidden[:, :-1][asked]), targets[asked]
 
-    def answer_loss(self, visual: Tensor, text: TextBatch) -> Tensor:
-        """Token mean of the next-token loss over answers (L_SAL, methods B1)."""
+    def answer_loss(
+        self, visual: Tensor, text: TextBatch, reduction: Literal["mean", "sum"] = "mean"
+    ) -> Tensor:  # []
+        """Token mean, or sum, of the next-token loss over answers (L_SAL, methods B1)."""
         logits, targets = self.answer_logits(visual, text)
-        return F.cross_entropy(logits.float(), targets)
+        return F.cross_entropy(logits.float(), targets, reduction=reduction)
 
     @torch.inference_mode()
     def answer(self, visual: Tensor, text: TextBatch, max_new_tokens: int = 5) -> list[str]:

@@ -111,6 +111,11 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
         self._codebook = codebook
         self.config.codebook_fingerprint = codebook.fingerprint
 
+    def adopt_class_token(self, token: Tensor) -> None:  # [D]
+        """From now on patches read this token, which is one of the tower's weights."""
+        self.config.class_token = True
+        self.class_token = nn.Parameter(token.clone())
+
     @property
     def image_size(self) -> int:
         """Side of the images, in pixels."""

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from torch import Tensor, nn
-from transformers import SiglipModel, get_cosine_schedule_with_warmup
+from torch import Tensor
+from transformers import SiglipModel
 
-from craft.data.augment import Augmentation
-from craft.data.dialogues import TextBatch, training_batch
 from craft.data.question_domain import AnyDomain
-from craft.data.questions import Lesson, seeded
 from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.tensor_hash import tensor_hash
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.quantize import commitment, quantize
+from craft.training.checkpoint import Checkpoint, CheckpointDirectory
 from craft.training.config import CraftConfig
 from craft.training.frozen import FrozenProof
-from craft.training.objective import ContrastiveHead, gradient_norms, text_embeddings
+from craft.training.lora import merge_lora
+from craft.training.processes import make_accelerator
+from craft.training.run_log import RunLog, require_trackers
 from craft.training.selection import Selection, Views
+from craft.training.trainee import TrainableTable
+from craft.training.training_run import TrainingRun
 
-#: Training images are varied mildly: the point is the domain's own look.
-AUGMENTATION = Augmentation(scale=(0.85, 1.15), blur=0.1)
+log = logging.getLogger(__name__)
+
+CHECKPOINTS = "checkpoints"
+#: Sections that may differ between a run and its continuation: they change no result.
+_FREE = ("checkpoint", "hardware", "log")
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class AdaptationResult:
     """The adapted tower (frozen, eval) and how it got there.
 
     ``blend`` is the share of adapted weights in it, the rest are the pretrained ones; ``history``
-    holds one dict a validation, mixtures at its end; ``frozen_hashes`` what was proved unchanged.
+    holds one dict a validation, mixtures at its end; ``frozen_hashes`` what was proved unchanged;
+    ``resumed`` the step of the checkpoint that the run went on from.
     """
 
     tower: DiscreteVisionTower
@@ -43,36 +48,7 @@ class AdaptationResult:
     history: list[dict[str, float]] = field(default_factory=list)
     frozen_hashes: dict[str, str] = field(default_factory=dict)
     gradient_norms: dict[str, float] = field(default_factory=dict)
-
-
-class DomainBatches:
-    """Endless shuffled batches of a domain's training images with questions about them."""
-
-    def __init__(self, domain: AnyDomain, size: int, config: CraftConfig):
-        self.domain = domain
-        self.size = size
-        self.config = config
-        self.generator = torch.Generator().manual_seed(config.seed)
-        self.rng = seeded("adapt", config.seed)
-        self._queue: list[int] = []
-
-    def lessons(self) -> list[Lesson]:
-        """The next ones of an endless sequence of shuffled passes over the training examples."""
-        while len(self._queue) < self.config.batch:
-            order = torch.randperm(self.domain.lessons, generator=self.generator)
-            self._queue += order.tolist()
-        rows, self._queue = self._queue[: self.config.batch], self._queue[self.config.batch :]
-        return [self.domain.lesson(row, self.rng, self.config.naming) for row in rows]
-
-    def images(self, lessons: list[Lesson]) -> Tensor:
-        """Augmented images [B, 3, S, S] in [0, 1]."""
-        images = self.domain.train.images[[lesson.row for lesson in lessons]].float() / 255
-        return AUGMENTATION(images, self.size, self.generator)
-
-    @staticmethod
-    def text(lessons: list[Lesson], tokenizer: Any) -> TextBatch:
-        """Prompts and answers as tokens."""
-        return training_batch(tokenizer, [x.prompt for x in lessons], [x.answer for x in lessons])
+    resumed: int | None = None
 
 
 def adapt(
@@ -84,101 +60,151 @@ def adapt(
     run_dir: Path,
     *,
     general: Views | None = None,
+    resume: bool = False,
+    on_start: Callable[[TrainableTable], None] | None = None,
     on_step: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> AdaptationResult:
     """Fine-tune ``tower`` on ``domain`` through the frozen ``surrogate`` (paper, sec. 4).
 
-    Writes ``config.yaml`` and ``train.jsonl`` to ``run_dir``. Which weights are returned is
-    chosen on validation images, see :class:`~craft.training.selection.Selection`.
+    Writes ``config.yaml``, ``train.jsonl`` and checkpoints to ``run_dir``. Which weights are
+    returned is chosen on validation images, see :class:`~craft.training.selection.Selection`.
+    Under torchrun every process calls this with the same arguments; the first one writes.
 
     Args:
         tower: trained in place; pass a fresh copy.
-        surrogate: frozen language model that gives L_SAL.
+        surrogate: frozen language model that gives L_SAL. The methods ``projector_ft`` and
+            ``llm_lora`` train it in place instead of the tower.
         siglip: the frozen pair the tower came from; its text tower gives the contrastive texts.
         general: images [n, 3, S, S] in [0, 1] and questions that watch for forgetting.
+        resume: go on from the newest checkpoint in ``run_dir``, if there is one. Without, those of
+            an earlier run are deleted.
+        on_start: called with what trains.
         on_step: called with (step, steps, losses) after every step.
 
     Raises:
         CodebookMismatchError: surrogate and tower speak different codebooks.
-        RuntimeError: a frozen part changed, or a loss was not finite.
+        ValueError: a checkpoint of other settings or another encoder; see
+            :func:`~craft.training.processes.make_accelerator`.
+        OSError: a checkpoint could not be written; the earlier ones are whole.
+        RuntimeError: a frozen part changed, a part that trains did not move, or a loss was not
+            finite.
     """
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
-    size = tower.image_size
-    batches = DomainBatches(domain, size, config)
-    head = ContrastiveHead(siglip, config.con_scale == "literal", batches.generator)
-    texts = text_embeddings(siglip, surrogate.tokenizer, domain.texts)
-    siglip.requires_grad_(False)
-    proof = FrozenProof(
-        tower.codebook,
-        language_model=surrogate.language_model,
-        projector=surrogate.projector,
-        text_tower=siglip.text_model,
-    )
-    tower.train().requires_grad_(True)
-    encoder = list(tower.parameters())
-    optimizer = torch.optim.AdamW(
-        [{"params": encoder, "lr": config.lr}, {"params": head.parameters(), "lr": config.lr_new}],
-        weight_decay=config.weight_decay,
-    )
-    schedule = get_cosine_schedule_with_warmup(
-        optimizer, round(config.warmup * config.steps), config.steps
-    )
+    require_trackers(config.log)
+    accelerator = make_accelerator(config, str(run_dir))
+    checkpoints = CheckpointDirectory(run_dir / CHECKPOINTS, config.checkpoint.keep)
+    identity = {"encoder": tensor_hash(tower.state_dict()), "examples": domain.lessons}
+    found = checkpoints.load() if resume else None
+    if found is not None:
+        _require_same(found, config, identity)
+    if accelerator.is_main_process:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+        checkpoints.tidy()
+        if not resume:
+            checkpoints.clear()
+    accelerator.wait_for_everyone()
+    if config.log.trackers:
+        accelerator.init_trackers(config.log.project, {"method": config.method, "lr": config.lr})
+    run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator)
     selection = Selection(tower, surrogate, domain, general, config)
-    log = (run_dir / "train.jsonl").open("w")
+    run.prepare()
+    proof = FrozenProof(tower.codebook, **run.frozen)
+    table = TrainableTable.of(run.trained)
+    log.info("%s", table)
+    if on_start is not None:
+        on_start(table)
     norms: dict[str, float] = {}
+    start = 0
+    if found is not None:
+        start, norms = found.step, found.state["gradient_norms"]
+        run.restore(found.tensors, found.state)
+        _restore_selection(selection, found)
     started = time.monotonic()
+    log_bytes = found.state["log_bytes"] if found is not None else 0
 
-    def record(entry: dict[str, Any]) -> None:
-        log.write(json.dumps(entry) + "\n")
-        log.flush()
-
-    with log:
-        record({"step": 0, "validation": selection.validate(0)})
-        for step in range(1, config.steps + 1):
-            lessons = batches.lessons()
-            z, class_output = tower.features(batches.images(lessons) * 2 - 1, head.token)
-            assert class_output is not None
-            quantized = quantize(z, tower.codebook)
-            text = batches.text(lessons, surrogate.tokenizer)
-            said = texts[[lesson.text for lesson in lessons]]
-            keys = torch.tensor([lesson.keys for lesson in lessons])
-            terms = {
-                "sal": surrogate.answer_loss(quantized.quantized, text),
-                "commit": config.lambda_commit
-                * commitment(quantized.residual_sq_norms, z.shape[-1], config.commit_levels),
-                "con": config.lambda_con * head(class_output, said, keys),
+    def save(step: int, lines: RunLog) -> None:
+        """All processes agree on what is written; the first one does it."""
+        written = lines.flush()
+        if accelerator.is_main_process:
+            tensors, state = run.state()
+            if selection.best is not None:
+                tensors["best"] = selection.best[0]
+            state |= {
+                "config": config.model_dump(),
+                "identity": identity,
+                "gradient_norms": norms,
+                "history": selection.history,
+                "best": None if selection.best is None else selection.best[1],
+                "log_bytes": written,
             }
-            if step == 1:
-                norms = gradient_norms(terms, encoder)
-                record({"step": 0, "gradient_norms": norms})
-            loss = torch.stack(list(terms.values())).sum()
-            if not loss.isfinite():
-                values = {name: term.item() for name, term in terms.items()}
-                raise RuntimeError(
-                    f"the loss is not finite at step {step}: {values}; lower lr (now {config.lr})"
-                )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_([*encoder, *head.parameters()], config.clip)
-            optimizer.step()
-            schedule.step()
-            losses = {name: term.item() for name, term in terms.items()}
-            error = quantized.residual_sq_norms[..., -1].mean() / z.detach().square().sum(-1).mean()
-            losses["qerr"] = error.item()
-            entry: dict[str, Any] = {"step": step, **losses, "lr": schedule.get_last_lr()[0]}
-            if step % config.validate_every == 0 or step == config.steps:
+            checkpoints.save(step, tensors, state)
+        accelerator.wait_for_everyone()
+
+    with RunLog(run_dir / "train.jsonl", accelerator, log_bytes) as lines:
+        if found is None:
+            lines.record({"step": 0, "trains": table.rows})
+            lines.record({"step": 0, "validation": selection.validate(0)})
+        for step in range(start + 1, run.steps + 1):
+            losses, first_norms = run.step(first=step == 1)
+            if first_norms:
+                norms = first_norms
+                lines.record({"step": 0, "gradient_norms": norms})
+            entry: dict[str, Any] = {"step": step, **losses, "lr": run.schedule.get_last_lr()[0]}
+            if step % config.validate_every == 0 or step == run.steps:
                 entry["validation"] = selection.validate(step)
                 entry["seconds"] = time.monotonic() - started
-            record(entry)
+            lines.record(entry)
+            every = config.checkpoint.every
+            if every and (step % every == 0 or step == run.steps):
+                save(step, lines)
             if on_step is not None:
-                on_step(step, config.steps, losses)
-    tower.eval().requires_grad_(False)
+                on_step(step, run.steps, losses)
+    if config.log.trackers:
+        accelerator.end_training()
+    blend = _finish(run, selection)
     return AdaptationResult(
-        tower,
-        selection.blend(config.steps) if config.blend else 1.0,
-        selection.history,
-        proof.check(),
-        norms,
+        tower, blend, selection.history, proof.check(), norms, found.step if found else None
     )
+
+
+def _finish(run: TrainingRun, selection: Selection) -> float:
+    """The weights that are returned, without adapters and hooks; the share of adapted ones."""
+    if run.anchor is not None:
+        run.anchor.release()
+    tower, config = run.tower, run.config
+    if run.method.trains == "encoder":
+        selection.take_best()
+        if config.encoder == "lora":
+            merge_lora(tower)
+    if run.method.trains == "language_model":
+        merge_lora(run.surrogate.language_model)
+    tower.eval().requires_grad_(False)
+    run.surrogate.eval().requires_grad_(False)
+    if run.method.trains != "encoder" or not config.blend:
+        return 1.0
+    return selection.blend(run.steps)
+
+
+def _restore_selection(selection: Selection, found: Checkpoint) -> None:
+    selection.history = found.state["history"]
+    weights: dict[str, Tensor] | None = found.tensors.get("best")
+    if weights is not None:
+        selection.best = weights, found.state["best"]
+
+
+def _require_same(found: Checkpoint, config: CraftConfig, identity: dict[str, Any]) -> None:
+    """Raises ValueError unless the checkpoint is of this very run."""
+    written, wanted = found.state["config"], config.model_dump()
+    other = [n for n in wanted if n not in _FREE and written.get(n) != wanted[n]]
+    if other:
+        changes = ", ".join(f"{n}: {written.get(n)!r} -> {wanted[n]!r}" for n in other)
+        raise ValueError(
+            f"the checkpoint of step {found.step} was made with other settings ({changes}); "
+            "resume with the same ones, or start anew without --resume"
+        )
+    if found.state["identity"] != identity:
+        raise ValueError(
+            f"the checkpoint of step {found.step} belongs to another encoder or other data "
+            f"({found.state['identity']} instead of {identity}); start anew without --resume"
+        )

@@ -13,6 +13,7 @@ from craft.data.questions import Question, seeded
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.training.config import CraftConfig
+from craft.training.methods import METHODS
 from craft.training.validation import letter_scores
 
 #: Shares of the adapted weights that are tried beside all of them, the rest being pretrained ones.
@@ -41,12 +42,15 @@ class Selection:
     ):
         self.tower = tower
         self.surrogate = surrogate
-        self.forget_at_most = config.forget_at_most
+        self.config = config
+        self.quantized = METHODS[config.method].quantized
         self.sets = {"domain": domain_views(domain, config.validation_images, tower.image_size)}
         if general is not None:
             self.sets["general"] = general
         self.history: list[dict[str, float]] = []
         self.pretrained = copy.deepcopy(tower.state_dict())
+        #: The best validated weights so far and what they scored, if ``config.select`` is "best".
+        self.best: tuple[dict[str, Tensor], dict[str, float]] | None = None
 
     def validate(self, step: int, blend: float = 1.0) -> dict[str, float]:
         """Accuracy and confidence of the tower as it is, on each set, in per cent."""
@@ -54,26 +58,39 @@ class Selection:
         self.tower.eval()
         entry: dict[str, float] = {}
         for name, (images, questions) in self.sets.items():
-            found = letter_scores(self.tower, self.surrogate, images, questions)
+            found = letter_scores(
+                self.tower, self.surrogate, images, questions, quantized=self.quantized
+            )
             entry |= {name: found.accuracy, f"{name}_confidence": found.confidence}
         self.tower.train(training)
         self.history.append({"step": step, "blend": blend, **entry})
+        if self.config.select == "best" and blend == 1:
+            score = entry["domain_confidence"]
+            if self.best is None or score > self.best[1]["domain_confidence"]:
+                self.best = copy.deepcopy(self.tower.state_dict()), self.history[-1]
         return entry
 
+    def take_best(self) -> int:
+        """Give the tower its best validated weights; returns their step, or -1 for the last."""
+        if self.best is None:
+            return -1
+        self.tower.load_state_dict(self.best[0])
+        return int(self.best[1]["step"])
+
     def blend(self, step: int) -> float:
-        """Give the tower, last validated as it is, the best mixture with the pretrained weights.
+        """Give the tower the best mixture of its weights, validated before, with pretrained ones.
 
         Returns:
             the share of its own weights; 0 if no mixture is better than the pretrained weights.
         """
         adapted = copy.deepcopy(self.tower.state_dict())
-        start, end = self.history[0], self.history[-1]
+        start, end = self.history[0], self.best[1] if self.best else self.history[-1]
         best, chosen = start["domain_confidence"], 0.0
         for share in (*SHARES, 1.0):
             self._mix(adapted, share)
             found = end if share == 1 else self.validate(step, share)
             lost = start.get("general_confidence", 0.0) - found.get("general_confidence", 0.0)
-            if lost <= self.forget_at_most and found["domain_confidence"] > best:
+            if lost <= self.config.forget_at_most and found["domain_confidence"] > best:
                 best, chosen = found["domain_confidence"], share
         self._mix(adapted, chosen)
         return chosen

@@ -28,9 +28,14 @@ def letter_scores(
     images: Tensor,  # [n, 3, S, S] in [0, 1]
     questions: list[Question],
     batch: int = 128,
+    quantized: bool = True,
 ) -> LetterScores:
-    """How often, and how surely, the right letter is the first token of the answer."""
-    features = tower.encode(images).quantized
+    """How often, and how surely, the right letter is the first token of the answer.
+
+    Args:
+        quantized: the language model reads codes, else the encoder's plain features.
+    """
+    features = tower.encode(images).quantized if quantized else tower.continuous(images)
     right, probability = 0, 0.0
     for start in range(0, len(questions), batch):
         asked = questions[start : start + batch]

@@ -1,5 +1,7 @@
 """Augmentation: what it leaves alone, what it changes, and that the seed decides."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -65,3 +67,16 @@ def test_shrinking_a_lot_averages():
     checker = (torch.arange(64)[:, None] + torch.arange(64)).remainder(2).float()
     small = resize(checker.expand(1, 3, 64, 64), 8)
     assert (small - 0.5).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("cut", [[0, 4, 8], [0, 3, 8], [0, 1, 8]])
+def test_parts_of_a_batch_look_as_they_do_together(images, cut):
+    augment = Augmentation(grey=0.3, invert=0.3, outline=0.3, thicken=0.3, blur=0.3)
+    whole = augment(images, 16, generator(4))
+    parts, states = [], set()
+    for start, stop in pairwise(cut):
+        draws = generator(4)
+        parts.append(augment(images[start:stop], 16, draws, slice(start, stop), len(images)))
+        states.add(draws.get_state().numpy().tobytes())
+    assert torch.equal(torch.cat(parts), whole)
+    assert len(states) == 1  # and every part leaves the generator where the whole does

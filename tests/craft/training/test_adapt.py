@@ -9,7 +9,8 @@ import yaml
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.models.tensor_hash import tensor_hash
 from craft.pocket.domains import general_probe, load_domain
-from craft.training.adapt import DomainBatches, adapt
+from craft.training.adapt import adapt
+from craft.training.batches import DomainBatches
 from craft.training.config import CraftConfig
 from craft.training.selection import SHARES
 

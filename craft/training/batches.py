@@ -1,0 +1,77 @@
+"""Endless batches of a domain, the same ones however many processes share them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from craft.data.augment import Augmentation
+from craft.data.dialogues import TextBatch, training_batch
+from craft.data.question_domain import AnyDomain
+from craft.data.questions import Lesson, seeded
+from craft.training.config import CraftConfig
+
+#: Training images are varied mildly: the point is the domain's own look.
+AUGMENTATION = Augmentation(scale=(0.85, 1.15), blur=0.1)
+
+
+class DataState(NamedTuple):
+    """Where an endless sequence of batches stands, as tensors and JSON."""
+
+    generator: Tensor  # uint8
+    rng: list[Any]
+    queue: list[int]
+
+
+class DomainBatches:
+    """Shuffled batches of a domain's training images with questions about them.
+
+    Every process draws the lessons of the whole step and the random numbers of all its images, and
+    then works on its own part: so a step is the same step for any number of processes, and each
+    knows all contrastive texts without asking the others.
+    """
+
+    def __init__(self, domain: AnyDomain, size: int, config: CraftConfig):
+        self.domain = domain
+        self.size = size
+        self.config = config
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.rng = seeded("adapt", config.seed)
+        self._queue: list[int] = []
+
+    def lessons(self) -> list[Lesson]:
+        """The next ones of an endless sequence of shuffled passes over the training examples."""
+        while len(self._queue) < self.config.batch:
+            order = torch.randperm(self.domain.lessons, generator=self.generator)
+            self._queue += order.tolist()
+        rows, self._queue = self._queue[: self.config.batch], self._queue[self.config.batch :]
+        return [self.domain.lesson(row, self.rng, self.config.naming) for row in rows]
+
+    def images(
+        self, lessons: list[Lesson], part: slice = slice(None)
+    ) -> Tensor:  # [b, 3, S, S] in [0, 1]
+        """Augmented images of a part of the step, which look as they do in the whole step."""
+        rows = [lesson.row for lesson in lessons[part]]
+        images = self.domain.train.images[rows].float() / 255
+        return AUGMENTATION(images, self.size, self.generator, part, len(lessons))
+
+    @staticmethod
+    def text(lessons: list[Lesson], tokenizer: Any) -> TextBatch:
+        """Prompts and answers as tokens."""
+        return training_batch(tokenizer, [x.prompt for x in lessons], [x.answer for x in lessons])
+
+    def state(self) -> DataState:
+        """What :meth:`restore` needs to go on from here."""
+        version, numbers, gauss = self.rng.getstate()
+        return DataState(
+            self.generator.get_state(), [version, list(numbers), gauss], list(self._queue)
+        )
+
+    def restore(self, state: DataState) -> None:
+        """Go on from where :meth:`state` was taken."""
+        version, numbers, gauss = state.rng
+        self.generator.set_state(state.generator)
+        self.rng.setstate((version, tuple(numbers), gauss))
+        self._queue = list(state.queue)

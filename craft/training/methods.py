@@ -1,0 +1,33 @@
+"""The methods one can compare: what each trains, and on what (methods 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from craft.training.config import MethodName
+
+Part = Literal["encoder", "projector", "language_model"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """``quantized``: the language model reads codes, else the encoder's plain features.
+    ``regularized``: with CRAFT's commitment and contrastive losses. ``ldifs``: with the distance to
+    the pretrained features."""
+
+    trains: Part | None
+    quantized: bool
+    regularized: bool = False
+    ldifs: bool = False
+
+
+METHODS: dict[MethodName, Method] = {
+    "craft": Method("encoder", quantized=True, regularized=True),
+    "discrete_ft": Method("encoder", quantized=True),
+    "vision_ft": Method("encoder", quantized=False),
+    "ldifs": Method("encoder", quantized=False, ldifs=True),
+    "projector_ft": Method("projector", quantized=False),
+    "llm_lora": Method("language_model", quantized=False),
+    "zero_shot": Method(None, quantized=True),
+}

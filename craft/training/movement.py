@@ -1,0 +1,70 @@
+"""Proof, after the first step, that what trains moved and nothing else did."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class MovementCheck:
+    """Takes note of weights now; :meth:`check` says what the step after that did to them.
+
+    Args:
+        trained: the weights that the optimiser has, which must move.
+        frozen: name -> module of which nothing may move. In-place writes are counted by torch
+            itself, so large models cost nothing; hashes at the end of training look at the values.
+    """
+
+    def __init__(self, trained: dict[str, nn.Parameter], frozen: dict[str, nn.Module]):
+        self._trained = trained
+        self._before = {name: p.detach().clone() for name, p in trained.items()}
+        mine = {id(p) for p in trained.values()}
+        self._frozen = {
+            f"{part}.{name}": tensor
+            for part, module in frozen.items()
+            for name, tensor in [*module.named_parameters(), *module.named_buffers()]
+            if id(tensor) not in mine
+        }
+        self._versions = {name: _version(x) for name, x in self._frozen.items()}
+
+    def check(self) -> None:
+        """To be called after the optimiser's step, before gradients are cleared.
+
+        Raises:
+            RuntimeError: names weights that should have moved and did not, and the reverse. A
+                weight whose gradient is nothing beside the largest one may stay: keys' biases
+                cancel in the softmax.
+        """
+        gradients = {name: _largest(p.grad) for name, p in self._trained.items()}
+        noise = 1e-6 * max(gradients.values(), default=0.0)
+        still = [
+            name
+            for name, p in self._trained.items()
+            if torch.equal(p.detach(), self._before[name])
+            and (p.grad is None or gradients[name] > noise)
+        ]
+        if still:
+            raise RuntimeError(
+                f"{len(still)} of {len(self._trained)} weights that train did not move in the "
+                f"first step, first {still[0]!r}: either nothing leads to them, or lr is too small "
+                "to change them in their precision"
+            )
+        moved = [
+            name
+            for name, x in self._frozen.items()
+            if _version(x) != self._versions[name] or (x.grad is not None and x.is_leaf)
+        ]
+        if moved:
+            raise RuntimeError(
+                f"{len(moved)} frozen tensors were written to or given a gradient in the first "
+                f"step, first {moved[0]!r}; only the listed weights may train"
+            )
+        self._before.clear()
+
+
+def _largest(gradient: Tensor | None) -> float:
+    return 0.0 if gradient is None or not gradient.numel() else float(gradient.abs().max())
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version

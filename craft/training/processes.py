@@ -1,0 +1,51 @@
+"""One process or several: accelerate's view of the machine, and what of it we support."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from accelerate import Accelerator, DistributedType, PartialState
+from accelerate.state import AcceleratorState
+
+from craft.training.config import CraftConfig
+
+_SUPPORTED = {
+    DistributedType.NO,
+    DistributedType.MULTI_CPU,
+    DistributedType.MULTI_GPU,
+}
+
+
+def make_accelerator(config: CraftConfig, project_dir: str | None = None) -> Accelerator:
+    """Accelerate as its environment (torchrun, `accelerate launch`) and the settings want it.
+
+    Raises:
+        ValueError: a kind of sharding that is not supported, or a batch that cannot be shared out
+            evenly over processes and their parts.
+    """
+    state = PartialState()
+    if state.distributed_type not in _SUPPORTED:
+        raise ValueError(
+            f"{state.distributed_type.value} is not supported: the encoder is small and trains "
+            "under DDP; start with torchrun, or with an accelerate config of type MULTI_GPU"
+        )
+    parts = state.num_processes * config.hardware.accumulate
+    if config.batch % parts:
+        raise ValueError(
+            f"batch={config.batch} cannot be shared out over {state.num_processes} processes with "
+            f"hardware.accumulate={config.hardware.accumulate}; make it a multiple of {parts}"
+        )
+    # A second run in one process may want another precision than the first.
+    AcceleratorState._reset_state()
+    return Accelerator(
+        mixed_precision=_precision(config, state.device.type),
+        log_with=list(config.log.trackers) or None,
+        project_dir=project_dir,
+    )
+
+
+def _precision(config: CraftConfig, device: str) -> Literal["no", "bf16", "fp16"]:
+    wanted = config.hardware.precision
+    if wanted == "auto":
+        return "bf16" if device == "cuda" else "no"
+    return "no" if wanted == "fp32" else wanted

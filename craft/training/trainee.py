@@ -1,0 +1,115 @@
+"""What an optimiser gets, as the one module that is prepared for several processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from craft.models.vision_tower import DiscreteVisionTower
+from craft.training.config import CraftConfig
+from craft.training.methods import METHODS
+from craft.training.objective import ContrastiveHead
+
+
+class Trainee(nn.Module):
+    """The encoder, the contrastive head beside it, and any other weights that a baseline trains.
+
+    Only this goes through accelerate's ``prepare``; language models, text tower and codebook are
+    frozen replicas outside. ``extra`` weights, of a projector or of adapters in a language model,
+    are used elsewhere and listed here so that their gradients are averaged too.
+    """
+
+    def __init__(
+        self,
+        tower: DiscreteVisionTower,
+        head: ContrastiveHead | None,
+        extra: dict[str, nn.Parameter] | None = None,
+    ):
+        super().__init__()
+        self.tower = tower
+        self.head = head
+        extra = extra or {}
+        self._extra_names = tuple(extra)
+        self.extra = nn.ParameterList(extra.values())
+
+    def forward(
+        self,
+        pixels: Tensor,  # [B, 3, S, S] in [-1, 1]
+    ) -> tuple[Tensor, Tensor | None]:  # [B, N, D], [B, D]
+        """Features before quantisation and, with a head, the class token's output."""
+        token = None if self.head is None else self.head.token
+        z, output = self.tower.features(pixels, token)
+        return z, output if self.head is not None else None
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Every weight that trains, by the name users know; the encoder's first."""
+        found = {f"encoder.{name}": p for name, p in self.tower.named_parameters()}
+        if self.head is not None:
+            found |= {f"contrastive.{name}": p for name, p in self.head.named_parameters()}
+        found |= dict(zip(self._extra_names, self.extra, strict=True))
+        return {name: p for name, p in found.items() if p.requires_grad}
+
+    def groups(self, config: CraftConfig) -> list[dict[str, object]]:
+        """AdamW's parameter groups: pretrained weights, then new ones with a rate of their own."""
+        pretrained, new = [], []
+        for name, parameter in self.trained().items():
+            added = name.startswith("contrastive.") or "lora_" in name or "class_token" in name
+            (new if added else pretrained).append(parameter)
+        groups = [
+            {"params": pretrained, "lr": config.lr},
+            {"params": new, "lr": config.lr_new},
+        ]
+        return [group for group in groups if group["params"]]
+
+
+@dataclass(frozen=True)
+class TrainableTable:
+    """How many tensors and weights train, by part; the rest is frozen."""
+
+    rows: dict[str, tuple[int, int]]
+
+    @classmethod
+    def of(cls, trained: dict[str, nn.Parameter]) -> TrainableTable:
+        """Parts are named by the first two words of the weights' names."""
+        rows: dict[str, tuple[int, int]] = {}
+        for name, parameter in trained.items():
+            part = ".".join(name.split(".")[:2])
+            tensors, weights = rows.get(part, (0, 0))
+            rows[part] = tensors + 1, weights + parameter.numel()
+        return cls(rows)
+
+    def __str__(self) -> str:
+        if not self.rows:
+            return "nothing trains"
+        return "trains: " + ", ".join(
+            f"{part} ({weights:,} weights in {tensors} tensors)"
+            for part, (tensors, weights) in self.rows.items()
+        )
+
+
+def mark_encoder(tower: DiscreteVisionTower, config: CraftConfig) -> None:
+    """Set which of the encoder's weights train, by ``config.method`` and ``config.encoder``."""
+    trains = METHODS[config.method].trains == "encoder"
+    tower.requires_grad_(trains and config.encoder == "full")
+    if trains and config.encoder == "norm_only":
+        for module in tower.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.requires_grad_(True)
+
+
+def checkpoint_activations(tower: DiscreteVisionTower, language_model: nn.Module) -> None:
+    """Recompute activations in the backward pass, of the frozen language model too.
+
+    Its layers only do so in training mode; switching the layers alone leaves what is inside them,
+    such as dropout, in eval mode.
+    """
+    how = {"use_reentrant": False}
+    tower.activation_checkpointing_enable(how)
+    model = language_model
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    if enable is not None:
+        enable(how)
+        for module in model.modules():
+            if hasattr(module, "gradient_checkpointing") and module is not model:
+                module.training = True
