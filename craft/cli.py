@@ -18,6 +18,8 @@ import craft
 from craft import cli_data
 
 if TYPE_CHECKING:
+    from craft.data.question_domain import AnyDomain
+    from craft.pocket.zoo import PocketModels
     from craft.training.config import CraftConfig
 
 console = Console()
@@ -58,9 +60,50 @@ Models = Annotated[
     typer.Option(help="directory of the models [default: those that come with the package]"),
 ]
 Surrogate = Annotated[str, typer.Option(help="language model to adapt with")]
+_TRAINING = "Training"
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="a training setting, such as lr=1e-4; repeat"),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="a training setting, such as lr=1e-4 or checkpoint.every=50; repeat; `craft settings` "
+        "lists them",
+        rich_help_panel=_TRAINING,
+    ),
+]
+Preset = Annotated[
+    Literal["craft", "craft_paper"],
+    typer.Option(help="settings to begin with", rich_help_panel=_TRAINING),
+]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="YAML file of settings, over the preset's", rich_help_panel=_TRAINING
+    ),
+]
+Method = Annotated[
+    Literal["craft", "discrete_ft", "vision_ft", "ldifs", "projector_ft", "llm_lora", "zero_shot"]
+    | None,
+    typer.Option(help="short for --set method=...", rich_help_panel=_TRAINING),
+]
+EncoderMode = Annotated[
+    Literal["full", "lora", "norm_only"] | None,
+    typer.Option("--encoder", help="short for --set encoder=...", rich_help_panel=_TRAINING),
+]
+Resume = Annotated[
+    Literal["auto", "never"],
+    typer.Option(
+        help="auto: go on from the newest checkpoint in --out, if there is one",
+        rich_help_panel=_TRAINING,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="load everything, compute one step, write nothing",
+        rich_help_panel=_TRAINING,
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="write to --out whatever else is there")]
 TestLimit = Annotated[
@@ -105,6 +148,8 @@ def demo(
     seeds: Annotated[int, typer.Option(min=1, help="adaptations to average over")] = 1,
     surrogate: Surrogate = "qwen2",
     settings: Settings = None,
+    preset: Preset = "craft",
+    settings_file: SettingsFile = None,
     test_limit: TestLimit = None,
     general_images: GeneralImages = 900,
     models: Models = None,
@@ -115,8 +160,8 @@ def demo(
     Writes results.json, predictions.jsonl (every answer), index.html and, for each domain and seed,
     an encoder pack. An --out of an earlier run is written over; one with other files is refused.
     """
-    config = _config(settings)
     _prepare()
+    config = _config(preset, settings_file, settings)
     from craft.pocket.demo import run_demo
     from craft.pocket.zoo import PocketModels
     from craft.report.page import write_page
@@ -163,20 +208,29 @@ def adapt(
     skip_corrupt: cli_data.SkipCorrupt = False,
     any_size: cli_data.AnySize = False,
     surrogate: Surrogate = "qwen2",
+    method: Method = None,
+    encoder: EncoderMode = None,
+    preset: Preset = "craft",
+    settings_file: SettingsFile = None,
     settings: Settings = None,
+    resume: Resume = "never",
+    dry_run: DryRun = False,
     models: Models = None,
     force: Force = False,
 ) -> None:
     """Adapt the encoder and write it as an encoder pack, with the domain's prior.
 
     To a domain of the pocket world (--domain) or to your own data (--data): a folder of images by
-    class, a LLaVA JSON file, or anything else that `craft data check` understands.
+    class, a LLaVA JSON file, or anything else that `craft data check` understands. Under torchrun
+    all processes share every step.
     """
-    config = _config(settings)
+    _prepare()
+    short = {"method": method, "encoder": encoder}
+    chosen_settings = [f"{key}={value}" for key, value in short.items() if value is not None]
+    config = _config(preset, settings_file, [*(settings or ()), *chosen_settings])
     own = data is not None or dataset is not None
     if own == (domain is not None):
         raise ValueError("name either --domain or your own data with --data (or --dataset)")
-    _prepare()
     from craft.data.manifest import MANIFEST
     from craft.pocket.domains import load_domain
     from craft.pocket.packs import adapt_pack, choosing_views
@@ -185,6 +239,8 @@ def adapt(
     from craft.report.progress import ProgressDisplay
     from craft.report.run_directory import open_run_directory
 
+    main = _is_main_process()
+    console.quiet = not main
     zoo = PocketModels.load(models)
     zoo.lvlm(surrogate)
     if domain is not None:
@@ -197,11 +253,15 @@ def adapt(
             chosen, manifest = new_domain(
                 request, zoo, distractors=distractors, option_file=option_file
             )
+    if dry_run:
+        _print_rehearsal(zoo, surrogate, chosen, config)
+        return
     command = {"command": "adapt", "domain": chosen.name, "surrogate": surrogate}
-    open_run_directory(out, command | {"config": config.model_dump()}, force)
-    (out / MANIFEST).unlink(missing_ok=True)  # an earlier run's, which would contradict the pack
-    if manifest is not None:
-        manifest.save(out / MANIFEST)
+    if main:
+        open_run_directory(out, command | {"config": config.model_dump()}, force)
+        (out / MANIFEST).unlink(missing_ok=True)  # an earlier one, which contradicts the pack
+        if manifest is not None:
+            manifest.save(out / MANIFEST)
     with ProgressDisplay(console) as progress:
         result, pack = adapt_pack(
             zoo,
@@ -211,6 +271,8 @@ def adapt(
             out,
             choosing_views(config.validation_images, zoo.base_tower()),
             task=f"{chosen.name}: adapting with {surrogate}",
+            resume=resume == "auto",
+            on_start=lambda table: console.print(table, highlight=False),
             on_progress=progress,
         )
     console.print(
@@ -330,32 +392,41 @@ def info(
         print_facts(console, str(pack), pack_facts(pack))
 
 
-def _config(settings: list[str] | None) -> CraftConfig:
-    """The training settings with ``--set key=value`` applied.
+@app.command(name="settings")
+def list_settings() -> None:
+    """Every training setting: its type, its default, and what it does."""
+    from craft.training.settings_table import settings_table
 
-    Raises:
-        ValueError: not KEY=VALUE, no such setting, or a value it cannot have.
-    """
-    import yaml
-    from pydantic import ValidationError
+    console.print(settings_table(), highlight=False, markup=False, soft_wrap=True)
 
-    from craft.training.config import CraftConfig
 
-    values = {}
-    for setting in settings or ():
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes KEY=VALUE, got {setting!r}")
-        if key not in CraftConfig.model_fields:
-            raise ValueError(
-                f"--set {setting}: no such setting; there are {', '.join(CraftConfig.model_fields)}"
-            )
-        values[key] = yaml.safe_load(value)
-    try:
-        return CraftConfig(**values)
-    except ValidationError as error:
-        problems = [f"--set {e['loc'][0]}={e['input']}: {e['msg']}" for e in error.errors()]
-        raise ValueError("; ".join(problems)) from error
+def _config(
+    preset: Literal["craft", "craft_paper"] = "craft",
+    file: Path | None = None,
+    settings: list[str] | None = None,
+) -> CraftConfig:
+    """The training settings of a preset, a file and ``--set``; raises ValueError for mistakes."""
+    from craft.training.settings import read_settings
+
+    return read_settings(preset, file, settings or ())
+
+
+def _print_rehearsal(
+    zoo: PocketModels, surrogate: str, domain: AnyDomain, config: CraftConfig
+) -> None:
+    import copy
+
+    from craft.report.facts import print_facts
+    from craft.training.rehearsal import rehearse
+
+    reader = copy.deepcopy(zoo.lvlm(surrogate))
+    found = rehearse(zoo.base_tower(), reader, zoo.siglip, domain, config)
+    print_facts(console, "dry run: nothing was written", found.facts())
+
+
+def _is_main_process() -> bool:
+    """Of those that torchrun starts; a command that runs alone is one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _prepare() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from torch import Tensor
 
 from craft.data.question_domain import AnyDomain
@@ -22,6 +24,8 @@ from craft.prior import TokenPrior
 from craft.prune import Selector, keep_count
 from craft.training.adapt import AdaptationResult, adapt
 from craft.training.config import CraftConfig
+from craft.training.methods import METHODS
+from craft.training.trainee import TrainableTable
 
 RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
 
@@ -47,25 +51,37 @@ def adapt_pack(
     views: Views,
     *,
     task: str = "adapting",
+    resume: bool = False,
+    on_start: Callable[[TrainableTable], None] | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> tuple[AdaptationResult, EncoderPack]:
     """Adapt a copy of the base encoder, count the domain's prior with it, save both as a pack.
 
+    A method that trains the projector or the language model leaves the encoder as it is, and its
+    result in the pack's ``language_model``.
+
     Args:
         directory: becomes the pack, with the settings and the log of its training.
         views: from :func:`choosing_views`.
+        resume, on_start: as for :func:`~craft.training.adapt.adapt`.
 
     Raises:
         ValueError: no such language model.
     """
+    reader = models.lvlm(surrogate)
+    own = METHODS[config.method].trains in ("projector", "language_model")
+    if own:
+        reader = copy.deepcopy(reader)
     adapted = adapt(
         models.base_tower(),
-        models.lvlm(surrogate),
+        reader,
         models.siglip,
         domain,
         config,
         directory,
         general=views,
+        resume=resume,
+        on_start=on_start,
         on_step=lambda step, steps, _: on_progress(task, step, steps),
     )
     pack = EncoderPack.of(
@@ -77,7 +93,10 @@ def adapt_pack(
         blend=adapted.blend,
         config=config.model_dump(),
     )
-    pack.save(directory)
+    if PartialState().is_main_process:
+        pack.save(directory)
+        if own:
+            reader.save_pretrained(directory / "language_model")
     return adapted, pack
 
 

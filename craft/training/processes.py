@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
+import torch
 from accelerate import Accelerator, DistributedType, PartialState
 from accelerate.state import AcceleratorState
 
@@ -23,7 +25,9 @@ def make_accelerator(config: CraftConfig, project_dir: str | None = None) -> Acc
         ValueError: a kind of sharding that is not supported, or a batch that cannot be shared out
             evenly over processes and their parts.
     """
-    state = PartialState()
+    # Said here, because accelerate alone overlooks processes without GPUs.
+    cpu = not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU") in ("1", "true")
+    state = PartialState(cpu=cpu)
     if state.distributed_type not in _SUPPORTED:
         raise ValueError(
             f"{state.distributed_type.value} is not supported: the encoder is small and trains "
@@ -38,6 +42,7 @@ def make_accelerator(config: CraftConfig, project_dir: str | None = None) -> Acc
     # A second run in one process may want another precision than the first.
     AcceleratorState._reset_state()
     return Accelerator(
+        cpu=cpu,
         mixed_precision=_precision(config, state.device.type),
         log_with=list(config.log.trackers) or None,
         project_dir=project_dir,

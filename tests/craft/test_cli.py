@@ -86,7 +86,7 @@ def test_every_command_explains_itself(command: str) -> None:
     ("setting", "complaint"),
     [
         ("lr", r"--set takes KEY=VALUE, got 'lr'"),
-        ("learning_rate=1", r"no such setting; there are steps, batch, lr,"),
+        ("learning_rate=1", r"no such setting 'learning_rate'; there are method, encoder, steps,"),
         ("lr=fast", r"--set lr=fast: Input should be a valid number"),
         ("lr=-1", r"--set lr=-1: Input should be greater than 0"),
     ],
@@ -101,7 +101,7 @@ def test_wrong_settings_are_named(setting: str, complaint: str, tmp_path: Path) 
 
 
 def test_settings_keep_their_types() -> None:
-    config = cli._config(["steps=7", "lr=2e-4", "blend=false", "con_scale=literal"])
+    config = cli._config(settings=["steps=7", "lr=2e-4", "blend=false", "con_scale=literal"])
     assert (config.steps, config.lr, config.blend, config.con_scale) == (
         7,
         2e-4,

@@ -1,0 +1,88 @@
+"""A dry run: everything is loaded and one step computed, nothing is changed or written."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+from transformers import SiglipModel
+
+from craft.data.question_domain import AnyDomain
+from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.vision_tower import DiscreteVisionTower
+from craft.training.config import CraftConfig
+from craft.training.processes import make_accelerator
+from craft.training.trainee import TrainableTable
+from craft.training.training_run import TrainingRun
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run would do. ``seconds`` is of one step's passes, the first, which is the slowest;
+    ``memory`` the process's largest so far, or the GPU's, in MiB."""
+
+    table: TrainableTable
+    steps: int
+    examples: int
+    prompt: str
+    answer: str
+    losses: dict[str, float]
+    gradient_norms: dict[str, float]
+    seconds: float
+    memory: float
+
+    def facts(self) -> dict[str, str]:
+        """One line each, for people."""
+        return {
+            "trains": str(self.table).removeprefix("trains: "),
+            "steps": f"{self.steps}, {self.examples} training examples",
+            "first prompt": self.prompt,
+            "first answer": self.answer,
+            "losses": " ".join(f"{k}={v:.4g}" for k, v in self.losses.items()),
+            "gradient norms": " ".join(f"{k}={v:.4g}" for k, v in self.gradient_norms.items()),
+            "first step": f"{self.seconds:.2f} s",
+            "memory": f"{self.memory:.0f} MiB",
+        }
+
+
+def rehearse(
+    tower: DiscreteVisionTower,
+    surrogate: AlignedLanguageModel,
+    siglip: SiglipModel,
+    domain: AnyDomain,
+    config: CraftConfig,
+) -> Rehearsal:
+    """Forward and backward passes of the first step; arguments and errors as for `adapt`.
+
+    ``tower`` and ``surrogate`` are used up: pass fresh copies.
+    """
+    tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
+    run = TrainingRun(tower, surrogate, siglip, domain, config, make_accelerator(config))
+    lesson = run.batches.lessons()[0]
+    run.prepare()
+    losses: dict[str, float] = {}
+    norms: dict[str, float] = {}
+    started = time.monotonic()
+    if run.trained:
+        losses, norms = run.gradients(first=True)
+    return Rehearsal(
+        table=TrainableTable.of(run.trained),
+        steps=run.steps,
+        examples=domain.lessons,
+        prompt=lesson.prompt,
+        answer=lesson.answer,
+        losses=losses,
+        gradient_norms=norms,
+        seconds=time.monotonic() - started,
+        memory=_peak_memory(run.accelerator.device),
+    )
+
+
+def _peak_memory(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

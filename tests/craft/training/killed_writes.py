@@ -1,0 +1,83 @@
+"""Checkpoint writes that are killed at every single call to the disk, for test_checkpoint.
+
+``python -m tests.craft.training.killed_writes OUT`` prints, for every instant, what was there after.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from craft.training import checkpoint
+from craft.training.checkpoint import CheckpointDirectory
+
+
+def write(directory: CheckpointDirectory, step: int) -> None:
+    directory.save(step, {"weights": {"x": torch.full((100,), float(step))}}, {"note": step})
+
+
+def die_at(instant: int) -> None:
+    """Every function that touches the disk counts down, before and after its work."""
+    left = [instant]
+
+    def counted(function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            for moment in ("before", "after"):
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                left[0] -= 1
+                if moment == "before":
+                    result = function(*args, **kwargs)
+            return result
+
+        return call
+
+    checkpoint.save_file = counted(checkpoint.save_file)
+    for owner, name in (
+        (os, "fsync"),
+        (os, "rmdir"),
+        (os, "unlink"),
+        (Path, "rename"),
+        (Path, "mkdir"),
+        (Path, "write_text"),
+    ):
+        setattr(owner, name, counted(getattr(owner, name)))
+
+
+def main() -> None:
+    root = Path(sys.argv[1])
+    found = []
+    for instant in range(1000):
+        shutil.rmtree(root, ignore_errors=True)
+        directory = CheckpointDirectory(root, keep=1)
+        write(directory, 1)
+        child = os.fork()
+        if child == 0:
+            die_at(instant)
+            write(directory, 2)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        loaded = directory.load()
+        assert loaded is not None, instant
+        values = set(loaded.tensors["weights"]["x"].tolist())
+        assert values == {float(loaded.step)} and loaded.state == {"note": loaded.step}, instant
+        write(directory, 3)  # and a later run writes on
+        directory.tidy()
+        again = directory.load()
+        assert again is not None and again.step == 3, instant
+        assert [x.name for x in root.iterdir()] == ["step-00000003"], list(root.iterdir())
+        found.append(loaded.step)
+        if status == 0:
+            break
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""An adaptation of a few steps on random images, for tests that start processes of their own.
+
+``python -m tests.craft.training.short_run MODELS OUT [KEY=VALUE ...]`` runs it and leaves
+``final.safetensors``, the encoder, and ``gradients.safetensors``, those of the first step.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from safetensors.torch import save_file
+
+from craft.data.image_set import Domain, ImageSet
+from craft.pocket.zoo import PocketModels
+from craft.training.adapt import AdaptationResult, adapt
+from craft.training.settings import read_settings
+from craft.training.training_run import TrainingRun
+
+SETTINGS = (
+    "steps=4",
+    "batch=8",
+    "warmup=0",
+    "blend=false",
+    "validate_every=2",
+    "validation_images=6",
+    "checkpoint.every=1",
+)
+
+
+def random_domain(images: int = 32) -> Domain:
+    """Eight classes of random images, two of them held out."""
+    generator = torch.Generator().manual_seed(0)
+    names = [f"thing {chr(97 + i) * 2}" for i in range(8)]
+
+    def part(name: str, classes: list[str], count: int) -> ImageSet:
+        labels = [classes[i % len(classes)] for i in range(count)]
+        pixels = torch.randint(0, 256, (count, 3, 24, 24), generator=generator, dtype=torch.uint8)
+        ids = [f"{name}-{i}" for i in range(count)]
+        same = [name] * count
+        return ImageSet("random", "object", pixels, ids, labels, same, same, same)
+
+    seen = names[:6]
+    return Domain(
+        name="random",
+        subject="object",
+        classes=names,
+        heldout=names[6:],
+        train=part("train", seen, images),
+        val=part("val", seen, 6),
+        test=part("test", names, 8),
+    )
+
+
+def short_run(
+    models: PocketModels,
+    out: Path,
+    settings: tuple[str, ...] = (),
+    *,
+    resume: bool = False,
+    on_start: Callable[[Any], None] | None = None,
+) -> AdaptationResult:
+    """The run, with :data:`SETTINGS` and changes."""
+    config = read_settings(assignments=[*SETTINGS, *settings])
+    return adapt(
+        models.base_tower(),
+        models.lvlm("llama"),
+        models.siglip,
+        random_domain(),
+        config,
+        out,
+        resume=resume,
+        on_start=on_start,
+    )
+
+
+def keep_first_gradients(path: Path) -> None:
+    """From now on a run writes the gradients of its first step, before they are clipped."""
+    original = TrainingRun.gradients
+
+    def gradients(run: TrainingRun, first: bool) -> Any:
+        result = original(run, first)
+        if first and run.accelerator.is_main_process:
+            save_file(
+                {n: p.grad.clone() for n, p in run.trained.items() if p.grad is not None}, path
+            )
+        return result
+
+    TrainingRun.gradients = gradients
+
+
+def main() -> None:
+    models, out, *settings = sys.argv[1:]
+    Path(out).mkdir(parents=True, exist_ok=True)
+    keep_first_gradients(Path(out) / "gradients.safetensors")
+    result = short_run(PocketModels(Path(models)), Path(out), tuple(settings))
+    if PartialState().is_main_process:
+        save_file(dict(result.tower.state_dict()), Path(out) / "final.safetensors")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""A step is the same step however many processes and parts share it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from craft.training.config import CraftConfig
+from craft.training.processes import make_accelerator
+from craft.training.training_run import TrainingRun
+from tests.craft.training.short_run import keep_first_gradients, short_run
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(models, out, settings=()):
+    """First gradients and final weights of a run in this process."""
+    out.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingRun, "gradients", TrainingRun.gradients)  # put back at the end
+        keep_first_gradients(out / "gradients.safetensors")
+        result = short_run(models, out, settings)
+    return load_file(out / "gradients.safetensors"), result.tower.state_dict()
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_models, tmp_path_factory):
+    return run(tiny_models, tmp_path_factory.mktemp("alone") / "run")
+
+
+def assert_same_training(found, expected):
+    """To float32 rounding. Adam divides by the gradient's size, so where the gradient is rounding
+    noise the update is a coin toss: keys' biases, which cancel in the softmax, and single weights
+    with a gradient a millionth of the largest."""
+    gradients, weights = found
+    assert gradients.keys() == expected[0].keys()
+    largest = max(float(g.abs().max()) for g in expected[0].values())
+    for name, gradient in expected[0].items():
+        torch.testing.assert_close(
+            gradients[name], gradient, rtol=1e-4, atol=1e-6 * largest, msg=lambda m, n=name: n + m
+        )
+    for name, weight in expected[1].items():
+        if name.endswith("k_proj.bias"):
+            continue
+        noise = expected[0][f"encoder.{name}"].abs() < 1e-5 * largest
+        difference = (weights[name] - weight).abs()
+        assert float(difference.masked_fill(noise, 0).max()) < 2e-6, name
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_step_in_parts_is_the_same_step(tiny_models, alone, parts, tmp_path):
+    found = run(tiny_models, tmp_path / "run", (f"hardware.accumulate={parts}",))
+    assert_same_training(found, alone)
+
+
+def test_checkpointing_activations_changes_nothing(tiny_models, alone, tmp_path):
+    found = run(tiny_models, tmp_path / "run", ("hardware.grad_checkpoint=true",))
+    assert_same_training(found, alone)
+
+
+def test_local_negatives_are_other_gradients(tiny_models, alone, tmp_path):
+    """So the equality above is owed to negatives from the whole step."""
+    found = run(tiny_models, tmp_path / "run", ("hardware.accumulate=4", "negatives=local"))
+    with pytest.raises(AssertionError):
+        assert_same_training(found, alone)
+
+
+def test_a_literal_answer_loss_can_be_cut_too(tiny_models, tmp_path):
+    settings = ("sal_reduction=sample_sum", "commit_levels=final", "cls_attention=full")
+    whole = run(tiny_models, tmp_path / "whole", settings)
+    parts = run(tiny_models, tmp_path / "parts", (*settings, "hardware.accumulate=2"))
+    assert_same_training(parts, whole)
+
+
+def test_two_processes_train_as_one(tiny_models_dir, alone, tmp_path):
+    out = tmp_path / "two"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    script = ["-m", "tests.craft.training.short_run", str(tiny_models_dir), str(out)]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [*command, *script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = load_file(out / "gradients.safetensors"), load_file(out / "final.safetensors")
+    assert_same_training(found, alone)
+    lines = (out / "train.jsonl").read_text().splitlines()
+    assert sum('"sal"' in line for line in lines) == 5  # one process writes: norms and four steps
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused():
+    config = CraftConfig(batch=6, hardware={"accumulate": 4})
+    with pytest.raises(ValueError, match=r"batch=6 cannot be shared out.*multiple of 4"):
+        make_accelerator(config)
