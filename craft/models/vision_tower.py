@@ -178,9 +178,17 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
     @torch.inference_mode()
     def encode(self, images: Tensor, batch: int = 64) -> ResidualCodes:
         """Codes of images [n, 3, S, S] in [0, 1], batch by batch, without gradients."""
-        place = self.embeddings.patch_embedding.weight
-        parts = [self(chunk.to(place.device, place.dtype) * 2 - 1) for chunk in images.split(batch)]
+        parts = [self(self._pixels(chunk)) for chunk in images.split(batch)]
         return ResidualCodes(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+    @torch.inference_mode()
+    def continuous(self, images: Tensor, batch: int = 64) -> Tensor:  # [n, N, D]
+        """Features of images [n, 3, S, S] in [0, 1] before quantisation: what baselines read."""
+        return torch.cat([self.features(self._pixels(x))[0] for x in images.split(batch)])
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        place = self.embeddings.patch_embedding.weight
+        return images.to(place.device, place.dtype) * 2 - 1
 
 
 def _read(block: Any, reader: Tensor, patches: Tensor) -> Tensor:  # [B, 1, D]

@@ -1,7 +1,7 @@
 """Runs that are killed with -9 at random instants and go on, for test_resume.
 
-``python -m tests.craft.training.killed_runs MODELS OUT KILLS SEED`` prints a JSON line. Children are
-forked, so that a new process costs no new imports.
+Its arguments are MODELS OUT KILLS SEED; it prints a JSON line. Children are forked, so that a new
+process costs no new imports.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
         child, pipe = start(models, out)
         if facts["kills"] < kills:
             os.read(pipe, 1)
-            time.sleep(rng.uniform(0, length))
+            time.sleep(rng.uniform(0, 0.8 * length))
             os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             facts["kills"] += status != 0

@@ -1,6 +1,6 @@
 """Checkpoint writes that are killed at every single call to the disk, for test_checkpoint.
 
-``python -m tests.craft.training.killed_writes OUT`` prints, for every instant, what was there after.
+Its argument is a directory; it prints which step's checkpoint was there after each instant.
 """
 
 from __future__ import annotations
@@ -67,11 +67,13 @@ def main() -> None:
         loaded = directory.load()
         assert loaded is not None, instant
         values = set(loaded.tensors["weights"]["x"].tolist())
-        assert values == {float(loaded.step)} and loaded.state == {"note": loaded.step}, instant
+        assert values == {float(loaded.step)}, instant
+        assert loaded.state == {"note": loaded.step}, instant
         write(directory, 3)  # and a later run writes on
         directory.tidy()
         again = directory.load()
-        assert again is not None and again.step == 3, instant
+        assert again is not None, instant
+        assert again.step == 3, instant
         assert [x.name for x in root.iterdir()] == ["step-00000003"], list(root.iterdir())
         found.append(loaded.step)
         if status == 0:

@@ -1,0 +1,167 @@
+"""Baselines: each trains what it says and nothing else, and reads what it says."""
+
+import copy
+import math
+
+import pytest
+import torch
+
+from craft.models.tensor_hash import tensor_hash
+from craft.pocket.zoo import PocketModels
+from craft.training.config import CraftConfig, LdifsConfig
+from craft.training.ldifs import FeatureAnchor
+from craft.training.lora import inject_lora, merge_lora
+from craft.training.methods import METHODS
+from craft.training.objective import text_embeddings
+from craft.training.rehearsal import rehearse
+from tests.craft.training.short_run import SETTINGS, random_domain, short_run
+
+
+@pytest.fixture
+def fresh(tiny_models_dir):
+    """Models of its own, as baselines train language models in place."""
+    return PocketModels(tiny_models_dir)
+
+
+def hashes(models, tower):
+    lvlm = models.lvlm("llama")
+    return {
+        "encoder": tensor_hash(tower.state_dict()),
+        "projector": tensor_hash(lvlm.projector.state_dict()),
+        "language_model": tensor_hash(lvlm.language_model.state_dict()),
+        "siglip": tensor_hash(models.siglip.state_dict()),
+    }
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_trains_its_part_and_no_other(fresh, method, tmp_path):
+    before = hashes(fresh, fresh.base_tower())
+    lora = ("lora.rank=2",) if method == "llm_lora" else ()
+    result = short_run(fresh, tmp_path, (f"method={method}", *lora))
+    after = hashes(fresh, result.tower)
+    moved = {name for name in after if after[name] != before[name]}
+    trains = METHODS[method].trains
+    assert moved == ({trains} if trains else set())
+    assert trains not in result.frozen_hashes
+    assert not any(p.requires_grad for p in fresh.lvlm("llama").parameters())
+    terms = {"craft": {"sal", "commit", "con"}, "ldifs": {"sal", "ldifs"}, "zero_shot": set()}
+    assert set(result.gradient_norms) == terms.get(method, {"sal"})
+
+
+@pytest.mark.parametrize(
+    ("mode", "names"),
+    [("norm_only", {"layer_norm1.weight", "layer_norm2.bias"}), ("lora", {"q_proj.weight"})],
+)
+def test_encoder_modes_train_a_part_of_the_encoder(fresh, tmp_path, mode, names):
+    base = fresh.base_tower().state_dict()
+    result = short_run(fresh, tmp_path, (f"encoder={mode}", "lora.rank=2"))
+    state = result.tower.state_dict()
+    assert state.keys() == base.keys()  # adapters are merged
+    moved = {name for name in state if not torch.equal(state[name], base[name])}
+    kinds = {".".join(name.split(".")[-2:]) for name in moved}
+    assert names <= kinds
+    only = ("layer_norm",) if mode == "norm_only" else ("_proj.weight", "fc1.weight", "fc2.weight")
+    assert all(any(part in name for part in only) for name in moved)
+
+
+def test_merged_adapters_compute_what_they_did_beside_the_weights(fresh):
+    tower = fresh.base_tower()
+    images = torch.rand(2, 3, 24, 24)
+    plain = tower.continuous(images)
+    inject_lora(tower, CraftConfig(lora={"rank": 2, "dropout": 0}).lora, 0, encoder=True)
+    torch.testing.assert_close(tower.continuous(images), plain)  # adapters begin as nothing
+    with torch.no_grad():
+        for name, parameter in tower.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    beside = tower.continuous(images)
+    assert not torch.allclose(beside, plain)
+    merge_lora(tower)
+    torch.testing.assert_close(tower.continuous(images), beside, rtol=1e-4, atol=1e-4)
+    assert tower.state_dict().keys() == fresh.base_tower().state_dict().keys()
+
+
+@pytest.mark.parametrize("norm", ["token", "channel", "none"])
+def test_ldifs_distance_is_the_formula(fresh, norm):
+    """methods 3.1, with loops in float64."""
+    tower = fresh.base_tower()
+    anchor = FeatureAnchor(tower, LdifsConfig(norm=norm, points=2))
+    images = torch.rand(2, 3, 24, 24)
+    tower.features(images)
+    assert float(anchor.distance(images)) == 0  # at the pretrained weights
+    with torch.no_grad():
+        for parameter in tower.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    _, base = tower.features(images), fresh.base_tower()
+    found = float(anchor.distance(images).detach())
+    total = 0.0
+    for model_depth in (0, 1):
+        pair = []
+        for model in (tower, base):
+            hidden = model.embeddings(images)
+            for block in list(model.blocks)[:model_depth]:
+                hidden = block(hidden, None)
+            pair.append(hidden.detach().double())
+        a, b = pair
+        axis = {"token": 1, "channel": 2, "none": None}[norm]
+        if axis is not None:
+            a, b = (x / x.norm(dim=axis, keepdim=True) for x in (a, b))
+        total += float((a - b).square().mean())
+    assert found == pytest.approx(total / 2, rel=1e-4)
+    anchor.release()
+    assert not any(block._forward_hooks for block in tower.blocks)
+
+
+def test_the_depths_of_ldifs_for_a_large_encoder():
+    """{embeddings, 6, 12, 18, 23} of a 24-block encoder read at block 23."""
+    last, points = 23, 5
+    assert [math.ceil(i * last / (points - 1)) for i in range(points)] == [0, 6, 12, 18, 23]
+
+
+def test_continuous_methods_see_no_codes(fresh, tmp_path):
+    """Their answers' loss is that of the features themselves."""
+    config = CraftConfig(method="vision_ft", batch=8, steps=1)
+    run = rehearse(
+        fresh.base_tower(),
+        copy.deepcopy(fresh.lvlm("llama")),
+        fresh.siglip,
+        random_domain(),
+        config,
+    )
+    discrete = rehearse(
+        fresh.base_tower(),
+        copy.deepcopy(fresh.lvlm("llama")),
+        fresh.siglip,
+        random_domain(),
+        CraftConfig(method="discrete_ft", batch=8, steps=1),
+    )
+    assert run.losses["sal"] != discrete.losses["sal"]
+    assert run.losses["qerr"] == 0 < discrete.losses["qerr"]
+    assert run.prompt == discrete.prompt
+
+
+def test_a_dry_run_changes_and_writes_nothing(fresh, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lvlm, tower = fresh.lvlm("llama"), fresh.base_tower()
+    before = hashes(fresh, tower)
+    found = rehearse(tower, lvlm, fresh.siglip, random_domain(), CraftConfig(batch=8))
+    assert hashes(fresh, tower) == before
+    assert list(tmp_path.iterdir()) == []
+    assert found.steps == 500
+    assert set(found.losses) == {"sal", "commit", "con", "qerr"}
+    assert all(value > 0 for value in found.gradient_norms.values())
+    assert found.prompt.startswith("What object")
+    assert "encoder.blocks" in found.facts()["trains"]
+
+
+def test_texts_are_embedded_once(fresh, tmp_path, monkeypatch):
+    calls = []
+
+    def counted(siglip, tokenizer, texts):
+        calls.append(len(texts))
+        return text_embeddings(siglip, tokenizer, texts)
+
+    monkeypatch.setattr("craft.training.training_run.text_embeddings", counted)
+    short_run(fresh, tmp_path)
+    assert calls == [len(random_domain().texts)]
+    assert "steps=4" in SETTINGS

@@ -1,0 +1,155 @@
+"""Jobs that die and go on: same weights, same log, or a clear refusal."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from craft.models.tensor_hash import tensor_hash
+from craft.training.adapt import CHECKPOINTS
+from craft.training.training_run import TrainingRun
+from tests.craft.training.short_run import short_run
+
+ROOT = Path(__file__).parents[3]
+
+
+def run_module(name, *arguments):
+    """Standard output of a script beside this file, with fresh imports and one thread."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", f"tests.craft.training.{name}", *map(str, arguments)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_instants_it_ends_with_the_same_weights(kills, tiny_models_dir, tmp_path):
+    found = run_module("killed_runs", tiny_models_dir, tmp_path / "runs", kills, kills)
+    assert found["same"]
+    assert found["kills"] == kills
+    assert found["resumed"] > 0
+
+
+def stop_after(monkeypatch, steps):
+    """The next run dies in step ``steps`` + 1."""
+    done = []
+    original = TrainingRun.step
+
+    def step(run, first=False):
+        if len(done) == steps:
+            raise KeyboardInterrupt
+        done.append(1)
+        return original(run, first)
+
+    monkeypatch.setattr(TrainingRun, "step", step)
+
+
+def interrupted(models, out, monkeypatch, steps, settings=()):
+    with monkeypatch.context() as patch:
+        stop_after(patch, steps)
+        with pytest.raises(KeyboardInterrupt):
+            short_run(models, out, settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("select=best", "validate_every=1"),
+        ("encoder=lora", "lora.rank=2", "lora.dropout=0.3"),
+        ("blend=true", "checkpoint.every=2"),
+        ("method=ldifs",),
+        ("cls_attention=full", "hardware.accumulate=2"),
+    ],
+    ids=lambda settings: settings[0],
+)
+def test_every_kind_of_run_goes_on_bit_for_bit(tiny_models, tmp_path, monkeypatch, settings):
+    whole = short_run(tiny_models, tmp_path / "whole", settings)
+    interrupted(tiny_models, tmp_path / "cut", monkeypatch, 3, settings)
+    resumed = short_run(tiny_models, tmp_path / "cut", settings, resume=True)
+    assert resumed.resumed == (2 if "checkpoint.every=2" in settings else 3)
+    assert tensor_hash(resumed.tower.state_dict()) == tensor_hash(whole.tower.state_dict())
+    assert resumed.history == whole.history
+    assert resumed.gradient_norms == whole.gradient_norms
+
+
+def test_a_finished_run_is_not_repeated(tiny_models, tmp_path):
+    first = short_run(tiny_models, tmp_path)
+    again = short_run(tiny_models, tmp_path, resume=True)
+    assert again.resumed == 4
+    assert tensor_hash(again.tower.state_dict()) == tensor_hash(first.tower.state_dict())
+
+
+def test_without_resume_old_checkpoints_go(tiny_models, tmp_path, monkeypatch):
+    short_run(tiny_models, tmp_path)
+    interrupted(tiny_models, tmp_path, monkeypatch, 1)
+    assert [x.name for x in (tmp_path / CHECKPOINTS).iterdir()] == ["step-00000001"]
+
+
+def test_with_nothing_to_resume_it_starts(tiny_models, tmp_path):
+    assert short_run(tiny_models, tmp_path, ("steps=1",), resume=True).resumed is None
+
+
+def test_other_settings_are_refused_by_name(tiny_models, tmp_path, monkeypatch):
+    interrupted(tiny_models, tmp_path, monkeypatch, 1)
+    with pytest.raises(ValueError, match=r"other settings \(lr: 0.0003 -> 0.001\)"):
+        short_run(tiny_models, tmp_path, ("lr=1e-3",), resume=True)
+    # Those that change no result may differ.
+    short_run(tiny_models, tmp_path, ("checkpoint.keep=1",), resume=True)
+
+
+def test_another_encoder_is_refused(tiny_models, tmp_path, monkeypatch):
+    interrupted(tiny_models, tmp_path, monkeypatch, 1)
+
+    class Other(type(tiny_models)):
+        def base_tower(self):
+            tower = super().base_tower()
+            with torch.no_grad():
+                next(tower.parameters()).add_(1)
+            return tower
+
+    with pytest.raises(ValueError, match="belongs to another encoder or other data"):
+        short_run(Other(tiny_models.directory), tmp_path, resume=True)
+
+
+def test_a_full_disk_costs_no_checkpoint(tiny_models, tmp_path, monkeypatch):
+    """The first checkpoint is written, then the disk takes no more."""
+    from craft.training import checkpoint
+
+    whole = short_run(tiny_models, tmp_path / "whole")
+    save, written = checkpoint.save_file, []
+
+    def full(tensors, path):
+        written.append(path)
+        if len(written) > 4:  # a checkpoint has three files
+            Path(path).write_bytes(b"half a file")
+            raise OSError(28, "No space left on device")
+        save(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        with pytest.raises(OSError, match=r"step 2 could not be written.*No space left.*step 1 is"):
+            short_run(tiny_models, tmp_path / "full")
+    assert [x.name for x in (tmp_path / "full" / CHECKPOINTS).iterdir()] == ["step-00000001"]
+    resumed = short_run(tiny_models, tmp_path / "full", resume=True)
+    assert resumed.resumed == 1
+    assert tensor_hash(resumed.tower.state_dict()) == tensor_hash(whole.tower.state_dict())
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny_models, tmp_path, caplog):
+    whole = short_run(tiny_models, tmp_path)
+    weights = tmp_path / CHECKPOINTS / "step-00000004" / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        resumed = short_run(tiny_models, tmp_path, resume=True)
+    assert resumed.resumed == 3
+    assert "weights.safetensors is not what was written" in caplog.text
+    assert tensor_hash(resumed.tower.state_dict()) == tensor_hash(whole.tower.state_dict())
