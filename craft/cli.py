@@ -272,7 +272,7 @@ def adapt(
             choosing_views(config.validation_images, zoo.base_tower()),
             task=f"{chosen.name}: adapting with {surrogate}",
             resume=resume == "auto",
-            on_start=lambda table: console.print(table, highlight=False),
+            on_start=lambda table: console.print(str(table), highlight=False),
             on_progress=progress,
         )
     console.print(
@@ -307,8 +307,9 @@ def evaluate(
     A pack made for another codebook is refused, with both fingerprints.
     """
     _prepare()
+    from craft.models.aligned_language_model import AlignedLanguageModel
     from craft.models.encoder_pack import EncoderPack
-    from craft.pocket.packs import evaluate_pack
+    from craft.pocket.packs import LANGUAGE_MODEL, evaluate_pack
     from craft.pocket.user_domains import domain_of_pack
     from craft.pocket.zoo import PocketModels
     from craft.prior import TokenPrior
@@ -322,6 +323,7 @@ def evaluate(
     chosen = domain_of_pack(pack, loaded.notes.get("domain"), zoo, name=domain, data=data)
     command = {"command": "evaluate", "pack": str(pack), "domain": chosen.name}
     open_run_directory(out, command, force)
+    own = pack / LANGUAGE_MODEL
     with ProgressDisplay(console) as progress:
         results = evaluate_pack(
             loaded,
@@ -329,6 +331,7 @@ def evaluate(
             chosen,
             out,
             names=zoo.names if llm == "all" else [llm],
+            reader=AlignedLanguageModel.from_pretrained(own) if own.is_dir() else None,
             keep_ratios=keep_ratio or [1.0],
             selector=selector,
             prior=TokenPrior.load(prior) if prior else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from craft.data.manifest import DomainManifest
 from craft.data.question_domain import AnyDomain
 from craft.data.readers import ReadOptions, RecordSet, read_records, without_corrupt
 from craft.data.registry import entry_of, load_dataset
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,22 @@ class DataRequest:
     any_size: bool = False
 
     def read(self) -> RecordSet:
-        """The records.
+        """The records; the log says how many were left out, if that was asked for.
 
         Raises:
             DataError: see :func:`~craft.data.readers.read_records` and
                 :func:`~craft.data.registry.load_dataset`.
             ValueError: neither path nor data set, or no such data set.
         """
+        records = self._records()
+        if records.left_out:
+            skipped = len(records.left_out)
+            log.warning(
+                "left out %d with unreadable images, first %s", skipped, records.left_out[0]
+            )
+        return records
+
+    def _records(self) -> RecordSet:
         if self.dataset is None:
             if self.path is None:
                 raise ValueError("name the data: a path, or a data set of `craft data list`")

@@ -93,6 +93,7 @@ class Candidate:
     Args:
         prior: what pruning goes by.
         seed: of random pruning, one fixed draw an image.
+        quantized: language models read codes, else the encoder's plain features.
     """
 
     def __init__(
@@ -101,10 +102,11 @@ class Candidate:
         tower: DiscreteVisionTower,
         prior: TokenPrior | None = None,
         seed: int = 0,
+        quantized: bool = True,
     ):
         self.exam = exam
-        self.domain = VisualTokens(tower, exam.domain.images, prior, seed)
-        self.general = VisualTokens(tower, exam.general.images, prior, seed)
+        self.domain = VisualTokens(tower, exam.domain.images, prior, seed, quantized)
+        self.general = VisualTokens(tower, exam.general.images, prior, seed, quantized)
 
     def answer(
         self,

@@ -22,6 +22,8 @@ class VisualTokens:
         images: [n, 3, S, S] in [0, 1] at the encoder's size.
         prior: first-level code frequencies of the domain; only random pruning does without.
         seed: of the random selectors, whose choice for an image depends on seed and row alone.
+        quantized: language models read codes; else the encoder's plain features, which pruning
+            still chooses by their codes.
 
     Raises:
         CodebookMismatchError: the prior was counted on another codebook.
@@ -33,10 +35,12 @@ class VisualTokens:
         images: Tensor,
         prior: TokenPrior | None = None,
         seed: int = 0,
+        quantized: bool = True,
     ):
         if prior is not None:
             prior.check(tower.codebook.fingerprint, tensor_hash(tower.state_dict()))
         self.codes = tower.encode(images)
+        self.features = self.codes.quantized if quantized else tower.continuous(images)
         self.grid = tower.grid
         self.prior = prior
         self.seed = seed
@@ -74,7 +78,7 @@ class VisualTokens:
             self.codes.residual_sq_norms,
             torch.empty(0),  # the order is given
             self.grid,
-            self.codes.quantized,
+            self.features,
             keep_ratio=keep_ratio,
             order=None if keep_ratio == 1 else self.order(selector),
         )

@@ -25,6 +25,7 @@ from craft.pocket.packs import PREDICTIONS, RESULTS, adapt_pack, choosing_views,
 from craft.pocket.zoo import PocketModels
 from craft.prune import Selector
 from craft.training.config import CraftConfig
+from craft.training.methods import METHODS
 
 _EXAMPLES = 8
 
@@ -61,10 +62,16 @@ def run_demo(
         general_images: how many views of the general world measure forgetting.
 
     Raises:
-        ValueError: no such domain or language model, or no domain or seed at all.
+        ValueError: no such domain or language model, no domain or seed at all, or a method that
+            trains no encoder.
     """
     if not domains or not seeds:
         raise ValueError(f"a demo needs a domain and a seed, got {domains=} and {seeds=}")
+    if METHODS[config.method].trains not in ("encoder", None):
+        raise ValueError(
+            f"a demo plugs an encoder into every language model, and method={config.method} trains "
+            "no encoder; use craft adapt and craft evaluate"
+        )
     models.lvlm(surrogate)  # a wrong name fails before anything long starts
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
@@ -122,6 +129,7 @@ class _Demo:
         self.out = out
         self.predictions = predictions
         self.on_progress = on_progress
+        self.quantized = METHODS[config.method].quantized
         self.base = models.base_tower().requires_grad_(False)
         self.general = measuring_views(general_images, self.base)
         self.watched = choosing_views(config.validation_images, self.base)
@@ -132,7 +140,9 @@ class _Demo:
         """One entry of ``domains`` in the results, and examples of the first seed."""
         started = time.monotonic()
         before = self._answers(
-            Candidate(exam, self.base), {"zero_shot": (1.0, "full")}, f"{domain.name}, zero-shot"
+            Candidate(exam, self.base, quantized=self.quantized),
+            {"zero_shot": (1.0, "full")},
+            f"{domain.name}, zero-shot",
         )
         self._log(domain.name, None, before)
         seconds = {"zero_shot": time.monotonic() - started}
@@ -150,7 +160,7 @@ class _Demo:
                 on_progress=self.on_progress,
             )
             trained = time.monotonic()
-            candidate = Candidate(exam, adapted.tower, pack.prior, seed)
+            candidate = Candidate(exam, adapted.tower, pack.prior, seed, self.quantized)
             after = self._answers(candidate, ADAPTED, f"{domain.name}, seed {seed}")
             self._log(domain.name, seed, after)
             marks = {name: before[name] | after[name] for name in self.models.names}

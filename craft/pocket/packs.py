@@ -15,6 +15,7 @@ from craft.data.question_domain import AnyDomain
 from craft.data.questions import Question
 from craft.evaluation.environment import environment
 from craft.evaluation.exam import Candidate, Exam, OnProgress, ignore_progress
+from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.domain_prior import count_prior
 from craft.models.encoder_pack import EncoderPack
 from craft.models.vision_tower import DiscreteVisionTower
@@ -28,6 +29,8 @@ from craft.training.methods import METHODS
 from craft.training.trainee import TrainableTable
 
 RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
+#: In a pack: the projector and language model of a method that trained one of them.
+LANGUAGE_MODEL = "language_model"
 
 Views = tuple[Tensor, list[Question]]
 
@@ -96,7 +99,7 @@ def adapt_pack(
     if PartialState().is_main_process:
         pack.save(directory)
         if own:
-            reader.save_pretrained(directory / "language_model")
+            reader.save_pretrained(directory / LANGUAGE_MODEL)
     return adapted, pack
 
 
@@ -107,6 +110,7 @@ def evaluate_pack(
     out: Path,
     *,
     names: Sequence[str],
+    reader: AlignedLanguageModel | None = None,
     keep_ratios: Sequence[float],
     selector: Selector = "full",
     prior: TokenPrior | None = None,
@@ -119,6 +123,7 @@ def evaluate_pack(
 
     Args:
         names: language models to read the codes.
+        reader: the one that was trained with the pack, and reads it instead of all others.
         prior: instead of the pack's own.
         seed: of the random selectors.
 
@@ -131,12 +136,14 @@ def evaluate_pack(
         ValueError: no such language model, a keep ratio outside (0, 1], no prior to prune by.
     """
     tower = pack.tower(models.codebook)
-    lvlms = [models.lvlm(name) for name in names]
+    lvlms = [models.lvlm(name) for name in names] if reader is None else [reader]
     rows, columns = tower.grid
     for ratio in keep_ratios:
         keep_count(rows * columns, ratio)
     exam = Exam.of(domain, measuring_views(general_images, tower), test_limit)
-    candidate = Candidate(exam, tower, prior or pack.prior, seed)
+    method = pack.notes.get("config", {}).get("method", "craft")
+    quantized = METHODS[method].quantized
+    candidate = Candidate(exam, tower, prior or pack.prior, seed, quantized)
     if min(keep_ratios) < 1:
         candidate.domain.order(selector)  # a missing prior fails before anything long starts
     scores: dict[str, dict[str, Any]] = {}
@@ -159,6 +166,7 @@ def evaluate_pack(
         "domain": domain.name,
         "models": scores,
         "settings": {
+            "method": method,
             "selector": selector,
             "keep_ratios": list(keep_ratios),
             "seed": seed,

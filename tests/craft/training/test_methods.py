@@ -118,23 +118,15 @@ def test_the_depths_of_ldifs_for_a_large_encoder():
     assert [math.ceil(i * last / (points - 1)) for i in range(points)] == [0, 6, 12, 18, 23]
 
 
-def test_continuous_methods_see_no_codes(fresh, tmp_path):
+def test_continuous_methods_see_no_codes(fresh):
     """Their answers' loss is that of the features themselves."""
-    config = CraftConfig(method="vision_ft", batch=8, steps=1)
-    run = rehearse(
-        fresh.base_tower(),
-        copy.deepcopy(fresh.lvlm("llama")),
-        fresh.siglip,
-        random_domain(),
-        config,
-    )
-    discrete = rehearse(
-        fresh.base_tower(),
-        copy.deepcopy(fresh.lvlm("llama")),
-        fresh.siglip,
-        random_domain(),
-        CraftConfig(method="discrete_ft", batch=8, steps=1),
-    )
+
+    def first_step(method):
+        config = CraftConfig(method=method, batch=8, steps=1)
+        reader = copy.deepcopy(fresh.lvlm("llama"))
+        return rehearse(fresh.base_tower(), reader, fresh.siglip, random_domain(), config)
+
+    run, discrete = first_step("vision_ft"), first_step("discrete_ft")
     assert run.losses["sal"] != discrete.losses["sal"]
     assert run.losses["qerr"] == 0 < discrete.losses["qerr"]
     assert run.prompt == discrete.prompt
