@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig, SiglipVisionConfig
 
@@ -36,7 +36,10 @@ class DiscreteLVLMConfig(PreTrainedConfig):
     """
 
     model_type = "craft_discrete_lvlm"
-    sub_configs = {"vision_config": DiscreteVisionConfig, "text_config": AutoConfig}  # noqa: RUF012
+    sub_configs: ClassVar[Any] = {
+        "vision_config": DiscreteVisionConfig,
+        "text_config": AutoConfig,
+    }
 
     # Any: the annotations of configs are checked when they are made, and a config may be a dict.
     vision_config: Any = None

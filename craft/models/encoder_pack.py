@@ -70,7 +70,8 @@ class EncoderPack:
         """
         codebook.require_fingerprint(self.codebook_fingerprint)
         settings = {k: v for k, v in self.vision_config.items() if k != "model_type"}
-        config = DiscreteVisionConfig(**settings | {"read_layer": self.read_layer})
+        settings["read_layer"] = self.read_layer
+        config = DiscreteVisionConfig(**settings)
         tower = DiscreteVisionTower(config, codebook)
         tower.load_state_dict(self.weights)
         return tower.eval().requires_grad_(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -141,7 +142,7 @@ def adapt(
             checkpoints.save(step, tensors, state)
         accelerator.wait_for_everyone()
 
-    with RunLog(run_dir / "train.jsonl", accelerator, log_bytes) as lines:
+    with contextlib.closing(run), RunLog(run_dir / "train.jsonl", accelerator, log_bytes) as lines:
         if found is None:
             lines.record({"step": 0, "trains": table.rows})
             lines.record({"step": 0, "validation": selection.validate(0)})
@@ -169,9 +170,7 @@ def adapt(
 
 
 def _finish(run: TrainingRun, selection: Selection) -> float:
-    """The weights that are returned, without adapters and hooks; the share of adapted ones."""
-    if run.anchor is not None:
-        run.anchor.release()
+    """Give the tower the weights that are returned, without adapters; the share of adapted ones."""
     tower, config = run.tower, run.config
     if run.method.trains == "encoder":
         selection.take_best()

@@ -43,7 +43,7 @@ def make_accelerator(config: CraftConfig, project_dir: str | None = None) -> Acc
     AcceleratorState._reset_state()
     return Accelerator(
         cpu=cpu,
-        mixed_precision=_precision(config, state.device.type),
+        mixed_precision=_precision(config, "cpu" if cpu else "cuda"),
         log_with=list(config.log.trackers) or None,
         project_dir=project_dir,
     )

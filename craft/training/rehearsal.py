@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
 import time
@@ -62,12 +63,13 @@ def rehearse(
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
     run = TrainingRun(tower, surrogate, siglip, domain, config, make_accelerator(config))
     lesson = run.batches.lessons()[0]
-    run.prepare()
     losses: dict[str, float] = {}
     norms: dict[str, float] = {}
     started = time.monotonic()
-    if run.trained:
-        losses, norms = run.gradients(first=True)
+    with contextlib.closing(run):
+        run.prepare()
+        if run.trained:
+            losses, norms = run.gradients(first=True)
     return Rehearsal(
         table=TrainableTable.of(run.trained),
         steps=run.steps,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.training.config import CraftConfig
@@ -50,13 +53,13 @@ class Trainee(nn.Module):
         found |= dict(zip(self._extra_names, self.extra, strict=True))
         return {name: p for name, p in found.items() if p.requires_grad}
 
-    def groups(self, config: CraftConfig) -> list[dict[str, object]]:
+    def groups(self, config: CraftConfig) -> list[dict[str, Any]]:
         """AdamW's parameter groups: pretrained weights, then new ones with a rate of their own."""
         pretrained, new = [], []
         for name, parameter in self.trained().items():
             added = name.startswith("contrastive.") or "lora_" in name or "class_token" in name
             (new if added else pretrained).append(parameter)
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": pretrained, "lr": config.lr},
             {"params": new, "lr": config.lr_new},
         ]
@@ -98,7 +101,7 @@ def mark_encoder(tower: DiscreteVisionTower, config: CraftConfig) -> None:
                 module.requires_grad_(True)
 
 
-def checkpoint_activations(tower: DiscreteVisionTower, language_model: nn.Module) -> None:
+def checkpoint_activations(tower: DiscreteVisionTower, language_model: PreTrainedModel) -> None:
     """Recompute activations in the backward pass, of the frozen language model too.
 
     Its layers only do so in training mode; switching the layers alone leaves what is inside them,
@@ -106,10 +109,15 @@ def checkpoint_activations(tower: DiscreteVisionTower, language_model: nn.Module
     """
     how = {"use_reentrant": False}
     tower.activation_checkpointing_enable(how)
-    model = language_model
-    enable = getattr(model, "activation_checkpointing_enable", None)
-    if enable is not None:
-        enable(how)
-        for module in model.modules():
-            if hasattr(module, "gradient_checkpointing") and module is not model:
-                module.training = True
+    language_model.activation_checkpointing_enable(how)
+    language_model.disable_input_require_grads()  # for the reentrant kind alone
+    for module in language_model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.training = True
+
+
+def keep_activations(tower: DiscreteVisionTower, language_model: PreTrainedModel) -> None:
+    """Undo :func:`checkpoint_activations`."""
+    tower.activation_checkpointing_disable()
+    language_model.activation_checkpointing_disable()
+    language_model.eval()

@@ -24,7 +24,7 @@ from craft.training.methods import METHODS
 from craft.training.movement import MovementCheck
 from craft.training.objective import ContrastiveHead, gradient_norms, text_embeddings
 from craft.training.optimizer_state import pack_optimizer, unpack_optimizer
-from craft.training.trainee import Trainee, checkpoint_activations, mark_encoder
+from craft.training.trainee import Trainee, checkpoint_activations, keep_activations, mark_encoder
 
 
 class MicroBatch(NamedTuple):
@@ -97,14 +97,20 @@ class TrainingRun:
         if not self.trained:
             return
         self.tower.train(trains == "encoder")
-        optimizer = torch.optim.AdamW(
-            cast(Any, self.trainee.groups(config)), weight_decay=config.weight_decay
-        )
+        optimizer = torch.optim.AdamW(self.trainee.groups(config), weight_decay=config.weight_decay)
         self.model, self.optimizer = self.accelerator.prepare(self.trainee, optimizer)
         # Not prepared: accelerate would advance it once a process.
         self.schedule = get_cosine_schedule_with_warmup(
             optimizer, round(config.warmup * self.steps), self.steps
         )
+
+    def close(self) -> None:
+        """Leave the models as they were but for their weights, also after a failure."""
+        if self.anchor is not None:
+            self.anchor.release()
+        if self.config.hardware.grad_checkpoint:
+            keep_activations(self.tower, self.surrogate.language_model)
+        self.surrogate.eval()
 
     @property
     def frozen(self) -> dict[str, nn.Module]:

@@ -160,7 +160,9 @@ def test_a_class_token_of_its_own_is_read_by_patches_and_saved(tiny_models, pixe
     tower = DiscreteVisionTower(config, tiny_models.codebook).eval()
     z, output = tower.features(pixels)
     assert z.shape == (3, 9, 16)
+    assert output is not None
     assert output.shape == (3, 16)
+    assert tower.class_token is not None
     with torch.no_grad():
         tower.class_token.add_(1)
     assert not torch.equal(tower.features(pixels)[0], z)
@@ -168,6 +170,7 @@ def test_a_class_token_of_its_own_is_read_by_patches_and_saved(tiny_models, pixe
         tower.features(pixels, torch.ones(16))
     tower.save_pretrained(tmp_path)
     back = DiscreteVisionTower.from_pretrained(tmp_path)
+    assert back.class_token is not None
     assert torch.equal(back.class_token, tower.class_token)
 
 

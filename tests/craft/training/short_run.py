@@ -82,11 +82,11 @@ def keep_first_gradients(path: Path) -> None:
     """From now on a run writes the gradients of its first step, before they are clipped."""
     original = TrainingRun.gradients
 
-    def gradients(run: TrainingRun, first: bool) -> Any:
-        result = original(run, first)
-        if first and run.accelerator.is_main_process:
+    def gradients(self: TrainingRun, first: bool) -> Any:
+        result = original(self, first)
+        if first and self.accelerator.is_main_process:
             save_file(
-                {n: p.grad.clone() for n, p in run.trained.items() if p.grad is not None}, path
+                {n: p.grad.clone() for n, p in self.trained.items() if p.grad is not None}, path
             )
         return result
 

@@ -27,6 +27,7 @@ def test_the_newest_stay(tmp_path):
         save(directory, step)
     assert directory.steps() == [2, 10]
     found = directory.load()
+    assert found is not None
     assert (found.step, found.state) == (10, {"n": 10})
     assert found.tensors["weights"]["x"].tolist() == [10.0] * 10
     directory.clear()
@@ -46,7 +47,9 @@ def test_a_file_the_disk_cuts_short_is_an_error_and_nothing_else(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [x.name for x in (tmp_path / "a").iterdir()] == ["step-00000001"]
-    assert directory.load().step == 1
+    found = directory.load()
+    assert found is not None
+    assert found.step == 1
 
 
 def test_what_interrupted_writes_leave_is_no_checkpoint(tmp_path):

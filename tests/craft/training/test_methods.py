@@ -8,7 +8,7 @@ import torch
 
 from craft.models.tensor_hash import tensor_hash
 from craft.pocket.zoo import PocketModels
-from craft.training.config import CraftConfig, LdifsConfig
+from craft.training.config import CraftConfig, LdifsConfig, LoraConfig
 from craft.training.ldifs import FeatureAnchor
 from craft.training.lora import inject_lora, merge_lora
 from craft.training.methods import METHODS
@@ -68,7 +68,7 @@ def test_merged_adapters_compute_what_they_did_beside_the_weights(fresh):
     tower = fresh.base_tower()
     images = torch.rand(2, 3, 24, 24)
     plain = tower.continuous(images)
-    inject_lora(tower, CraftConfig(lora={"rank": 2, "dropout": 0}).lora, 0, encoder=True)
+    inject_lora(tower, LoraConfig(rank=2, dropout=0), 0, encoder=True)
     torch.testing.assert_close(tower.continuous(images), plain)  # adapters begin as nothing
     with torch.no_grad():
         for name, parameter in tower.named_parameters():

@@ -1,5 +1,7 @@
 """What moved in the first step is what trains: both ways round."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -53,7 +55,7 @@ def test_a_run_is_checked(tiny_models, tmp_path, monkeypatch):
 
     def forgetful(trainee, config):
         lost = {id(p) for p in trainee.tower.blocks[0].mlp.parameters()}
-        found = groups(trainee, config)
+        found: list[dict[str, Any]] = groups(trainee, config)
         for group in found:
             group["params"] = [p for p in group["params"] if id(p) not in lost]
         return found

@@ -72,6 +72,7 @@ def test_head_starts_at_the_temperature_it_was_asked_for(tiny_models, literal):
     expected = math.log(10) if literal else float(tiny_models.siglip.logit_scale)
     assert head.log_scale.item() == pytest.approx(expected)
     assert {name for name, _ in head.named_parameters()} == {"token", "log_scale"}
+    assert head.token is not None
     assert float(head.token.detach().std()) == pytest.approx(0.02, rel=0.6)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from craft.training.config import CraftConfig
+from craft.training.config import CraftConfig, HardwareConfig
 from craft.training.processes import make_accelerator
 from craft.training.training_run import TrainingRun
 from tests.craft.training.short_run import keep_first_gradients, short_run
@@ -60,6 +60,10 @@ def test_a_step_in_parts_is_the_same_step(tiny_models, alone, parts, tmp_path):
 def test_checkpointing_activations_changes_nothing(tiny_models, alone, tmp_path):
     found = run(tiny_models, tmp_path / "run", ("hardware.grad_checkpoint=true",))
     assert_same_training(found, alone)
+    model = tiny_models.lvlm("llama").language_model
+    assert not model.is_activation_checkpointing
+    assert not any(module.training for module in model.modules())
+    assert not model(torch.ones(1, 2, dtype=torch.long)).logits.requires_grad
 
 
 def test_local_negatives_are_other_gradients(tiny_models, alone, tmp_path):
@@ -95,6 +99,6 @@ def test_two_processes_train_as_one(tiny_models_dir, alone, tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused():
-    config = CraftConfig(batch=6, hardware={"accumulate": 4})
+    config = CraftConfig(batch=6, hardware=HardwareConfig(accumulate=4))
     with pytest.raises(ValueError, match=r"batch=6 cannot be shared out.*multiple of 4"):
         make_accelerator(config)

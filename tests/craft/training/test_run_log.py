@@ -1,6 +1,7 @@
 """The log of a run: lines for people and programs, numbers for trackers."""
 
 import json
+from typing import Any
 
 import pytest
 from accelerate import Accelerator
@@ -22,9 +23,13 @@ class Tracked:
         self.seen.append((step, values))
 
 
+def open_log(path, accelerator: Any) -> RunLog:
+    return RunLog(path, accelerator)
+
+
 def test_lines_and_numbers(tmp_path):
     tracked = Tracked()
-    with RunLog(tmp_path / "log", tracked) as log:
+    with open_log(tmp_path / "log", tracked) as log:
         log.record({"step": 3, "sal": 1.5, "validation": {"domain": 50}, "note": "x"})
     assert json.loads((tmp_path / "log").read_text())["note"] == "x"
     assert tracked.seen == [(3, {"sal": 1.5, "validation/domain": 50.0})]
@@ -50,7 +55,7 @@ def test_lines_after_the_checkpoint_are_written_again(tmp_path):
 def test_only_the_first_process_writes(tmp_path):
     other = Tracked()
     other.is_main_process = False
-    with RunLog(tmp_path / "log", other) as log:
+    with open_log(tmp_path / "log", other) as log:
         log.record({"step": 1})
         assert log.flush() == 0
     assert not (tmp_path / "log").exists()
