@@ -8,6 +8,7 @@ import torch
 
 from craft.models.tensor_hash import tensor_hash
 from craft.pocket.zoo import PocketModels
+from craft.quantize import quantize
 from craft.training.config import CraftConfig, LdifsConfig, LoraConfig
 from craft.training.ldifs import FeatureAnchor
 from craft.training.lora import inject_lora, merge_lora
@@ -157,3 +158,38 @@ def test_texts_are_embedded_once(fresh, tmp_path, monkeypatch):
     short_run(fresh, tmp_path)
     assert calls == [len(random_domain().texts)]
     assert "steps=4" in SETTINGS
+
+
+def test_mixed_precision_leaves_weights_and_quantiser_in_float32(fresh, tmp_path, monkeypatch):
+    seen, products = set(), set()
+
+    def recorded(z, codebook):
+        seen.add(z.dtype)
+        return quantize(z, codebook)
+
+    monkeypatch.setattr("craft.training.training_run.quantize", recorded)
+    layer = fresh.lvlm("llama").language_model.model.layers[0].mlp.gate_proj
+    layer.register_forward_hook(lambda *x: products.add(x[-1].dtype))
+    result = short_run(fresh, tmp_path / "half", ("hardware.precision=bf16",))
+    assert seen == {torch.float32}
+    assert torch.bfloat16 in products
+    assert {p.dtype for p in result.tower.parameters()} == {torch.float32}
+    # And the next run of this process may want something else.
+    products.clear()
+    whole = short_run(fresh, tmp_path / "whole")
+    assert products == {torch.float32}
+    assert tensor_hash(whole.tower.state_dict()) != tensor_hash(result.tower.state_dict())
+
+
+def test_activations_of_the_language_model_are_recomputed(fresh, tmp_path):
+    calls = []
+    layer = fresh.lvlm("llama").language_model.model.layers[0].mlp
+    layer.register_forward_pre_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+
+    def count(name, *settings):
+        calls.clear()
+        short_run(fresh, tmp_path / name, ("validate_every=4", "checkpoint.every=0", *settings))
+        return sum(calls)
+
+    assert count("kept") == 4  # once a step
+    assert count("recomputed", "hardware.grad_checkpoint=true") == 8
