@@ -8,12 +8,13 @@ from typing import Any, NamedTuple, cast
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from transformers import SiglipModel, get_cosine_schedule_with_warmup
+from transformers import PreTrainedModel, SiglipModel, get_cosine_schedule_with_warmup
 
 from craft.data.dialogues import IGNORE, TextBatch
 from craft.data.question_domain import AnyDomain, QuestionDomain
 from craft.data.questions import Lesson
 from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.attention import available_attention
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.quantize import commitment, quantize
 from craft.training.batches import DataState, DomainBatches
@@ -73,12 +74,17 @@ class TrainingRun:
         self.anchor: FeatureAnchor | None = None
         self.trained: dict[str, nn.Parameter] = {}
         self._moved = False
+        self._attention: list[tuple[PreTrainedModel, str]] = []
 
     def prepare(self) -> None:
         """Choose what trains, put adapters in, and hand it to optimiser and processes."""
         config, device = self.config, self.accelerator.device
         self.surrogate.to(device)
         self.tower.to(device)
+        attention = available_attention(config.hardware.attention)
+        for model in (self.tower, self.surrogate.language_model):
+            self._attention.append((model, model.config._attn_implementation))
+            model.set_attn_implementation(attention)
         if self.method.ldifs:
             self.anchor = FeatureAnchor(self.tower, config.ldifs)
         mark_encoder(self.tower, config)
@@ -110,6 +116,8 @@ class TrainingRun:
             self.anchor.release()
         if self.config.hardware.grad_checkpoint:
             keep_activations(self.tower, self.surrogate.language_model)
+        for model, attention in self._attention:
+            model.set_attn_implementation(attention)
         self.surrogate.eval()
 
     @property

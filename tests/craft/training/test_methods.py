@@ -15,6 +15,7 @@ from craft.training.lora import inject_lora, merge_lora
 from craft.training.methods import METHODS
 from craft.training.objective import text_embeddings
 from craft.training.rehearsal import rehearse
+from craft.training.training_run import TrainingRun
 from tests.craft.training.short_run import SETTINGS, random_domain, short_run
 
 
@@ -194,3 +195,21 @@ def test_activations_of_the_language_model_are_recomputed(fresh, tmp_path):
     assert count("kept") == 4  # once a step
     # Twice a step, and once more for the gradient norms of the first.
     assert count("recomputed", "hardware.grad_checkpoint=true") == 9
+
+
+def test_attention_is_the_one_asked_for_and_put_back(fresh, tmp_path, monkeypatch):
+    seen = set()
+    step = TrainingRun.step
+
+    def recorded(self, first=False):
+        for model in (self.tower, self.surrogate.language_model):
+            seen.add(model.config._attn_implementation)
+        return step(self, first)
+
+    monkeypatch.setattr(TrainingRun, "step", recorded)
+    short_run(fresh, tmp_path / "eager", ("hardware.attention=eager",))
+    assert seen == {"eager"}
+    assert fresh.lvlm("llama").language_model.config._attn_implementation == "sdpa"
+    seen.clear()
+    short_run(fresh, tmp_path / "flash", ("hardware.attention=flash_attention_2",))
+    assert seen == {"sdpa"}
