@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -15,12 +15,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 import craft
-from craft import cli_data
-
-if TYPE_CHECKING:
-    from craft.data.question_domain import AnyDomain
-    from craft.pocket.zoo import PocketModels
-    from craft.training.config import CraftConfig
+from craft import cli_data, cli_training
 
 console = Console()
 
@@ -54,57 +49,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_data.app, name="data")
+app.command(name="settings")(cli_training.list_settings)
 
 Models = Annotated[
     Path | None,
     typer.Option(help="directory of the models [default: those that come with the package]"),
 ]
 Surrogate = Annotated[str, typer.Option(help="language model to adapt with")]
-_TRAINING = "Training"
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="a training setting, such as lr=1e-4 or checkpoint.every=50; repeat; `craft settings` "
-        "lists them",
-        rich_help_panel=_TRAINING,
-    ),
-]
-Preset = Annotated[
-    Literal["craft", "craft_paper"],
-    typer.Option(help="settings to begin with", rich_help_panel=_TRAINING),
-]
-SettingsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", help="YAML file of settings, over the preset's", rich_help_panel=_TRAINING
-    ),
-]
-Method = Annotated[
-    Literal["craft", "discrete_ft", "vision_ft", "ldifs", "projector_ft", "llm_lora", "zero_shot"]
-    | None,
-    typer.Option(help="short for --set method=...", rich_help_panel=_TRAINING),
-]
-EncoderMode = Annotated[
-    Literal["full", "lora", "norm_only"] | None,
-    typer.Option("--encoder", help="short for --set encoder=...", rich_help_panel=_TRAINING),
-]
-Resume = Annotated[
-    Literal["auto", "never"],
-    typer.Option(
-        help="auto: go on from the newest checkpoint in --out, if there is one",
-        rich_help_panel=_TRAINING,
-    ),
-]
-DryRun = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        help="load everything, compute one step, write nothing",
-        rich_help_panel=_TRAINING,
-    ),
-]
 Force = Annotated[bool, typer.Option("--force", help="write to --out whatever else is there")]
 TestLimit = Annotated[
     int | None, typer.Option(min=1, help="so many random test images instead of all")
@@ -147,9 +98,9 @@ def demo(
     ] = "handwriting",
     seeds: Annotated[int, typer.Option(min=1, help="adaptations to average over")] = 1,
     surrogate: Surrogate = "qwen2",
-    settings: Settings = None,
-    preset: Preset = "craft",
-    settings_file: SettingsFile = None,
+    settings: cli_training.Settings = None,
+    preset: cli_training.Preset = "craft",
+    settings_file: cli_training.SettingsFile = None,
     test_limit: TestLimit = None,
     general_images: GeneralImages = 900,
     models: Models = None,
@@ -161,7 +112,7 @@ def demo(
     an encoder pack. An --out of an earlier run is written over; one with other files is refused.
     """
     _prepare()
-    config = _config(preset, settings_file, settings)
+    config = cli_training.config(preset, settings_file, settings)
     from craft.pocket.demo import run_demo
     from craft.pocket.zoo import PocketModels
     from craft.report.page import write_page
@@ -208,13 +159,13 @@ def adapt(
     skip_corrupt: cli_data.SkipCorrupt = False,
     any_size: cli_data.AnySize = False,
     surrogate: Surrogate = "qwen2",
-    method: Method = None,
-    encoder: EncoderMode = None,
-    preset: Preset = "craft",
-    settings_file: SettingsFile = None,
-    settings: Settings = None,
-    resume: Resume = "never",
-    dry_run: DryRun = False,
+    method: cli_training.Method = None,
+    encoder: cli_training.EncoderMode = None,
+    preset: cli_training.Preset = "craft",
+    settings_file: cli_training.SettingsFile = None,
+    settings: cli_training.Settings = None,
+    resume: cli_training.Resume = "never",
+    dry_run: cli_training.DryRun = False,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -227,7 +178,7 @@ def adapt(
     _prepare()
     short = {"method": method, "encoder": encoder}
     chosen_settings = [f"{key}={value}" for key, value in short.items() if value is not None]
-    config = _config(preset, settings_file, [*(settings or ()), *chosen_settings])
+    config = cli_training.config(preset, settings_file, [*(settings or ()), *chosen_settings])
     own = data is not None or dataset is not None
     if own == (domain is not None):
         raise ValueError("name either --domain or your own data with --data (or --dataset)")
@@ -254,7 +205,7 @@ def adapt(
                 request, zoo, distractors=distractors, option_file=option_file
             )
     if dry_run:
-        _print_rehearsal(zoo, surrogate, chosen, config)
+        cli_training.print_rehearsal(console, zoo, surrogate, chosen, config)
         return
     command = {"command": "adapt", "domain": chosen.name, "surrogate": surrogate}
     if main:
@@ -393,38 +344,6 @@ def info(
     print_facts(console, "installation", installation_facts(models))
     if pack is not None:
         print_facts(console, str(pack), pack_facts(pack))
-
-
-@app.command(name="settings")
-def list_settings() -> None:
-    """Every training setting: its type, its default, and what it does."""
-    from craft.training.settings_table import settings_table
-
-    console.print(settings_table(), highlight=False, markup=False, soft_wrap=True)
-
-
-def _config(
-    preset: Literal["craft", "craft_paper"] = "craft",
-    file: Path | None = None,
-    settings: list[str] | None = None,
-) -> CraftConfig:
-    """The training settings of a preset, a file and ``--set``; raises ValueError for mistakes."""
-    from craft.training.settings import read_settings
-
-    return read_settings(preset, file, settings or ())
-
-
-def _print_rehearsal(
-    zoo: PocketModels, surrogate: str, domain: AnyDomain, config: CraftConfig
-) -> None:
-    import copy
-
-    from craft.report.facts import print_facts
-    from craft.training.rehearsal import rehearse
-
-    reader = copy.deepcopy(zoo.lvlm(surrogate))
-    found = rehearse(zoo.base_tower(), reader, zoo.siglip, domain, config)
-    print_facts(console, "dry run: nothing was written", found.facts())
 
 
 def _is_main_process() -> bool:

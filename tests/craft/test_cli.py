@@ -14,7 +14,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 import craft
-from craft import cli
+from craft import cli, cli_training
 from craft.codebook import Codebook, shorten
 from craft.models.encoder_pack import EncoderPack
 from craft.pocket.zoo import PocketModels
@@ -101,7 +101,9 @@ def test_wrong_settings_are_named(setting: str, complaint: str, tmp_path: Path) 
 
 
 def test_settings_keep_their_types() -> None:
-    config = cli._config(settings=["steps=7", "lr=2e-4", "blend=false", "con_scale=literal"])
+    config = cli_training.config(
+        settings=["steps=7", "lr=2e-4", "blend=false", "con_scale=literal"]
+    )
     assert (config.steps, config.lr, config.blend, config.con_scale) == (
         7,
         2e-4,

@@ -81,3 +81,18 @@ def test_the_check_waits_for_a_learning_rate(tiny_models, tmp_path, monkeypatch)
     monkeypatch.setattr(TrainingRun, "step", counted)
     short_run(tiny_models, tmp_path, ("warmup=0.25",))
     assert seen == [0, 1, 1, 1]
+
+
+def test_only_the_encoder_and_its_head_are_prepared(tiny_models, tmp_path, monkeypatch):
+    """Language model, projector and text tower stay outside what processes wrap."""
+    prepared = []
+    prepare = TrainingRun.prepare
+
+    def recorded(self):
+        prepare(self)
+        prepared.extend(name for name, _ in self.model.named_parameters())
+
+    monkeypatch.setattr(TrainingRun, "prepare", recorded)
+    short_run(tiny_models, tmp_path, ("steps=1",))
+    tower = {f"tower.{name}" for name, _ in tiny_models.base_tower().named_parameters()}
+    assert set(prepared) == tower | {"head.token", "head.log_scale"}
