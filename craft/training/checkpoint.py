@@ -63,7 +63,9 @@ class CheckpointDirectory:
         """
         target = self.root / f"{_STEP}{step:08d}"
         if (target / _STATE).is_file():
-            return target  # a run that was resumed from before comes past it with the same weights
+            if self._usable(target) is not None:
+                return target
+            self._delete(target)  # damaged: the run went on from one before it
         writing = self.root / f"{_WRITING}{step:08d}"
         try:
             shutil.rmtree(writing, ignore_errors=True)
@@ -90,12 +92,17 @@ class CheckpointDirectory:
     def load(self) -> Checkpoint | None:
         """The newest checkpoint whose files are as they were written; None if there is none."""
         for step in reversed(self.steps()):
-            directory = self.root / f"{_STEP}{step:08d}"
-            try:
-                return _read(directory)
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
-                log.warning("%s cannot be used (%s); trying the one before", directory, error)
+            found = self._usable(self.root / f"{_STEP}{step:08d}")
+            if found is not None:
+                return found
         return None
+
+    def _usable(self, directory: Path) -> Checkpoint | None:
+        try:
+            return _read(directory)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            log.warning("%s cannot be used: %s", directory, error)
+            return None
 
     def clear(self) -> None:
         """Delete all of them: a new run begins."""

@@ -84,6 +84,7 @@ def test_two_processes_train_as_one(tiny_models_dir, alone, tmp_path):
     out = tmp_path / "two"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     script = ["-m", "tests.craft.training.short_run", str(tiny_models_dir), str(out)]
+    script.append("hardware.accumulate=2")  # parts within processes, as in earnest
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),

@@ -12,6 +12,7 @@ import torch
 
 from craft.models.tensor_hash import tensor_hash
 from craft.training.adapt import CHECKPOINTS
+from craft.training.checkpoint import CheckpointDirectory
 from craft.training.training_run import TrainingRun
 from tests.craft.training.short_run import short_run
 
@@ -152,4 +153,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny_models, tmp_path,
         resumed = short_run(tiny_models, tmp_path, resume=True)
     assert resumed.resumed == 3
     assert "weights.safetensors is not what was written" in caplog.text
+    found = CheckpointDirectory(tmp_path / CHECKPOINTS).load()
+    assert found is not None
+    assert found.step == 4  # written anew
     assert tensor_hash(resumed.tower.state_dict()) == tensor_hash(whole.tower.state_dict())
