@@ -15,12 +15,12 @@ from transformers import PreTrainedTokenizerBase
 from craft.data import prompts
 from craft.data.dialogues import training_batch
 from craft.data.questions import Question
-from craft.models.lvlm import DiscreteLVLM
+from craft.models.aligned_language_model import AlignedLanguageModel
 
 
 @torch.inference_mode()
 def option_log_likelihoods(
-    lvlm: DiscreteLVLM,
+    lvlm: AlignedLanguageModel,
     visual: Tensor,  # [n, M, D]
     questions: Sequence[Question],
     batch: int = 128,
