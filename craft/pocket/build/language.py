@@ -38,7 +38,7 @@ from craft.data.augment import Augmentation
 from craft.data.dialogues import training_batch
 from craft.data.image_set import ImageSet
 from craft.data.questions import draw_options
-from craft.models.lvlm import DiscreteLVLM
+from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.projector import Projector
 
 log = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ class LanguageStage:
         hidden = model.config.hidden_size
         start_names(model, tokenizer, meanings)
         projector = Projector(table.shape[1], hidden, inner=4 * hidden)
-        self.lvlm = DiscreteLVLM(model, projector, tokenizer, fingerprint, family)
+        self.lvlm = AlignedLanguageModel(model, projector, tokenizer, fingerprint, family)
 
     def _seed(self, stage: int) -> None:
         """Every stage has random numbers of its own, so that a resumed build draws the same."""
@@ -223,7 +223,7 @@ class LanguageStage:
         self.generator = torch.Generator().manual_seed(seed)
         self.lessons = Lessons(self.areas, self.recipe.shares, seed)
 
-    def run(self, cache: Path) -> DiscreteLVLM:
+    def run(self, cache: Path) -> AlignedLanguageModel:
         """All stages, each left in ``cache`` or taken from there; the result is frozen."""
         stages = {"text": self._learn_text, "projector": self._learn_projector}
         for i, steps in enumerate(self.recipe.joint_steps):
@@ -231,7 +231,7 @@ class LanguageStage:
         for number, (name, learn) in enumerate(stages.items()):
             directory = cache / f"{self.family}-{name}"
             if directory.is_dir():
-                self.lvlm = DiscreteLVLM.from_pretrained(directory)
+                self.lvlm = AlignedLanguageModel.from_pretrained(directory)
                 log.info("%s: %s taken from %s", self.family, name, directory)
                 continue
             self._seed(number)
