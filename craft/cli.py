@@ -1,4 +1,4 @@
-"""The command line: ``craft demo | adapt | evaluate | prior | data | info``.
+"""The command line: ``craft demo | adapt | evaluate | transfer | prior | data | info`` and more.
 
 torch and the models are imported inside the commands, so that ``craft --help`` answers at once.
 """
@@ -15,14 +15,19 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 import craft
-from craft import cli_data, cli_training
-
-console = Console()
-
-
-DOMAINS = ("handwriting", "lineart", "flags")
-DomainName = Literal["handwriting", "lineart", "flags"]
-SelectorName = Literal["full", "quota_residual", "quota_random", "random"]
+from craft import cli_data, cli_evaluation, cli_options, cli_training
+from craft.cli_options import (
+    DOMAINS,
+    DomainName,
+    Force,
+    GeneralImages,
+    Models,
+    Pack,
+    PackDomain,
+    Surrogate,
+    TestLimit,
+    console,
+)
 
 
 class _Commands(TyperGroup):
@@ -49,24 +54,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_data.app, name="data")
-app.command(name="settings")(cli_training.list_settings)
-
-Models = Annotated[
-    Path | None,
-    typer.Option(help="directory of the models [default: those that come with the package]"),
-]
-Surrogate = Annotated[str, typer.Option(help="language model to adapt with")]
-Force = Annotated[bool, typer.Option("--force", help="write to --out whatever else is there")]
-TestLimit = Annotated[
-    int | None, typer.Option(min=1, help="so many random test images instead of all")
-]
-GeneralImages = Annotated[
-    int, typer.Option(min=3, help="views of the general world that measure forgetting")
-]
-Pack = Annotated[Path, typer.Argument(metavar="PACK", help="directory of an encoder pack")]
-PackDomain = Annotated[
-    DomainName | None, typer.Option("--domain", help="[default: the one the pack was made for]")
-]
 
 
 def _print_version(asked: bool) -> None:
@@ -111,7 +98,7 @@ def demo(
     Writes results.json, predictions.jsonl (every answer), index.html and, for each domain and seed,
     an encoder pack. An --out of an earlier run is written over; one with other files is refused.
     """
-    _prepare()
+    cli_options.prepare()
     config = cli_training.config(preset, settings_file, settings)
     from craft.pocket.demo import run_demo
     from craft.pocket.zoo import PocketModels
@@ -175,7 +162,7 @@ def adapt(
     class, a LLaVA JSON file, or anything else that `craft data check` understands. Under torchrun
     all processes share every step.
     """
-    _prepare()
+    cli_options.prepare()
     short = {"method": method, "encoder": encoder}
     chosen_settings = [f"{key}={value}" for key, value in short.items() if value is not None]
     config = cli_training.config(preset, settings_file, [*(settings or ()), *chosen_settings])
@@ -233,65 +220,15 @@ def adapt(
     )
 
 
-@app.command()
-def evaluate(
-    pack: Pack,
-    out: Annotated[Path, typer.Option(help="where results.json and predictions.jsonl go")],
-    domain: PackDomain = None,
-    data: cli_data.MovedData = None,
-    llm: Annotated[str, typer.Option(help="a language model, or all")] = "all",
-    keep_ratio: Annotated[
-        list[float] | None, typer.Option(help="share of the visual tokens to keep; repeat [1.0]")
-    ] = None,
-    selector: Annotated[SelectorName, typer.Option(help="how tokens are chosen")] = "full",
-    prior: Annotated[
-        Path | None, typer.Option(help="token prior to prune by [default: the pack's]")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="of the random selectors")] = 0,
-    test_limit: TestLimit = None,
-    general_images: GeneralImages = 900,
-    models: Models = None,
-    force: Force = False,
-) -> None:
-    """Examine an encoder pack through language models that share its codebook.
-
-    A pack made for another codebook is refused, with both fingerprints.
-    """
-    _prepare()
-    from craft.models.aligned_language_model import AlignedLanguageModel
-    from craft.models.encoder_pack import EncoderPack
-    from craft.pocket.packs import LANGUAGE_MODEL, evaluate_pack
-    from craft.pocket.user_domains import domain_of_pack
-    from craft.pocket.zoo import PocketModels
-    from craft.prior import TokenPrior
-    from craft.report.progress import ProgressDisplay
-    from craft.report.run_directory import open_run_directory
-    from craft.report.table import evaluation_table
-
-    zoo = PocketModels.load(models)
-    loaded = EncoderPack.load(pack)
-    zoo.codebook.require_fingerprint(loaded.codebook_fingerprint)
-    chosen = domain_of_pack(pack, loaded.notes.get("domain"), zoo, name=domain, data=data)
-    command = {"command": "evaluate", "pack": str(pack), "domain": chosen.name}
-    open_run_directory(out, command, force)
-    own = pack / LANGUAGE_MODEL
-    with ProgressDisplay(console) as progress:
-        results = evaluate_pack(
-            loaded,
-            zoo,
-            chosen,
-            out,
-            names=zoo.names if llm == "all" else [llm],
-            reader=AlignedLanguageModel.from_pretrained(own) if own.is_dir() else None,
-            keep_ratios=keep_ratio or [1.0],
-            selector=selector,
-            prior=TokenPrior.load(prior) if prior else None,
-            seed=seed,
-            test_limit=test_limit,
-            general_images=general_images,
-            on_progress=progress,
-        )
-    console.print(evaluation_table(results))
+app.command(name="settings")(cli_training.list_settings)
+for command in (
+    cli_evaluation.evaluate,
+    cli_evaluation.transfer,
+    cli_evaluation.export,
+    cli_evaluation.pictures,
+    cli_evaluation.judge,
+):
+    app.command()(command)
 
 
 @app.command()
@@ -306,7 +243,7 @@ def prior(
     force: Force = False,
 ) -> None:
     """Count how often the domain's training images use each first-level code, for pruning."""
-    _prepare()
+    cli_options.prepare()
     from craft.models.domain_prior import count_prior
     from craft.models.encoder_pack import EncoderPack
     from craft.pocket.user_domains import domain_of_pack
@@ -338,7 +275,7 @@ def info(
     models: Models = None,
 ) -> None:
     """What is installed, what will run and why, and what is in an encoder pack."""
-    _prepare()
+    cli_options.prepare()
     from craft.report.facts import installation_facts, pack_facts, print_facts
 
     print_facts(console, "installation", installation_facts(models))
@@ -349,17 +286,6 @@ def info(
 def _is_main_process() -> bool:
     """Of those that torchrun starts; a command that runs alone is one."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def _prepare() -> None:
-    """What must happen before torch and transformers are imported."""
-    from craft.allocator import keep_freed_memory
-
-    keep_freed_memory()
-    # transformers warns about token ids of default configurations that nobody uses.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # transformers would draw a bar of its own for every little model it loads.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def main() -> None:

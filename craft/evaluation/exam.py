@@ -14,11 +14,17 @@ from craft.data.augment import resize
 from craft.data.question_domain import AnyDomain
 from craft.data.questions import Question, seeded
 from craft.evaluation.four_option import Prediction, accuracy, answer_questions, summarize
+from craft.evaluation.instruction_following import ask_for_reasons, examine
+from craft.evaluation.instruction_following import summarize as summarize_justified
+from craft.evaluation.likelihood import likelihood_accuracy, option_log_likelihoods
 from craft.evaluation.visual_tokens import VisualTokens
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.prune import Selector
+
+#: A justification names the letter, the class and its group.
+JUSTIFICATION_TOKENS = 48
 
 #: Called with (what is being done, how much is done, how much there is).
 OnProgress = Callable[[str, int, int], None]
@@ -87,6 +93,20 @@ class Marks:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
+@dataclass(frozen=True)
+class Justifications:
+    """What the rules of instruction_following.py found, and the answers they were applied to."""
+
+    scores: dict[str, Any]
+    answers: list[Prediction]
+
+    def write(self, file: TextIO, run: dict[str, Any]) -> None:
+        """One JSON line an answer, as :meth:`Marks.write`; their world is "justified"."""
+        for prediction in self.answers:
+            row = run | {"world": "justified"} | asdict(prediction)
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
 class Candidate:
     """One encoder sitting an exam: it looks at the images once, every language model reads that.
 
@@ -142,6 +162,24 @@ class Candidate:
         scores["general"] = accuracy(general)
         scores["n"]["general"] = len(general)
         return Marks(scores, domain, general)
+
+    def likelihood(
+        self, lvlm: AlignedLanguageModel, keep_ratio: float = 1.0, selector: Selector = "full"
+    ) -> float | None:
+        """Per cent of the domain's multiple-choice questions whose likeliest letter is right."""
+        asked = [q for q in self.exam.domain.questions if q.options]
+        visual = self.domain.keep(keep_ratio, selector).tensors[0]
+        return likelihood_accuracy(option_log_likelihoods(lvlm, visual, asked), asked)
+
+    def justify(
+        self, lvlm: AlignedLanguageModel, keep_ratio: float = 1.0, selector: Selector = "full"
+    ) -> Justifications:
+        """The domain's multiple-choice questions once more, asking for a justification."""
+        asked = ask_for_reasons(self.exam.domain.questions)
+        visual = self.domain.keep(keep_ratio, selector).tensors[0]
+        given = answer_questions(lvlm, visual, asked, max_new_tokens=JUSTIFICATION_TOKENS)
+        marks = [examine(q, p.given) for q, p in zip(asked, given, strict=True)]
+        return Justifications(summarize_justified(marks), given)
 
     def kept(self, keep_ratio: float, selector: Selector = "full") -> Tensor:  # [n, H, W] bool
         """Which patches of the domain's images survive."""

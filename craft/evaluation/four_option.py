@@ -36,6 +36,7 @@ def answer_questions(
     questions: Sequence[Question],
     *,
     batch: int = 128,
+    max_new_tokens: int = 5,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
     """Let ``lvlm`` answer, greedily; a question looks at row ``question.row`` of ``visual``.
@@ -43,6 +44,7 @@ def answer_questions(
     Batches hold prompts of similar length, whatever the order of the questions, to pad little.
 
     Args:
+        max_new_tokens: where an answer is cut off (methods F6).
         on_batch: called with (answered, questions) after every batch.
 
     Returns:
@@ -54,7 +56,7 @@ def answer_questions(
         chosen = by_length[start : start + batch]
         asked = [questions[i] for i in chosen]
         text = prompt_batch(lvlm.tokenizer, [q.prompt for q in asked])
-        answers = lvlm.answer(visual[[q.row for q in asked]], text)
+        answers = lvlm.answer(visual[[q.row for q in asked]], text, max_new_tokens)
         given.update(zip(chosen, answers, strict=True))
         if on_batch is not None:
             on_batch(len(given), len(questions))

@@ -15,6 +15,7 @@ from craft.data.question_domain import AnyDomain
 from craft.data.questions import Question
 from craft.evaluation.environment import environment
 from craft.evaluation.exam import Candidate, Exam, OnProgress, ignore_progress
+from craft.evaluation.four_option import by_class
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.domain_prior import count_prior
 from craft.models.encoder_pack import EncoderPack
@@ -113,6 +114,8 @@ def evaluate_pack(
     reader: AlignedLanguageModel | None = None,
     keep_ratios: Sequence[float],
     selector: Selector = "full",
+    likelihood: bool = False,
+    justify: bool = False,
     prior: TokenPrior | None = None,
     seed: int = 0,
     test_limit: int | None = None,
@@ -124,12 +127,15 @@ def evaluate_pack(
     Args:
         names: language models to read the codes.
         reader: the one that was trained with the pack, and reads it instead of all others.
+        likelihood, justify: also examine with :mod:`~craft.evaluation.likelihood` and
+            :mod:`~craft.evaluation.instruction_following`.
         prior: instead of the pack's own.
         seed: of the random selectors.
 
     Returns:
         What results.json holds: ``models.<language model>.keep_<ratio>`` with ``all``, ``seen``,
-        ``heldout``, ``general`` in per cent and ``n``.
+        ``heldout``, ``general`` in per cent, ``n``, ``intervals`` and ``lenient``, ``classes``,
+        and, where asked for, ``likelihood`` and ``justified``.
 
     Raises:
         CodebookMismatchError: the pack speaks another codebook than the models; names both.
@@ -160,8 +166,16 @@ def evaluate_pack(
                     task=f"{domain.name}: {lvlm.name}, {condition}",
                     on_progress=on_progress,
                 )
-                marks.write(predictions, {"model": lvlm.name, "condition": condition})
-                scores[lvlm.name][condition] = marks.scores
+                run = {"model": lvlm.name, "condition": condition}
+                marks.write(predictions, run)
+                scores[lvlm.name][condition] = marks.scores | {"classes": by_class(marks.domain)}
+                if likelihood:
+                    likeliest = candidate.likelihood(lvlm, ratio, selector)
+                    scores[lvlm.name][condition]["likelihood"] = likeliest
+                if justify:
+                    justified = candidate.justify(lvlm, ratio, selector)
+                    justified.write(predictions, run)
+                    scores[lvlm.name][condition]["justified"] = justified.scores
     results = {
         "domain": domain.name,
         "models": scores,

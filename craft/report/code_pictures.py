@@ -6,6 +6,7 @@ The paper's Figures 4 and 7, for any encoder and any images.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +15,58 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from craft.codebook import Codebook
+from craft.data.augment import resize
+from craft.data.question_domain import AnyDomain
+from craft.data.questions import seeded
+from craft.evaluation.visual_tokens import VisualTokens
+from craft.models.encoder_pack import EncoderPack
 from craft.prior import TokenPrior
 from craft.report.page import code_map, dim_pruned
 
 _INCHES = 2.2
+#: Training images that patches are taken from.
+PATCH_IMAGES = 1000
+
+
+def draw_pictures(
+    pack: EncoderPack,
+    codebook: Codebook,
+    domain: AnyDomain,
+    out: Path,
+    count: int,
+    keep_ratios: Sequence[float],
+) -> list[Path]:
+    """``code_maps.png`` of random test images and ``codes.png`` of the training images' codes.
+
+    Raises:
+        CodebookMismatchError: the pack speaks another codebook; names both.
+        ValueError: the pack has no prior to prune by.
+    """
+    tower = pack.tower(codebook)
+    if pack.prior is None:
+        raise ValueError("the pack has no token prior to prune by; count it with `craft prior`")
+    test = domain.test
+    drawn = sorted(seeded("pictures").sample(range(len(test)), min(count, len(test))))
+    images = resize(test.images[drawn].float() / 255, tower.image_size)
+    tokens = VisualTokens(tower, images, pack.prior)
+    kept = {}
+    for ratio in keep_ratios:
+        mask = torch.zeros(tokens.codes.codes.shape[:2], dtype=torch.bool)
+        kept[ratio] = mask.scatter(1, tokens.keep(ratio).indices, True).unflatten(1, tower.grid)
+    first_level = tokens.codes.codes[..., 0].unflatten(1, tower.grid)
+    titles = [test.labels[i] or test.ids[i] for i in drawn]
+    train = domain.train
+    rows = sorted(seeded("patches").sample(range(len(train)), min(PATCH_IMAGES, len(train))))
+    patches = resize(train.images[rows].float() / 255, tower.image_size)
+    codes = tower.encode(patches).codes[..., 0].unflatten(1, tower.grid)
+    figures = {
+        "code_maps.png": code_map_figure(images, first_level, kept, titles),
+        "codes.png": frequent_and_rare_figure(pack.prior, patches, codes),
+    }
+    for name, figure in figures.items():
+        figure.savefig(out / name, dpi=120)
+    return [out / name for name in figures]
 
 
 def code_map_figure(

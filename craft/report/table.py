@@ -64,6 +64,34 @@ def evaluation_table(results: dict[str, Any]) -> Table:
     return table
 
 
+def transfer_table(results: dict[str, Any]) -> Table:
+    """The ``results.json`` of ``craft transfer``: an encoder a row, a language model a column."""
+    matrix = results["matrix"]
+    names = list(next(iter(matrix.values())))
+    table = Table(
+        caption=f"Per cent right on {results['domain']}, all classes. In brackets: points over the "
+        "pretrained encoder with their 95 % interval.",
+        caption_justify="left",
+    )
+    table.add_column("encoder")
+    for name in names:
+        table.add_column(name, justify="right")
+    for encoder, row in matrix.items():
+        cells = []
+        for name in names:
+            cell = Text(f"{row[name]['all']:.1f}")
+            if "gain" in row[name]:
+                points, (low, high) = row[name]["gain"]["all"], row[name]["gain"]["interval"]
+                cell.append(f" ({points:+.1f}, {low:+.1f} to {high:+.1f})", points_style(points))
+            cells.append(cell)
+        surrogates = {row[name].get("surrogate") for name in names} - {None}
+        title = Text(encoder)
+        if surrogates:
+            title.append(f" (tuned with {', '.join(sorted(surrogates))})", "dim")
+        table.add_row(title, *cells)
+    return table
+
+
 def _table(caption: str) -> Table:
     table = Table(caption=caption, caption_justify="left")
     table.add_column("")

@@ -103,7 +103,9 @@ def guessing() -> Iterator[None]:
     """Language models that answer with a letter their visual tokens decide: random models hardly
     ever write one, and accuracies that are all zero would show nothing."""
 
-    def answer(lvlm: AlignedLanguageModel, visual: Tensor, text: TextBatch) -> list[str]:
+    def answer(
+        lvlm: AlignedLanguageModel, visual: Tensor, text: TextBatch, max_new_tokens: int
+    ) -> list[str]:
         salt = len(lvlm.name)
         return ["abcd"[(int(v.sum() * 1000) + salt) % 4] for v in visual]
 

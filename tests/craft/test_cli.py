@@ -14,7 +14,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 import craft
-from craft import cli, cli_training
+from craft import cli, cli_options, cli_training
 from craft.codebook import Codebook, shorten
 from craft.models.encoder_pack import EncoderPack
 from craft.pocket.zoo import PocketModels
@@ -26,7 +26,7 @@ QUICK = [arg for s in ("steps=2", "batch=4", "validation_images=4") for arg in (
 @pytest.fixture(autouse=True)
 def _leave_the_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CRAFT_DEBUG", raising=False)
-    monkeypatch.setattr(cli, "_prepare", lambda: None)
+    monkeypatch.setattr(cli_options, "prepare", lambda: None)
 
 
 def craft_command(*arguments: object) -> Result:

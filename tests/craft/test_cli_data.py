@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from craft import cli
+from craft import cli, cli_options
 from craft.data.manifest import DomainManifest
 from craft.data.readers import record
 from craft.models.encoder_pack import EncoderPack
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("small_world")
 @pytest.fixture(autouse=True)
 def _leave_the_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CRAFT_DEBUG", raising=False)
-    monkeypatch.setattr(cli, "_prepare", lambda: None)
+    monkeypatch.setattr(cli_options, "prepare", lambda: None)
 
 
 def craft_command(*arguments: object) -> Result:
