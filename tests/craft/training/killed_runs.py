@@ -35,7 +35,9 @@ def start(models: Path, out: Path) -> tuple[int, int]:
             os.dup2(log.fileno(), 2)
             begun: Any = lambda _: os.write(writer, b"x")  # noqa: E731
             result = short_run(PocketModels(models), out, ("steps=6",), resume=True, on_start=begun)
-            (out / "done").write_text(tensor_hash(result.tower.state_dict()))
+            # Under another name first: this file, too, may be cut off by a kill.
+            (out / "almost").write_text(tensor_hash(result.tower.state_dict()))
+            (out / "almost").rename(out / "done")
             os._exit(0)
     finally:
         os._exit(1)
@@ -70,7 +72,9 @@ def main() -> None:
             time.sleep(rng.uniform(0, 0.8 * length))
             os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
-            facts["kills"] += status != 0
+            if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+                raise RuntimeError("a run failed by itself:\n" + (root / "log").read_text()[-3000:])
+            facts["kills"] += os.WIFSIGNALED(status)
             facts["while_writing"] += any((out / "checkpoints").glob(".*-*"))
         else:
             finish(child)
