@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import results
+from benchmarks.fma_peak import fma_peak_tflops
 from benchmarks.interleaved import interleaved, peak_extra_bytes, percentiles
 from benchmarks.peers import PEERS
 from craft_kernels import FrozenCodebook, residual_quantize
@@ -141,6 +142,7 @@ def record(
     memory: dict[str, int],
 ) -> None:
     product = percentiles(seconds["torch.mm"])[1]
+    peak = fma_peak_tflops(case.threads)
     flops = 2 * case.tokens * K * case.dim  # of one level
     rows = []
     for name, values in seconds.items():
@@ -155,6 +157,7 @@ def record(
                 "p50_ms": f"{1e3 * p50:.3f}",
                 "p80_ms": f"{1e3 * p80:.3f}",
                 "brute_force_tflops": f"{flops * levels / p50 / 1e12:.4f}",
+                "of_fma_peak": f"{flops * levels / p50 / 1e12 / peak:.3f}",
                 "times_one_mm": f"{p50 / product:.3f}",
                 "wrong_tokens": "" if name not in wrong else f"{wrong[name]:.4f}",
                 "peak_extra_mib": "" if name not in memory else f"{memory[name] / 2**20:.1f}",

@@ -39,8 +39,8 @@ def name_of(case: tuple[str, ...]) -> str:
 def quantisation_table(cases) -> list[str]:
     lines = [
         "| case | variant | × one torch.mm | × ours | p20 / p50 / p80 ms | brute-force TFLOP/s "
-        "| wrong tokens | peak extra MiB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| of float32 FMA peak | wrong tokens | peak extra MiB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for case, variants in cases.items():
         ours = float(variants["ours"]["p50_ms"])
@@ -50,7 +50,8 @@ def quantisation_table(cases) -> list[str]:
                 f"| {name_of(case)} | {name} | {float(row['times_one_mm']):.2f} "
                 f"| {float(row['p50_ms']) / ours:.2f} "
                 f"| {row['p20_ms']} / {row['p50_ms']} / {row['p80_ms']} "
-                f"| {row['brute_force_tflops']} | {wrong} | {row['peak_extra_mib']} |"
+                f"| {row['brute_force_tflops']} | {100 * float(row['of_fma_peak']):.0f} % "
+                f"| {wrong} | {row['peak_extra_mib']} |"
             )
     return lines
 
@@ -66,6 +67,39 @@ def pruning_table(rows: list[dict[str, str]]) -> list[str]:
         mine = float(row["p50_us_per_image"])
         lines.append(f"| {tokens} | {batch} | {variant} | {mine:.1f} | {mine / ours:.2f} |")
     return lines
+
+
+INFERENCE = {
+    "stage": "stage",
+    "keep_ratio": "keep ratio",
+    "visual_tokens": "visual tokens",
+    "gflop": "GFLOP",
+    "flops_change_percent": "change %",
+    "p50_ms": "median ms",
+    "latency_change_percent": "change %",
+    "peak_extra_mib": "peak extra MiB",
+}
+TRAINING = {
+    "variant": "variant",
+    "p50_s": "median s a step",
+    "time_change_percent": "change %",
+    "peak_mib": "peak MiB",
+    "memory_change_percent": "change %",
+}
+
+
+def efficiency_table(file: str, columns: dict[str, str]) -> list[str]:
+    """The rows of the last run, one column for each of `columns`, by title."""
+    rows = results.read(file)
+    rows = [row for row in rows if row["date"] == rows[-1]["date"]]
+    last = rows[-1]
+    return [
+        f"{last['date'][:10]}, {last['threads']} threads, a question of {last['text_tokens']} tokens.",
+        "",
+        f"| {' | '.join(columns.values())} |",
+        "| --- " * len(columns) + "|",
+        *(f"| {' | '.join(row[key] for key in columns)} |" for row in rows),
+    ]
 
 
 def machine_lines(rows: list[dict[str, str]]) -> list[str]:
@@ -114,6 +148,11 @@ def main() -> None:
     plot(cases, DOCS / "performance.svg")
     pruning = results.read("prune_order.csv")
     text = replace_between(text, "pruning", [*machine_lines(pruning), "", *pruning_table(pruning)])
+    for mark, file, columns in (
+        ("inference", "inference_efficiency.csv", INFERENCE),
+        ("training", "training_efficiency.csv", TRAINING),
+    ):
+        text = replace_between(text, mark, efficiency_table(file, columns))
     document.write_text(text)
 
 
