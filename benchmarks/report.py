@@ -94,7 +94,7 @@ def efficiency_table(file: str, columns: dict[str, str]) -> list[str]:
     rows = [row for row in rows if row["date"] == rows[-1]["date"]]
     last = rows[-1]
     return [
-        f"{last['date'][:10]}, {last['threads']} threads, a question of {last['text_tokens']} tokens.",
+        f"{last['date'][:10]}, {last['threads']} threads, {last['text_tokens']} tokens of text.",
         "",
         f"| {' | '.join(columns.values())} |",
         "| --- " * len(columns) + "|",
