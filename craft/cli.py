@@ -245,16 +245,14 @@ def prior(
     """Count how often the domain's training images use each first-level code, for pruning."""
     cli_options.prepare()
     from craft.models.domain_prior import count_prior
-    from craft.models.encoder_pack import EncoderPack
-    from craft.pocket.user_domains import domain_of_pack
+    from craft.pocket.user_domains import open_pack
     from craft.pocket.zoo import PocketModels
 
     if out is not None and out.exists() and not force:
         raise ValueError(f"--out {out} exists; choose another file, or --force to replace it")
-    loaded = EncoderPack.load(pack)
     zoo = PocketModels.load(models)
+    loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
     tower = loaded.tower(zoo.codebook)
-    chosen = domain_of_pack(pack, loaded.notes.get("domain"), zoo, name=domain, data=data)
     images = chosen.train.images
     with console.status(f"encoding {len(images)} training images of {chosen.name}"):
         counted = count_prior(tower, images)

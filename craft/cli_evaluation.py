@@ -53,9 +53,8 @@ def evaluate(
     """
     cli_options.prepare()
     from craft.models.aligned_language_model import AlignedLanguageModel
-    from craft.models.encoder_pack import EncoderPack
     from craft.pocket.packs import LANGUAGE_MODEL, evaluate_pack
-    from craft.pocket.user_domains import domain_of_pack
+    from craft.pocket.user_domains import open_pack
     from craft.pocket.zoo import PocketModels
     from craft.prior import TokenPrior
     from craft.report.progress import ProgressDisplay
@@ -63,9 +62,7 @@ def evaluate(
     from craft.report.table import evaluation_table
 
     zoo = PocketModels.load(models)
-    loaded = EncoderPack.load(pack)
-    zoo.codebook.require_fingerprint(loaded.codebook_fingerprint)
-    chosen = domain_of_pack(pack, loaded.notes.get("domain"), zoo, name=domain, data=data)
+    loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
     command = {"command": "evaluate", "pack": str(pack), "domain": chosen.name}
     open_run_directory(out, command, force)
     own = pack / LANGUAGE_MODEL
@@ -109,20 +106,17 @@ def transfer(
     cli_options.prepare()
     from craft.models.encoder_pack import EncoderPack
     from craft.pocket.transfer import transfer_matrix
-    from craft.pocket.user_domains import domain_of_pack
+    from craft.pocket.user_domains import open_pack
     from craft.pocket.zoo import PocketModels
     from craft.report.progress import ProgressDisplay
     from craft.report.run_directory import open_run_directory
     from craft.report.table import transfer_table
 
     zoo = PocketModels.load(models)
-    loaded = {str(pack): EncoderPack.load(pack) for pack in packs}
+    first, chosen = open_pack(packs[0], zoo, name=domain, data=data)
+    loaded = {str(packs[0]): first} | {str(pack): EncoderPack.load(pack) for pack in packs[1:]}
     if len(loaded) < len(packs):
         raise ValueError(f"a pack is named twice: {', '.join(map(str, packs))}")
-    for pack in loaded.values():
-        zoo.codebook.require_fingerprint(pack.codebook_fingerprint)
-    notes = loaded[str(packs[0])].notes
-    chosen = domain_of_pack(packs[0], notes.get("domain"), zoo, name=domain, data=data)
     command = {"command": "transfer", "packs": list(loaded), "domain": chosen.name}
     open_run_directory(out, command, force)
     with ProgressDisplay(console) as progress:
@@ -152,13 +146,10 @@ def export(
     """Write the test questions of the pack's domain as a task of another evaluation suite."""
     cli_options.prepare()
     from craft.data.task_export import export_lmms_eval, export_vlmevalkit
-    from craft.models.encoder_pack import EncoderPack
-    from craft.pocket.user_domains import domain_of_pack
+    from craft.pocket.user_domains import open_pack
     from craft.pocket.zoo import PocketModels
 
-    loaded = EncoderPack.load(pack)
-    zoo = PocketModels.load(models)
-    chosen = domain_of_pack(pack, loaded.notes.get("domain"), zoo, name=domain, data=data)
+    _, chosen = open_pack(pack, PocketModels.load(models), name=domain, data=data)
     questions = chosen.questions(chosen.test)
     write = export_lmms_eval if to == "lmms-eval" else export_vlmevalkit
     path = write(name or f"craft_{chosen.name}", chosen.test.images, questions, out)
@@ -179,15 +170,13 @@ def pictures(
 ) -> None:
     """Draw what each patch is called, what pruning keeps, and which codes are frequent or rare."""
     cli_options.prepare()
-    from craft.models.encoder_pack import EncoderPack
-    from craft.pocket.user_domains import domain_of_pack
+    from craft.pocket.user_domains import open_pack
     from craft.pocket.zoo import PocketModels
     from craft.report.code_pictures import draw_pictures
     from craft.report.run_directory import open_run_directory
 
     zoo = PocketModels.load(models)
-    loaded = EncoderPack.load(pack)
-    chosen = domain_of_pack(pack, loaded.notes.get("domain"), zoo, name=domain, data=data)
+    loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
     open_run_directory(out, {"command": "pictures", "pack": str(pack)}, force)
     ratios = keep_ratio or [0.8, 0.6, 0.4]
     for path in draw_pictures(loaded, zoo.codebook, chosen, out, count, ratios):

@@ -12,6 +12,7 @@ from craft.data.manifest import MANIFEST, DomainManifest
 from craft.data.question_domain import AnyDomain
 from craft.data.user_data import DataRequest, reopen
 from craft.data.vocabulary import require_answers
+from craft.models.encoder_pack import EncoderPack
 from craft.pocket.domains import load_domain
 from craft.pocket.zoo import PocketModels
 from craft.training.similarity import class_similarity
@@ -51,34 +52,35 @@ def new_domain(
     return with_options(domain, manifest, wrong, "hard")
 
 
-def domain_of_pack(
+def open_pack(
     directory: Path,
-    made_for: str | None,
     models: PocketModels,
     *,
     name: str | None = None,
     data: Path | None = None,
-) -> AnyDomain:
-    """The domain to examine an encoder pack on: the one asked for, or the one it was made for.
+) -> tuple[EncoderPack, AnyDomain]:
+    """A pack, and the domain to examine it on: the one asked for, or the one it was made for.
 
     Args:
         directory: of the pack; holds a manifest if it was made for a user's data.
-        made_for: the domain its card names.
         name: a domain of the pocket world to use instead.
         data: where the pack's data lies now.
 
     Raises:
+        CodebookMismatchError: the pack speaks another codebook than the models; names both.
         DataError: the data changed since the pack was made.
         ValueError: nothing says which domain, or ``data`` for a pack of the pocket world.
     """
-    path = directory / MANIFEST
-    if data is not None and not path.is_file():
+    pack = EncoderPack.load(directory)
+    models.codebook.require_fingerprint(pack.codebook_fingerprint)
+    manifest, made_for = directory / MANIFEST, pack.notes.get("domain")
+    if data is not None and not manifest.is_file():
         raise ValueError(
             f"{directory} holds no {MANIFEST}: it was not adapted to data of yours, so nothing "
             "says which classes it has seen; adapt with --data first"
         )
-    if name is None and path.is_file():
-        return reopen(DomainManifest.load(path), models.image_size, data)
+    if name is None and manifest.is_file():
+        return pack, reopen(DomainManifest.load(manifest), models.image_size, data)
     if name is None and made_for is None:
         raise ValueError("the pack does not say which domain it was made for; choose --domain")
-    return load_domain(name or made_for or "")
+    return pack, load_domain(name or made_for or "")

@@ -19,6 +19,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from craft import cli_options
 from craft.codebook import Codebook
 from craft.data.dialogues import TextBatch
 from craft.data.image_set import ImageSet
@@ -28,6 +29,7 @@ from craft.pocket import domains
 from craft.pocket.build.vocabulary import build_tokenizer
 from craft.pocket.world import GENERAL_AREAS, SUBJECTS
 from craft.pocket.zoo import CODEBOOK, SIGLIP, PocketModels
+from tests.craft.commands import QUICK, craft_command, done
 
 WIDTH, LEVELS, CODES, SIZE = 16, 2, 24, 24
 NAMES = [f"thing {chr(97 + i) * 2}" for i in range(10)]
@@ -165,3 +167,19 @@ def tiny_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_models(tiny_models_dir: Path) -> PocketModels:
     return PocketModels(tiny_models_dir)
+
+
+@pytest.fixture
+def quiet_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run in this process and change nothing about it."""
+    monkeypatch.delenv("CRAFT_DEBUG", raising=False)
+    monkeypatch.setattr(cli_options, "prepare", lambda: None)
+
+
+@pytest.fixture(scope="module")
+def pack(small_world: None, tiny_models: PocketModels, tmp_path_factory) -> Path:
+    """A pack as `craft adapt` writes it."""
+    out = tmp_path_factory.mktemp("packs") / "flags"
+    options = ["--out", out, "--domain", "flags", "--models", tiny_models.directory]
+    done(craft_command("adapt", *options, *QUICK))
+    return out

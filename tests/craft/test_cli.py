@@ -11,45 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
 
 import craft
-from craft import cli, cli_options, cli_training
+from craft import cli_training
 from craft.codebook import Codebook, shorten
 from craft.models.encoder_pack import EncoderPack
 from craft.pocket.zoo import PocketModels
+from tests.craft.commands import FEW, QUICK, craft_command, one_error_line
 
-FEW = ["--test-limit", "6", "--general-images", "3"]
-QUICK = [arg for s in ("steps=2", "batch=4", "validation_images=4") for arg in ("--set", s)]
-
-
-@pytest.fixture(autouse=True)
-def _leave_the_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CRAFT_DEBUG", raising=False)
-    monkeypatch.setattr(cli_options, "prepare", lambda: None)
-
-
-def craft_command(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
-
-
-def one_error_line(result: Result) -> str:
-    assert result.exit_code == 2, result.output
-    assert "Traceback" not in result.output
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("error: ")
-    return line
-
-
-@pytest.fixture(scope="module")
-def pack(small_world: None, tiny_models: PocketModels, tmp_path_factory) -> Path:
-    """A pack as `craft adapt` writes it."""
-    out = tmp_path_factory.mktemp("packs") / "flags"
-    result = craft_command(
-        "adapt", "--out", out, "--domain", "flags", "--models", tiny_models.directory, *QUICK
-    )
-    assert result.exit_code == 0, result.output
-    return out
+pytestmark = pytest.mark.usefixtures("quiet_process")
 
 
 def test_help_takes_less_than_a_second_and_no_torch() -> None:

@@ -9,38 +9,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from craft import cli, cli_options
 from craft.data.manifest import DomainManifest
 from craft.data.readers import record
 from craft.models.encoder_pack import EncoderPack
 from craft.pocket.zoo import PocketModels
+from tests.craft.commands import QUICK, craft_command, done, one_error_line
 
-QUICK = [arg for s in ("steps=2", "batch=4", "validation_images=4") for arg in ("--set", s)]
-
-pytestmark = pytest.mark.usefixtures("small_world")
-
-
-@pytest.fixture(autouse=True)
-def _leave_the_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CRAFT_DEBUG", raising=False)
-    monkeypatch.setattr(cli_options, "prepare", lambda: None)
-
-
-def craft_command(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
-
-
-def done(result: Result) -> str:
-    assert result.exit_code == 0, result.output
-    return " ".join(result.stdout.split())
-
-
-def one_error_line(result: Result) -> str:
-    assert result.exit_code == 2, result.output
-    (line,) = result.stderr.splitlines()
-    return line
+pytestmark = pytest.mark.usefixtures("small_world", "quiet_process")
 
 
 @pytest.fixture

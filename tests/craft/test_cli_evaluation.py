@@ -6,35 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from craft import cli, cli_options
 from craft.evaluation.judge_client import Judge
 from craft.evaluation.judge_protocol import Verdict
 from craft.pocket.zoo import PocketModels
+from tests.craft.commands import FEW, craft_command
 
-FEW = ["--test-limit", "6", "--general-images", "3"]
-QUICK = [arg for s in ("steps=2", "batch=4", "validation_images=4") for arg in ("--set", s)]
-
-
-@pytest.fixture(autouse=True)
-def _leave_the_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CRAFT_DEBUG", raising=False)
-    monkeypatch.setattr(cli_options, "prepare", lambda: None)
-
-
-def craft_command(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="module")
-def pack(small_world: None, tiny_models: PocketModels, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("packs") / "flags"
-    result = craft_command(
-        "adapt", "--out", out, "--domain", "flags", "--models", tiny_models.directory, *QUICK
-    )
-    assert result.exit_code == 0, result.output
-    return out
+pytestmark = pytest.mark.usefixtures("quiet_process")
 
 
 @pytest.fixture(scope="module")

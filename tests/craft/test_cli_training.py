@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
 
-from craft import cli, cli_options
 from craft.data.manifest import DomainManifest
 from craft.models.encoder_pack import EncoderPack
 from craft.pocket.zoo import PocketModels
 from craft.training.presets import preset
 from craft.training.training_run import TrainingRun
+from tests.craft.commands import craft_command, done, one_error_line
 
 QUICK = [
     argument
@@ -22,28 +21,7 @@ QUICK = [
     for argument in ("--set", setting)
 ]
 
-pytestmark = pytest.mark.usefixtures("small_world")
-
-
-@pytest.fixture(autouse=True)
-def _leave_the_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CRAFT_DEBUG", raising=False)
-    monkeypatch.setattr(cli_options, "prepare", lambda: None)
-
-
-def craft_command(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
-
-
-def done(result: Result) -> str:
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def one_error_line(result: Result) -> str:
-    assert result.exit_code == 2, result.output
-    (line,) = result.stderr.splitlines()
-    return line
+pytestmark = pytest.mark.usefixtures("small_world", "quiet_process")
 
 
 def die_in_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
