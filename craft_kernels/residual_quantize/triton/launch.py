@@ -13,7 +13,7 @@ from torch import Tensor
 from craft_kernels.residual_quantize.arguments import raise_not_finite
 from craft_kernels.residual_quantize.codewords import Codewords
 from craft_kernels.residual_quantize.triton import plan as planning
-from craft_kernels.residual_quantize.triton.device_words import device_words
+from craft_kernels.residual_quantize.triton.device_words import device_words, matmul_precision
 from craft_kernels.residual_quantize.triton.gradient import add_sq_norms_gradient
 from craft_kernels.residual_quantize.triton.gram_walk import gram_walk
 from craft_kernels.residual_quantize.triton.precision import PRECISIONS, Precision
@@ -81,7 +81,7 @@ def _gram(
 ) -> None:
     K, dim = book.words.shape
     shared = device_words(book)
-    _, limits = shared.operand(_matmul_precision())
+    _, limits = shared.operand(matmul_precision())
     products = residual.new_empty((len(residual), K))
     torch.mm(residual, book.words.t(), out=products)  # autocast leaves the out= form alone
     block_k = next_power_of_2(K)
@@ -202,9 +202,3 @@ def _row_block(dim: int, most: int) -> int:
     if current_target()[0] == "interpreter":  # which pays per operation, not per element
         most = 4096
     return min(most, max(16, next_power_of_2(dim)))
-
-
-def _matmul_precision() -> Precision:
-    """That of torch.mm on float32, which the user may have lowered: the bound follows."""
-    lowered = torch.backends.cuda.matmul.fp32_precision not in ("none", "ieee")
-    return PRECISIONS["tf32" if lowered else "ieee"]
