@@ -86,8 +86,8 @@ def _import_triton() -> ModuleType | ImportError:
 
 
 def resolve_impl(impl: str, tensor: Tensor) -> str:
-    """ "native", "triton", "cuda" or "reference" for tensors where this one is; a named implementation runs
-    or raises."""
+    """What runs for tensors where this one is, never "auto"; a named implementation runs or
+    raises."""
     device = tensor.device
     if impl == "auto":
         return _choose(device).impl

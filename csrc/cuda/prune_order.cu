@@ -24,14 +24,13 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-int64_t prune_scratch_bytes(int64_t tokens) { return tokens * (sizeof(Cues) + sizeof(Token)); }
+int64_t prune_scratch_bytes(int64_t tokens) { return PruneScratch::bytes(tokens); }
 
 const char* prune_order(const PruneOrderArgs& args, int64_t batch, void* memory, void* stream) {
   const int64_t N = args.height * args.width;
   const auto on = static_cast<cudaStream_t>(stream);
   const auto grid = static_cast<unsigned>(batch * ((N + kThreads - 1) / kThreads));
-  auto* cues = static_cast<Cues*>(memory);
-  const PruneScratch scratch{cues, reinterpret_cast<Token*>(cues + batch * N)};
+  const PruneScratch scratch(memory, batch * N);
   prune_step<measure_cues><<<grid, kThreads, 0, on>>>(args, scratch);
   prune_step<score_token><<<grid, kThreads, 0, on>>>(args, scratch);
   prune_step<set_critical_value><<<grid, kThreads, 0, on>>>(args, scratch);

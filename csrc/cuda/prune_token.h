@@ -16,9 +16,17 @@ struct Cues {
   int64_t isolation;        // summed distances to the nearest
 };
 
+// Memory for the tokens of all images.
 struct PruneScratch {
-  Cues* cues;     // [B, N]
-  Token* tokens;  // [B, N]
+  PruneScratch(void* memory, int64_t count)
+      : cues(static_cast<Cues*>(memory)), tokens(reinterpret_cast<Token*>(cues + count)) {}
+
+  static int64_t bytes(int64_t count) {
+    return count * static_cast<int64_t>(sizeof(Cues) + sizeof(Token));
+  }
+
+  Cues* cues;
+  Token* tokens;
 };
 
 CRAFT_INLINE CRAFT_HOST_DEVICE int64_t image_of(const PruneOrderArgs& args, int64_t image) {
