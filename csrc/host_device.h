@@ -5,8 +5,8 @@
 
 #if defined(__CUDACC__)
 #define CRAFT_HOST_DEVICE __host__ __device__
-// Calls what only one side has: a thread block, or the CPU's vectors. Tests on the CPU act the block
-// out.
+// Calls what only one side has: a thread block, or the CPU's vectors. Tests on the CPU act the
+// block out.
 #define CRAFT_BLOCK_CODE __device__
 #else
 #define CRAFT_HOST_DEVICE

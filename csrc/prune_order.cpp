@@ -12,8 +12,8 @@
 namespace craft::CRAFT_ISA {
 namespace {
 
-// Containers and algorithms are used with these types and with Token only: types of this file and of
-// CRAFT_ISA keep the instantiations apart, one for each instruction set (see dispatch.h).
+// Containers and algorithms are used with these types and with Token only: types of this file and
+// of CRAFT_ISA keep the instantiations apart, one for each instruction set (see dispatch.h).
 struct Member {
   int64_t id;
   int32_t position, row, column;
@@ -151,7 +151,7 @@ class ImageOrder {
   const int64_t* ids_ = nullptr;
   std::vector<Member> members_;  // grouped by ID, raster order within
   std::vector<Token> tokens_;
-  std::vector<Cue> cues_;      // of one group
+  std::vector<Cue> cues_;  // of one group
   std::vector<Distance> nearest_;
 };
 

@@ -1,5 +1,4 @@
 #include "gradient.h"
-
 #include "launch_error.cuh"
 
 namespace craft {

@@ -1,6 +1,5 @@
-#include "gram_walk.h"
-
 #include "block.cuh"
+#include "gram_walk.h"
 #include "launch.h"
 #include "launch_error.cuh"
 

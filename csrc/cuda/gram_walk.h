@@ -54,7 +54,8 @@ struct WordsFromBlock {
     });
     block.each([&](int thread) {
       ExactSum part;
-      for (int64_t d = thread; d < args.D; d += block.size()) add_lead(part, residual[d], b[d], a[d]);
+      for (int64_t d = thread; d < args.D; d += block.size())
+        add_lead(part, residual[d], b[d], a[d]);
       for (int limb = 0; limb < ExactSum::kLimbs; ++limb) {
         block.add(memory.lead[limb], part.limbs[limb]);
       }
@@ -118,8 +119,7 @@ CRAFT_BLOCK_CODE void walk_token(const GramWalkArgs& args, int64_t token, float*
   int64_t code = 0;
   for (int64_t level = 0; level < args.L; ++level) {
     const double norm = std::sqrt(sq_norm);
-    const float* row =
-        level == 0 ? args.products + token * K : args.gram + code * K;
+    const float* row = level == 0 ? args.products + token * K : args.gram + code * K;
     block.each([&](int thread) {
       for (int64_t j = thread; j < K; j += block.size()) {
         scores[j] = level == 0 ? row[j] - args.half_sq_norms[j] : scores[j] - row[j];

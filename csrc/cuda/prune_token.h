@@ -11,9 +11,9 @@ namespace craft::CRAFT_ISA {
 
 // What a token knows of those with its ID.
 struct Cues {
-  int64_t count;            // of them, the token included
-  int64_t less, equal;      // of their residuals to its own
-  int64_t isolation;        // summed distances to the nearest
+  int64_t count;        // of them, the token included
+  int64_t less, equal;  // of their residuals to its own
+  int64_t isolation;    // summed distances to the nearest
 };
 
 // Memory for the tokens of all images.
@@ -68,8 +68,7 @@ CRAFT_INLINE CRAFT_HOST_DEVICE void score_token(const PruneOrderArgs& args,
       less += cues[j].isolation < cues[i].isolation;
       equal += cues[j].isolation == cues[i].isolation;
     }
-    const double score =
-        plus_cue(kNoScore, 1 - args.isolation_weight, cues[i].less, cues[i].equal);
+    const double score = plus_cue(kNoScore, 1 - args.isolation_weight, cues[i].less, cues[i].equal);
     token.score = scaled(plus_cue(score, args.isolation_weight, less, equal), cues[i].count);
   }
   scratch.tokens[first + i] = token;
@@ -89,8 +88,8 @@ CRAFT_INLINE CRAFT_HOST_DEVICE void set_critical_value(const PruneOrderArgs& arg
     slot += ids[j] == ids[i] && kept_longer(other, self);
     rarest = other.log_prior < rarest ? other.log_prior : rarest;
   }
-  tokens[i].critical = critical_value(args.log_counts, scratch.cues[first + i].count, slot,
-                                      self.log_prior - rarest);
+  tokens[i].critical =
+      critical_value(args.log_counts, scratch.cues[first + i].count, slot, self.log_prior - rarest);
 }
 
 CRAFT_INLINE CRAFT_HOST_DEVICE void place_token(const PruneOrderArgs& args,

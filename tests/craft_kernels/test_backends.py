@@ -45,6 +45,31 @@ def test_auto_on_a_gpu_is_triton_and_says_why():
     assert "triton 3." in info.reason
 
 
+def test_cuda_on_the_cpu_is_an_error(monkeypatch):
+    monkeypatch.setattr(backends, "_import_cuda", lambda: backends)
+    for call in calls("cuda"):
+        with pytest.raises(ValueError, match=r"impl='cuda' runs on NVIDIA GPUs.*on cpu: move them"):
+            call()
+
+
+def test_cuda_on_an_amd_gpu_is_an_error(monkeypatch):
+    monkeypatch.setattr(backends, "_import_cuda", lambda: backends)
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    with FakeTensorMode(), pytest.raises(ValueError, match="cuda:0 of an AMD GPU: move them"):
+        backends.resolve_impl("cuda", torch.empty(3, device="cuda"))
+
+
+def test_cuda_that_was_not_built(monkeypatch):
+    monkeypatch.setattr(backends, "_import_cuda", lambda: ImportError("No module"))
+    for call in calls("cuda"):
+        with pytest.raises(
+            ImportError, match=r"impl='cuda' needs.*No module.*nvcc 12.8.*CRAFT_CUDA=ON"
+        ):
+            call()
+    with FakeTensorMode():
+        assert backends.resolve_impl("auto", torch.empty(3, device="cuda")) != "cuda"
+
+
 def test_native_on_a_gpu_is_an_error():
     with FakeTensorMode(), pytest.raises(ValueError, match=r"impl='native' runs on the CPU.*cuda"):
         backends.resolve_impl("native", torch.empty(3, device="cuda"))

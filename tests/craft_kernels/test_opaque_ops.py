@@ -18,7 +18,7 @@ from craft_kernels import prune_order, residual_quantize
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 K, D, L = 30, 6, 3
-IMPLS = ["auto", "triton"]
+IMPLS = ["auto", "triton", "cuda"]
 QUANTIZE, BACKWARD, PRUNE = (
     torch.ops.craft.residual_quantize.default,
     torch.ops.craft.residual_sq_norms_backward.default,
