@@ -3,7 +3,7 @@ the peers, in that order, into runs/gpu-check.md. Without a GPU it says so and i
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -61,10 +61,14 @@ def timed() -> dict[str, Callable[[], object]]:
     words = torch.randn(K, D, generator=g).cuda()
     frozen, bare = FrozenCodebook(words, L), FrozenCodebook(words, L, gram_bytes=0)
     calls: dict[str, Callable[[], object]] = {}
+    built = importlib.util.find_spec("craft_kernels._cuda") is not None
     for tokens in (256, 8192):
         z = torch.randn(tokens, D, generator=g).cuda()
         calls[f"ours, Gram matrix kept, N={tokens}"] = lambda z=z: residual_quantize(z, frozen)
         calls[f"ours, streaming, N={tokens}"] = lambda z=z: residual_quantize(z, bare)
+        if built:
+            name = f"ours, CUDA C++, N={tokens}"
+            calls[name] = lambda z=z: residual_quantize(z, frozen, impl="cuda")
         calls[f"torch addmm float32, N={tokens}"] = lambda z=z: addmm(z, words)
         half, half_words = z.bfloat16(), words.bfloat16()
         name = f"torch addmm bfloat16 (other codes), N={tokens}"
@@ -73,9 +77,10 @@ def timed() -> dict[str, Callable[[], object]]:
             calls[f"{name}, one level, N={tokens}"] = call
     ids = torch.randint(0, 200, (32, 729), generator=g).cuda()
     residual_sq, prior = torch.rand(32, 729, generator=g).cuda(), torch.rand(K, generator=g).cuda()
-    calls["prune_order, 32 images of 27 x 27"] = lambda: prune_order(
-        ids, residual_sq, prior + 1e-6, (27, 27)
-    )
+    for impl in ("triton", "cuda") if built else ("triton",):
+        calls[f"prune_order, {impl}, 32 images of 27 x 27"] = lambda impl=impl: prune_order(
+            ids, residual_sq, prior + 1e-6, (27, 27), impl=impl
+        )
     return calls
 
 
