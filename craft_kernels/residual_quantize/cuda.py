@@ -43,15 +43,16 @@ def residual_quantize(
 
 
 def check_gram_possible(codewords: tuple[Codewords, ...], levels: int) -> None:
-    K, most = len(codewords[0].words), cuda_module().GRAM_WALK_MAX_K
+    book, most = codewords[0], cuda_module().GRAM_WALK_MAX_K
+    K = len(book.words)
     if len(codewords) > 1:
         why = f"a codebook shared by all levels, and there are {len(codewords)}"
     elif most < K:
         why = f"K <= {most}, and the codebook has K = {K}"
-    elif levels > 1 and codewords[0].gram_bytes < 4 * K * K:
+    elif levels > 1 and book.gram_bytes < 4 * K * K:
         why = (
             f"room for the Gram matrix, gram_bytes >= {4 * K * K}, and the codebook has "
-            f"gram_bytes = {codewords[0].gram_bytes}"
+            f"gram_bytes = {book.gram_bytes}"
         )
     else:
         return

@@ -82,6 +82,9 @@ def test_plan_of_a_frozen_codebook_with_room_is_gram():
     assert "modelled: gram" in chosen.reason
     assert plan.choose(("cuda", 90), 256, 16384, 1024, 4, gram_allowed=False).path == "streaming"
     assert plan.choose(("cuda", 90), 256, 65536, 64, 4, gram_allowed=True).path == "streaming"
+    assert plan.choose(("cuda", 90), 8192, 512, 64, 8, gram_allowed=False).path == "fused"
+    assert plan.choose(("cuda", 90), 8192, 1024, 256, 8, gram_allowed=False).path == "streaming"
+    assert plan.choose(("cuda", 75), 8192, 1024, 64, 8, gram_allowed=False).path == "streaming"
     assert plan.choose(("hip", "gfx942"), 8, 64, 64, 1, gram_allowed=False).precision == "bf16x3"
 
 
@@ -89,7 +92,8 @@ def test_plan_of_a_frozen_codebook_with_room_is_gram():
     ("variable", "value", "message"),
     [
         ("CRAFT_KERNELS_PATH", "gram", "needs a FrozenCodebook shared by all levels"),
-        ("CRAFT_KERNELS_PATH", "tree", "must be gram or streaming, got 'tree'"),
+        ("CRAFT_KERNELS_PATH", "fused", "needs D <= 128 here, got D = 1024; unset it"),
+        ("CRAFT_KERNELS_PATH", "tree", "must be gram, streaming or fused, got 'tree'"),
         ("CRAFT_KERNELS_PRECISION", "fp8", "must be one of ieee, tf32x3.*got 'fp8'"),
     ],
 )

@@ -4,6 +4,8 @@ long as the codewords live."""
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,6 +49,42 @@ class DeviceWords:
             gram = self._words.new_empty((len(self._words),) * 2)
             self._gram = precision, torch.mm(self._words, self._words.t(), out=gram)
         return self._gram[1]
+
+
+class StackedWords(NamedTuple):
+    """What the fused path reads: B books one after the other, B = 1 if all levels share one."""
+
+    words: Tensor  # [B, K, D] float32
+    operands: Tensor  # [B, K, D] float32 or bfloat16
+    half_sq_norms: Tensor  # [B, K] float32
+    half_sq_norms64: Tensor  # [B, K]
+    limits: Tensor  # [B, 3] float64
+
+
+_stacked: weakref.WeakKeyDictionary[Codewords, dict[Precision, StackedWords]]
+_stacked = weakref.WeakKeyDictionary()
+
+
+def stacked_words(codewords: tuple[Codewords, ...], precision: Precision) -> StackedWords:
+    """Kept as long as the first level's codewords, which belong to one codebook, live."""
+    made = _stacked.setdefault(codewords[0], {})
+    if precision not in made:
+        books = [device_words(book) for book in codewords]
+        operands, limits = zip(*(book.operand(precision) for book in books), strict=True)
+        words = _stack([book.words for book in codewords])
+        made[precision] = StackedWords(
+            words,
+            _stack(operands) if precision.rounded else words,
+            _stack([book.half_sq_norms for book in books]),
+            _stack([book.half_sq_norms64 for book in books]),
+            _stack(limits),
+        )
+    return made[precision]
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    """One tensor is not copied."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
 
 
 def device_words(book: Codewords) -> DeviceWords:
