@@ -4,6 +4,7 @@ the peers, in that order, into runs/gpu-check.md. Without a GPU it says so and i
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,11 @@ def timed() -> dict[str, Callable[[], object]]:
         calls[name] = lambda z=half, w=half_words: addmm(z, w)
         for name, call in peers(z, words).items():
             calls[f"{name}, one level, N={tokens}"] = call
+    small = FrozenCodebook(torch.randn(8, 512, 64, generator=g).cuda())
+    z = torch.randn(8192, 64, generator=g).cuda()
+    for path in ("streaming", "fused"):
+        name = f"ours, {path}, 8 separate codebooks, N=8192, K=512, D=64"
+        calls[name] = lambda z=z, path=path: on_path(path, z, small)
     ids = torch.randint(0, 200, (32, 729), generator=g).cuda()
     residual_sq, prior = torch.rand(32, 729, generator=g).cuda(), torch.rand(K, generator=g).cuda()
     for impl in ("triton", "cuda") if built else ("triton",):
@@ -82,6 +88,14 @@ def timed() -> dict[str, Callable[[], object]]:
             ids, residual_sq, prior + 1e-6, (27, 27), impl=impl
         )
     return calls
+
+
+def on_path(path: str, z: Tensor, frozen: FrozenCodebook) -> object:
+    os.environ["CRAFT_KERNELS_PATH"] = path
+    try:
+        return residual_quantize(z, frozen)
+    finally:
+        del os.environ["CRAFT_KERNELS_PATH"]
 
 
 def addmm(z: Tensor, words: Tensor) -> Tensor:
