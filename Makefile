@@ -11,7 +11,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 # --no-compile: Python caches the few modules that are imported; pip would compile all of them first.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile
-NATIVE := $(wildcard csrc/*.cpp csrc/*.h)
+NATIVE := $(wildcard $(foreach kind,cpp h cu cuh,csrc/*.$(kind) csrc/cuda/*.$(kind)))
 
 # Once .venv is filled, nothing here needs a network; a test that would reach a hub must fail instead.
 export HF_HUB_OFFLINE := 1
@@ -35,7 +35,7 @@ test: venv  ## run the tests, in all lanes that need no GPU
 test-interpreter: venv  ## run the Triton kernels on the CPU, in Triton's interpreter
 	TRITON_INTERPRET=1 $(BIN)/pytest tests/craft_kernels/interpreter
 
-test-compile: venv  ## compile the Triton kernels for GPUs that are not there
+test-compile: venv  ## compile the GPU kernels for GPUs that are not there
 	CRAFT_COMPILE_LANE=1 $(BIN)/pytest tests/craft_kernels/compile
 
 gpu-check: venv  ## on a machine with a GPU: parity, sanitizer, speed; report in runs/gpu-check.md
@@ -60,7 +60,7 @@ lint-types: venv
 	$(BIN)/pyright
 
 lint-native: venv
-	$(BIN)/clang-format --dry-run -Werror $(NATIVE)
+	$(BIN)/clang-format --dry-run -Werror $(NATIVE) $(wildcard tests/craft_kernels/cuda/*.cpp)
 
 # The hooks that no tool above covers.
 lint-rules: venv
@@ -82,6 +82,6 @@ clean:  ## remove build trees and caches; keeps .venv and runs/
 
 # Editable: Python edits count at once. The native module is rebuilt when a file named here changes;
 # without build isolation CMake keeps its cache, so that only what changed is compiled.
-.venv/.installed: .venv/.torch pyproject.toml constraints.txt CMakeLists.txt $(NATIVE)
+.venv/.installed: .venv/.torch pyproject.toml constraints.txt CMakeLists.txt csrc/cuda/CMakeLists.txt $(NATIVE)
 	$(PIP) --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@touch $@

@@ -3,7 +3,8 @@ the peers, in that order, into runs/gpu-check.md. Without a GPU it says so and i
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -61,22 +62,40 @@ def timed() -> dict[str, Callable[[], object]]:
     words = torch.randn(K, D, generator=g).cuda()
     frozen, bare = FrozenCodebook(words, L), FrozenCodebook(words, L, gram_bytes=0)
     calls: dict[str, Callable[[], object]] = {}
+    built = importlib.util.find_spec("craft_kernels._cuda") is not None
     for tokens in (256, 8192):
         z = torch.randn(tokens, D, generator=g).cuda()
         calls[f"ours, Gram matrix kept, N={tokens}"] = lambda z=z: residual_quantize(z, frozen)
         calls[f"ours, streaming, N={tokens}"] = lambda z=z: residual_quantize(z, bare)
+        if built:
+            name = f"ours, CUDA C++, N={tokens}"
+            calls[name] = lambda z=z: residual_quantize(z, frozen, impl="cuda")
         calls[f"torch addmm float32, N={tokens}"] = lambda z=z: addmm(z, words)
         half, half_words = z.bfloat16(), words.bfloat16()
         name = f"torch addmm bfloat16 (other codes), N={tokens}"
         calls[name] = lambda z=half, w=half_words: addmm(z, w)
         for name, call in peers(z, words).items():
             calls[f"{name}, one level, N={tokens}"] = call
+    small = FrozenCodebook(torch.randn(8, 512, 64, generator=g).cuda())
+    z = torch.randn(8192, 64, generator=g).cuda()
+    for path in ("streaming", "fused"):
+        name = f"ours, {path}, 8 separate codebooks, N=8192, K=512, D=64"
+        calls[name] = lambda z=z, path=path: on_path(path, z, small)
     ids = torch.randint(0, 200, (32, 729), generator=g).cuda()
     residual_sq, prior = torch.rand(32, 729, generator=g).cuda(), torch.rand(K, generator=g).cuda()
-    calls["prune_order, 32 images of 27 x 27"] = lambda: prune_order(
-        ids, residual_sq, prior + 1e-6, (27, 27)
-    )
+    for impl in ("triton", "cuda") if built else ("triton",):
+        calls[f"prune_order, {impl}, 32 images of 27 x 27"] = lambda impl=impl: prune_order(
+            ids, residual_sq, prior + 1e-6, (27, 27), impl=impl
+        )
     return calls
+
+
+def on_path(path: str, z: Tensor, frozen: FrozenCodebook) -> object:
+    os.environ["CRAFT_KERNELS_PATH"] = path
+    try:
+        return residual_quantize(z, frozen)
+    finally:
+        del os.environ["CRAFT_KERNELS_PATH"]
 
 
 def addmm(z: Tensor, words: Tensor) -> Tensor:

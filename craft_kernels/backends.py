@@ -1,5 +1,5 @@
 """Which implementation runs, and why: on the CPU the native module where it was built, on a GPU
-Triton where it is installed, else the reference."""
+Triton where it is installed, else the reference. CUDA C++ runs where it is asked for by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from craft_kernels.triton_target import architecture, interpreting
 
-IMPLS = ("auto", "native", "triton", "reference")
+IMPLS = ("auto", "native", "triton", "cuda", "reference")
 
 
 class BackendInfo(NamedTuple):
@@ -52,6 +52,26 @@ def native_module() -> ModuleType:
     return module
 
 
+@functools.cache
+def _import_cuda() -> ModuleType | ImportError:
+    try:
+        return importlib.import_module("craft_kernels._cuda")
+    except ImportError as error:
+        return error
+
+
+def cuda_module() -> ModuleType:
+    """The CUDA C++ kernels; ImportError says how to get them."""
+    module = _import_cuda()
+    if isinstance(module, ImportError):
+        raise ImportError(
+            f"impl='cuda' needs the compiled module craft_kernels._cuda ({module}), which is built "
+            "where nvcc 12.8 or newer is found: put nvcc on PATH and run pip install again with "
+            "-C cmake.define.CRAFT_CUDA=ON, or choose impl='triton'"
+        ) from module
+    return module
+
+
 def check_impl(impl: str) -> None:
     if impl not in IMPLS:
         raise ValueError(f"impl must be one of {', '.join(map(repr, IMPLS))}, got {impl!r}")
@@ -66,8 +86,8 @@ def _import_triton() -> ModuleType | ImportError:
 
 
 def resolve_impl(impl: str, tensor: Tensor) -> str:
-    """ "native", "triton" or "reference" for tensors where this one is; a named implementation runs
-    or raises."""
+    """What runs for tensors where this one is, never "auto"; a named implementation runs or
+    raises."""
     device = tensor.device
     if impl == "auto":
         return _choose(device).impl
@@ -76,6 +96,14 @@ def resolve_impl(impl: str, tensor: Tensor) -> str:
             f"impl='native' runs on the CPU, but the tensors are on {device}: move them with "
             ".cpu(), or choose impl='triton'"
         )
+    if impl == "cuda":
+        cuda_module()
+        if device.type != "cuda" or torch.version.hip:
+            raise ValueError(
+                f"impl='cuda' runs on NVIDIA GPUs, but the tensors are on {device}"
+                f"{' of an AMD GPU' if torch.version.hip else ''}: move them to one, or choose "
+                "impl='auto'"
+            )
     if impl == "triton":
         module = _import_triton()
         if isinstance(module, ImportError):

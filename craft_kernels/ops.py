@@ -52,7 +52,7 @@ def residual_quantize(
         levels: L. Needed for a codebook [K, D], unless its FrozenCodebook was given it.
         impl: "native" (the compiled module, CPU), "triton" (GPU), "reference" (torch, slow), or
             "auto", the first of them that is installed for the device; backend_info(device) says
-            which and why.
+            which and why. "cuda" (CUDA C++, NVIDIA GPUs, where it was built) is never chosen.
 
     Returns:
         codes: [..., L] int64.
@@ -68,8 +68,8 @@ def residual_quantize(
     Raises:
         ValueError: for an argument that cannot be used; the message names it, what came, what was
             expected and the way out. NaN and infinity are such, with their first position.
-        ImportError: for impl="native" where the compiled module is not installed, for
-            impl="triton" where Triton is not.
+        ImportError: for impl="native" and impl="cuda" where the compiled module is not installed,
+            for impl="triton" where Triton is not.
     """
     check_impl(impl)
     handle = 0
@@ -147,7 +147,7 @@ def prune_order(
             by rank within the ID.
         impl: "native" (the compiled module, CPU), "triton" (GPU), "reference" (torch, slow), or
             "auto", the first of them that is installed for the device; backend_info(device) says
-            which and why.
+            which and why. "cuda" (CUDA C++, NVIDIA GPUs, where it was built) is never chosen.
 
     Returns:
         order: [B, N] int64. Equal critical values: rarer ID first, then higher score, then raster
@@ -156,8 +156,8 @@ def prune_order(
     Raises:
         ValueError: for an argument that cannot be used; the message names it, what came, what was
             expected and the way out.
-        ImportError: for impl="native" where the compiled module is not installed, for
-            impl="triton" where Triton is not.
+        ImportError: for impl="native" and impl="cuda" where the compiled module is not installed,
+            for impl="triton" where Triton is not.
     """
     check_impl(impl)
     check_prune_arguments(ids, residual_sq, prior, grid, neighbors, isolation_weight)

@@ -7,12 +7,13 @@
 #include <vector>
 
 #include "ieee_denormals.h"
+#include "prune_rules.h"
 
 namespace craft::CRAFT_ISA {
 namespace {
 
-// Containers and algorithms are used with these types only: being local to this file, they keep the
-// instantiations local too, one for each instruction set (see dispatch.h).
+// Containers and algorithms are used with these types and with Token only: types of this file and
+// of CRAFT_ISA keep the instantiations apart, one for each instruction set (see dispatch.h).
 struct Member {
   int64_t id;
   int32_t position, row, column;
@@ -27,43 +28,11 @@ struct Distance {
   int64_t units;
 };
 
-struct Token {
-  double critical;
-  int64_t log_prior;
-  double score;
-  int64_t position;
-};
-
-constexpr int64_t kLn2 = 12193974156573;  // round(ln 2 * 2^44)
-
-// tables.fixed_log, operation for operation.
-int64_t fixed_log(double x) {
-  int exponent;
-  double mantissa = std::frexp(x, &exponent);
-  if (mantissa < 0.7071067811865476) {
-    mantissa *= 2;
-    --exponent;
-  }
-  const double s = (mantissa - 1) / (mantissa + 1);
-  const double square = s * s;
-  double series = 1.0 / 21;
-  for (int odd = 19; odd > 0; odd -= 2) series = series * square + 1.0 / odd;
-  return exponent * kLn2 + static_cast<int64_t>(std::rint(2 * s * series * 0x1p44));
-}
-
 bool by_id(const Member& a, const Member& b) {
   return a.id != b.id ? a.id < b.id : a.position < b.position;
 }
 
 bool by_value(const Cue& a, const Cue& b) { return a.value < b.value; }
-
-// Higher critical value, rarer ID, higher score, raster order: no two tokens are equal.
-bool kept_longer(const Token& a, const Token& b) {
-  if (a.critical != b.critical) return a.critical > b.critical;
-  if (a.log_prior != b.log_prior) return a.log_prior < b.log_prior;
-  if (a.score != b.score) return a.score > b.score;
-  return a.position < b.position;
-}
 
 // Orders one image after the other in the same buffers.
 class ImageOrder {
@@ -109,10 +78,10 @@ class ImageOrder {
   void sort_group(int64_t begin, int64_t n, const float* residual_sq) {
     const int64_t log_prior = fixed_log(args_.prior[members_[begin].id]);
     for (int64_t i = begin; i < begin + n; ++i) {
-      tokens_[i] = {0, log_prior, 0, members_[i].position};
+      tokens_[i] = {0, log_prior, kNoScore, members_[i].position};
     }
     if (n == 1) {
-      tokens_[begin].score = 0.5;  // a cue without contrast counts one half
+      tokens_[begin].score = kNoContrast;
       return;
     }
     for (int64_t i = 0; i < n; ++i) {
@@ -125,45 +94,29 @@ class ImageOrder {
     add_ranks(begin, n, 1 - args_.isolation_weight);
     for (int64_t i = 0; i < n; ++i) cues_[i] = {isolation(begin, n, members_[begin + i]), i};
     add_ranks(begin, n, args_.isolation_weight);
-    const double best = static_cast<double>(2 * (n - 1));
-    for (int64_t i = begin; i < begin + n; ++i) tokens_[i].score /= best;
+    for (int64_t i = begin; i < begin + n; ++i) tokens_[i].score = scaled(tokens_[i].score, n);
     std::sort(tokens_.begin() + begin, tokens_.begin() + begin + n, kept_longer);
   }
 
-  // Adds to every score weight times twice the average rank, 2 (number less) + (number equal) - 1.
   void add_ranks(int64_t begin, int64_t n, double weight) {
     std::sort(cues_.begin(), cues_.begin() + n, by_value);
     for (int64_t first = 0, last; first < n; first = last) {
       last = first + 1;
       while (last < n && cues_[last].value == cues_[first].value) ++last;
-      const double rank = static_cast<double>(first + last - 1);
       for (int64_t i = first; i < last; ++i) {
-        tokens_[begin + cues_[i].member].score += weight * rank;
+        double& score = tokens_[begin + cues_[i].member].score;
+        score = plus_cue(score, weight, first, last - first);
       }
     }
   }
 
   // Sum of the distances to the nearest tokens of the same ID. Small groups look at every token.
-  // In large ones the token walks outwards over the grid until it has met enough: only few tokens
-  // can be far from their neighbours, so all walks together take O(neighbors N log N) steps,
-  // however the tokens lie.
+  // In large ones the token walks outwards: only few tokens can be far from their neighbours, so
+  // all walks together take O(neighbors N log N) steps, however the tokens lie.
   int64_t isolation(int64_t begin, int64_t n, const Member& member) {
     const int64_t wanted = std::min(args_.neighbors, n - 1);
-    return n * n > 2 * count_ ? walk(member, wanted) : search(begin, n, member, wanted);
-  }
-
-  int64_t walk(const Member& member, int64_t wanted) const {
-    const int32_t height = static_cast<int32_t>(args_.height);
-    const int32_t width = static_cast<int32_t>(args_.width);
-    int64_t sum = 0;
-    for (const int32_t* offset = args_.offsets; wanted > 0; offset += 2) {
-      const int32_t row = member.row + offset[0], column = member.column + offset[1];
-      if (row < 0 || row >= height || column < 0 || column >= width) continue;
-      if (ids_[row * width + column] != member.id) continue;
-      sum += distance(offset[0], offset[1]);
-      --wanted;
-    }
-    return sum;
+    if (n * n <= 2 * count_) return search(begin, n, member, wanted);
+    return walk_to_nearest(args_, ids_, member.row, member.column, wanted);
   }
 
   // Keeps the nearest so far in ascending order. The token itself, at distance 0, is one of them.
@@ -186,16 +139,10 @@ class ImageOrder {
     return args_.distances[std::abs(rows) * args_.width + std::abs(columns)];
   }
 
-  // Slot 0 outlives the later slots of the rarest ID, and those all finite critical values.
   void set_critical_values(int64_t begin, int64_t n, int64_t rarest) {
-    const int64_t* log_counts = args_.log_counts;
     const int64_t log_weight = tokens_[begin].log_prior - rarest;
-    tokens_[begin].critical = std::numeric_limits<double>::infinity();
-    for (int64_t slot = 1; slot < n; ++slot) {
-      tokens_[begin + slot].critical = log_weight == 0
-                                           ? std::numeric_limits<double>::max()
-                                           : static_cast<double>(log_counts[n] - log_counts[slot]) /
-                                                 static_cast<double>(log_weight);
+    for (int64_t slot = 0; slot < n; ++slot) {
+      tokens_[begin + slot].critical = critical_value(args_.log_counts, n, slot, log_weight);
     }
   }
 
@@ -205,7 +152,6 @@ class ImageOrder {
   std::vector<Member> members_;  // grouped by ID, raster order within
   std::vector<Token> tokens_;
   std::vector<Cue> cues_;  // of one group
-
   std::vector<Distance> nearest_;
 };
 

@@ -5,6 +5,7 @@
 
 #include "gram_rows.h"
 #include "ieee_denormals.h"
+#include "level_gradient.h"
 #include "nearest.h"
 #include "product.h"
 #include "score_bound.h"
@@ -127,8 +128,7 @@ void add_sq_norms_gradient(const float* words, int64_t level_stride, int64_t D, 
       const float* word = words + l * level_stride + codes[t * L + l] * D;
       const float scale = 2 * grad_sq_norms[t * L + l];
       for (int64_t i = 0; i < D; ++i) {
-        r[i] -= word[i];
-        g[i] += scale * r[i];
+        add_level(word[i], scale, r[i], g[i]);
       }
     }
   }

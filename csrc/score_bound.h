@@ -26,8 +26,8 @@
 #include <cstdint>
 #include <limits>
 
-#include "residual_quantize.h"
-#include "simd.h"
+#include "host_device.h"
+#include "score_history.h"
 
 namespace craft::CRAFT_ISA {
 
@@ -37,7 +37,8 @@ inline constexpr double kTiny = 0x1p-126;
 inline constexpr double kHuge = 0x1p120;
 
 // The first score, a product with the rounded residual. `rounding` is |r - r'|.
-CRAFT_INLINE void start(ScoreHistory& history, double residual_norm, double rounding) {
+CRAFT_INLINE CRAFT_HOST_DEVICE void start(ScoreHistory& history, double residual_norm,
+                                          double rounding) {
   history = {};
   history.residual = residual_norm;
   history.rounding = rounding;
@@ -47,8 +48,8 @@ CRAFT_INLINE void start(ScoreHistory& history, double residual_norm, double roun
 
 // The residual has become fl(r - c) and the score has lost c's Gram row, of this step size.
 // `rounding` is the norm of the carried r - p, `word_norm` that of c.
-CRAFT_INLINE void subtract_row(ScoreHistory& history, double residual_norm, double rounding,
-                               double word_norm, double step) {
+CRAFT_INLINE CRAFT_HOST_DEVICE void subtract_row(ScoreHistory& history, double residual_norm,
+                                                 double rounding, double word_norm, double step) {
   history.residual = residual_norm;
   history.slack += kUnit * (residual_norm + rounding);
   history.rounding = rounding + history.slack;
@@ -61,10 +62,11 @@ CRAFT_INLINE void subtract_row(ScoreHistory& history, double residual_norm, doub
 // For one token, at its present level: what its bound is made of, and the bound for codewords whose
 // norms are at most `norm` and whose rounding drops at most `dropped`.
 struct ScoreBound {
-  ScoreBound(const ScoreHistory& history, int64_t D)
+  CRAFT_HOST_DEVICE ScoreBound(const ScoreHistory& history, int64_t D,
+                               double product_unit = kProductUnit)
       : residual(history.residual), path(history.path) {
     const double dim = static_cast<double>(D), root = std::sqrt(dim);
-    const double products = (dim + 4) * kProductUnit;
+    const double products = (dim + 4) * product_unit;
     if (products > 0.5) path = std::numeric_limits<double>::infinity();
     per_norm = history.rounding + products / (1 - products) * history.path +
                kUnit * history.magnitudes + kTiny * root * history.scores;
@@ -72,7 +74,7 @@ struct ScoreBound {
     constant = history.steps + kTiny * ((2 * dim + 1) * history.scores + root * history.path);
   }
 
-  double of_block(double norm, double dropped) const {
+  CRAFT_HOST_DEVICE double of_block(double norm, double dropped) const {
     const double rounded_norm = norm + dropped, half_sq_norm = 0.5 * norm * norm;
     const double bound =
         residual * dropped + per_norm * rounded_norm + per_half_sq_norm * half_sq_norm + constant;
@@ -85,7 +87,8 @@ struct ScoreBound {
 
 // The same for <r, c> - |c|^2 / 2 in float64, |c| at most max_norm. Products of floats are exact
 // there; the sums and the stored half norm lose at most D + 8 units of 2^-53.
-CRAFT_INLINE double float64_score_bound(int64_t D, double residual_norm, double max_norm) {
+CRAFT_INLINE CRAFT_HOST_DEVICE double float64_score_bound(int64_t D, double residual_norm,
+                                                          double max_norm) {
   const double dim = static_cast<double>(D);
   const double reach = residual_norm * max_norm + 0.5 * max_norm * max_norm;
   return 1.01 * ((dim + 8) * 0x1p-53 * reach + dim * 0x1p-252);

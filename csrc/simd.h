@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "host_device.h"
+
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -26,8 +28,6 @@ typedef double DoubleVector __attribute__((vector_size(kVectorBytes)));
 typedef float HalfFloatVector __attribute__((vector_size(kVectorBytes / 2)));
 typedef int32_t IntVector __attribute__((vector_size(kVectorBytes)));
 typedef int16_t ShortVector __attribute__((vector_size(kVectorBytes / 2)));
-
-#define CRAFT_INLINE [[gnu::always_inline]] static inline
 
 CRAFT_INLINE FloatVector load(const float* p) {
   FloatVector v;

@@ -1,16 +1,16 @@
-// Sum of squares in float64 with the summation order that the contract fixes: component i goes to
-// lane i % 16, lanes are folded in halves. Squares of floats are exact, so an FMA changes nothing.
+// Sums of squares in the order of square_lanes.h, with vectors for lanes.
 #pragma once
 
 #include <cstdint>
 
 #include "simd.h"
+#include "square_lanes.h"
 
 namespace craft::CRAFT_ISA {
 
 class SumOfSquares {
  public:
-  static constexpr int kLanes = 16;
+  static constexpr int kLanes = kSquareLanes;
 
   // Components [i, i + kLanes) of the vector, i a multiple of kLanes.
   [[gnu::always_inline]] void add_lanes(const float* x) {
@@ -27,10 +27,7 @@ class SumOfSquares {
   double total() const {
     double lanes[kLanes];
     __builtin_memcpy(lanes, vectors_, sizeof lanes);
-    for (int half = kLanes / 2; half > 0; half /= 2) {
-      for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-    }
-    return lanes[0];
+    return fold_lanes(lanes);
   }
 
  private:

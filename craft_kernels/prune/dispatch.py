@@ -5,7 +5,7 @@ import importlib
 from torch import Tensor
 
 from craft_kernels.backends import resolve_impl
-from craft_kernels.prune import native, reference
+from craft_kernels.prune import cuda, native, reference
 from craft_kernels.prune.arguments import check_values
 from craft_kernels.triton_target import capturing
 
@@ -26,6 +26,6 @@ def prune_order(
     if resolved == "triton":
         backend = importlib.import_module("craft_kernels.prune.triton.launch")
     else:
-        backend = native if resolved == "native" else reference
+        backend = {"native": native, "cuda": cuda, "reference": reference}[resolved]
     grid = (height, width)
     return backend.prune_order(ids, residual_sq, prior, grid, neighbors, isolation_weight)

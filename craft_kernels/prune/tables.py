@@ -22,7 +22,7 @@ def fixed_log(x: Tensor) -> Tensor:
     Library logarithms differ in the last bit from machine to machine; this series does not. With m
     in [sqrt 1/2, sqrt 2), ln m = 2 (s + s^3/3 + s^5/5 + ...), s = (m-1)/(m+1); the terms left out
     are below 1e-17. Powers of two come out as exact multiples of one constant. The native kernel
-    has the same function (csrc/prune_order.cpp); change both.
+    has the same function (csrc/prune_rules.h), and so has Triton; change all.
     """
     mantissa, exponent = torch.frexp(x.double())
     low = mantissa < _SQRT_HALF

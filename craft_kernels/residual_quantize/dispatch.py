@@ -10,7 +10,7 @@ from torch import Tensor
 
 from craft_kernels.backends import resolve_impl
 from craft_kernels.frozen_codebook import codewords_for
-from craft_kernels.residual_quantize import native, reference
+from craft_kernels.residual_quantize import cuda, native, reference
 
 
 def _triton() -> ModuleType:
@@ -31,6 +31,8 @@ def residual_quantize(
         result = native.residual_quantize(z, codewords, levels)
     elif resolved == "triton":
         result = _triton().residual_quantize(z, codewords, levels, frozen=handle != 0)
+    elif resolved == "cuda":
+        result = cuda.residual_quantize(z, codewords, levels)
     else:
         result = reference.residual_quantize(z, codebook, levels)
     codes, quantized, sq_norms = result
@@ -52,8 +54,12 @@ def residual_sq_norms_backward(
     impl: str,
 ) -> Tensor:  # [..., D] z.dtype
     dim, levels = z.shape[-1], codes.shape[-1]
-    backend = {"native": lambda: native, "triton": _triton, "reference": lambda: reference}
-    grad = backend[resolve_impl(impl, z)]().residual_sq_norms_backward(
+    resolved = resolve_impl(impl, z)
+    if resolved == "triton":
+        backend = _triton()
+    else:
+        backend = {"native": native, "cuda": cuda, "reference": reference}[resolved]
+    grad = backend.residual_sq_norms_backward(
         z.reshape(-1, dim),
         codebook.float().contiguous(),
         codes.reshape(-1, levels).contiguous(),

@@ -6,12 +6,13 @@ import os
 
 
 def forced_path() -> str | None:
-    """`gram`, `streaming`, or None where the choice is free.
+    """`gram`, `streaming`, `fused`, or None where the choice is free. `fused` is the streaming path
+    of a GPU in one launch; on the CPU it means `streaming`.
 
     Raises:
         ValueError: the variable says something else.
     """
     forced = os.environ.get("CRAFT_KERNELS_PATH") or None
-    if forced not in (None, "gram", "streaming"):
-        raise ValueError(f"CRAFT_KERNELS_PATH must be gram or streaming, got {forced!r}")
+    if forced not in (None, "gram", "streaming", "fused"):
+        raise ValueError(f"CRAFT_KERNELS_PATH must be gram, streaming or fused, got {forced!r}")
     return forced

@@ -341,7 +341,7 @@ def arguments(**changes):
         ({"neighbors": 0}, r"neighbors must be >= 1, got 0"),
         ({"isolation_weight": 1.5}, r"isolation_weight must be in \[0, 1\], got 1.5"),
         ({"isolation_weight": math.nan}, r"isolation_weight must be in \[0, 1\], got nan"),
-        ({"impl": "cuda"}, r"impl must be one of .*'native'.*, got 'cuda'"),
+        ({"impl": "metal"}, r"impl must be one of .*'native'.*, got 'metal'"),
     ],
 )
 def test_errors_name_argument_value_and_expectation(changes, message):

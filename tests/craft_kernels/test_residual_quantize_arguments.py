@@ -61,8 +61,8 @@ def test_residual_that_overflows(impl):
 
 
 def test_unknown_impl():
-    with pytest.raises(ValueError, match="'auto', 'native', 'triton', 'reference', got 'cuda'"):
-        residual_quantize(Z, WORDS, 2, impl="cuda")
+    with pytest.raises(ValueError, match="'triton', 'cuda', 'reference', got 'metal'"):
+        residual_quantize(Z, WORDS, 2, impl="metal")
 
 
 def test_without_the_compiled_module(monkeypatch):

@@ -4,12 +4,14 @@ long as the codewords live."""
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from craft_kernels.residual_quantize.codewords import Codewords
-from craft_kernels.residual_quantize.triton.precision import Precision
+from craft_kernels.residual_quantize.triton.precision import PRECISIONS, Precision
 
 _made: weakref.WeakKeyDictionary[Codewords, DeviceWords] = weakref.WeakKeyDictionary()
 
@@ -22,9 +24,9 @@ class DeviceWords:
         self.half_sq_norms = self.half_sq_norms64.float()  # [K]
         # Above the true maximum: covers the rounding of the norms, and components that are read as
         # zero where denormals are flushed.
-        self._max_norm = norms.max().item() * (1 + 1e-6) + book.words.shape[1] ** 0.5 * 2.0**-126
+        self.max_norm = norms.max().item() * (1 + 1e-6) + book.words.shape[1] ** 0.5 * 2.0**-126
         self._operands: dict[Precision, tuple[Tensor, Tensor]] = {}
-        self._gram: Tensor | None = None
+        self._gram: tuple[Precision, Tensor] | None = None
 
     def operand(self, precision: Precision) -> tuple[Tensor, Tensor]:  # [K, D], [3] float64
         """The codewords as the product takes them; max_norm, max_error and relative of
@@ -36,18 +38,62 @@ class DeviceWords:
                 lost = self._words.double() - words.double()
                 error = lost.norm(dim=1).max().item() * (1 + 1e-6)
             relative = precision.relative_error(words.shape[1])
-            limits = torch.tensor([self._max_norm, error, relative], dtype=torch.float64)
+            limits = torch.tensor([self.max_norm, error, relative], dtype=torch.float64)
             self._operands[precision] = words, limits.to(words.device)
         return self._operands[precision]
 
     def gram(self) -> Tensor:  # [K, K] float32
-        if self._gram is None:
+        """In the precision of torch.mm at this moment: that of the scores it is subtracted from."""
+        precision = matmul_precision()
+        if self._gram is None or self._gram[0] != precision:
             gram = self._words.new_empty((len(self._words),) * 2)
-            self._gram = torch.mm(self._words, self._words.t(), out=gram)
-        return self._gram
+            self._gram = precision, torch.mm(self._words, self._words.t(), out=gram)
+        return self._gram[1]
+
+
+class StackedWords(NamedTuple):
+    """What the fused path reads: B books one after the other, B = 1 if all levels share one."""
+
+    words: Tensor  # [B, K, D] float32
+    operands: Tensor  # [B, K, D] float32 or bfloat16
+    half_sq_norms: Tensor  # [B, K] float32
+    half_sq_norms64: Tensor  # [B, K]
+    limits: Tensor  # [B, 3] float64
+
+
+_stacked: weakref.WeakKeyDictionary[Codewords, dict[Precision, StackedWords]]
+_stacked = weakref.WeakKeyDictionary()
+
+
+def stacked_words(codewords: tuple[Codewords, ...], precision: Precision) -> StackedWords:
+    """Kept as long as the first level's codewords, which belong to one codebook, live."""
+    made = _stacked.setdefault(codewords[0], {})
+    if precision not in made:
+        books = [device_words(book) for book in codewords]
+        operands, limits = zip(*(book.operand(precision) for book in books), strict=True)
+        words = _stack([book.words for book in codewords])
+        made[precision] = StackedWords(
+            words,
+            _stack(operands) if precision.rounded else words,
+            _stack([book.half_sq_norms for book in books]),
+            _stack([book.half_sq_norms64 for book in books]),
+            _stack(limits),
+        )
+    return made[precision]
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    """One tensor is not copied."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
 
 
 def device_words(book: Codewords) -> DeviceWords:
     if book not in _made:
         _made[book] = DeviceWords(book)
     return _made[book]
+
+
+def matmul_precision() -> Precision:
+    """That of torch.mm on float32, which the user may have lowered: the bound follows."""
+    lowered = torch.backends.cuda.matmul.fp32_precision not in ("none", "ieee")
+    return PRECISIONS["tf32" if lowered else "ieee"]

@@ -13,7 +13,12 @@ from torch import Tensor
 from craft_kernels.residual_quantize.arguments import raise_not_finite
 from craft_kernels.residual_quantize.codewords import Codewords
 from craft_kernels.residual_quantize.triton import plan as planning
-from craft_kernels.residual_quantize.triton.device_words import device_words
+from craft_kernels.residual_quantize.triton.device_words import (
+    device_words,
+    matmul_precision,
+    stacked_words,
+)
+from craft_kernels.residual_quantize.triton.fused import fused_levels
 from craft_kernels.residual_quantize.triton.gradient import add_sq_norms_gradient
 from craft_kernels.residual_quantize.triton.gram_walk import gram_walk
 from craft_kernels.residual_quantize.triton.precision import PRECISIONS, Precision
@@ -47,13 +52,15 @@ def residual_quantize(
     with on_device(z):
         plan = make_plan(codewords, count, levels, frozen)
         _log.debug("residual_quantize N=%d K=%d D=%d L=%d: %s", count, K, dim, levels, plan)
-        score_columns = K if plan.path == "gram" else ceil_div(K, GROUP)
-        step = max(1, _TILE_BYTES // (4 * score_columns))
+        scores_of_token = {"gram": K, "streaming": ceil_div(K, GROUP), "fused": 0}[plan.path]
+        step = max(1, _TILE_BYTES // (4 * scores_of_token) if scores_of_token else count)
         for start in range(0, count, step):
             rows = slice(start, start + step)
             tile = residual[rows], quantized[rows], codes[rows], sq_norms[rows]
             if plan.path == "gram":
                 _gram(codewords[0], *tile)
+            elif plan.path == "fused":
+                _fuse(codewords, PRECISIONS[plan.precision], *tile)
             else:
                 _stream(codewords, PRECISIONS[plan.precision], plan.precision, *tile)
     # NaN and infinity stay in the residual to the end. Looking for them waits for the GPU, which
@@ -81,7 +88,7 @@ def _gram(
 ) -> None:
     K, dim = book.words.shape
     shared = device_words(book)
-    _, limits = shared.operand(_matmul_precision())
+    _, limits = shared.operand(matmul_precision())
     products = residual.new_empty((len(residual), K))
     torch.mm(residual, book.words.t(), out=products)  # autocast leaves the out= form alone
     block_k = next_power_of_2(K)
@@ -102,6 +109,42 @@ def _gram(
         BLOCK_K=block_k,
         BLOCK_D=_row_block(dim, 512),
         num_warps=min(8, max(4, block_k // 2048)),
+    )
+
+
+def _fuse(
+    codewords: tuple[Codewords, ...],
+    precision: Precision,
+    residual: Tensor,  # [T, D]
+    quantized: Tensor,  # [T, D]
+    codes: Tensor,  # [T, L]
+    sq_norms: Tensor,  # [T, L]
+) -> None:
+    (count, dim), target = residual.shape, current_target()
+    tiles = planning.fused_tiles(target, dim)
+    assert tiles is not None  # or the plan would be another
+    books = stacked_words(codewords, precision)
+    # Without a word about registers, ptxas keeps to 128 of them and spills.
+    limit = {"maxnreg": 255} if target[0] == "cuda" else {}
+    fused_levels[(ceil_div(count, tiles.BLOCK_N),)](
+        residual,
+        quantized,
+        codes,
+        sq_norms,
+        *books,
+        count,
+        len(codewords[0].words),
+        dim,
+        codes.shape[1],
+        len(codewords),
+        PRECISION=precision.dot,
+        ROUNDED=precision.rounded,
+        BLOCK_N=tiles.BLOCK_N,
+        BLOCK_K=tiles.BLOCK_K,
+        BLOCK_D=tiles.BLOCK_D,
+        num_warps=tiles.num_warps,
+        num_stages=tiles.num_stages,
+        **limit,
     )
 
 
@@ -202,9 +245,3 @@ def _row_block(dim: int, most: int) -> int:
     if current_target()[0] == "interpreter":  # which pays per operation, not per element
         most = 4096
     return min(most, max(16, next_power_of_2(dim)))
-
-
-def _matmul_precision() -> Precision:
-    """That of torch.mm on float32, which the user may have lowered: the bound follows."""
-    lowered = torch.backends.cuda.matmul.fp32_precision not in ("none", "ieee")
-    return PRECISIONS["tf32" if lowered else "ieee"]

@@ -1,8 +1,8 @@
 """Which path and which arithmetic a call takes on a GPU, and why.
 
 A model of time, not a measurement: no GPU has run it. docs/gpu.md has its derivation. The choice
-moves time only, never a code. CRAFT_KERNELS_PATH (gram, streaming) and CRAFT_KERNELS_PRECISION
-(see precision.py) override it.
+moves time only, never a code. CRAFT_KERNELS_PATH (gram, streaming, fused) and
+CRAFT_KERNELS_PRECISION (see precision.py) override it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from craft_kernels.residual_quantize.forced_path import forced_path
 from craft_kernels.residual_quantize.triton.precision import PRECISIONS
-from craft_kernels.triton_target import next_power_of_2
+from craft_kernels.triton_target import ceil_div, next_power_of_2
 
 GRAM_MAX_K = 16384  # scores of a token: 64 registers for each of 256 threads
 
@@ -24,15 +24,16 @@ class Device(NamedTuple):
     tf32: float
     bf16: float
     bandwidth: float
+    units: int  # multiprocessors
 
 
 DEVICES = {
-    ("cuda", 80): Device(19.5, 156, 312, 2.0),  # A100
-    ("cuda", 90): Device(67, 495, 990, 3.35),  # H100
-    ("cuda", 100): Device(80, 1100, 2250, 8.0),  # B200
-    ("hip", "gfx942"): Device(163, 653, 1307, 5.3),  # MI300X
+    ("cuda", 80): Device(19.5, 156, 312, 2.0, 108),  # A100
+    ("cuda", 90): Device(67, 495, 990, 3.35, 132),  # H100
+    ("cuda", 100): Device(80, 1100, 2250, 8.0, 148),  # B200
+    ("hip", "gfx942"): Device(163, 653, 1307, 5.3, 304),  # MI300X
 }
-_OTHER = Device(20, 40, 80, 0.5)
+_OTHER = Device(20, 40, 80, 0.5, 48)
 _LAUNCH = 4e-6  # seconds
 _REACHED = 0.5  # of the peak, by a product
 
@@ -57,6 +58,14 @@ _TILES = {
     ("hip", "ieee"): Tiles(64, 64, 32, 8, 2),
     ("hip", "tf32"): Tiles(64, 64, 32, 4, 2),
     ("hip", "bf16"): Tiles(64, 128, 64, 4, 2),
+}
+
+
+# By backend and by what D is at most. Larger ones spill: at D = 256, every tiling that was tried.
+_FUSED_TILES = {
+    "cuda": {64: Tiles(32, 64, 64, 8, 2), 128: Tiles(16, 64, 128, 8, 2)},
+    "hip": {64: Tiles(32, 32, 64, 8, 1)},
+    "interpreter": {128: Tiles(64, 2048, 128, 1, 1)},
 }
 
 
@@ -87,15 +96,24 @@ def choose(
             f"levels, with K <= {GRAM_MAX_K} and room for its Gram matrix ({4 * K * K} bytes) "
             "within gram_bytes; unset it, or make such a codebook"
         )
+    fused = fused_tiles(target, D)
+    if forced == "fused" and fused is None:
+        most = max(_FUSED_TILES[target[0]])
+        raise ValueError(
+            f"CRAFT_KERNELS_PATH is fused, but that path needs D <= {most} here, got D = {D}; "
+            "unset it"
+        )
     if forced:
         return Plan(forced, precision, "CRAFT_KERNELS_PATH says so")
-    if not gram_possible:
-        return Plan("streaming", precision, "there is no Gram matrix of this codebook")
     device = DEVICES.get(target, _OTHER)
-    gram = gram_seconds(device, N, K, D, L)
-    streaming = streaming_seconds(device, N, K, D, L, precision)
-    reason = f"modelled: gram {gram * 1e6:.0f} us, streaming {streaming * 1e6:.0f} us"
-    return Plan("gram" if gram < streaming else "streaming", precision, reason)
+    seconds = {"streaming": streaming_seconds(device, N, K, D, L, precision)}
+    if gram_possible:
+        seconds["gram"] = gram_seconds(device, N, K, D, L)
+    # Compilers were asked about these only; see the compile tests.
+    if fused is not None and precision == _default_precision(target) != "ieee":
+        seconds["fused"] = fused_seconds(target, N, K, L, precision, fused)
+    said = ", ".join(f"{path} {s * 1e6:.0f} us" for path, s in sorted(seconds.items()))
+    return Plan(min(seconds, key=seconds.__getitem__), precision, f"modelled: {said}")
 
 
 def gram_seconds(device: Device, N: int, K: int, D: int, L: int) -> float:
@@ -107,16 +125,36 @@ def gram_seconds(device: Device, N: int, K: int, D: int, L: int) -> float:
 
 def streaming_seconds(device: Device, N: int, K: int, D: int, L: int, precision: str) -> float:
     """Per level the product, or the codebook's way from memory if that takes longer."""
-    rate, products, width = {
-        "ieee": (device.float32, 1, 4),
-        "tf32": (device.tf32, 1, 4),
-        "tf32x3": (device.tf32, 3, 4),
-        "bf16": (device.bf16, 1, 2),
-        "bf16x3": (device.bf16, 3, 4),
-    }[precision]
-    product = products * 2 * N * K * D / (_REACHED * rate * 1e12)
-    memory = width * K * D / (device.bandwidth * 1e12)
+    product = 2 * N * K * D / _flops(device, precision)
+    memory = (2 if precision == "bf16" else 4) * K * D / (device.bandwidth * 1e12)
     return L * (max(product, memory) + 2 * _LAUNCH)
+
+
+def fused_seconds(
+    target: tuple[str, object], N: int, K: int, L: int, precision: str, tiles: Tiles
+) -> float:
+    """One launch, in which a multiprocessor takes a block of tokens through all levels at a time:
+    few tokens leave most of them idle. From Hopper on the blocks are too small for the newest
+    matrix instructions, and the older ones are taken to be half as fast."""
+    backend, arch = target
+    device = DEVICES.get(target, _OTHER)
+    rate = _flops(device, precision) / device.units
+    if backend == "cuda" and isinstance(arch, int) and arch >= 90:
+        rate /= 2
+    waves = ceil_div(ceil_div(N, tiles.BLOCK_N), device.units)
+    return waves * L * 2 * tiles.BLOCK_N * K * tiles.BLOCK_D / rate + _LAUNCH
+
+
+def _flops(device: Device, precision: str) -> float:
+    """Of a product in this precision, counted as if it were one."""
+    rate, products = {
+        "ieee": (device.float32, 1),
+        "tf32": (device.tf32, 1),
+        "tf32x3": (device.tf32, 3),
+        "bf16": (device.bf16, 1),
+        "bf16x3": (device.bf16, 3),
+    }[precision]
+    return _REACHED * rate * 1e12 / products
 
 
 def tiles(target: tuple[str, object], precision: str, D: int) -> Tiles:
@@ -126,6 +164,15 @@ def tiles(target: tuple[str, object], precision: str, D: int) -> Tiles:
     found = _TILES[backend, precision]
     # tl.dot takes no less than 16.
     return found._replace(BLOCK_D=min(found.BLOCK_D, max(16, next_power_of_2(D))))
+
+
+def fused_tiles(target: tuple[str, object], D: int) -> Tiles | None:
+    """None where D is too large for the fused path."""
+    backend = target[0]
+    for most, found in _FUSED_TILES[backend].items():
+        if most >= D:
+            return found._replace(BLOCK_D=min(found.BLOCK_D, max(16, next_power_of_2(D))))
+    return None
 
 
 def settle_warps(target: tuple[str, object], precision: str) -> int:

@@ -60,17 +60,40 @@ def test_gram(launches, monkeypatch):
     assert [a.shape for a in pointers(walk, torch.float32)[-2:]] == [(K, K), (N, K)]
 
 
-def test_another_number_of_tokens_compiles_nothing(launches, monkeypatch):
-    from craft_kernels.residual_quantize.triton import launch, streaming
+@pytest.mark.parametrize("shared", [True, False])
+def test_fused(launches, monkeypatch, shared):
+    from craft_kernels.residual_quantize.triton import launch, plan
 
-    monkeypatch.setenv("CRAFT_KERNELS_PATH", "streaming")
-    monkeypatch.setenv("CRAFT_KERNELS_PRECISION", "ieee")
+    monkeypatch.setenv("CRAFT_KERNELS_PATH", "fused")
+    book = FrozenCodebook(torch.randn(*(() if shared else (L,)), K, D), L)
+    launch.residual_quantize(torch.randn(N, D), book._codewords, L, True)
+    (fused,) = launches
+    assert fused.kernel == "fused_levels"
+    tiles = plan.fused_tiles(launch.current_target(), D)
+    assert tiles is not None
+    assert fused.grid == (-(-N // tiles.BLOCK_N), 1, 1)
+    books = 1 if shared else L
+    assert integers(fused)[:5] == [N, K, D, L, books]
+    assert [tuple(a.shape) for a in fused.arguments[4:9]] == [
+        *([(books, K, D)] * 2),
+        *([(books, K)] * 2),
+        (books, 3),
+    ]
+
+
+@pytest.mark.parametrize("path", ["streaming", "fused"])
+def test_another_number_of_tokens_compiles_nothing(launches, monkeypatch, path):
+    from craft_kernels.residual_quantize.triton import fused, launch, streaming
+
+    monkeypatch.setenv("CRAFT_KERNELS_PATH", path)
+    if path == "streaming":
+        monkeypatch.setenv("CRAFT_KERNELS_PRECISION", "ieee")
     book = FrozenCodebook(torch.randn(K, D), L)
 
     def versions():
         return [
             len(kernel.device_caches[device][0])
-            for kernel in (streaming.screen, streaming.settle)
+            for kernel in (streaming.screen, streaming.settle, fused.fused_levels)
             for device in kernel.device_caches
         ]
 

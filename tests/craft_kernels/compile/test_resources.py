@@ -22,7 +22,7 @@ PRECISIONS = {
     "sm_90": ("tf32x3", "bf16", "bf16x3", "tf32", "ieee"),
     "sm_100": ("tf32x3", "bf16", "bf16x3", "tf32", "ieee"),
     "gfx942": ("bf16x3", "bf16", "tf32", "ieee"),
-}
+}  # the default first
 N, K, D, L = 256, 16384, 1024, 4  # VILA-U's, one image
 
 
@@ -36,9 +36,16 @@ def codebook():
 @pytest.fixture(scope="module")
 def compiled(gpu, codebook):
     """{"kernel precision": CompiledKernel} of one target, by running the real wrappers."""
+    from craft_kernels import FrozenCodebook
     from craft_kernels.prune.triton import cues, order
     from craft_kernels.prune.triton import launch as prune
-    from craft_kernels.residual_quantize.triton import device_words, gradient, gram_walk, streaming
+    from craft_kernels.residual_quantize.triton import (
+        device_words,
+        fused,
+        gradient,
+        gram_walk,
+        streaming,
+    )
     from craft_kernels.residual_quantize.triton import launch as quantize
 
     target = gpu.name
@@ -46,7 +53,7 @@ def compiled(gpu, codebook):
     found = {}
     every = (streaming.screen, streaming.settle, gram_walk.gram_walk, cues.measure_cues)
     every += (gradient.add_sq_norms_gradient, order.score_tokens)
-    every += (order.find_critical_values, order.place_tokens)
+    every += (order.find_critical_values, order.place_tokens, fused.fused_levels)
     for kernel in every:
         kernel.device_caches.pop(gpu.device, None)
 
@@ -65,13 +72,20 @@ def compiled(gpu, codebook):
             collect(streaming.screen, label=f" {precision}")
             if precision in ("bf16", "ieee"):
                 collect(streaming.settle, label=" bf16" if precision == "bf16" else "")
+        patch.setenv("CRAFT_KERNELS_PRECISION", PRECISIONS[target][0])
+        patch.setenv("CRAFT_KERNELS_PATH", "fused")
+        for dim in (64,) if target.startswith("gfx") else (64, 128):
+            fused.fused_levels.device_caches.pop(gpu.device, None)
+            small = FrozenCodebook(torch.zeros(1024, dim))._codewords
+            quantize.residual_quantize(z[:1, :dim], small, L, frozen=True)
+            collect(fused.fused_levels, label=f" {dim}")
         patch.setenv("CRAFT_KERNELS_PATH", "gram")
         patch.setattr(device_words.DeviceWords, "gram", lambda self: torch.empty(K, K))
         quantize.residual_quantize(z[:1], codebook._codewords, L, frozen=True)
     codes, norms = torch.zeros(N, L, dtype=torch.int64), torch.zeros(N, L)
     quantize.residual_sq_norms_backward(z, codebook.tensor, codes, norms, z)
     prune.prune_order(codes.view(2, 512), torch.zeros(2, 512), torch.ones(K), (16, 32), 4, 0.5)
-    collect(*every[2:])
+    collect(*every[2:-1])
     return target, found
 
 
@@ -82,7 +96,7 @@ def tool(name: str) -> str:
     return str(folder / name)
 
 
-def resources(target: str, kernel, folder: Path) -> dict[str, int]:
+def resources(target: str, name: str, kernel, folder: Path) -> dict[str, int]:
     if target.startswith("gfx"):
         text = kernel.asm["amdgcn"]
         registers = number_in(text, r"\.vgpr_count:\s+(\d+)")
@@ -94,8 +108,10 @@ def resources(target: str, kernel, folder: Path) -> dict[str, int]:
         usage = run(tool("cuobjdump"), "--dump-resource-usage", cubin)
         registers = number_in(usage, r"REG:(\d+)")
         sass = run(tool("nvdisasm"), "-c", cubin)
+        # Blocks of tokens of the fused path are too small for what came after HMMA.
+        instruction = MATRIX["sm_80" if name.startswith("fused") else target]
         spills = len(re.findall(r"\b(?:LDL|STL)\b", sass))
-        matrix = len(re.findall(rf"\b{MATRIX[target]}", sass))
+        matrix = len(re.findall(rf"\b{instruction}", sass))
     return {
         "registers": registers,
         "shared": kernel.metadata.shared,
@@ -119,7 +135,7 @@ def run(*command) -> str:
 def measured(compiled, tmp_path_factory):
     target, kernels = compiled
     folder = tmp_path_factory.mktemp(target)
-    return {name: resources(target, kernel, folder) for name, kernel in kernels.items()}
+    return {name: resources(target, name, kernel, folder) for name, kernel in kernels.items()}
 
 
 def test_resources(gpu, measured):
@@ -141,7 +157,7 @@ def test_no_spills(measured):
 
 
 def test_products_use_matrix_units(gpu, measured):
-    products = {name: f for name, f in measured.items() if name.startswith("screen")}
+    products = {n: f for n, f in measured.items() if n.startswith(("screen", "fused"))}
     without = [name for name, figures in products.items() if not figures["matrix"]]
     assert without == ([] if gpu.name.startswith("gfx") else ["screen ieee"])
 

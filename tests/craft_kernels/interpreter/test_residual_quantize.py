@@ -19,8 +19,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, on
 
 ORDER = ("ieee", "tf32x3", "bf16x3", "tf32", "bf16")
 WAYS = [("streaming", precision) for precision in ORDER] + [("gram", "ieee")]
+WAYS += [("fused", precision) for precision in ("tf32x3", "bf16x3", "bf16")]
 every_way = pytest.mark.parametrize("way", WAYS, indirect=True, ids="-".join)
-some_ways = pytest.mark.parametrize("way", [WAYS[1], WAYS[4], WAYS[5]], indirect=True, ids="-".join)
+SOME = [WAYS[1], WAYS[4], WAYS[5], WAYS[6]]
+some_ways = pytest.mark.parametrize("way", SOME, indirect=True, ids="-".join)
 
 
 def _exact_tests():
@@ -77,16 +79,20 @@ def test_shapes(way, n, k, d, levels, generator):
     check(2 * torch.randn(n, d, generator=generator), codebook, levels)
 
 
-def test_several_tiles_of_tokens(monkeypatch, generator):
-    monkeypatch.setenv("CRAFT_KERNELS_PATH", "streaming")
-    small = Tiles(BLOCK_N=16, BLOCK_K=32, BLOCK_D=16, num_warps=1, num_stages=1)
+@pytest.mark.parametrize("path", ["streaming", "fused"])
+def test_several_tiles_of_tokens(path, monkeypatch, generator):
+    monkeypatch.setenv("CRAFT_KERNELS_PATH", path)
+    block_d = 32 if path == "fused" else 16  # of which the fused path has one
+    small = Tiles(BLOCK_N=16, BLOCK_K=32, BLOCK_D=block_d, num_warps=1, num_stages=1)
     monkeypatch.setattr(plan, "tiles", lambda *_: small)
+    monkeypatch.setattr(plan, "fused_tiles", lambda *_: small)
     monkeypatch.setattr(launch, "_TILE_BYTES", 4 * 6 * 20)  # and 20 tokens at a time
     check(torch.randn(50, 20, generator=generator), torch.randn(90, 20, generator=generator), 1)
 
 
-def test_separate_codebooks(monkeypatch, generator):
-    monkeypatch.setenv("CRAFT_KERNELS_PATH", "streaming")
+@pytest.mark.parametrize("path", ["streaming", "fused"])
+def test_separate_codebooks(path, monkeypatch, generator):
+    monkeypatch.setenv("CRAFT_KERNELS_PATH", path)
     check(
         2 * torch.randn(6, 12, generator=generator), torch.randn(3, 90, 12, generator=generator), 3
     )
@@ -131,7 +137,7 @@ def test_near_ties(way, generator):
     check(*near_ties(generator, 3), 1)
 
 
-@pytest.mark.parametrize("way", WAYS[1:5], indirect=True, ids="-".join)
+@pytest.mark.parametrize("way", WAYS[1:5] + WAYS[6:], indirect=True, ids="-".join)
 def test_products_as_bad_as_tensor_cores_may_be(way, noisy, generator):
     check(torch.randn(4, 24, generator=generator), torch.randn(400, 24, generator=generator), 2)
 
@@ -164,10 +170,11 @@ def test_real_size(monkeypatch, generator):
     frozen = FrozenCodebook(codebook, 4, gram_bytes=0)
     expected = residual_quantize(z, frozen, impl="native")
     for precision in ("tf32x3", "bf16"):
-        monkeypatch.setenv("CRAFT_KERNELS_PATH", "streaming")
         monkeypatch.setenv("CRAFT_KERNELS_PRECISION", precision)
-        got = residual_quantize(z, frozen, impl="triton")
-        assert all(map(torch.equal, got, expected))
+        for path in ("streaming", "fused"):
+            monkeypatch.setenv("CRAFT_KERNELS_PATH", path)
+            got = residual_quantize(z, frozen, impl="triton")
+            assert all(map(torch.equal, got, expected))
 
 
 @some_ways
