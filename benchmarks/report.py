@@ -79,13 +79,6 @@ INFERENCE = {
     "latency_change_percent": "change %",
     "peak_extra_mib": "peak extra MiB",
 }
-TRAINING = {
-    "variant": "variant",
-    "p50_s": "median s a step",
-    "time_change_percent": "change %",
-    "peak_mib": "peak MiB",
-    "memory_change_percent": "change %",
-}
 
 
 def efficiency_table(file: str, columns: dict[str, str]) -> list[str]:
@@ -148,11 +141,8 @@ def main() -> None:
     plot(cases, DOCS / "performance.svg")
     pruning = results.read("prune_order.csv")
     text = replace_between(text, "pruning", [*machine_lines(pruning), "", *pruning_table(pruning)])
-    for mark, file, columns in (
-        ("inference", "inference_efficiency.csv", INFERENCE),
-        ("training", "training_efficiency.csv", TRAINING),
-    ):
-        text = replace_between(text, mark, efficiency_table(file, columns))
+    prefill = efficiency_table("inference_efficiency.csv", INFERENCE)
+    text = replace_between(text, "inference", prefill)
     document.write_text(text)
 
 
