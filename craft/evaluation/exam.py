@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TextIO
 
-import torch
 from torch import Tensor
 
 from craft.data.augment import resize
@@ -87,10 +86,8 @@ class Marks:
 
     def write(self, file: TextIO, run: dict[str, Any]) -> None:
         """One JSON line an answer, with ``run`` saying whose it is."""
-        for world, predictions in (("domain", self.domain), ("general", self.general)):
-            for prediction in predictions:
-                row = run | {"world": world} | asdict(prediction)
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        _write_answers(file, run, "domain", self.domain)
+        _write_answers(file, run, "general", self.general)
 
 
 @dataclass(frozen=True)
@@ -102,9 +99,15 @@ class Justifications:
 
     def write(self, file: TextIO, run: dict[str, Any]) -> None:
         """One JSON line an answer, as :meth:`Marks.write`; their world is "justified"."""
-        for prediction in self.answers:
-            row = run | {"world": "justified"} | asdict(prediction)
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        _write_answers(file, run, "justified", self.answers)
+
+
+def _write_answers(
+    file: TextIO, run: dict[str, Any], world: str, predictions: list[Prediction]
+) -> None:
+    for prediction in predictions:
+        row = run | {"world": world} | asdict(prediction)
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 class Candidate:
@@ -183,7 +186,4 @@ class Candidate:
 
     def kept(self, keep_ratio: float, selector: Selector = "full") -> Tensor:  # [n, H, W] bool
         """Which patches of the domain's images survive."""
-        indices = self.domain.keep(keep_ratio, selector).indices
-        rows, columns = self.domain.grid
-        mask = torch.zeros(len(indices), rows * columns, dtype=torch.bool)
-        return mask.scatter(1, indices, True).unflatten(1, (rows, columns))
+        return self.domain.kept(keep_ratio, selector)

@@ -82,3 +82,10 @@ class VisualTokens:
             keep_ratio=keep_ratio,
             order=None if keep_ratio == 1 else self.order(selector),
         )
+
+    def kept(self, keep_ratio: float, selector: Selector = "full") -> Tensor:  # [n, H, W] bool
+        """Which patches survive."""
+        indices = self.keep(keep_ratio, selector).indices
+        rows, columns = self.grid
+        mask = torch.zeros(len(indices), rows * columns, dtype=torch.bool)
+        return mask.scatter(1, indices, True).unflatten(1, (rows, columns))

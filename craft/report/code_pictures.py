@@ -50,10 +50,7 @@ def draw_pictures(
     drawn = sorted(seeded("pictures").sample(range(len(test)), min(count, len(test))))
     images = resize(test.images[drawn].float() / 255, tower.image_size)
     tokens = VisualTokens(tower, images, pack.prior)
-    kept = {}
-    for ratio in keep_ratios:
-        mask = torch.zeros(tokens.codes.codes.shape[:2], dtype=torch.bool)
-        kept[ratio] = mask.scatter(1, tokens.keep(ratio).indices, True).unflatten(1, tower.grid)
+    kept = {ratio: tokens.kept(ratio) for ratio in keep_ratios}
     first_level = tokens.codes.codes[..., 0].unflatten(1, tower.grid)
     titles = [test.labels[i] or test.ids[i] for i in drawn]
     train = domain.train

@@ -1,8 +1,5 @@
 """The row walk, with its thread block acted out on the host, gives the codes of real arithmetic."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -10,19 +7,7 @@ from craft_kernels import FrozenCodebook, residual_quantize
 from craft_kernels.residual_quantize import cuda
 from craft_kernels.residual_quantize.triton import device_words
 from craft_kernels.residual_quantize.triton.precision import PRECISIONS
-
-
-def _exact_tests():
-    path = Path(__file__).parents[1] / "test_residual_quantize_exact.py"
-    spec = importlib.util.spec_from_file_location("exact", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-exact = _exact_tests()
+from tests.craft_kernels import test_residual_quantize_exact as exact
 
 
 def cut(x):

@@ -1,26 +1,11 @@
 """What each GPU thread does with its token gives the order of the CPU kernel, bit for bit."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
 from craft_kernels import prune_order
 from craft_kernels.prune import cuda
-
-
-def _cpu_tests():
-    path = Path(__file__).parents[1] / "test_prune_order.py"
-    spec = importlib.util.spec_from_file_location("prune_cases", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-random_case = _cpu_tests().random_case
+from tests.craft_kernels.test_prune_order import random_case
 
 
 def test_random_images(on_host):

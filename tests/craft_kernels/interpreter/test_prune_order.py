@@ -1,26 +1,11 @@
 """The Triton kernels give the CPU kernel's order, bit for bit."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
 from craft_kernels import prune_order
 from craft_kernels.prune import tables
-
-
-def _plain_tests():
-    path = Path(__file__).parents[1] / "test_prune_order.py"
-    spec = importlib.util.spec_from_file_location("plain", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-plain = _plain_tests()
+from tests.craft_kernels import test_prune_order as plain
 
 
 def check(ids, residual_sq, prior, grid, **options):

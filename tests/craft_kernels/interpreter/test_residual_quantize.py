@@ -2,9 +2,6 @@
 is the float64 brute force of test_residual_quantize_exact.py; the native kernel, which that file
 holds against it, stands in for it where only equality is in question."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -14,6 +11,7 @@ pytest.importorskip("triton", reason="this lane needs triton: pip install triton
 from craft_kernels.residual_quantize.triton import device_words, launch, plan
 from craft_kernels.residual_quantize.triton.plan import Tiles
 from craft_kernels.residual_quantize.triton.precision import PRECISIONS
+from tests.craft_kernels import test_residual_quantize_exact as exact
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, on purpose overflows
 
@@ -23,19 +21,6 @@ WAYS += [("fused", precision) for precision in ("tf32x3", "bf16x3", "bf16")]
 every_way = pytest.mark.parametrize("way", WAYS, indirect=True, ids="-".join)
 SOME = [WAYS[1], WAYS[4], WAYS[5], WAYS[6]]
 some_ways = pytest.mark.parametrize("way", SOME, indirect=True, ids="-".join)
-
-
-def _exact_tests():
-    path = Path(__file__).parents[1] / "test_residual_quantize_exact.py"
-    spec = importlib.util.spec_from_file_location("exact", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-exact = _exact_tests()
 
 
 @pytest.fixture
