@@ -3,17 +3,18 @@ threads per token that keeps its row of scores on chip for all levels."""
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
 from craft_kernels.backends import cuda_module
-from craft_kernels.residual_quantize.arguments import raise_not_finite
 from craft_kernels.residual_quantize.codewords import Codewords
+from craft_kernels.residual_quantize.gpu_tiles import quantize_in_tiles
 from craft_kernels.residual_quantize.triton.device_words import device_words, matmul_precision
 from craft_kernels.residual_quantize.triton.precision import PRECISIONS
-from craft_kernels.triton_target import capturing, on_device
+from craft_kernels.triton_target import on_device
 
-_TILE_BYTES = 256 << 20  # scores held at a time
 # TF32 operands keep 11 bits, cut off at worst; as much again to spare.
 _TF32_ROUNDING = 2.0**-9
 
@@ -23,23 +24,10 @@ def residual_quantize(
     codewords: tuple[Codewords, ...],  # of all levels, or of each
     levels: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # [N, L] int64, [N, D] float32, [N, L] float32
-    book = codewords[0]
     check_gram_possible(codewords, levels)
-    tokens = z.reshape(-1, z.shape[-1])
-    residual = z.new_empty(tokens.shape, dtype=torch.float32).copy_(tokens)
-    quantized = torch.empty_like(residual)
-    codes = z.new_empty((len(tokens), levels), dtype=torch.int64)
-    sq_norms = z.new_empty((len(tokens), levels), dtype=torch.float32)
-    step = max(1, _TILE_BYTES // (4 * len(book.words)))
+    book = codewords[0]
     with on_device(z):
-        for start in range(0, len(tokens), step):
-            rows = slice(start, start + step)
-            _walk(book, residual[rows], quantized[rows], codes[rows], sq_norms[rows])
-    # NaN and infinity stay in the residual to the end. Looking for them waits for the GPU, which
-    # a captured graph cannot do: it returns NaN norms for such tokens instead.
-    if not capturing(z) and not torch.isfinite(residual).all():
-        raise_not_finite(z)
-    return codes, quantized, sq_norms
+        return quantize_in_tiles(z, levels, len(book.words), functools.partial(_walk, book))
 
 
 def check_gram_possible(codewords: tuple[Codewords, ...], levels: int) -> None:

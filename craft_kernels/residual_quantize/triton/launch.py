@@ -1,17 +1,18 @@
-"""The way from tensors to kernel launches: buffers, order of launches, the check at the end."""
+"""The way from tensors to kernel launches: the plan, and the order of launches for a tile."""
 
 # A launch takes compiler options that the kernel has no parameter for.
 # pyright: reportCallIssue=false
 
 from __future__ import annotations
 
+import functools
 import logging
 
 import torch
 from torch import Tensor
 
-from craft_kernels.residual_quantize.arguments import raise_not_finite
 from craft_kernels.residual_quantize.codewords import Codewords
+from craft_kernels.residual_quantize.gpu_tiles import quantize_in_tiles
 from craft_kernels.residual_quantize.triton import plan as planning
 from craft_kernels.residual_quantize.triton.device_words import (
     device_words,
@@ -24,7 +25,6 @@ from craft_kernels.residual_quantize.triton.gram_walk import gram_walk
 from craft_kernels.residual_quantize.triton.precision import PRECISIONS, Precision
 from craft_kernels.residual_quantize.triton.streaming import screen, settle
 from craft_kernels.triton_target import (
-    capturing,
     ceil_div,
     current_target,
     next_power_of_2,
@@ -33,7 +33,6 @@ from craft_kernels.triton_target import (
 
 _log = logging.getLogger("craft_kernels")
 GROUP = 16  # codewords whose greatest score is kept
-_TILE_BYTES = 256 << 20  # scores, or group maxima, held at a time
 
 
 def residual_quantize(
@@ -42,32 +41,20 @@ def residual_quantize(
     levels: int,
     frozen: bool,  # the codewords outlive the call
 ) -> tuple[Tensor, Tensor, Tensor]:  # [N, L] int64, [N, D] float32, [N, L] float32
-    tokens = z.reshape(-1, z.shape[-1])
-    count, dim = tokens.shape
-    residual = z.new_empty((count, dim), dtype=torch.float32).copy_(tokens)
-    quantized = torch.empty_like(residual)
-    codes = z.new_empty((count, levels), dtype=torch.int64)
-    sq_norms = z.new_empty((count, levels), dtype=torch.float32)
-    K = len(codewords[0].words)
+    dim = z.shape[-1]
+    count, K = z.numel() // dim, len(codewords[0].words)
     with on_device(z):
         plan = make_plan(codewords, count, levels, frozen)
         _log.debug("residual_quantize N=%d K=%d D=%d L=%d: %s", count, K, dim, levels, plan)
         scores_of_token = {"gram": K, "streaming": ceil_div(K, GROUP), "fused": 0}[plan.path]
-        step = max(1, _TILE_BYTES // (4 * scores_of_token) if scores_of_token else count)
-        for start in range(0, count, step):
-            rows = slice(start, start + step)
-            tile = residual[rows], quantized[rows], codes[rows], sq_norms[rows]
-            if plan.path == "gram":
-                _gram(codewords[0], *tile)
-            elif plan.path == "fused":
-                _fuse(codewords, PRECISIONS[plan.precision], *tile)
-            else:
-                _stream(codewords, PRECISIONS[plan.precision], plan.precision, *tile)
-    # NaN and infinity stay in the residual to the end. Looking for them waits for the GPU, which
-    # a captured graph cannot do: it returns NaN norms for such tokens instead.
-    if not capturing(z) and not torch.isfinite(residual).all():
-        raise_not_finite(z)
-    return codes, quantized, sq_norms
+        if plan.path == "gram":
+            quantize = functools.partial(_gram, codewords[0])
+        elif plan.path == "fused":
+            quantize = functools.partial(_fuse, codewords, PRECISIONS[plan.precision])
+        else:
+            precision = PRECISIONS[plan.precision]
+            quantize = functools.partial(_stream, codewords, precision, plan.precision)
+        return quantize_in_tiles(z, levels, scores_of_token, quantize)
 
 
 def make_plan(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from craft_kernels import FrozenCodebook, residual_quantize
-from craft_kernels.residual_quantize import cuda
+from craft_kernels.residual_quantize import cuda, gpu_tiles
 from craft_kernels.residual_quantize.triton import device_words
 from craft_kernels.residual_quantize.triton.precision import PRECISIONS
 from tests.craft_kernels import test_residual_quantize_exact as exact
@@ -110,7 +110,7 @@ def test_another_precision_makes_another_gram_matrix(monkeypatch, generator):
 
 
 def test_tiles_of_tokens(on_host, monkeypatch, generator):
-    monkeypatch.setattr(cuda, "_TILE_BYTES", 4 * 50 * 7)  # 7 tokens at a time
+    monkeypatch.setattr(gpu_tiles, "_TILE_BYTES", 4 * 50 * 7)  # 7 tokens at a time
     check(torch.randn(20, 6, generator=generator), torch.randn(50, 6, generator=generator), 2)
     assert len(on_host.calls) == 3
 

@@ -8,6 +8,7 @@ import torch
 from craft_kernels import FrozenCodebook, residual_quantize
 
 pytest.importorskip("triton", reason="this lane needs triton: pip install triton")
+from craft_kernels.residual_quantize import gpu_tiles
 from craft_kernels.residual_quantize.triton import device_words, launch, plan
 from craft_kernels.residual_quantize.triton.plan import Tiles
 from craft_kernels.residual_quantize.triton.precision import PRECISIONS
@@ -71,7 +72,7 @@ def test_several_tiles_of_tokens(path, monkeypatch, generator):
     small = Tiles(BLOCK_N=16, BLOCK_K=32, BLOCK_D=block_d, num_warps=1, num_stages=1)
     monkeypatch.setattr(plan, "tiles", lambda *_: small)
     monkeypatch.setattr(plan, "fused_tiles", lambda *_: small)
-    monkeypatch.setattr(launch, "_TILE_BYTES", 4 * 6 * 20)  # and 20 tokens at a time
+    monkeypatch.setattr(gpu_tiles, "_TILE_BYTES", 4 * 6 * 20)  # and 20 tokens at a time
     check(torch.randn(50, 20, generator=generator), torch.randn(90, 20, generator=generator), 1)
 
 

@@ -1,0 +1,38 @@
+"""Tokens on a GPU, quantised a tile at a time: what its backends share around their kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from craft_kernels.residual_quantize.arguments import raise_not_finite
+from craft_kernels.triton_target import capturing
+
+#: Takes a tile's residuals [T, D] (in and out), quantized [T, D], codes [T, L] and sq_norms [T, L].
+QuantizeTile = Callable[[Tensor, Tensor, Tensor, Tensor], None]
+
+_TILE_BYTES = 256 << 20  # scores, or group maxima, held at a time
+
+
+def quantize_in_tiles(
+    z: Tensor,  # [..., D] float32, bfloat16 or float16; N tokens
+    levels: int,
+    scores_of_token: int,  # float32 scores that a tile holds for each of its tokens
+    quantize_tile: QuantizeTile,
+) -> tuple[Tensor, Tensor, Tensor]:  # [N, L] int64, [N, D] float32, [N, L] float32
+    tokens = z.reshape(-1, z.shape[-1])
+    residual = z.new_empty(tokens.shape, dtype=torch.float32).copy_(tokens)
+    quantized = torch.empty_like(residual)
+    codes = z.new_empty((len(tokens), levels), dtype=torch.int64)
+    sq_norms = z.new_empty((len(tokens), levels), dtype=torch.float32)
+    step = max(1, _TILE_BYTES // (4 * scores_of_token) if scores_of_token else len(tokens))
+    for start in range(0, len(tokens), step):
+        rows = slice(start, start + step)
+        quantize_tile(residual[rows], quantized[rows], codes[rows], sq_norms[rows])
+    # NaN and infinity stay in the residual to the end. Looking for them waits for the GPU, which
+    # a captured graph cannot do: it returns NaN norms for such tokens instead.
+    if not capturing(z) and not torch.isfinite(residual).all():
+        raise_not_finite(z)
+    return codes, quantized, sq_norms
