@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from craft.codebook_subset import CodebookSubset
 from craft_kernels import FrozenCodebook
 
 _FORMAT = "craft-codebook-1"
@@ -28,6 +29,8 @@ class Codebook:
         table: [K, D], shared by all levels, or [L, K, D], one per level; float32, or bfloat16 or
             float16, which convert exactly; finite. It is copied.
         levels: L, the number of residual levels. Needed for [K, D]; implied by [L, K, D].
+        subset: search in these codewords only. It is the same codebook, with the same fingerprint
+            and the same numbers of its codewords; quantising just never meets the others.
 
     Two codebooks are equal if their fingerprints are. They can be pickled and deep-copied; both
     check the fingerprint again.
@@ -40,6 +43,7 @@ class Codebook:
         self,
         table: Tensor,  # [K, D] or [L, K, D]
         levels: int | None = None,
+        subset: CodebookSubset | None = None,
     ) -> None:
         self._frozen = FrozenCodebook(table, levels)
         if self._frozen.levels is None:
@@ -50,14 +54,39 @@ class Codebook:
         self._levels = self._frozen.levels
         self._fingerprint = _fingerprint(self._frozen.tensor, self._levels)
         self._copies: dict[torch.device, FrozenCodebook] = {}
+        self._subset = subset
+        self._used = None if subset is None else subset.ids(self.size)
 
     def on(self, device: torch.device) -> FrozenCodebook:
-        """What quantisation calls on a device share; made when that device is first asked for."""
-        if device == self._frozen.tensor.device:
+        """What quantisation calls on a device share; made when that device is first asked for.
+
+        Of a subset, its k codewords alone: code i of these is codeword ``used[i]``.
+        """
+        if self._used is None and device == self._frozen.tensor.device:
             return self._frozen
         if device not in self._copies:
-            self._copies[device] = FrozenCodebook(self._frozen.tensor.to(device), self._levels)
+            self._copies[device] = FrozenCodebook(self._searched().to(device), self._levels)
         return self._copies[device]
+
+    def _searched(self) -> Tensor:  # [k, D] or [L, k, D]
+        table = self._frozen.tensor
+        return table if self._used is None else table[..., self._used, :].contiguous()
+
+    @property
+    def subset(self) -> CodebookSubset | None:
+        """What quantising searches in; None for the whole codebook."""
+        return self._subset
+
+    @property
+    def used(self) -> Tensor | None:  # [k] int64
+        """The numbers of the subset's codewords, ascending; None for the whole codebook."""
+        return self._used
+
+    def restrict(self, subset: CodebookSubset | None) -> Codebook:
+        """This codebook, searched in ``subset`` only, or again as a whole."""
+        if subset == self._subset:
+            return self
+        return Codebook(self._frozen.tensor, self._levels, subset)
 
     @property
     def frozen(self) -> FrozenCodebook:
@@ -124,11 +153,17 @@ class Codebook:
 
     def verify(self) -> None:
         """Raises CodebookMismatchError if the codewords in memory are not the original ones."""
-        for frozen in (self._frozen, *self._copies.values()):
+        searched = self._fingerprint
+        if self._used is not None:
+            searched = _fingerprint(self._searched(), self._levels)
+        expected = {self._frozen: self._fingerprint} | dict.fromkeys(
+            self._copies.values(), searched
+        )
+        for frozen, known in expected.items():
             found = _fingerprint(frozen.tensor, self._levels)
-            if found != self._fingerprint:
+            if found != known:
                 raise CodebookMismatchError(
-                    f"codebook {shorten(self._fingerprint)} was changed in memory and is now "
+                    f"codebook {shorten(known)} was changed in memory and is now "
                     f"{shorten(found)}; find what wrote to it and load the codebook again"
                 )
 
@@ -176,13 +211,14 @@ class Codebook:
         return hash(self._fingerprint)
 
     def __reduce__(self):
-        return _rebuild, (self._frozen.tensor, self._levels, self._fingerprint)
+        return _rebuild, (self._frozen.tensor, self._levels, self._fingerprint, self._subset)
 
     def __repr__(self) -> str:
         kind = "shared" if self.shared else "one per level"
+        part = "" if self._used is None else f", {len(self._used)} of them used"
         return (
             f"Codebook({shorten(self._fingerprint)}, {self.levels} levels, {kind}, "
-            f"size={self.size}, dim={self.dim})"
+            f"size={self.size}{part}, dim={self.dim})"
         )
 
 
@@ -191,8 +227,10 @@ def shorten(fingerprint: str) -> str:
     return fingerprint[:12]
 
 
-def _rebuild(table: Tensor, levels: int, fingerprint: str) -> Codebook:
-    codebook = Codebook(table, levels)
+def _rebuild(
+    table: Tensor, levels: int, fingerprint: str, subset: CodebookSubset | None
+) -> Codebook:
+    codebook = Codebook(table, levels, subset)
     codebook.require_fingerprint(fingerprint)
     return codebook
 

@@ -34,9 +34,12 @@ def quantize(
     Raises:
         ValueError: for an argument that cannot be used; the message says which and the way out.
     """
-    if isinstance(codebook, Codebook):
-        codebook = codebook.on(z.device)
-    return residual_quantize(z, codebook, levels, impl=impl)
+    if not isinstance(codebook, Codebook):
+        return residual_quantize(z, codebook, levels, impl=impl)
+    found = residual_quantize(z, codebook.on(z.device), levels, impl=impl)
+    if codebook.used is None:
+        return found
+    return found._replace(codes=codebook.used.to(z.device)[found.codes])
 
 
 def commitment(

@@ -16,6 +16,8 @@ class DiscreteVisionConfig(SiglipVisionConfig):
         class_token: a learned token goes through all blocks before the patches, which then read it
             (the paper's words taken literally; methods A6). It is part of the encoder.
         codebook_fingerprint: of the codebook that the weights speak; None accepts any.
+        codebook_subset: the fields of the CodebookSubset that features are quantised to, as a dict;
+            None for the whole codebook.
     """
 
     model_type = "craft_discrete_vision"
@@ -23,6 +25,7 @@ class DiscreteVisionConfig(SiglipVisionConfig):
     read_layer: int = -2
     class_token: bool = False
     codebook_fingerprint: str | None = None
+    codebook_subset: Any = None
 
 
 class DiscreteLVLMConfig(PreTrainedConfig):

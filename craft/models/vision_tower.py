@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers.models.siglip.modeling_siglip import (
 )
 
 from craft.codebook import Codebook, CodebookMismatchError
+from craft.codebook_subset import CodebookSubset
 from craft.models.codebook_checkpoint import CodebookCheckpoint
 from craft.models.configuration import DiscreteVisionConfig
 from craft.quantize import quantize
@@ -58,7 +60,9 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
                 )
             if config.codebook_fingerprint is not None:
                 codebook.require_fingerprint(config.codebook_fingerprint)
-            config.codebook_fingerprint = codebook.fingerprint
+            if config.codebook_subset is not None:
+                codebook = codebook.restrict(CodebookSubset(**config.codebook_subset))
+            _note_codebook(config, codebook)
         self._codebook = codebook
         self.class_token = None
         if config.class_token:
@@ -109,7 +113,7 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
     @codebook.setter
     def codebook(self, codebook: Codebook) -> None:
         self._codebook = codebook
-        self.config.codebook_fingerprint = codebook.fingerprint
+        _note_codebook(self.config, codebook)
 
     def adopt_class_token(self, token: Tensor) -> None:  # [D]
         """From now on patches read this token, which is one of the tower's weights."""
@@ -189,6 +193,11 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
     def _pixels(self, images: Tensor) -> Tensor:
         place = self.embeddings.patch_embedding.weight
         return images.to(place.device, place.dtype) * 2 - 1
+
+
+def _note_codebook(config: Any, codebook: Codebook) -> None:
+    config.codebook_fingerprint = codebook.fingerprint
+    config.codebook_subset = None if codebook.subset is None else asdict(codebook.subset)
 
 
 def _read(block: Any, reader: Tensor, patches: Tensor) -> Tensor:  # [B, 1, D]

@@ -23,7 +23,7 @@ MANIFEST = "manifest.json"
 CODEBOOK = "codebook.safetensors"
 PRIOR = "general_prior.safetensors"
 SIGLIP = "siglip"
-FAMILIES = ("qwen2", "llama")
+FAMILIES = ("qwen2", "llama", "phi")
 
 
 class PocketModels:

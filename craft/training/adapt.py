@@ -91,6 +91,7 @@ def adapt(
             finite.
     """
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
+    tower.codebook = tower.codebook.restrict(config.codebook.chosen)
     require_trackers(config.log)
     accelerator = make_accelerator(config, str(run_dir))
     checkpoints = CheckpointDirectory(run_dir / CHECKPOINTS, config.checkpoint.keep)

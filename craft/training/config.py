@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from craft.codebook_subset import CodebookSubset, SubsetKind
 from craft.models.attention import AttentionName
 
 MethodName = Literal[
@@ -76,6 +77,23 @@ class LdifsConfig(_Section):
     )
 
 
+class CodebookConfig(_Section):
+    """How much of the codebook is used (paper, Table 6); language models stay as they are."""
+
+    fraction: float = Field(default=1.0, gt=0, le=1, description="share of the codewords, uniform")
+    subset: SubsetKind = Field(
+        default="random", description="drawn by codebook.seed, or every so many-th codeword"
+    )
+    seed: int = Field(default=0, description="of a random subset, the same for every adaptation")
+
+    @property
+    def chosen(self) -> CodebookSubset | None:
+        """What the encoder is quantised to; None for the whole codebook."""
+        if self.fraction == 1:
+            return None
+        return CodebookSubset(self.fraction, self.subset, self.seed)
+
+
 class CraftConfig(_Section):
     """Settings of CRAFT and its baselines (methods 3, 4.A-4.C, 4.G; the paper's where it gives
     them)."""
@@ -108,6 +126,9 @@ class CraftConfig(_Section):
         default="token_mean",
         description="answer loss: mean over answer tokens, or summed over each answer's tokens "
         "and averaged over images (the paper's words)",
+    )
+    lambda_sal: float = Field(
+        default=1.0, ge=0, description="weight of the answer loss; the paper has none (1)"
     )
     lambda_commit: float = Field(default=0.2, ge=0, description="weight of the commitment loss")
     commit_levels: Literal["cumulative", "final"] = Field(
@@ -156,6 +177,7 @@ class CraftConfig(_Section):
     log: LogConfig = Field(default=LogConfig())
     lora: LoraConfig = Field(default=LoraConfig())
     ldifs: LdifsConfig = Field(default=LdifsConfig())
+    codebook: CodebookConfig = Field(default=CodebookConfig())
 
     def step_count(self, examples: int) -> int:
         """How many optimiser steps a run over so many training examples takes."""

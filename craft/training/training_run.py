@@ -172,7 +172,7 @@ class TrainingRun:
         per = tokens
         if config.sal_reduction == "sample_sum":
             per = config.batch / self.accelerator.num_processes
-        terms = {"sal": answers / per}
+        terms = {"sal": config.lambda_sal * answers / per}
         share = 1 / config.hardware.accumulate
         error = torch.zeros((), device=z.device)
         if codes is not None:

@@ -10,7 +10,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+import craft
 from craft import Codebook, CodebookMismatchError
+from craft.codebook_subset import CodebookSubset
 
 
 @pytest.fixture
@@ -161,3 +163,51 @@ def test_refuses_unusable_tables(table):
         Codebook(table.double(), 4)
     with pytest.raises(ValueError, match="codebook"):
         Codebook(torch.full((3, 2), torch.nan), 4)
+
+
+@pytest.mark.parametrize("kind", ["random", "stride"])
+@pytest.mark.parametrize("shape", [(40, 6), (3, 40, 6)])
+def test_a_subset_never_meets_the_other_codewords(shape, kind):
+    """Against the definition: the other codewords' distances are infinite (methods A11)."""
+    generator = torch.Generator().manual_seed(3)
+    whole = Codebook(torch.randn(shape, generator=generator), 3)
+    part = whole.restrict(CodebookSubset(0.25, kind, seed=1))
+    used = part.used
+    assert len(used) == 10 and torch.equal(used, used.unique())
+    z = torch.randn(50, 6, generator=generator)
+    found = craft.quantize(z, part)
+    residual = z.clone()
+    for level in range(3):
+        table = whole.table.expand(3, 40, 6)[level]
+        distances = torch.cdist(residual.double(), table.double())
+        distances[:, [i for i in range(40) if i not in used]] = torch.inf
+        assert torch.equal(found.codes[:, level], distances.argmin(1))
+        residual = residual - table[distances.argmin(1)]
+    assert torch.equal(part.lookup(found.codes), found.quantized)
+
+
+def test_a_subset_is_the_same_codebook(table):
+    whole = Codebook(table, 4)
+    part = whole.restrict(CodebookSubset(0.5))
+    assert part == whole and part.size == 32 and "16 of them used" in repr(part)
+    again = pickle.loads(pickle.dumps(part))
+    assert torch.equal(again.used, part.used)
+    assert copy.deepcopy(part).subset == CodebookSubset(0.5)
+    assert part.restrict(None).used is None and whole.restrict(None) is whole
+    assert not torch.equal(CodebookSubset(0.5, seed=1).ids(32), part.used)
+    part.verify()
+    part.on(torch.device("cpu")).tensor[0, 0] += 1
+    with pytest.raises(CodebookMismatchError, match="changed in memory"):
+        part.verify()
+
+
+def test_a_subset_keeps_at_least_one_codeword_and_all_with_fraction_one():
+    assert len(CodebookSubset(1e-9).ids(32)) == 1
+    for kind in ("random", "stride"):
+        assert torch.equal(CodebookSubset(1.0, kind).ids(32), torch.arange(32))
+
+
+@pytest.mark.parametrize("bad", [{"fraction": 0}, {"fraction": 1.5}, {"fraction": 1, "kind": "x"}])
+def test_subsets_that_cannot_be(bad):
+    with pytest.raises(ValueError, match=r"must be .*got"):
+        CodebookSubset(**bad)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
+    PhiConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
     Qwen2Config,
@@ -40,6 +41,7 @@ from craft.data.image_set import ImageSet
 from craft.data.questions import draw_options
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.projector import Projector
+from craft.pocket.zoo import FAMILIES
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +99,9 @@ def language_config(family: str, tokenizer: PreTrainedTokenizerBase) -> Pretrain
         return Qwen2Config(hidden_size=128, intermediate_size=352, num_key_value_heads=2, **ids)
     if family == "llama":
         return LlamaConfig(hidden_size=96, intermediate_size=256, num_key_value_heads=4, **ids)
-    raise ValueError(f"family must be 'qwen2' or 'llama', got {family!r}")
+    if family == "phi":
+        return PhiConfig(hidden_size=112, intermediate_size=448, num_key_value_heads=4, **ids)
+    raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}")
 
 
 @torch.no_grad()

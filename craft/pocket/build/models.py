@@ -1,7 +1,7 @@
 """Build the pocket models: ``python -m craft.pocket.build.models --out DIR``.
 
 Stages run in order and each leaves its result in the directory: an interrupted build goes on with
-the first unfinished stage. ``--only qwen2`` or ``llama`` runs a single language model, so that two
+the first unfinished stage. ``--only FAMILY`` runs a single language model, so that several
 processes can align one each.
 """
 

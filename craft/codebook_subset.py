@@ -1,0 +1,45 @@
+"""Part of a codebook: what the paper's ablation of the codebook's size searches in (Table 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+SubsetKind = Literal["random", "stride"]
+
+
+@dataclass(frozen=True)
+class CodebookSubset:
+    """A uniform choice of codewords, the same at every level (methods A11).
+
+    Codes keep their numbers, as if all others were infinitely far away, so language models and
+    priors of the whole codebook go on to work.
+
+    Args:
+        fraction: share of the codewords, in (0, 1]; at least one remains.
+        kind: "random" draws them by ``seed``; "stride" takes every so many-th.
+
+    Raises:
+        ValueError: a fraction outside (0, 1], or no such kind.
+    """
+
+    fraction: float
+    kind: SubsetKind = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"fraction must be in (0, 1], got {self.fraction}")
+        if self.kind not in ("random", "stride"):
+            raise ValueError(f"kind must be 'random' or 'stride', got {self.kind!r}")
+
+    def ids(self, size: int) -> Tensor:  # [k] int64, ascending
+        """Which of ``size`` codewords remain; ascending, so that ties go to the lowest of them."""
+        count = max(1, round(self.fraction * size))
+        if self.kind == "stride":
+            return torch.arange(count) * size // count
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randperm(size, generator=generator)[:count].sort().values
