@@ -79,6 +79,13 @@ INFERENCE = {
     "latency_change_percent": "change %",
     "peak_extra_mib": "peak extra MiB",
 }
+TRAINING = {
+    "variant": "variant",
+    "p50_s": "median s",
+    "time_change_percent": "change %",
+    "peak_mib": "peak MiB",
+    "memory_change_percent": "change %",
+}
 
 
 def efficiency_table(file: str, columns: dict[str, str]) -> list[str]:
@@ -143,6 +150,8 @@ def main() -> None:
     text = replace_between(text, "pruning", [*machine_lines(pruning), "", *pruning_table(pruning)])
     prefill = efficiency_table("inference_efficiency.csv", INFERENCE)
     text = replace_between(text, "inference", prefill)
+    training = efficiency_table("training_efficiency.csv", TRAINING)
+    text = replace_between(text, "training", training)
     document.write_text(text)
 
 

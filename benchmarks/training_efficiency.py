@@ -17,23 +17,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import subprocess
-import sys
-import time
 
 import torch
-import torch.nn.functional as F
-from torch import nn
-from transformers import Qwen2Config, Qwen2ForCausalLM, SiglipVisionModel
+from transformers import Qwen2Config
 
-import craft
 from benchmarks import results
-from benchmarks.inference_efficiency import LANGUAGE, LEVELS, PIXELS, VISION, K
+from benchmarks.inference_efficiency import LANGUAGE, LEVELS, VISION, K
 from benchmarks.interleaved import percentiles
-from craft.training.config import LoraConfig
-from craft.training.lora import inject_lora
-from craft_kernels import FrozenCodebook
+from craft.pocket.reproduction.training_cost import Shape, TrainingStep, in_own_process, step_cost
 
 LARGE = Qwen2Config(
     hidden_size=1536,
@@ -55,59 +46,6 @@ VARIANTS = {
 REFERENCE = "Vision FT, 1.5B"
 
 
-class Step:
-    """Forward, backward and AdamW on what trains."""
-
-    def __init__(self, config: Qwen2Config, trains: str, batch: int, text_tokens: int):
-        torch.manual_seed(0)
-        width, hidden = VISION.hidden_size, config.hidden_size
-        self.vision = SiglipVisionModel(VISION)
-        self.language = Qwen2ForCausalLM(config).eval().requires_grad_(False)
-        self.projector = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden)
-        )
-        self.vision.requires_grad_(trains in ("craft", "vision"))
-        self.projector.requires_grad_(trains == "projector")
-        if trains == "lora":
-            inject_lora(self.language, LoraConfig(), 0, encoder=False)
-        self.codebook = FrozenCodebook(torch.randn(K, width), LEVELS) if trains == "craft" else None
-        modules = (self.vision, self.projector, self.language)
-        trained = [p for module in modules for p in module.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=1e-5)
-        self.pixels = torch.rand(batch, 3, PIXELS, PIXELS)
-        self.text = torch.randint(config.vocab_size, (batch, text_tokens))
-
-    def __call__(self) -> None:
-        features = self.vision(self.pixels, output_hidden_states=True).hidden_states[-2]
-        visual, commitment = features, features.new_zeros(())
-        if self.codebook is not None:
-            codes = craft.quantize(features, self.codebook)
-            visual = codes.quantized
-            commitment = craft.commitment(codes.residual_sq_norms, VISION.hidden_size)
-        words = self.language.get_input_embeddings()(self.text)
-        embeds = torch.cat([self.projector(visual), words], 1)
-        hidden = self.language.model(inputs_embeds=embeds, use_cache=False).last_hidden_state
-        # One answer token: the vocabulary projection runs where an answer is predicted.
-        logits = self.language.lm_head(hidden[:, -2])
-        (F.cross_entropy(logits, self.text[:, -1]) + commitment).backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
-
-def run(variant: str, batch: int, text_tokens: int, steps: int) -> None:
-    """The body of a variant's process: seconds a step and peak memory, as one line of JSON."""
-    config, trains = VARIANTS[variant]
-    step = Step(config, trains, batch, text_tokens)
-    step()  # makes the optimiser's state and packs the codebook
-    seconds = []
-    for _ in range(steps):
-        begin = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - begin)
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"seconds": seconds, "peak_mib": peak_kib / 1024}))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=2)
@@ -117,19 +55,24 @@ def main() -> None:
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.variant:
-        run(args.variant, args.batch, args.text_tokens, args.steps)
+        config, trains = VARIANTS[args.variant]
+        step = TrainingStep(Shape(VISION, config, K, LEVELS), trains, args.batch, args.text_tokens)
+        print(json.dumps(step_cost(step, args.steps)))
         return
     seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
     peak = dict.fromkeys(VARIANTS, 0.0)
     for _ in range(args.rounds):
         for name in VARIANTS:
-            command = [sys.executable, "-m", "benchmarks.training_efficiency", "--variant", name]
-            for option in ("batch", "text_tokens", "steps"):
-                command += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
-            output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-            measured = json.loads(output.splitlines()[-1])
+            options = [
+                f"--{option.replace('_', '-')}={getattr(args, option)}"
+                for option in ("batch", "text_tokens", "steps")
+            ]
+            measured = in_own_process(
+                "benchmarks.training_efficiency", f"--variant={name}", *options
+            )
             seconds[name] += measured["seconds"]
             peak[name] = max(peak[name], measured["peak_mib"])
+            print(name, measured, flush=True)
     rows, reference = [], percentiles(seconds[REFERENCE])[1]
     for name in VARIANTS:
         p20, p50, p80 = percentiles(seconds[name])
@@ -148,8 +91,6 @@ def main() -> None:
             }
         )
     results.append("training_efficiency.csv", rows)
-    for row in rows:
-        print(*(f"{key}={row[key]}" for key in list(row)[:10]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,177 @@
+"""One job: adapt, ask, and write down which questions were answered right."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from craft.evaluation.exam import Candidate, Exam, QuestionSet
+from craft.evaluation.four_option import answer_questions
+from craft.evaluation.instruction_following import ask_for_reasons, examine
+from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.domain_prior import count_prior
+from craft.pocket.domains import load_domain
+from craft.pocket.packs import choosing_views, measuring_views
+from craft.pocket.reproduction.plan import (
+    COMPARED_RATIOS,
+    CONTINUOUS_METHODS,
+    KEEP_RATIOS,
+    MAIN,
+    PRETRAINED,
+    Job,
+    Scale,
+)
+from craft.pocket.zoo import PocketModels
+from craft.prune import prune
+from craft.training.adapt import adapt
+from craft.training.methods import METHODS
+
+#: What is asked of every encoder: all tokens, and of the pretrained one also without its codes.
+ALL_TOKENS, CONTINUOUS = "keep 1.0", "continuous"
+#: Pruning by the general world's frequencies instead of the domain's.
+FOREIGN = "foreign prior"
+#: What a justification is marked for.
+RULES = ("correct", "present", "relevant", "faithful")
+#: Methods that are asked for justifications.
+_JUSTIFIES = ("craft", *CONTINUOUS_METHODS)
+
+
+def condition(ratio: float, selector: str) -> str:
+    """The name of a keep ratio with a way to choose tokens."""
+    return ALL_TOKENS if ratio == 1 else f"keep {ratio} {selector}"
+
+
+def run_job(job: Job, scale: Scale, models: PocketModels, directory: Path) -> Path:
+    """Do a job and write ``<job>.json``; one that is there already is left alone.
+
+    In the file, ``answers.<language model>.<condition>`` is a string of 1 and 0, a digit a question
+    of the domain; ``general`` likewise; ``heldout`` says which questions are of held-out classes;
+    ``justified.<rule>`` which justifications pass.
+    """
+    path = directory / f"{job.name}.json"
+    if path.is_file():
+        return path
+    started = time.monotonic()
+    if job.variant == PRETRAINED:
+        sheet = _pretrained(job, scale, models)
+    else:
+        sheet = _adapted(job, scale, models, directory / job.name)
+    asked = sheet.candidate.exam.domain.questions
+    result = {
+        "job": asdict(job),
+        "questions": [q.id for q in asked],
+        "heldout": _digits([q.heldout for q in asked]),
+        "answers": sheet.answers,
+        "general": sheet.general,
+        "justified": sheet.justified,
+        **sheet.notes,
+        "seconds": time.monotonic() - started,
+    }
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(result, indent=1) + "\n")
+    os.replace(unfinished, path)
+    return path
+
+
+@dataclass
+class _Sheet:
+    """What an encoder answered."""
+
+    candidate: Candidate
+    answers: dict[str, dict[str, str]] = field(default_factory=dict)
+    general: dict[str, dict[str, str]] = field(default_factory=dict)
+    justified: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def examine(self, lvlm: AlignedLanguageModel, name: str = ALL_TOKENS) -> None:
+        """All tokens, on the domain and on the general world."""
+        domain, general = self.candidate.domain, self.candidate.general
+        exam = self.candidate.exam
+        self.ask(lvlm, name, domain.features)
+        rights = _rights(lvlm, general.features, exam.general)
+        self.general.setdefault(lvlm.name, {})[name] = rights
+
+    def ask(self, lvlm: AlignedLanguageModel, name: str, visual: Tensor) -> None:
+        """The domain's questions about the tokens ``visual``."""
+        rights = _rights(lvlm, visual, self.candidate.exam.domain)
+        self.answers.setdefault(lvlm.name, {})[name] = rights
+
+    def justify(self, lvlm: AlignedLanguageModel) -> None:
+        """The multiple-choice questions again, ending in "Justify your answer.", marked by rule."""
+        asked = ask_for_reasons(self.candidate.exam.domain.questions)
+        given = self.candidate.justify(lvlm).answers
+        marks = [examine(q, p.given) for q, p in zip(asked, given, strict=True)]
+        for rule in RULES:
+            self.justified[rule] = _digits([getattr(mark, rule) for mark in marks])
+
+    def prune(self, lvlm: AlignedLanguageModel, foreign: Tensor) -> None:
+        """The curve of keep ratios, and other ways to choose tokens at some of them."""
+        tokens = self.candidate.domain
+        for ratio in KEEP_RATIOS[:-1]:
+            for selector in ("full", "random"):
+                visual = tokens.keep(ratio, selector).tensors[0]
+                self.ask(lvlm, condition(ratio, selector), visual)
+        for ratio in COMPARED_RATIOS:
+            for selector in ("quota_random", "quota_residual"):
+                visual = tokens.keep(ratio, selector).tensors[0]
+                self.ask(lvlm, condition(ratio, selector), visual)
+            codes, distances, grid = tokens.codes.codes, tokens.codes.residual_sq_norms, tokens.grid
+            kept = prune(codes, distances, foreign, grid, tokens.features, keep_ratio=ratio)
+            self.ask(lvlm, condition(ratio, FOREIGN), kept.tensors[0])
+
+
+def _pretrained(job: Job, scale: Scale, models: PocketModels) -> _Sheet:
+    exam = _exam(job, scale, models)
+    sheet = _Sheet(Candidate(exam, models.base_tower()))
+    for name in models.names:
+        sheet.examine(models.lvlm(name))
+    sheet.justify(models.lvlm(MAIN))
+    sheet.candidate = Candidate(exam, models.base_tower(), quantized=False)
+    sheet.examine(models.lvlm(MAIN), CONTINUOUS)
+    return sheet
+
+
+def _adapted(job: Job, scale: Scale, models: PocketModels, run_dir: Path) -> _Sheet:
+    config = scale.settings(job.changes, job.seed)
+    method = METHODS[config.method]
+    domain = load_domain(job.domain)
+    reader, readers = models.lvlm(job.surrogate), list(models.names)
+    if method.trains != "encoder":
+        reader, readers = copy.deepcopy(reader), [job.surrogate]
+    tower = models.base_tower()
+    general = choosing_views(config.validation_images, tower)
+    adapted = adapt(tower, reader, models.siglip, domain, config, run_dir, general=general)
+    prior = count_prior(adapted.tower, domain.train.images) if job.pruned else None
+    candidate = Candidate(
+        _exam(job, scale, models), adapted.tower, prior, job.seed, method.quantized
+    )
+    sheet = _Sheet(candidate)
+    for name in readers:
+        sheet.examine(reader if name == job.surrogate else models.lvlm(name))
+    if job.pruned:
+        sheet.prune(reader, models.general_prior().probabilities)
+    if job.variant in _JUSTIFIES and job.surrogate == MAIN:
+        sheet.justify(reader)
+    sheet.notes = {"config": config.model_dump(), "history": adapted.history}
+    return sheet
+
+
+def _exam(job: Job, scale: Scale, models: PocketModels) -> Exam:
+    views = measuring_views(scale.general_images, models.base_tower())
+    return Exam.of(load_domain(job.domain), views, scale.test_images)
+
+
+def _rights(lvlm: AlignedLanguageModel, visual: Tensor, asked: QuestionSet) -> str:
+    return _digits([p.right for p in answer_questions(lvlm, visual, asked.questions)])
+
+
+def _digits(values: Sequence[bool]) -> str:
+    return "".join("01"[value] for value in values)

@@ -1,0 +1,95 @@
+"""Everything that was answered, as arrays to average and compare."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from craft.evaluation.bootstrap import interval_over_seeds
+from craft.pocket.reproduction.examination import ALL_TOKENS
+from craft.pocket.reproduction.plan import MAIN, PRETRAINED, Scale, jobs
+
+Part = Literal["all", "seen", "heldout", "general"]
+#: A mean in per cent, or a difference in points, with its 95 % interval.
+Measure = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: whose encoder, and who reads it how."""
+
+    variant: str
+    surrogate: str = MAIN
+    reader: str = MAIN
+    condition: str = ALL_TOKENS
+
+
+class Outcomes:
+    """The files of all jobs of a scale.
+
+    Raises:
+        FileNotFoundError: a job was not done.
+    """
+
+    def __init__(self, directory: Path, scale: Scale):
+        self.scale = scale
+        self._files: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        for job in jobs(scale):
+            found = json.loads((directory / f"{job.name}.json").read_text())
+            self._files.setdefault((job.variant, job.surrogate, job.domain), []).append(found)
+
+    @property
+    def seconds(self) -> float:
+        """Of work, over all jobs."""
+        return sum(f["seconds"] for files in self._files.values() for f in files)
+
+    def files(self, variant: str, domain: str, surrogate: str = MAIN) -> list[dict[str, Any]]:
+        """One a seed."""
+        if variant == PRETRAINED:
+            surrogate = MAIN
+        return self._files[variant, surrogate, domain]
+
+    def rights(self, row: Row, domain: str, part: Part = "all") -> NDArray[np.float64]:  # [S, Q]
+        """100 where an answer is right, else 0; a row a seed."""
+        files = self.files(row.variant, domain, row.surrogate)
+        kind = "general" if part == "general" else "answers"
+        table = np.stack([_numbers(f[kind][row.reader][row.condition]) for f in files])
+        if part in ("all", "general"):
+            return table
+        return table[:, (_numbers(files[0]["heldout"]) > 0) == (part == "heldout")]
+
+    def passed(self, variant: str, domain: str, rule: str) -> NDArray[np.float64]:  # [S, Q]
+        """100 where a justification passes ``rule``."""
+        return np.stack([_numbers(f["justified"][rule]) for f in self.files(variant, domain)])
+
+    def score(self, row: Row, domains: tuple[str, ...], part: Part = "all") -> Measure:
+        """Per cent right, domains counting the same, with the spread of the seeds' averages."""
+        return measure([self.rights(row, domain, part) for domain in domains])
+
+    def points(
+        self, after: Row, before: Row, domains: tuple[str, ...], part: Part = "all"
+    ) -> Measure:
+        """From ``before`` to ``after``, question by question."""
+        return measure(
+            [self.rights(after, d, part) - self.rights(before, d, part) for d in domains]
+        )
+
+
+def measure(tables: list[NDArray[np.float64]]) -> Measure:
+    """Mean over domains of [S, Q] tables, its interval, and the seeds' standard deviation."""
+    seeds = max(len(table) for table in tables)
+    averages = [np.mean([t[s % len(t)].mean() for t in tables]) for s in range(seeds)]
+    return {
+        "mean": float(np.mean([table.mean() for table in tables])),
+        "interval": list(interval_over_seeds(tables)),
+        "spread": float(np.std(averages, ddof=1)) if seeds > 1 else None,
+    }
+
+
+def _numbers(digits: str) -> NDArray[np.float64]:
+    return 100.0 * np.array([digit == "1" for digit in digits])

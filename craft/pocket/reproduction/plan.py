@@ -1,0 +1,108 @@
+"""What is run: adaptations of the pocket encoder, each examined by one process at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from craft.training.config import CraftConfig
+
+#: Language models, the surrogate of all single-surrogate tables first.
+MAIN = "qwen2"
+SURROGATES = (MAIN, "llama", "phi")
+#: Baselines on plain features, and the one on codes.
+CONTINUOUS_METHODS = ("vision_ft", "projector_ft", "ldifs", "llm_lora")
+BASELINES = (*CONTINUOUS_METHODS, "discrete_ft")
+#: Name of a variant of CRAFT -> settings that differ from CRAFT's.
+LOSSES: dict[str, dict[str, Any]] = {
+    "without contrastive": {"lambda_con": 0.0},
+    "without commitment": {"lambda_commit": 0.0},
+    "without answers": {"lambda_sal": 0.0},
+}
+CODEBOOKS: dict[str, dict[str, Any]] = {
+    f"codebook {percent} %": {"codebook": {"fraction": percent / 100}} for percent in (50, 25, 10)
+}
+PRETRAINED = "pretrained"
+KEEP_RATIOS = (0.2, 0.4, 0.6, 0.8, 1.0)
+#: Where ways to choose tokens are compared: the paper's budget and one that hurts.
+COMPARED_RATIOS = (0.8, 0.4)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of it is run.
+
+    ``ablated`` are the domains of the loss and codebook ablations; ``steps`` those of every
+    adaptation alike; ``test_images`` and ``general_images`` what each encoder is examined on.
+    """
+
+    name: str
+    domains: tuple[str, ...]
+    ablated: tuple[str, ...]
+    seeds: int
+    steps: int
+    test_images: int | None
+    general_images: int
+
+    def settings(self, changes: dict[str, Any], seed: int) -> CraftConfig:
+        """CRAFT's settings with ``changes``; the last weights count, as the paper says."""
+        return CraftConfig.model_validate(
+            {
+                "steps": self.steps,
+                "blend": False,
+                "validate_every": self.steps,
+                "validation_images": 60,
+                "checkpoint": {"every": 0},
+                "seed": seed,
+            }
+            | changes
+        )
+
+
+FULL = Scale("full", ("handwriting", "lineart", "flags"), ("handwriting",), 3, 150, 400, 300)
+QUICK = Scale("quick", ("handwriting",), ("handwriting",), 1, 100, 150, 90)
+SCALES = {scale.name: scale for scale in (FULL, QUICK)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One encoder on one domain: adapted as ``variant`` says through ``surrogate``, then examined.
+
+    ``PRETRAINED`` is examined as it is.
+    """
+
+    variant: str
+    domain: str
+    surrogate: str = MAIN
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """A file name of its own."""
+        words = (self.domain, self.variant.replace(" %", ""), self.surrogate, f"seed {self.seed}")
+        return "-".join(words).replace(" ", "-")
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Settings of the variant."""
+        if self.variant in BASELINES:
+            return {"method": self.variant}
+        return {"craft": {}, **LOSSES, **CODEBOOKS}[self.variant]
+
+    @property
+    def pruned(self) -> bool:
+        """Whether the figure of keep ratios is drawn from it."""
+        return self.variant == "craft" and self.surrogate == MAIN
+
+
+def jobs(scale: Scale, surrogates: tuple[str, ...] = SURROGATES) -> Iterator[Job]:
+    """All of a scale, those that others are compared with first."""
+    for domain in scale.domains:
+        yield Job(PRETRAINED, domain)
+    for seed in range(scale.seeds):
+        for domain in scale.domains:
+            yield from (Job("craft", domain, surrogate, seed) for surrogate in surrogates)
+            yield from (Job(method, domain, seed=seed) for method in BASELINES)
+            if domain in scale.ablated:
+                yield from (Job(name, domain, seed=seed) for name in (*LOSSES, *CODEBOOKS))

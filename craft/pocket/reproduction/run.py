@@ -1,0 +1,127 @@
+"""All of it, resumably: jobs over several processes, then the tables."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from craft.evaluation.exam import OnProgress, ignore_progress
+from craft.pocket.packs import RESULTS
+from craft.pocket.reproduction.examination import run_job
+from craft.pocket.reproduction.outcomes import Outcomes
+from craft.pocket.reproduction.plan import SURROGATES, Job, Scale, jobs
+from craft.pocket.reproduction.tables import reproduce_tables
+from craft.pocket.reproduction.training_cost import training_costs
+from craft.pocket.zoo import PocketModels
+
+JOBS, COSTS = "jobs", "costs.json"
+
+
+def reproduce(
+    scale: Scale,
+    models: PocketModels,
+    out: Path,
+    *,
+    workers: int = 1,
+    measure_costs: Callable[[], dict[str, dict[str, float]]] = training_costs,
+    on_progress: OnProgress = ignore_progress,
+) -> dict[str, Any]:
+    """Do what is not done yet and write ``results.json``.
+
+    Every job leaves a file in ``out/jobs``, so a run that was stopped goes on with the first one
+    that is missing; it does not see whether code or models have changed since.
+
+    Args:
+        workers: processes that do a job each, on one thread; 1 works in this process.
+
+    Returns:
+        What results.json holds, see :func:`~craft.pocket.reproduction.tables.reproduce_tables`,
+        with ``seconds`` of work of all jobs and of this call.
+
+    Raises:
+        ValueError: a language model is missing, or results of another scale in ``out``.
+    """
+    missing = [name for name in SURROGATES if name not in models.names]
+    if missing:
+        raise ValueError(f"{models.directory} lacks {', '.join(missing)}, which the tables need")
+    started = time.monotonic()
+    directory = out / JOBS
+    directory.mkdir(parents=True, exist_ok=True)
+    _same_scale(directory, scale)
+    # First, while no other process is busy.
+    costs_file = out / COSTS
+    if not costs_file.is_file():
+        costs_file.write_text(json.dumps(measure_costs(), indent=2) + "\n")
+    todo = list(jobs(scale))
+    task = f"{len(todo)} encoders"
+    for done, _ in enumerate(_work(todo, scale, models, directory, workers), 1):
+        on_progress(task, done, len(todo))
+    outcomes = Outcomes(directory, scale)
+    results = reproduce_tables(outcomes, json.loads(costs_file.read_text()))
+    results["seconds"] = {
+        "work": outcomes.seconds,
+        "this call": time.monotonic() - started,
+        "workers": workers,
+    }
+    (out / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
+    return results
+
+
+def _work(
+    todo: Iterable[Job], scale: Scale, models: PocketModels, directory: Path, workers: int
+) -> Iterator[None]:
+    """Yields whenever a job is done; the first that fails stops all."""
+    if workers == 1:
+        for job in todo:
+            run_job(job, scale, models, directory)
+            yield
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _prepare, (models.directory,)) as pool:
+        under_way: list[Future[Path]] = [
+            pool.submit(_run_here, job, scale, directory) for job in todo
+        ]
+        try:
+            for future in as_completed(under_way):
+                future.result()
+                yield
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+_models: PocketModels | None = None
+
+
+def _prepare(directory: Path) -> None:
+    global _models
+    torch.set_num_threads(1)
+    _models = PocketModels.load(directory)
+
+
+def _run_here(job: Job, scale: Scale, directory: Path) -> Path:
+    assert _models is not None
+    return run_job(job, scale, _models, directory)
+
+
+def _same_scale(directory: Path, scale: Scale) -> None:
+    """Notes the scale, or raises ValueError if the jobs there are of another."""
+    note = directory / "scale.json"
+    wanted = json.loads(json.dumps(scale.__dict__))
+    if not note.is_file():
+        unfinished = note.with_suffix(".part")
+        unfinished.write_text(json.dumps(wanted, indent=2) + "\n")
+        os.replace(unfinished, note)
+        return
+    found = json.loads(note.read_text())
+    if found != wanted:
+        raise ValueError(
+            f"{directory} holds jobs of scale {found}, this run is {wanted}; choose another --out"
+        )
