@@ -15,7 +15,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 import craft
-from craft import cli_data, cli_evaluation, cli_options, cli_training
+from craft import cli_data, cli_evaluation, cli_options, cli_reproduce, cli_training
 from craft.cli_options import (
     DOMAINS,
     DomainName,
@@ -227,6 +227,7 @@ for command in (
     cli_evaluation.export,
     cli_evaluation.pictures,
     cli_evaluation.judge,
+    cli_reproduce.reproduce,
 ):
     app.command()(command)
 

@@ -1,10 +1,11 @@
-"""How far a score may be off: percentile bootstrap over questions."""
+"""How far a score may be off: percentile bootstrap over questions, and over seeds too."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 DRAWS = 10_000
 
@@ -27,14 +28,50 @@ def interval(
     Raises:
         ValueError: a confidence outside (0, 1), or no values.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be in (0, 1), got {confidence}")
-    if not len(values):
-        raise ValueError("there are no values: no question was asked")
+    _require(confidence, len(values))
     # Drawing n questions is drawing how often each of the few distinct values comes.
     distinct, counts = np.unique(np.asarray(values, dtype=float), return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=draws)
     means = drawn @ distinct / len(values)
+    return _middle(means, confidence)
+
+
+def interval_over_seeds(
+    tables: Sequence[NDArray[np.float64]],  # one [S, Q] a domain
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The interval of the domains' average, each the mean over its seeds and questions.
+
+    Both are drawn with replacement, in every domain apart: another run would have other seeds and
+    other questions. With S = 1 seeds it is that of the questions.
+
+    Args:
+        tables: a row a seed, a column a question; numbers of both may differ among domains.
+
+    Raises:
+        ValueError: a confidence outside (0, 1), no domain, or one without seeds or questions.
+    """
+    _require(confidence, min((table.size for table in tables), default=0))
+    generator = np.random.default_rng(seed)
+    total = np.zeros(draws)
+    for table in tables:
+        seeds, questions = table.shape
+        rows = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws)
+        columns = generator.multinomial(questions, np.full(questions, 1 / questions), size=draws)
+        total += ((rows @ table) * columns).sum(1) / (seeds * questions)
+    return _middle(total / len(tables), confidence)
+
+
+def _require(confidence: float, count: int) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be in (0, 1), got {confidence}")
+    if not count:
+        raise ValueError("there are no values: no question was asked")
+
+
+def _middle(means: NDArray[np.float64], confidence: float) -> tuple[float, float]:
     outside = (1 - confidence) / 2
     low, high = np.quantile(means, [outside, 1 - outside])
     return float(low), float(high)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import colorsys
-import io
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from craft.evaluation.aggregate import PARTS
 from craft.evaluation.example import Example
 from craft.pocket.demo_results import CONDITIONS
+from craft.report.embedded import data_url, figure_png, image_png
 from craft.report.plots import accuracy_figure, training_figure
 from craft.report.table import BASELINE, HEADINGS, TITLES
 
@@ -37,9 +34,9 @@ def write_page(results: dict[str, Any], examples: list[Example], directory: Path
     figures = {"accuracy": accuracy_figure(results), "training": training_figure(logs)}
     embedded = {}
     for name, figure in figures.items():
-        png = _figure_png(figure)
+        png = figure_png(figure)
         (directory / f"{name}.png").write_bytes(png)
-        embedded[name] = _data_url(png)
+        embedded[name] = data_url(png)
     loader = PackageLoader("craft.report", ".")
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     page = template.get_template("page.html.j2").render(
@@ -60,9 +57,9 @@ def write_page(results: dict[str, Any], examples: list[Example], directory: Path
 def _card(example: Example) -> dict[str, Any]:
     return {
         "example": example,
-        "image": _data_url(_png(_enlarged(example.image))),
-        "pruned": _data_url(_png(dim_pruned(_enlarged(example.image), example.kept))),
-        "codes": _data_url(_png(code_map(example.codes))),
+        "image": data_url(image_png(_enlarged(example.image))),
+        "pruned": data_url(image_png(dim_pruned(_enlarged(example.image), example.kept))),
+        "codes": data_url(image_png(code_map(example.codes))),
         "kept": int(example.kept.sum()),
         "tokens": example.kept.numel(),
     }
@@ -90,20 +87,3 @@ def code_map(codes: Tensor) -> Tensor:  # [H, W] int64 -> [3, S, S] in [0, 1]
 
 def _enlarged(image: Tensor) -> Tensor:
     return F.interpolate(image[None], (_SIDE, _SIDE), mode="nearest-exact")[0]
-
-
-def _png(image: Tensor) -> bytes:  # [3, S, S] in [0, 1]
-    array = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def _figure_png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()
-
-
-def _data_url(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

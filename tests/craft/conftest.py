@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from craft.models.projector import Projector
 from craft.pocket import domains
 from craft.pocket.build.vocabulary import build_tokenizer
 from craft.pocket.world import GENERAL_AREAS, SUBJECTS
-from craft.pocket.zoo import CODEBOOK, SIGLIP, PocketModels
+from craft.pocket.zoo import CODEBOOK, PRIOR, SIGLIP, PocketModels
+from craft.prior import TokenPrior
 from tests.craft.commands import QUICK, craft_command, done
 
 WIDTH, LEVELS, CODES, SIZE = 16, 2, 24, 24
@@ -167,6 +169,21 @@ def tiny_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_models(tiny_models_dir: Path) -> PocketModels:
     return PocketModels(tiny_models_dir)
+
+
+@pytest.fixture(scope="session")
+def three_models(tiny_models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> PocketModels:
+    """With a third language model, the second one under another name."""
+    directory = tmp_path_factory.mktemp("three") / "models"
+    shutil.copytree(tiny_models_dir, directory)
+    shutil.copytree(directory / "llama", directory / "phi")
+    card = directory / "phi" / "craft.json"
+    card.write_text(card.read_text().replace('"llama"', '"phi"'))
+    models = PocketModels(directory)
+    general = models.base_tower().encode(torch.rand(4, 3, SIZE, SIZE)).codes
+    prior = TokenPrior.count([general], models.codebook, encoder_hash="general")
+    prior.save(directory / PRIOR)
+    return models
 
 
 @pytest.fixture

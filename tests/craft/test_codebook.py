@@ -173,7 +173,8 @@ def test_a_subset_never_meets_the_other_codewords(shape, kind):
     whole = Codebook(torch.randn(shape, generator=generator), 3)
     part = whole.restrict(CodebookSubset(0.25, kind, seed=1))
     used = part.used
-    assert len(used) == 10 and torch.equal(used, used.unique())
+    assert len(used) == 10
+    assert torch.equal(used, used.unique())
     z = torch.randn(50, 6, generator=generator)
     found = craft.quantize(z, part)
     residual = z.clone()
@@ -189,11 +190,14 @@ def test_a_subset_never_meets_the_other_codewords(shape, kind):
 def test_a_subset_is_the_same_codebook(table):
     whole = Codebook(table, 4)
     part = whole.restrict(CodebookSubset(0.5))
-    assert part == whole and part.size == 32 and "16 of them used" in repr(part)
+    assert part == whole
+    assert part.size == 32
+    assert "16 of them used" in repr(part)
     again = pickle.loads(pickle.dumps(part))
     assert torch.equal(again.used, part.used)
     assert copy.deepcopy(part).subset == CodebookSubset(0.5)
-    assert part.restrict(None).used is None and whole.restrict(None) is whole
+    assert part.restrict(None).used is None
+    assert whole.restrict(None) is whole
     assert not torch.equal(CodebookSubset(0.5, seed=1).ids(32), part.used)
     part.verify()
     part.on(torch.device("cpu")).tensor[0, 0] += 1

@@ -135,7 +135,8 @@ def _pretrained(job: Job, scale: Scale, models: PocketModels) -> _Sheet:
         sheet.examine(models.lvlm(name))
     sheet.justify(models.lvlm(MAIN))
     sheet.candidate = Candidate(exam, models.base_tower(), quantized=False)
-    sheet.examine(models.lvlm(MAIN), CONTINUOUS)
+    for name in models.names:
+        sheet.examine(models.lvlm(name), CONTINUOUS)
     return sheet
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from craft.evaluation.environment import environment
@@ -97,20 +98,28 @@ def instructions(outcomes: Outcomes) -> list[dict[str, Any]]:
     ]
 
 
-def transfer(outcomes: Outcomes) -> dict[str, dict[str, Any]]:
-    """Tables 3 and 7: surrogate -> reader -> accuracy and gain over the pretrained encoder."""
-    domains = outcomes.scale.domains
-    matrix: dict[str, dict[str, Any]] = {}
-    for surrogate in (PRETRAINED, *SURROGATES):
-        matrix[surrogate] = {}
+def transfer(outcomes: Outcomes) -> list[dict[str, Any]]:
+    """Tables 3 and 7: whose encoder, and what each model makes of it; ours also of the encoders
+    that were tuned without CRAFT's losses or without codes."""
+    rows = [
+        ("zero-shot, codes", Row(PRETRAINED), None),
+        *((f"craft through {s}", Row("craft", s), s) for s in SURROGATES),
+        ("discrete_ft through " + MAIN, Row("discrete_ft"), MAIN),
+        ("zero-shot, continuous", Row(PRETRAINED, condition=CONTINUOUS), None),
+        *((f"{name} through {MAIN}", Row(name), MAIN) for name in ("vision_ft", "ldifs")),
+    ]
+    start, table = rows[0][1], []
+    for title, row, surrogate in rows:
+        if surrogate is None:
+            start = row
+        cells = {}
         for reader in SURROGATES:
-            before = Row(PRETRAINED, reader=reader)
-            row = before if surrogate == PRETRAINED else Row("craft", surrogate, reader)
-            matrix[surrogate][reader] = {
-                "all": outcomes.score(row, domains),
-                "gain": None if row == before else outcomes.points(row, before, domains),
-            }
-    return matrix
+            read, before = replace(row, reader=reader), replace(start, reader=reader)
+            domains = outcomes.scale.domains
+            gain = None if surrogate is None else outcomes.points(read, before, domains)
+            cells[reader] = {"all": outcomes.score(read, domains), "gain": gain}
+        table.append({"title": title, "surrogate": surrogate, "readers": cells})
+    return table
 
 
 def ablation(outcomes: Outcomes, variants: Iterable[str]) -> list[dict[str, Any]]:

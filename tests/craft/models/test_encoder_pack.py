@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from craft.codebook import Codebook, CodebookMismatchError
+from craft.codebook_subset import CodebookSubset
 from craft.models.encoder_pack import EncoderPack
 
 
@@ -65,3 +66,15 @@ def test_a_pack_is_a_copy(tiny_models):
     with torch.no_grad():
         next(tower.parameters()).add_(1)
     assert pack.encoder_hash == known
+
+
+def test_a_pack_remembers_which_codewords_were_used(tiny_models, tmp_path):
+    tower = tiny_models.base_tower()
+    tower.codebook = tower.codebook.restrict(CodebookSubset(0.25, seed=3))
+    images = torch.rand(2, 3, 24, 24)
+    before = tower.encode(images)
+    EncoderPack.of(tower).save(tmp_path)
+    again = EncoderPack.load(tmp_path).tower(tiny_models.codebook)
+    assert torch.equal(again.encode(images).codes, before.codes)
+    assert torch.isin(before.codes, tower.codebook.used).all()
+    assert not torch.equal(tiny_models.base_tower().encode(images).codes, before.codes)

@@ -7,11 +7,12 @@ import torch
 import yaml
 
 from craft.codebook import Codebook, CodebookMismatchError
+from craft.codebook_subset import CodebookSubset
 from craft.models.tensor_hash import tensor_hash
 from craft.pocket.domains import general_probe, load_domain
 from craft.training.adapt import adapt
 from craft.training.batches import DomainBatches
-from craft.training.config import CraftConfig
+from craft.training.config import CodebookConfig, CraftConfig
 from craft.training.selection import SHARES
 
 SHORT = CraftConfig(steps=4, batch=6, validate_every=2, validation_images=10)
@@ -112,3 +113,22 @@ def test_a_loss_that_is_not_finite_stops_with_its_terms(tiny_models, tmp_path):
     config = SHORT.model_copy(update={"lambda_con": float("inf")})
     with pytest.raises(RuntimeError, match=r"not finite at step 1.*sal.*lower lr"):
         run(tiny_models, tmp_path, config)
+
+
+def test_a_part_of_the_codebook_is_what_the_encoder_learns_to_say(tiny_models, tmp_path):
+    config = SHORT.model_copy(update={"codebook": CodebookConfig(fraction=0.25, seed=3)})
+    result = run(tiny_models, tmp_path, config)
+    used = tiny_models.codebook.restrict(CodebookSubset(0.25, seed=3)).used
+    assert torch.isin(result.tower.encode(torch.rand(3, 3, 24, 24)).codes, used).all()
+    whole = run(tiny_models, tmp_path / "whole", SHORT)
+    assert tensor_hash(result.tower.state_dict()) != tensor_hash(whole.tower.state_dict())
+
+
+def test_a_weight_of_zero_takes_the_answers_out(tiny_models, tmp_path):
+    halved = run(tiny_models, tmp_path / "a", SHORT.model_copy(update={"lambda_sal": 0.5}))
+    without = run(tiny_models, tmp_path / "b", SHORT.model_copy(update={"lambda_sal": 0.0}))
+    whole = run(tiny_models, tmp_path / "c")
+    norms = [result.gradient_norms for result in (whole, halved, without)]
+    assert norms[1]["sal"] == pytest.approx(norms[0]["sal"] / 2)
+    assert norms[2]["sal"] == 0
+    assert norms[2]["commit"] == pytest.approx(norms[0]["commit"])

@@ -1,0 +1,31 @@
+"""Pictures as PNG, and as part of a page that needs no other file."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+
+def image_png(image: Tensor) -> bytes:  # [3, S, S] in [0, 1]
+    """An image."""
+    array = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def figure_png(figure: Figure) -> bytes:
+    """A matplotlib figure."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()
+
+
+def data_url(png: bytes) -> str:
+    """What ``src=`` of an ``<img>`` takes."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
