@@ -18,7 +18,6 @@ from craft.pocket.reproduction.plan import (
     FULL,
     KEEP_RATIOS,
     LOSSES,
-    PRETRAINED,
     QUICK,
     SURROGATES,
     Job,
