@@ -15,15 +15,13 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 import craft
-from craft import cli_data, cli_evaluation, cli_options, cli_reproduce, cli_training
+from craft import cli_corpus, cli_data, cli_evaluation, cli_options, cli_reproduce, cli_training
 from craft.cli_options import (
     DOMAINS,
     DomainName,
     Force,
     GeneralImages,
     Models,
-    Pack,
-    PackDomain,
     Surrogate,
     TestLimit,
     console,
@@ -228,42 +226,10 @@ for command in (
     cli_evaluation.pictures,
     cli_evaluation.judge,
     cli_reproduce.reproduce,
+    cli_corpus.tokenize,
+    cli_corpus.prior,
 ):
     app.command()(command)
-
-
-@app.command()
-def prior(
-    pack: Pack,
-    domain: PackDomain = None,
-    data: cli_data.MovedData = None,
-    out: Annotated[
-        Path | None, typer.Option(help="file to write [default: prior.safetensors in the pack]")
-    ] = None,
-    models: Models = None,
-    force: Force = False,
-) -> None:
-    """Count how often the domain's training images use each first-level code, for pruning."""
-    cli_options.prepare()
-    from craft.models.domain_prior import count_prior
-    from craft.pocket.user_domains import open_pack
-    from craft.pocket.zoo import PocketModels
-
-    if out is not None and out.exists() and not force:
-        raise ValueError(f"--out {out} exists; choose another file, or --force to replace it")
-    zoo = PocketModels.load(models)
-    loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
-    tower = loaded.tower(zoo.codebook)
-    images = chosen.train.images
-    with console.status(f"encoding {len(images)} training images of {chosen.name}"):
-        counted = count_prior(tower, images)
-    path = out or pack / "prior.safetensors"
-    counted.save(path)
-    used = int((counted.counts > 0).sum())
-    console.print(
-        f"{path}: {counted.total} tokens of {len(images)} images, {used} of {counted.size} codes",
-        highlight=False,
-    )
 
 
 @app.command()

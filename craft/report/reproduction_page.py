@@ -1,7 +1,12 @@
-"""The page of ``craft reproduce``, and its main table for a README."""
+"""The page of ``craft reproduce``, and its main table for a README.
+
+``python -m craft.report.reproduction_page RESULTS PAGE README`` writes both anew from results.json.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,7 @@ from craft.pocket.reproduction.examination import RULES
 from craft.pocket.reproduction.plan import MAIN
 from craft.report.embedded import data_url, figure_png
 
+BEGIN, END = "<!-- reproduction -->", "<!-- end of reproduction -->"
 _LABELS = {"full": "by rarity", "random": "at random"}
 
 
@@ -88,6 +94,26 @@ def readme_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def with_table(readme: str, results: dict[str, Any]) -> str:
+    """The README with this table between its marks.
+
+    Raises:
+        ValueError: it lacks a mark.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the README lacks {BEGIN!r} or {END!r}")
+    return f"{before}{BEGIN}\n\n{readme_table(results)}\n\n{END}{after}"
+
+
 def _points(measure: dict[str, Any]) -> str:
     low, high = measure["interval"]
     return f"{measure['mean']:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+if __name__ == "__main__":
+    source, page, readme = map(Path, sys.argv[1:])
+    found = json.loads(source.read_text())
+    write_reproduction_page(found, page)
+    readme.write_text(with_table(readme.read_text(), found))

@@ -1,0 +1,49 @@
+"""Counting a corpus's token prior, wherever its images are encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from craft.corpus.backend import Workers, each_shard
+from craft.corpus.shard import CorpusEncoder, Shard
+from craft.prior import TokenPrior
+
+
+def count_corpus(
+    encoder: CorpusEncoder,
+    shards: Sequence[Shard],
+    workers: Workers | None = None,
+    on_shard: Callable[[int, int], None] = lambda done, total: None,
+) -> TokenPrior:
+    """First-level code frequencies; the same for any workers of equally many threads.
+
+    Args:
+        on_shard: called with (shards done, shards) after each.
+
+    Raises:
+        DataError: an image is missing or corrupt.
+    """
+    counts = torch.zeros(encoder.codebook.size, dtype=torch.int64)
+    for done, found in enumerate(each_shard(_Count(encoder), shards, workers), 1):
+        counts += found
+        on_shard(done, len(shards))
+    return TokenPrior(
+        counts,
+        codebook_fingerprint=encoder.codebook.fingerprint,
+        encoder_hash=encoder.pack.encoder_hash,
+    )
+
+
+@dataclass(frozen=True)
+class _Count:
+    """The work of one worker."""
+
+    encoder: CorpusEncoder
+
+    def __call__(self, shard: Shard) -> Tensor:  # [K] int64
+        ids = self.encoder.encode(shard).codes[..., 0].flatten()
+        return torch.bincount(ids, minlength=self.encoder.codebook.size)

@@ -1,0 +1,84 @@
+"""The unit of work: some images of a corpus, encoded together wherever that happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from craft.codebook import Codebook
+from craft.data.augment import resize
+from craft.data.pixels import read_images
+from craft.data.readers import Record
+from craft.models.encoder_pack import EncoderPack
+from craft.models.vision_tower import DiscreteVisionTower
+from craft_kernels import ResidualCodes
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Number ``number`` of ``of``; ``images`` are records, or uint8 [n, 3, S, S] in memory."""
+
+    number: int
+    of: int
+    ids: tuple[str, ...]
+    images: Sequence[Record] | Tensor
+
+    def pixels(self, size: int) -> Tensor:  # [n, 3, size, size] in [0, 1]
+        """Decoded and resized.
+
+        Raises:
+            DataError: an image is missing or corrupt.
+        """
+        if isinstance(self.images, Tensor):
+            return resize(self.images.float() / 255, size)
+        return read_images(self.images, size).float() / 255
+
+
+def shards_of(
+    images: Sequence[Record] | Tensor, size: int = 256, ids: Sequence[str] | None = None
+) -> list[Shard]:
+    """A corpus in order, cut into shards of ``size`` images.
+
+    What is encoded together does not depend on who does it, so neither do rounding and codes.
+
+    Args:
+        ids: of images in memory; their numbers if not given.
+
+    Raises:
+        ValueError: a size below 1, or another number of ids than images.
+    """
+    if size < 1:
+        raise ValueError(f"a shard holds at least one image, got size {size}")
+    if ids is None:
+        ids = (
+            [str(row) for row in range(len(images))]
+            if isinstance(images, Tensor)
+            else [record.id for record in images]
+        )
+    if len(ids) != len(images):
+        raise ValueError(f"{len(images)} images need as many ids, got {len(ids)}")
+    starts = range(0, len(images), size)
+    return [
+        Shard(number, len(starts), tuple(ids[start : start + size]), images[start : start + size])
+        for number, start in enumerate(starts)
+    ]
+
+
+@dataclass(frozen=True)
+class CorpusEncoder:
+    """An encoder and its codebook, small enough to send to every worker."""
+
+    pack: EncoderPack
+    codebook: Codebook
+
+    @cached_property
+    def tower(self) -> DiscreteVisionTower:
+        """Made when it is first asked for; CodebookMismatchError if the codebook is another."""
+        return self.pack.tower(self.codebook)
+
+    def encode(self, shard: Shard) -> ResidualCodes:  # codes [n, N, L]
+        """Quantise a shard's images."""
+        return self.tower.encode(shard.pixels(self.tower.image_size))

@@ -1,0 +1,73 @@
+"""Counts and tokenises a corpus on two workers of Ray, one of which is killed in the middle.
+
+``python -m tests.craft.corpus.ray_run MODELS OUT``: a process of its own, because Ray starts many
+and warns in ways that tests would take for failures. Leaves ``prior.safetensors`` and ``tokens/``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from craft.corpus import backend
+from craft.corpus.backend import Workers
+from craft.corpus.count import count_corpus
+from craft.corpus.shard import CorpusEncoder, Shard, shards_of
+from craft.corpus.tokens import tokenize_corpus
+from craft.models.encoder_pack import EncoderPack
+from craft.pocket.zoo import PocketModels
+
+IMAGES, SHARD = 90, 8
+
+
+def corpus(models: PocketModels) -> tuple[CorpusEncoder, list[Shard]]:
+    """Random images, the last shard smaller than the others."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (IMAGES, 3, 24, 24), generator=generator, dtype=torch.uint8)
+    encoder = CorpusEncoder(EncoderPack.of(models.base_tower()), models.codebook)
+    return encoder, shards_of(images, SHARD)
+
+
+@dataclass
+class DiesOnce:
+    """Kills its worker, as a machine that goes down would, when it first comes to a shard."""
+
+    work: backend.Work
+    at: int
+    marker: Path
+
+    def __call__(self, shard: Shard) -> object:
+        result = self.work(shard)  # done and lost: what it wrote must not count twice
+        if shard.number == self.at and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+
+def main() -> None:
+    directory, out = map(Path, sys.argv[1:])
+    out.mkdir(parents=True, exist_ok=True)
+    encoder, shards = corpus(PocketModels(directory))
+    workers = Workers(2, address="local")
+    plain = backend.each_shard
+
+    def dying(name: str, at: int) -> None:
+        def each_shard(work, shards, workers):  # type: ignore[no-untyped-def]
+            return plain(DiesOnce(work, at, out / f"{name}-died"), shards, workers)
+
+        for module in ("count", "tokens"):
+            sys.modules[f"craft.corpus.{module}"].each_shard = each_shard
+
+    dying("count", 3)
+    count_corpus(encoder, shards, workers).save(out / "prior.safetensors")
+    dying("tokens", 5)
+    assert sum(tokenize_corpus(encoder, shards, out / "tokens", workers)) == IMAGES
+
+
+if __name__ == "__main__":
+    main()

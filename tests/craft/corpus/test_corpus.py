@@ -1,0 +1,193 @@
+"""Corpora by the shard: what is written is what the encoder says, whoever encodes it."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from craft.codebook import CodebookMismatchError
+from craft.corpus.backend import Workers, each_shard
+from craft.corpus.count import count_corpus
+from craft.corpus.shard import CorpusEncoder, Shard, shards_of
+from craft.corpus.tokens import prior_of, read_tokens, tokenize_corpus
+from craft.data.readers import DataError, read_records
+from craft.models.encoder_pack import EncoderPack
+from craft.pocket.zoo import PocketModels
+from craft.prior import TokenPrior
+from tests.craft.commands import craft_command, done
+from tests.craft.corpus.ray_run import IMAGES, SHARD, corpus
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def encoder(tiny_models: PocketModels) -> CorpusEncoder:
+    return CorpusEncoder(EncoderPack.of(tiny_models.base_tower()), tiny_models.codebook)
+
+
+def tokens_of(directory: Path) -> dict[str, torch.Tensor]:
+    """Image -> codes."""
+    found: dict[str, torch.Tensor] = {}
+    for path in sorted(directory.glob("*.parquet")):
+        tokens = read_tokens(path)
+        assert not found.keys() & set(tokens.ids)
+        found |= dict(zip(tokens.ids, tokens.codes, strict=True))
+    return found
+
+
+def test_tokens_are_those_of_the_encoder(
+    tiny_models: PocketModels, encoder: CorpusEncoder, class_folder: Path, tmp_path: Path
+) -> None:
+    records = read_records(class_folder)
+    assert sum(tokenize_corpus(encoder, shards_of(records.records, 32), tmp_path)) == 80
+    paths = sorted(tmp_path.glob("*.parquet"))
+    assert [p.name for p in paths] == [f"tokens-{i:06d}-of-000003.parquet" for i in range(3)]
+    first = read_tokens(paths[0])
+    images = shards_of(records.records, 32)[0].pixels(24)
+    expected = tiny_models.base_tower().encode(images)
+    assert torch.equal(first.codes, expected.codes)
+    assert torch.equal(first.residual_sq_norms, expected.residual_sq_norms)
+    assert first.ids == [record.id for record in records.records[:32]]
+    assert (first.grid, first.encoder_hash) == ((3, 3), encoder.pack.encoder_hash)
+    counted = prior_of(tmp_path, encoder)
+    codes = torch.stack(list(tokens_of(tmp_path).values()))
+    by_hand = [int((codes[..., 0] == k).sum()) for k in range(encoder.codebook.size)]
+    assert counted.counts.tolist() == by_hand
+    assert torch.equal(count_corpus(encoder, shards_of(records.records, 32)).counts, counted.counts)
+
+
+def test_a_run_that_was_stopped_goes_on(
+    tiny_models: PocketModels, encoder: CorpusEncoder, tmp_path: Path
+) -> None:
+    _, shards = corpus(tiny_models)
+    run = tokenize_corpus(encoder, shards, tmp_path)
+    assert [next(run), next(run)] == [SHARD, SHARD]
+    run.close()
+    with pytest.raises(ValueError, match=r"holds 2 shards of tokens, of 000012"):
+        prior_of(tmp_path, encoder)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len(before) == 2
+    assert sum(tokenize_corpus(encoder, shards, tmp_path)) == IMAGES
+    assert all(path.stat().st_mtime_ns == at for path, at in before.items())
+    assert prior_of(tmp_path, encoder).total == IMAGES * 9
+
+
+def test_tokens_of_something_else_are_not_taken_for_ours(
+    tiny_models: PocketModels, encoder: CorpusEncoder, tmp_path: Path
+) -> None:
+    _, shards = corpus(tiny_models)
+    list(tokenize_corpus(encoder, shards[:1], tmp_path))
+    tower = tiny_models.base_tower()
+    with torch.no_grad():
+        next(tower.parameters()).add_(1)
+    other = CorpusEncoder(EncoderPack.of(tower), tiny_models.codebook)
+    with pytest.raises(ValueError, match="tokens of another encoder; choose another directory"):
+        list(tokenize_corpus(other, shards[:1], tmp_path))
+    moved = Shard(0, shards[0].of, shards[0].ids[::-1], shards[0].images)
+    with pytest.raises(ValueError, match="tokens of other images"):
+        list(tokenize_corpus(encoder, [moved], tmp_path))
+    list(tokenize_corpus(encoder, shards, tmp_path))
+    with pytest.raises(ValueError, match="holds tokens of encoder"):
+        prior_of(tmp_path, other)
+    stranger = CorpusEncoder(encoder.pack, type(encoder.codebook)(torch.randn(24, 16), 2))
+    with pytest.raises(CodebookMismatchError):
+        prior_of(tmp_path, stranger)
+    with pytest.raises(CodebookMismatchError):
+        count_corpus(stranger, shards)
+
+
+def test_a_corrupt_image_is_named_and_leaves_no_file(
+    encoder: CorpusEncoder, class_folder: Path, tmp_path: Path
+) -> None:
+    records = read_records(class_folder).records
+    bad = Path(records[20].place.path)
+    bad.write_bytes(bad.read_bytes()[:60])
+    shards = shards_of(records, 16)
+    with pytest.raises(DataError, match=bad.name):
+        list(tokenize_corpus(encoder, shards, tmp_path / "tokens"))
+    assert [p.name[:13] for p in (tmp_path / "tokens").iterdir()] == ["tokens-000000"]
+
+
+def test_shards_cover_the_corpus_once_and_in_order() -> None:
+    images = torch.zeros(10, 3, 2, 2, dtype=torch.uint8)
+    shards = shards_of(images, 4)
+    assert [s.ids for s in shards] == [tuple("0123"), tuple("4567"), tuple("89")]
+    assert [len(s.images) for s in shards] == [4, 4, 2]
+    assert shards_of(images[:0]) == []
+    with pytest.raises(ValueError, match="at least one image"):
+        shards_of(images, 0)
+    with pytest.raises(ValueError, match="10 images need as many ids, got 1"):
+        shards_of(images, 4, ["a"])
+
+
+def test_other_files_are_not_tokens(tmp_path: Path, encoder: CorpusEncoder) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match="holds no tokens"):
+        read_tokens(tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match="holds 0 shards"):
+        prior_of(tmp_path, encoder)
+
+
+def test_an_encoder_travels_whole(encoder: CorpusEncoder, tiny_models: PocketModels) -> None:
+    _, shards = corpus(tiny_models)
+    again = pickle.loads(pickle.dumps(encoder))
+    assert torch.equal(again.encode(shards[0]).codes, encoder.encode(shards[0]).codes)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_two_workers_of_ray_one_of_them_killed(tiny_models: PocketModels, tmp_path: Path) -> None:
+    """The same prior and the same tokens as in this process."""
+    pytest.importorskip("ray")
+    command = [sys.executable, "-m", "tests.craft.corpus.ray_run"]
+    subprocess.run([*command, str(tiny_models.directory), str(tmp_path)], check=True, timeout=400)
+    assert (tmp_path / "count-died").is_file()
+    assert (tmp_path / "tokens-died").is_file()
+    encoder, shards = corpus(tiny_models)
+    expected = count_corpus(encoder, shards)
+    found = TokenPrior.load(tmp_path / "prior.safetensors")
+    assert torch.equal(found.counts, expected.counts)
+    assert found.encoder_hash == expected.encoder_hash
+    list(tokenize_corpus(encoder, shards, tmp_path / "here"))
+    here, there = tokens_of(tmp_path / "here"), tokens_of(tmp_path / "tokens")
+    assert here.keys() == there.keys()
+    assert all(torch.equal(codes, there[image]) for image, codes in here.items())
+    assert torch.equal(prior_of(tmp_path / "tokens", encoder).counts, expected.counts)
+
+
+def test_without_ray_the_way_out_is_named(
+    monkeypatch: pytest.MonkeyPatch, tiny_models: PocketModels
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    encoder, shards = corpus(tiny_models)
+    with pytest.raises(ImportError, match=r"craft-vlm\[ray\]"):
+        list(each_shard(encoder.encode, shards, Workers(2)))
+
+
+@pytest.mark.usefixtures("quiet_process")
+def test_commands(
+    pack: Path, tiny_models: PocketModels, class_folder: Path, tmp_path: Path
+) -> None:
+    models = ("--models", tiny_models.directory)
+    out = tmp_path / "tokens"
+    options = ("--pack", pack, "--out", out, "--shard-size", 30, *models)
+    text = done(craft_command("tokenize", class_folder, *options))
+    assert "80 images in 3 shards" in text
+    prior = tmp_path / "prior.safetensors"
+    text = done(craft_command("prior", pack, "--tokens", out, "--out", prior, *models))
+    assert "720 tokens of 80 images" in text
+    assert TokenPrior.load(prior).total == 720
