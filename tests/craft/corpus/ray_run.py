@@ -1,7 +1,7 @@
 """Counts and tokenises a corpus on two workers of Ray, one of which is killed in the middle.
 
-``python -m tests.craft.corpus.ray_run MODELS OUT``: a process of its own, because Ray starts many
-and warns in ways that tests would take for failures. Leaves ``prior.safetensors`` and ``tokens/``.
+``main`` runs in a process of its own, with the arguments MODELS and OUT: Ray starts many, and
+warns in ways that tests would take for failures. It leaves ``prior.safetensors`` and ``tokens/``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,3 @@ def main() -> None:
     count_corpus(encoder, shards, workers).save(out / "prior.safetensors")
     dying("tokens", 5)
     assert sum(tokenize_corpus(encoder, shards, out / "tokens", workers)) == IMAGES
-
-
-if __name__ == "__main__":
-    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from craft.pocket.zoo import PocketModels
 from craft.prior import TokenPrior
 from tests.craft.commands import craft_command, done
 from tests.craft.corpus.ray_run import IMAGES, SHARD, corpus
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -153,8 +156,15 @@ def test_an_encoder_travels_whole(encoder: CorpusEncoder, tiny_models: PocketMod
 def test_two_workers_of_ray_one_of_them_killed(tiny_models: PocketModels, tmp_path: Path) -> None:
     """The same prior and the same tokens as in this process."""
     pytest.importorskip("ray")
-    command = [sys.executable, "-m", "tests.craft.corpus.ray_run"]
-    subprocess.run([*command, str(tiny_models.directory), str(tmp_path)], check=True, timeout=400)
+    # Imported, not run as a script: workers look for what they get by the name of its module.
+    command = [sys.executable, "-c", "from tests.craft.corpus import ray_run; ray_run.main()"]
+    subprocess.run(
+        [*command, str(tiny_models.directory), str(tmp_path)],
+        check=True,
+        timeout=400,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     assert (tmp_path / "count-died").is_file()
     assert (tmp_path / "tokens-died").is_file()
     encoder, shards = corpus(tiny_models)
