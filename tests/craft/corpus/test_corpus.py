@@ -163,7 +163,7 @@ def test_two_workers_of_ray_one_of_them_killed(tiny_models: PocketModels, tmp_pa
         check=True,
         timeout=400,
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0"},
     )
     assert (tmp_path / "count-died").is_file()
     assert (tmp_path / "tokens-died").is_file()
