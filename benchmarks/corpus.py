@@ -1,0 +1,72 @@
+"""Images a second when a corpus is tokenised: in this process, and by one and two workers of Ray.
+
+    python -m benchmarks.corpus
+
+The pocket encoder reads the general world's images, which are decoded and in memory; one thread
+each. Workers have done a shard each before the clock starts. Rows go to benchmarks/results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks import results
+from craft.corpus.backend import Workers
+from craft.corpus.shard import CorpusEncoder, shards_of
+from craft.corpus.tokens import tokenize_corpus
+from craft.models.encoder_pack import EncoderPack
+from craft.pocket.world import general_world
+from craft.pocket.zoo import PocketModels
+
+BACKENDS = {"this process": None, "Ray, 1 worker": 1, "Ray, 2 workers": 2}
+
+
+def images_per_second(
+    encoder: CorpusEncoder, images: torch.Tensor, workers: Workers | None
+) -> float:
+    shards = shards_of(images, 128)
+    with tempfile.TemporaryDirectory() as out:
+        # Starting workers takes seconds, once; with a corpus worth of images it does not count.
+        warm = [s for s in shards_of(images[: 128 * 8], 128)]
+        list(tokenize_corpus(encoder, warm, Path(out) / "warm", workers))
+        begin = time.perf_counter()
+        count = sum(tokenize_corpus(encoder, shards, Path(out) / "all", workers))
+        return count / (time.perf_counter() - begin)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=2, help="the corpus, so many times over")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    models = PocketModels.load()
+    encoder = CorpusEncoder(EncoderPack.of(models.base_tower()), models.codebook)
+    images = torch.cat([area.images for area in general_world()]).repeat(args.times, 1, 1, 1)
+    rows, reference = [], 0.0
+    for name, count in BACKENDS.items():
+        workers = None if count is None else Workers(count, address="local")
+        rate = images_per_second(encoder, images, workers)
+        reference = rate if count == 1 else reference
+        rows.append(
+            {
+                "backend": name,
+                "images": len(images),
+                "images_per_second": f"{rate:.0f}",
+                "against_one_worker": f"{rate / reference:.2f}" if reference else "",
+            }
+        )
+        print(rows[-1], flush=True)
+        if workers is not None:
+            import ray
+
+            ray.shutdown()
+    results.append("corpus.csv", rows)
+
+
+if __name__ == "__main__":
+    main()
