@@ -32,7 +32,7 @@ def images_per_second(
     shards = shards_of(images, 128)
     with tempfile.TemporaryDirectory() as out:
         # Starting workers takes seconds, once; with a corpus worth of images it does not count.
-        warm = [s for s in shards_of(images[: 128 * 8], 128)]
+        warm = shards_of(images[: 128 * 8], 128)
         list(tokenize_corpus(encoder, warm, Path(out) / "warm", workers))
         begin = time.perf_counter()
         count = sum(tokenize_corpus(encoder, shards, Path(out) / "all", workers))
