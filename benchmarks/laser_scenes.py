@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -53,12 +54,11 @@ VARIANTS: dict[str, LaserSettings | None] = {
         f"fixed layer {layer}": BASE.model_copy(update={"fixed_layer": layer}) for layer in range(3)
     },
     "tokens dropped": BASE.model_copy(update={"mask_mode": "token_drop"}),
-    "crop appended": BASE.model_copy(update={"crop_mode": "append"}),
-    "centroid crop": BASE.model_copy(update={"placement": "centroid"}),
 }
 WINDOWS = ("random window", "window on the object")
 TIMED = ("plain", "no VAT", "LASER")
-BATCH = 50
+#: Scenes that are measured together, in one batch.
+PART = 20
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,12 @@ class Scene:
     box: Box
 
 
-def draw_scenes(kind: str, seed: int, count: int) -> list[Scene]:
-    """The same scenes for the same arguments on every machine."""
+def draw_scenes(kind: str, seed: int, numbers: range) -> list[Scene]:
+    """Scenes by number, the same ones on every machine."""
     side, filled = SCENES[kind]
     icons = load_area("icons")
     scenes = []
-    for number in range(count):
+    for number in numbers:
         rng = seeded("laser scenes", kind, seed, number)
         canvas = Image.new("RGB", (side * ICON, side * ICON), "white")
         cells = rng.sample(range(side * side), filled)
@@ -124,37 +124,25 @@ class SharedLooks(DiscreteReader):
         return self._looks[key]
 
 
-def measure(reader: DiscreteReader, scenes: Sequence[Scene], variant: str, seed: int) -> dict:
+def measure(reader: DiscreteReader, scenes: Sequence[Scene], variant: str) -> dict:
     """Accuracy and, where there is a map or a window, how well it points at the object."""
-    right: list[bool] = []
-    found: dict[str, list[float]] = {"map on object": [], "object in crop": []}
-    fallbacks: list[bool] = []
-    layers: list[int] = []
-    for start in range(0, len(scenes), BATCH):
-        part = scenes[start : start + BATCH]
-        if variant in WINDOWS:
-            windows = [_window(s, variant, seed, start + i) for i, s in enumerate(part)]
-            given = _ask(reader, part, None, windows)
-            found["object in crop"] += [
-                _overlap(s.box, w) for s, w in zip(part, windows, strict=True)
-            ]
-        else:
-            given = _ask(reader, part, VARIANTS[variant])
-        right += [strict_match(g.text, s.answer) for g, s in zip(given, part, strict=True)]
-        for scene, (_, trace) in zip(part, given, strict=True):
-            if trace is None:
-                continue
-            fallbacks.append(trace.fallback)
-            if not trace.fallback:
-                layers.append(trace.evidence.layer)
-                found["map on object"].append(_mass(trace.evidence.map, scene))
-                found["object in crop"].append(_overlap(scene.box, trace.box or trace.view))
-    result: dict = {"n": len(right), "accuracy": 100 * mean(right)}
-    result |= {name: 100 * mean(values) for name, values in found.items() if values}
-    if fallbacks:
-        result |= {"fallback": 100 * mean(fallbacks)}
-        result["layers"] = [layers.count(layer) for layer in range(3)]
-    return result
+    windows = [_window(scene, variant) for scene in scenes] if variant in WINDOWS else None
+    given = _ask(reader, scenes, VARIANTS.get(variant), windows)
+    right = [strict_match(g.text, s.answer) for g, s in zip(given, scenes, strict=True)]
+    result: dict = {"right": sum(right), "n": len(right)}
+    if windows is not None:
+        seen = [_overlap(s.box, w) for s, w in zip(scenes, windows, strict=True)]
+        return result | {"object in crop": seen}
+    traced = [(s, g.trace) for s, g in zip(scenes, given, strict=True) if g.trace is not None]
+    if not traced:
+        return result
+    found = [(s, trace) for s, trace in traced if not trace.fallback]
+    return result | {
+        "fallbacks": len(traced) - len(found),
+        "layers": [sum(t.evidence.layer == layer for _, t in found) for layer in range(3)],
+        "map on object": [_mass(t.evidence.map, s) for s, t in found],
+        "object in crop": [_overlap(s.box, t.box or t.view) for s, t in found],
+    }
 
 
 def _ask(
@@ -173,14 +161,14 @@ def _ask(
     return laser(reader, images, questions, settings=settings, **how)
 
 
-def _window(scene: Scene, variant: str, seed: int, number: int) -> Box:
+def _window(scene: Scene, variant: str) -> Box:
     """Half the scene a side: around its object, or anywhere a crop of LASER could be."""
     cells = torch.zeros(6, 6)
     whole = Box(0, 0, *scene.image.size)
     if variant == "window on the object":
         cells[cells_within(torch.ones(1, 1).bool(), scene.box, whole, (6, 6))] = 1
     else:
-        spot = seeded("window", seed, number).randrange(36)
+        spot = seeded("window", scene.question, *scene.box).randrange(36)
         cells.view(-1)[spot] = 1
     box = place_crop(cells, whole, BASE.model_copy(update={"placement": "centroid"}))
     assert box is not None
@@ -203,85 +191,122 @@ def _mass(evidence: torch.Tensor, scene: Scene) -> float:
 
 
 def time_variants(reader: DiscreteReader, scenes: Sequence[Scene]) -> dict[str, float]:
-    """Median milliseconds a question, one question at a time, variants in turn."""
+    """Median milliseconds of processor time a question, one at a time, variants in turn.
+
+    With one thread that is the time it takes, whatever else the machine does.
+    """
     taken: dict[str, list[float]] = {variant: [] for variant in TIMED}
     for number, scene in enumerate(scenes):
         for variant in TIMED:
-            started = time.perf_counter()
+            started = time.process_time()
             _ask(reader, [scene], VARIANTS[variant])
-            if number >= 5:  # warm
-                taken[variant].append(1e3 * (time.perf_counter() - started))
+            if number:  # the first one warms up
+                taken[variant].append(1e3 * (time.process_time() - started))
     return {variant: median(values) for variant, values in taken.items()}
 
 
-def run(path: Path, count: int, timed: int) -> None:
-    """Measure what ``path`` does not hold yet; it is written after every variant."""
-    found = json.loads(path.read_text()) if path.exists() else {"accuracy": {}, "milliseconds": {}}
+def run(path: Path, parts: int, timed: int) -> None:
+    """Measure what ``path`` does not hold yet; it is written after every variant.
+
+    Part by part, so that what is there at any moment has the same scenes for every variant.
+    """
+    found = json.loads(path.read_text()) if path.exists() else {"answers": {}, "milliseconds": {}}
     found["versions"] = environment()
     zoo = PocketModels.load()
+    models = {name: (zoo.model(name), zoo.lvlm(name).tokenizer) for name in zoo.names}
 
-    def keep(part: str, key: str, make: Callable[[], dict]) -> None:
-        if key not in found[part]:
-            found[part][key] = make()
+    def keep(kept: str, key: str, make: Callable[[], dict]) -> None:
+        if key not in found[kept]:
+            found[kept][key] = make()
             path.write_text(json.dumps(found, indent=1) + "\n")
-            print(part, key, found[part][key], flush=True)
+            print(kept, key, flush=True)
 
-    for seed in SEEDS:
-        for kind in SCENES:
-            scenes = draw_scenes(kind, seed, count)
-            for name in zoo.names:
-                parts = zoo.model(name), zoo.lvlm(name).tokenizer
-                shared = SharedLooks(*parts)
-                for variant in (*VARIANTS, *WINDOWS):
-                    key = f"{name}/{kind}/{variant}/{seed}"
-                    keep("accuracy", key, partial(measure, shared, scenes, variant, seed))
-                alone = partial(time_variants, DiscreteReader(*parts), scenes[:timed])
+    for part, seed, kind in product(range(parts), SEEDS, SCENES):
+        scenes = draw_scenes(kind, seed, range(part * PART, (part + 1) * PART))
+        for name, model in models.items():
+            shared = SharedLooks(*model)
+            for variant in (*VARIANTS, *WINDOWS):
+                key = f"{name}/{kind}/{variant}/{seed}/{part}"
+                keep("answers", key, partial(measure, shared, scenes, variant))
+            if part == 0:
+                alone = partial(time_variants, DiscreteReader(*model), scenes[:timed])
                 keep("milliseconds", f"{name}/{kind}/{seed}", alone)
 
 
-def table(path: Path) -> str:
-    """Markdown: mean of the seeds and their standard deviation."""
-    found = json.loads(path.read_text())
-    names = list(dict.fromkeys(key.split("/")[0] for key in found["accuracy"]))
-    head = [f"{name}, {kind}" for kind in SCENES for name in names]
-    lines = [f"| | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
-    for variant in (*VARIANTS, *WINDOWS):
-        cells = []
-        for kind in SCENES:
-            for name in names:
-                scores = [
-                    found["accuracy"][f"{name}/{kind}/{variant}/{s}"]["accuracy"] for s in SEEDS
-                ]
-                cells.append(f"{mean(scores):.1f} ±{stdev(scores):.1f}")
-        lines.append(f"| {variant} | {' | '.join(cells)} |")
-    for measure_name in ("map on object", "object in crop"):
-        for variant in ("LASER", *(v for v in VARIANTS if v.startswith("fixed")), *WINDOWS):
-            cells = [
-                [found["accuracy"][f"{name}/{kind}/{variant}/{s}"].get(measure_name) for s in SEEDS]
-                for kind in SCENES
-                for name in names
-            ]
-            if cells[0][0] is not None:
-                shown = " | ".join(f"{mean(values):.0f}" for values in cells)
-                lines.append(f"| {measure_name}, {variant} | {shown} |")
-    times = found["milliseconds"]
-    for variant in TIMED:
-        shown = [
-            f"{mean(times[f'{name}/{kind}/{s}'][variant] for s in SEEDS):.1f}"
-            for kind in SCENES
-            for name in names
+class Found:
+    """Results by model, scene, variant and seed, over the parts that are there for all of them."""
+
+    def __init__(self, path: Path):
+        results = json.loads(path.read_text())
+        self.answers: dict[str, dict] = results["answers"]
+        self.times: dict[str, dict[str, float]] = results["milliseconds"]
+        self.names = list(dict.fromkeys(key.split("/")[0] for key in self.answers))
+        runs = list(product(self.names, SCENES, (*VARIANTS, *WINDOWS), SEEDS))
+        self.parts = 0
+        while all(f"{'/'.join(map(str, run))}/{self.parts}" in self.answers for run in runs):
+            self.parts += 1
+        if not self.parts:
+            raise SystemExit(f"{path} is not complete for any part yet; run without --table")
+
+    def of(self, name: str, kind: str, variant: str, seed: int) -> list[dict]:
+        return [self.answers[f"{name}/{kind}/{variant}/{seed}/{p}"] for p in range(self.parts)]
+
+    def accuracies(self, *run: str) -> list[float]:
+        """Per cent for each seed."""
+        parts = [self.of(*run, seed=seed) for seed in SEEDS]
+        return [100 * sum(p["right"] for p in ps) / sum(p["n"] for p in ps) for ps in parts]
+
+    def share(self, key: str, *run: str) -> str:
+        """Mean of a share over all questions, in per cent."""
+        values = [
+            v for seed in SEEDS for part in self.of(*run, seed=seed) for v in part.get(key, [])
         ]
-        lines.append(f"| ms a question, {variant} | {' | '.join(shown)} |")
+        return f"{100 * mean(values):.0f}" if values else ""
+
+
+def tables(path: Path) -> str:
+    """Markdown: accuracy as mean of the seeds and their standard deviation; where crops lie."""
+    found = Found(path)
+    columns = list(product(found.names, SCENES))
+    head = f"| | {' | '.join(f'{name}, {kind}' for name, kind in columns)} |"
+    rule = "|---" * (len(columns) + 1) + "|"
+
+    def row(title: str, cell: Callable[[str, str], str]) -> str:
+        return f"| {title} | {' | '.join(cell(*column) for column in columns)} |"
+
+    def accuracy(variant: str, name: str, kind: str) -> str:
+        scores = found.accuracies(name, kind, variant)
+        return f"{mean(scores):.1f} ±{stdev(scores):.1f}"
+
+    def share(variant: str, key: str, name: str, kind: str) -> str:
+        return found.share(key, name, kind, variant)
+
+    def duration(variant: str, name: str, kind: str) -> str:
+        return f"{median(found.times[f'{name}/{kind}/{s}'][variant] for s in SEEDS):.1f}"
+
+    looks = ("LASER", *(v for v in VARIANTS if v.startswith("fixed")))
+    lines = [f"{found.parts * PART} questions a seed", "", head, rule]
+    lines += [row(v, partial(accuracy, v)) for v in (*VARIANTS, *WINDOWS)]
+    lines += ["", head, rule]
+    lines += [row(f"map on the object, {v}", partial(share, v, "map on object")) for v in looks]
+    lines += [
+        row(f"object in the crop, {v}", partial(share, v, "object in crop"))
+        for v in (*looks, "random window")
+    ]
+    lines += ["", head, rule]
+    lines += [row(f"{v}, ms a question", partial(duration, v)) for v in TIMED]
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--count", type=int, default=150, help="scenes of each kind and seed")
-    parser.add_argument("--timed", type=int, default=25, help="of them timed one by one")
+    parser.add_argument(
+        "--parts", type=int, default=8, help=f"so many times {PART} scenes of each kind and seed"
+    )
+    parser.add_argument("--timed", type=int, default=6, help="scenes timed one by one")
     parser.add_argument("--table", action="store_true", help="print the tables only")
     arguments = parser.parse_args()
     if not arguments.table:
-        run(arguments.out, arguments.count, arguments.timed)
-    print(table(arguments.out))
+        run(arguments.out, arguments.parts, arguments.timed)
+    print(tables(arguments.out))
