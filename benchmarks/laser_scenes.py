@@ -1,13 +1,10 @@
-"""LASER against plain decoding where objects are small: scenes of several pocket icons.
+"""LASER against plain decoding where objects are small: benchmarks/icon_scenes.py.
 
     python -m benchmarks.laser_scenes            # goes on where an earlier run stopped
     python -m benchmarks.laser_scenes --table    # the tables of docs/laser.md
 
-A scene is a white canvas of 192 x 192 pixels with icons of 64 x 64: one alone, or nine. Or 128 x
-128 with four. The encoder sees 48 x 48, so an icon gets 16 x 16 of its pixels (four patches), or 24
-x 24. The question is the four-option one that the pocket language models were trained on; its wrong
-options are not in the scene. Which icons, where, and which options follow from the seed. Crops are
-at least 48 pixels wide, the encoder's size, where LASER's 224 belongs to encoders of that size.
+Crops are at least 48 pixels wide, the encoder's size, where LASER's 224 belongs to encoders of that
+size.
 
 Beside LASER and its ablations stand two windows of the same size that look at no attention: one
 drawn at random and one centred on the object, which bounds what a better choice could gain.
@@ -17,10 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -30,21 +25,18 @@ from typing import Any
 import torch
 from PIL import Image
 
+from benchmarks.icon_scenes import SCENES, Scene, draw_scenes
 from craft.data import prompts
-from craft.data.questions import draw_options, seeded
+from craft.data.questions import seeded
 from craft.decoding import Box, DiscreteReader, Grounded, LaserSettings, laser, plain
 from craft.decoding.crop import place_crop
 from craft.decoding.masking import cells_within
 from craft.evaluation.environment import environment
 from craft.evaluation.exact_match import strict_match
-from craft.pocket.world import load_area
 from craft.pocket.zoo import PocketModels
 
 RESULTS = Path(__file__).parent / "results" / "laser_scenes.json"
 SEEDS = (0, 1, 2)
-ICON = 64
-#: Name of the scene -> cells a side, how many of them hold an icon.
-SCENES = {"one small": (3, 1), "four": (2, 4), "nine": (3, 9)}
 BASE = LaserSettings(min_side=48)
 VARIANTS: dict[str, LaserSettings | None] = {
     "plain": None,
@@ -59,53 +51,6 @@ WINDOWS = ("random window", "window on the object")
 TIMED = ("plain", "no VAT", "LASER")
 #: Scenes that are measured together, in one batch.
 PART = 20
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A picture, a question about one icon in it, and where that icon is."""
-
-    image: Image.Image
-    question: str
-    answer: str
-    box: Box
-
-
-def draw_scenes(kind: str, seed: int, numbers: range) -> list[Scene]:
-    """Scenes by number, the same ones on every machine."""
-    side, filled = SCENES[kind]
-    icons = load_area("icons")
-    scenes = []
-    for number in numbers:
-        rng = seeded("laser scenes", kind, seed, number)
-        canvas = Image.new("RGB", (side * ICON, side * ICON), "white")
-        cells = rng.sample(range(side * side), filled)
-        rows = _different(icons.labels, filled, rng)
-        for cell, row in zip(cells, rows, strict=True):
-            icon = Image.fromarray(icons.images[row].permute(1, 2, 0).numpy())
-            canvas.paste(icon, _corner(cell, side))
-        names = [icons.labels[row] for row in rows]
-        absent = [name for name in icons.classes if name not in names]
-        options, letter = draw_options(names[0], absent, rng)
-        question = "\n".join(
-            [prompts.QUESTION.format(subject=icons.subject), prompts.option_lines(options)]
-        )
-        left, top = _corner(cells[0], side)
-        scenes.append(Scene(canvas, question, letter, Box(left, top, left + ICON, top + ICON)))
-    return scenes
-
-
-def _corner(cell: int, side: int) -> tuple[int, int]:
-    return cell % side * ICON, cell // side * ICON
-
-
-def _different(labels: Sequence[str], count: int, rng: random.Random) -> list[int]:
-    """Rows of as many classes; a class is as likely as it has drawings."""
-    chosen: dict[str, int] = {}
-    while len(chosen) < count:
-        row = rng.randrange(len(labels))
-        chosen.setdefault(labels[row], row)
-    return list(chosen.values())
 
 
 class SharedLooks(DiscreteReader):
@@ -125,23 +70,23 @@ class SharedLooks(DiscreteReader):
 
 
 def measure(reader: DiscreteReader, scenes: Sequence[Scene], variant: str) -> dict:
-    """Accuracy and, where there is a map or a window, how well it points at the object."""
+    """Right answers and, where there is a map or a window, sums of how well it points."""
     windows = [_window(scene, variant) for scene in scenes] if variant in WINDOWS else None
     given = _ask(reader, scenes, VARIANTS.get(variant), windows)
     right = [strict_match(g.text, s.answer) for g, s in zip(given, scenes, strict=True)]
     result: dict = {"right": sum(right), "n": len(right)}
     if windows is not None:
-        seen = [_overlap(s.box, w) for s, w in zip(scenes, windows, strict=True)]
-        return result | {"object in crop": seen}
+        seen = sum(_overlap(s.box, w) for s, w in zip(scenes, windows, strict=True))
+        return result | {"found": len(right), "object in crop": seen}
     traced = [(s, g.trace) for s, g in zip(scenes, given, strict=True) if g.trace is not None]
     if not traced:
         return result
     found = [(s, trace) for s, trace in traced if not trace.fallback]
     return result | {
-        "fallbacks": len(traced) - len(found),
+        "found": len(found),
         "layers": [sum(t.evidence.layer == layer for _, t in found) for layer in range(3)],
-        "map on object": [_mass(t.evidence.map, s) for s, t in found],
-        "object in crop": [_overlap(s.box, t.box or t.view) for s, t in found],
+        "map on object": sum(_mass(t.evidence.map, s) for s, t in found),
+        "object in crop": sum(_overlap(s.box, t.box or t.view) for s, t in found),
     }
 
 
@@ -257,11 +202,16 @@ class Found:
         return [100 * sum(p["right"] for p in ps) / sum(p["n"] for p in ps) for ps in parts]
 
     def share(self, key: str, *run: str) -> str:
-        """Mean of a share over all questions, in per cent."""
-        values = [
-            v for seed in SEEDS for part in self.of(*run, seed=seed) for v in part.get(key, [])
-        ]
-        return f"{100 * mean(values):.0f}" if values else ""
+        """Mean of a share over all questions that had evidence, in per cent."""
+        parts = [part for seed in SEEDS for part in self.of(*run, seed=seed)]
+        count = sum(part["found"] for part in parts)
+        return f"{100 * sum(part[key] for part in parts) / count:.0f}" if count else ""
+
+    def fallbacks(self, *run: str) -> str:
+        """Questions without evidence, in per cent."""
+        parts = [part for seed in SEEDS for part in self.of(*run, seed=seed)]
+        found, count = (sum(part[key] for part in parts) for key in ("found", "n"))
+        return f"{100 * (count - found) / count:.0f}"
 
 
 def tables(path: Path) -> str:
@@ -292,6 +242,10 @@ def tables(path: Path) -> str:
     lines += [
         row(f"object in the crop, {v}", partial(share, v, "object in crop"))
         for v in (*looks, "random window")
+    ]
+    lines += [
+        row(f"no evidence, {v}", lambda name, kind, v=v: found.fallbacks(name, kind, v))
+        for v in looks
     ]
     lines += ["", head, rule]
     lines += [row(f"{v}, ms a question", partial(duration, v)) for v in TIMED]

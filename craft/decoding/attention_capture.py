@@ -38,7 +38,7 @@ def last_row_attention(
             through transformers' interface, or whose attention is more than a softmax.
     """
     owned = {id(module) for module in decoder.modules()}
-    name: str = decoder.config._attn_implementation
+    name = decoder.config._attn_implementation or "eager"
     rows: list[Tensor] = []
 
     def watch(

@@ -54,7 +54,8 @@ class DiscreteReader:
         self.keep_ratio = keep_ratio
         self.look_ratio = keep_ratio if prune_look else 1.0
         self.grid: tuple[int, int] | None = model.tower.grid
-        self.mean_color = (128, 128, 128)  # SigLIP's inputs lie in [-1, 1]
+        # SigLIP's inputs lie in [-1, 1].
+        self.mean_color: tuple[int, int, int] = (128, 128, 128)
 
     def view(self, image: Image.Image) -> Box:
         return whole(image.size)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 NullPrompt = Literal["instruction_only", "empty", "generic"]
 Placement = Literal["sliding", "centroid", "topk_box"]
 MaskMode = Literal["pixel_mean", "pixel_zero", "blur", "token_drop"]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class LaserSettings(BaseModel):
@@ -25,13 +26,13 @@ class LaserSettings(BaseModel):
     layer_range: tuple[int, int] | None = None
     fixed_layer: int | None = None
     placement: Placement = "sliding"
-    min_side: int = Field(224, ge=1)
-    max_frac: float = Field(0.5, gt=0, le=1)
+    min_side: Annotated[int, Field(ge=1)] = 224
+    max_frac: Share = 0.5
     crop_mode: Literal["replace", "append"] = "replace"
-    k_patch: float = Field(0.1, gt=0, le=1)
+    k_patch: Share = 0.1
     mask_mode: MaskMode = "pixel_mean"
-    alpha: float = Field(1.0, ge=0, allow_inf_nan=False)
-    plausibility_beta: float | None = Field(None, gt=0, le=1)
+    alpha: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    plausibility_beta: Share | None = None
 
     @model_validator(mode="after")
     def _one_choice_of_layers(self) -> LaserSettings:

@@ -58,7 +58,7 @@ class TransformersReader:
         self.decode = decode
         self.grid_of = grid or self._grid_of
         self.view_of = view
-        self.mean_color = mean_color
+        self.mean_color: tuple[int, int, int] = mean_color
 
     @classmethod
     def from_processor(cls, model: PreTrainedModel, processor: Any) -> TransformersReader:

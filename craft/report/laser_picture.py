@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from craft.decoding.crop import Box, whole
@@ -48,7 +49,7 @@ def _draw_evidence(axes: Axes, image: Image.Image, trace: Trace) -> None:
     else:
         extent = (left - 0.5, right - 0.5, bottom - 0.5, top - 0.5)
         axes.imshow(trace.evidence.map.numpy(), extent=extent, alpha=0.55, cmap="viridis")
-        axes.set_title("evidence, crop, cells hidden from the second stream", fontsize=8)
+        axes.set_title("evidence, crop,\ncells hidden from the second stream", fontsize=8)
     for cell in cell_boxes(trace.masked, trace.view):
         axes.add_patch(_outline(cell, _HIDDEN, 1.0))
     if trace.box is not None:
@@ -73,4 +74,4 @@ def _draw_layers(axes: Axes, trace: Trace) -> None:
     axes.set_title("VAQ by layer", fontsize=8)
     axes.set_ylim(bottom=0)
     axes.tick_params(labelsize=7)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

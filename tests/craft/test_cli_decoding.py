@@ -1,6 +1,7 @@
 """``craft generate`` on the tiny world."""
 
 import json
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -32,20 +33,19 @@ def ask(image, models, *more):
 
 def test_the_command_says_what_its_python_twin_says(image, tiny_models, pack, tmp_path):
     models = tiny_models.directory
-    for more, how in (
+    adapted = EncoderPack.load(pack)
+    small = LaserSettings(min_side=8)
+    cases: list[tuple[list, dict[str, Any]]] = [
         ([], {}),
         (["--llm", "llama"], {"name": "llama"}),
-        (["--pack", pack], {"pack": EncoderPack.load(pack)}),
+        (["--pack", pack], {"pack": adapted}),
         (["--keep-ratio", 0.5, "--selector", "random"], {"keep_ratio": 0.5, "selector": "random"}),
         (
             ["--laser", "--set", "min_side=8", "--pack", pack, "--keep-ratio", 0.5],
-            {
-                "settings": LaserSettings(min_side=8),
-                "pack": EncoderPack.load(pack),
-                "keep_ratio": 0.5,
-            },
+            {"settings": small, "pack": adapted, "keep_ratio": 0.5},
         ),
-    ):
+    ]
+    for more, how in cases:
         twin = generate(tiny_models, IMAGE, QUESTION, OPTIONS, **how)
         said = done(ask(image, models, *AS_OPTIONS, *more))
         assert said == " ".join(twin.text.split())

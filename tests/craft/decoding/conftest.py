@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def discrete() -> Callable[..., DiscreteReader]:
     """Readers of one random model a family; keywords as for DiscreteReader."""
     models: dict[str, DiscreteLVLM] = {}
 
-    def reader(family: str = "llama", **how) -> DiscreteReader:
+    def reader(family: str = "llama", **how: Any) -> DiscreteReader:
         if family not in models:
             with torch.random.fork_rng():
                 torch.manual_seed(0)
@@ -43,6 +44,6 @@ def discrete() -> Callable[..., DiscreteReader]:
             codebook_fingerprint=model.codebook.fingerprint,
             encoder_hash="x",
         )
-        return DiscreteReader(model, tokenizer(), **{"prior": prior} | how)
+        return DiscreteReader(model, tokenizer(), prior=prior, **how)
 
     return reader

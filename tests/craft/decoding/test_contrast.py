@@ -1,5 +1,7 @@
 """How two streams decide together."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LogitsProcessorList
@@ -52,7 +54,7 @@ def test_cached_streams_of_different_lengths_equal_uncached_ones(alpha):
     """Every step once more without any cache or padding, in float64."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = LlamaForCausalLM(LlamaConfig(**TEXT)).double().eval()
+        model: Any = LlamaForCausalLM(LlamaConfig(**TEXT)).double().eval()
     model.generation_config.eos_token_id = None
     seen, hidden = torch.randint(3, 20, (9,)), torch.randint(3, 20, (6,))
     mask = torch.ones(2, 9, dtype=torch.long)

@@ -1,6 +1,7 @@
 """Where the crop goes, against a search over all windows in exact arithmetic."""
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import torch
@@ -9,8 +10,8 @@ from craft.decoding.crop import Box, place_crop, whole
 from craft.decoding.settings import LaserSettings
 
 
-def settings(**choices):
-    return LaserSettings(**{"min_side": 8} | choices)
+def settings(**choices: Any) -> LaserSettings:
+    return LaserSettings(min_side=8, **choices)
 
 
 def exact_mass(evidence, size, box):

@@ -1,5 +1,7 @@
 """The whole of LASER on random models, against steps taken by hand."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import LogitsProcessorList
@@ -17,8 +19,8 @@ HOW = {"instruction": INSTRUCTION, "max_new_tokens": 4}
 SMALL = LaserSettings(min_side=8)
 
 
-def choose(**settings):
-    return LaserSettings(**{"min_side": 8} | settings)
+def choose(**settings: Any) -> LaserSettings:
+    return LaserSettings(min_side=8, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,9 @@ def transformers_readers():
     return {
         "llava": TransformersReader.from_processor(*llava()),
         "qwen2-vl": TransformersReader(
-            qwen2_vl(), prepare_qwen2_vl, lambda ids: words.decode(ids, skip_special_tokens=True)
+            qwen2_vl(),
+            prepare_qwen2_vl,
+            lambda ids: str(words.decode(ids, skip_special_tokens=True)),
         ),
     }
 
@@ -101,9 +105,11 @@ def test_caching_changes_no_answer(reader):
         {"plausibility_beta": 0.1, "alpha": 3.0},
     ],
 )
-@pytest.mark.parametrize("keep_ratio", [1.0, 0.6])
-def test_answers_do_not_depend_on_the_batch(discrete, choices, keep_ratio):
-    reader = discrete("qwen2", keep_ratio=keep_ratio)
+@pytest.mark.parametrize(
+    "pruning", [{}, {"keep_ratio": 0.6}, {"keep_ratio": 0.4, "selector": "random"}]
+)
+def test_answers_do_not_depend_on_the_batch(discrete, choices, pruning):
+    reader = discrete("qwen2", **pruning)
     images = [picture(64, 48), picture(40, 80, 1), picture(33, 33, 2)]
     questions = ["a ?", QUESTION, f"{QUESTION} a b c d e"]
     together = laser(reader, images, questions, settings=choose(**choices), **HOW)

@@ -63,13 +63,12 @@ def llava() -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
         image_size=24,
         patch_size=6,
     )
+    config = LlavaConfig(
+        vision_config=vision, text_config=LlamaConfig(**TEXT), image_token_index=IMAGE_TOKEN
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = LlavaForConditionalGeneration(
-            LlavaConfig(
-                vision_config=vision, text_config=LlamaConfig(**TEXT), image_token_id=IMAGE_TOKEN
-            )
-        )
+        model = LlavaForConditionalGeneration(config)
     processor = LlavaProcessor(
         CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size=24),
         tokenizer(),
