@@ -26,13 +26,13 @@ def choose(**settings: Any) -> LaserSettings:
 @pytest.fixture(scope="module")
 def transformers_readers():
     words = tokenizer()
+
+    def decode(ids: torch.Tensor) -> str:
+        return str(words.decode(ids, skip_special_tokens=True))
+
     return {
         "llava": TransformersReader.from_processor(*llava()),
-        "qwen2-vl": TransformersReader(
-            qwen2_vl(),
-            prepare_qwen2_vl,
-            lambda ids: str(words.decode(ids, skip_special_tokens=True)),
-        ),
+        "qwen2-vl": TransformersReader(qwen2_vl(), prepare_qwen2_vl, decode),
     }
 
 
