@@ -50,23 +50,16 @@ def generate(
             raise ValueError(f"{path} exists; choose another file, or --force to replace it")
     chosen = laser_settings(settings or ()) if laser else None
     from craft.data.readers.image import decode_rgb
-    from craft.models.encoder_pack import EncoderPack
     from craft.pocket import answering
     from craft.pocket.zoo import PocketModels
     from craft.report.laser_picture import laser_figure
 
     pixels = decode_rgb(image.read_bytes())
+    reader = answering.open_reader(
+        PocketModels.load(models), pack, name=llm, keep_ratio=keep_ratio, selector=selector
+    )
     given = answering.generate(
-        PocketModels.load(models),
-        pixels,
-        question,
-        option or (),
-        name=llm,
-        pack=None if pack is None else EncoderPack.load(pack),
-        settings=chosen,
-        keep_ratio=keep_ratio,
-        selector=selector,
-        max_new_tokens=max_new_tokens,
+        reader, pixels, question, option or (), settings=chosen, max_new_tokens=max_new_tokens
     )
     console.print(given.text, markup=False, highlight=False)
     if given.trace is not None:

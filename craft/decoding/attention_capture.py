@@ -81,7 +81,7 @@ def last_row_attention(
 def last_row(
     query: Tensor,  # [B, heads, Q, d], after RoPE
     key: Tensor,  # [B, key heads, T, d], after RoPE
-    mask: Tensor | None = None,  # [B, 1 or heads, Q, T] or [B, T]; bool, 0 and 1, or to be added
+    mask: Any = None,  # [B, 1 or heads, Q, T] or [B, T]; bool, 0 and 1, or to be added
     *,
     scaling: float | None = None,
     softcap: float | None = None,
@@ -94,7 +94,8 @@ def last_row(
     key.
 
     Raises:
-        ValueError: attention sinks, or a bias of positions.
+        ValueError: attention sinks, a bias of positions, or a mask that is no tensor (flex
+            attention).
     """
     extra = [k for k in ("s_aux", "position_bias") if how.get(k) is not None]
     if extra:
@@ -106,7 +107,12 @@ def last_row(
     scores = scores * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     if softcap is not None:
         scores = softcap * (scores / softcap).tanh()
-    if isinstance(mask, Tensor):
+    if mask is not None:
+        if not isinstance(mask, Tensor):
+            raise ValueError(
+                f"this attention is masked by a {type(mask).__name__}, whose rows cannot be read; "
+                "load the model with attn_implementation='sdpa'"
+            )
         row = mask[:, :, -1, :width] if mask.ndim == 4 else mask[:, None, -width:]
         if row.is_floating_point():
             scores = scores + row

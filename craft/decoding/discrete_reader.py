@@ -13,7 +13,7 @@ from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 from craft.data.pixels import image_tensor
 from craft.decoding.attention_capture import last_row_attention
 from craft.decoding.crop import Box, whole
-from craft.decoding.reader import Stream
+from craft.decoding.reader import GREEDY, Stream
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.sequence import left_padded
 from craft.prior import TokenPrior
@@ -109,9 +109,7 @@ class DiscreteReader:
             inputs_embeds=embeds,
             attention_mask=mask,
             logits_processor=processors,
-            **{"pad_token_id": self.tokenizer.pad_token_id} | generation,
-            do_sample=False,
-            num_beams=1,
+            **{"pad_token_id": self.tokenizer.pad_token_id} | generation | GREEDY,
         )
         return self.tokenizer.batch_decode(ids[: len(streams)], skip_special_tokens=True)
 

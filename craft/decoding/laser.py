@@ -19,7 +19,7 @@ from craft.decoding.contrast import ContrastStreams
 from craft.decoding.crop import Box, place_crop, whole
 from craft.decoding.evidence import Evidence, find_evidence, strongest_cells
 from craft.decoding.masking import cells_within, hide_cells
-from craft.decoding.reader import Reader, Stream
+from craft.decoding.reader import GREEDY, Reader, Stream
 from craft.decoding.settings import LaserSettings
 from craft.decoding.trace import Trace
 
@@ -131,8 +131,9 @@ def _prompts(
     for number, question in enumerate(questions):
         if not question.strip():
             raise ValueError(f"question {number} is empty; it decides where to look")
-    allowed = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1}
-    for name, value in allowed.items():
+    if "logits_processor" in generation:
+        raise ValueError("logits_processor is how LASER decodes; it cannot be given")
+    for name, value in GREEDY.items():
         if generation.get(name, value) != value:
             raise ValueError(f"decoding is greedy: {name} must be {value}, got {generation[name]}")
     return [f"{question}\n{instruction}" if instruction else question for question in questions]

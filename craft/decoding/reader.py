@@ -12,6 +12,9 @@ from transformers import LogitsProcessorList
 
 from craft.decoding.crop import Box
 
+#: How streams must be decoded: they share their tokens, so none may go its own way.
+GREEDY = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1}
+
 
 @dataclass(frozen=True)
 class Stream:

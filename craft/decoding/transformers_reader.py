@@ -13,7 +13,7 @@ from transformers import LogitsProcessorList, PreTrainedModel
 
 from craft.decoding.attention_capture import last_row_attention
 from craft.decoding.crop import Box, whole
-from craft.decoding.reader import Stream
+from craft.decoding.reader import GREEDY, Stream
 
 #: Images and a text to the tensors of a model's forward, batch of one.
 Prepare = Callable[[Sequence[Image.Image], str], Mapping[str, Tensor]]
@@ -134,9 +134,7 @@ class TransformersReader:
             ids = self.model.generate(
                 **inputs,
                 logits_processor=processors,
-                **generation,
-                do_sample=False,
-                num_beams=1,
+                **generation | GREEDY,
             )
             answers.append(self.decode(ids[0, inputs["input_ids"].shape[1] :]))
         return answers

@@ -1,14 +1,18 @@
 """``craft generate`` on the tiny world."""
 
 import json
+import shutil
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from craft.data import prompts
+from craft.data.dialogues import prompt_batch
 from craft.decoding import LaserSettings
-from craft.models.encoder_pack import EncoderPack
-from craft.pocket.answering import generate
+from craft.pocket.answering import generate, open_reader
 from tests.craft.commands import craft_command, done, one_error_line
 from tests.craft.conftest import NAMES, picture
 
@@ -32,23 +36,43 @@ def ask(image, models, *more):
 
 
 def test_the_command_says_what_its_python_twin_says(image, tiny_models, pack, tmp_path):
-    models = tiny_models.directory
-    adapted = EncoderPack.load(pack)
-    small = LaserSettings(min_side=8)
-    cases: list[tuple[list, dict[str, Any]]] = [
-        ([], {}),
-        (["--llm", "llama"], {"name": "llama"}),
-        (["--pack", pack], {"pack": adapted}),
-        (["--keep-ratio", 0.5, "--selector", "random"], {"keep_ratio": 0.5, "selector": "random"}),
+    laser = ["--laser", "--set", "min_side=8"]
+    pruned = {"keep_ratio": 0.5}
+    cases: list[tuple[list, dict[str, Any], LaserSettings | None]] = [
+        ([], {}, None),
+        (["--llm", "llama"], {"name": "llama"}, None),
+        (["--pack", pack], {"pack": pack}, None),
+        (["--keep-ratio", 0.5, "--selector", "random"], pruned | {"selector": "random"}, None),
         (
-            ["--laser", "--set", "min_side=8", "--pack", pack, "--keep-ratio", 0.5],
-            {"settings": small, "pack": adapted, "keep_ratio": 0.5},
+            [*laser, "--pack", pack, "--keep-ratio", 0.5],
+            {"pack": pack} | pruned,
+            LaserSettings(min_side=8),
         ),
     ]
-    for more, how in cases:
-        twin = generate(tiny_models, IMAGE, QUESTION, OPTIONS, **how)
-        said = done(ask(image, models, *AS_OPTIONS, *more))
+    for more, how, settings in cases:
+        reader = open_reader(tiny_models, **how)
+        twin = generate(reader, IMAGE, QUESTION, OPTIONS, settings=settings)
+        said = done(ask(image, tiny_models.directory, *AS_OPTIONS, *more))
         assert said == " ".join(twin.text.split())
+
+
+def test_plain_decoding_is_what_evaluation_reads(tiny_models):
+    image = picture(5, (24, 24))
+    lvlm = tiny_models.lvlm("llama")
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
+    visual = tiny_models.base_tower().encode(pixels).quantized
+    text = prompt_batch(lvlm.tokenizer, [prompts.ask(QUESTION, OPTIONS)])
+    reader = open_reader(tiny_models, name="llama")
+    assert [generate(reader, image, QUESTION, OPTIONS).text] == lvlm.answer(visual, text)
+
+
+def test_packs_of_models_that_read_no_codes_are_refused(tiny_models, pack, tmp_path):
+    copy = shutil.copytree(pack, tmp_path / "continuous")
+    card = json.loads((copy / "pack.json").read_text())
+    card["notes"]["config"]["method"] = "llm_lora"
+    (copy / "pack.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="'llm_lora', whose language model reads plain features"):
+        open_reader(tiny_models, copy)
 
 
 def test_the_trace_is_written_and_drawn(image, tiny_models, tmp_path):
@@ -66,6 +90,14 @@ def test_the_trace_is_written_and_drawn(image, tiny_models, tmp_path):
     assert "trace.png exists" in line
     assert "--force" in line
     done(ask(image, tiny_models.directory, *wanted, "--force"))
+
+
+def test_questions_beyond_the_vocabulary_are_refused(tiny_models):
+    reader = open_reader(tiny_models)
+    with pytest.raises(ValueError, match="no words for parts of 'Which quokka"):
+        generate(reader, IMAGE, "Which quokka is in the image?")
+    with pytest.raises(ValueError, match="the question is empty"):
+        generate(reader, IMAGE, " ", OPTIONS)
 
 
 @pytest.mark.parametrize(

@@ -133,3 +133,14 @@ def test_what_cannot_be_seen_is_said():
     one = torch.ones(1, 1, 2, 4)
     with pytest.raises(ValueError, match="s_aux"):
         last_row(one, one, s_aux=torch.ones(1))
+    with pytest.raises(ValueError, match="masked by a BlockMask"):
+        last_row(one, one, type("BlockMask", (), {})())
+
+
+def test_a_mask_of_padding_alone_does_what_one_of_pairs_does():
+    """Flash attention is given [B, T], the others [B, 1, Q, T]."""
+    query, key = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 5, 8)
+    padding = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    pairs = padding.bool()[:, None, None].expand(2, 1, 5, 5)
+    assert torch.equal(last_row(query, key, padding), last_row(query, key, pairs))
+    assert (last_row(query, key, padding)[0, :, :2] == 0).all()
