@@ -15,7 +15,15 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 import craft
-from craft import cli_corpus, cli_data, cli_evaluation, cli_options, cli_reproduce, cli_training
+from craft import (
+    cli_corpus,
+    cli_data,
+    cli_decoding,
+    cli_evaluation,
+    cli_options,
+    cli_reproduce,
+    cli_training,
+)
 from craft.cli_options import (
     DOMAINS,
     DomainName,
@@ -228,6 +236,7 @@ for command in (
     cli_reproduce.reproduce,
     cli_corpus.tokenize,
     cli_corpus.prior,
+    cli_decoding.generate,
 ):
     app.command()(command)
 

@@ -22,6 +22,11 @@ def squash(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BICUBIC)
 
 
+def image_tensor(image: Image.Image, size: int) -> Tensor:  # uint8 [3, size, size]
+    """An RGB image at the encoder's size."""
+    return torch.from_numpy(np.array(squash(image, size))).permute(2, 0, 1)
+
+
 def read_images(records: Sequence[Record], size: int) -> Tensor:  # uint8 [n, 3, size, size]
     """The images of ``records``, decoded and resized once.
 
@@ -35,8 +40,7 @@ def read_images(records: Sequence[Record], size: int) -> Tensor:  # uint8 [n, 3,
     shape = (len(records), 3, size, size)
     pixels = torch.from_numpy(_room(shape))
     for row, record in enumerate(records):
-        array = np.array(squash(record.rgb(), size))
-        pixels[row] = torch.from_numpy(array).permute(2, 0, 1)
+        pixels[row] = image_tensor(record.rgb(), size)
     return pixels
 
 

@@ -23,7 +23,7 @@ from craft.models.projector import Projector
 from craft.models.sequence import image_then_text
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.prune import Selector, prune
+from craft.prune import Pruned, Selector, prune
 
 
 class DiscreteLVLM(CodebookCheckpoint):
@@ -103,11 +103,28 @@ class DiscreteLVLM(CodebookCheckpoint):
     ) -> Tensor:  # [B, M, D]
         """Quantised features of the tokens that are kept, in raster order.
 
-        At a keep ratio of 1 these are the very features of all tokens.
+        At a keep ratio of 1 these are the very features of all tokens. Args and raises as for
+        :meth:`kept_tokens`.
+        """
+        return self.kept_tokens(
+            pixel_values, keep_ratio=keep_ratio, prior=prior, selector=selector, seed=seed
+        ).tensors[0]
+
+    def kept_tokens(
+        self,
+        pixel_values: Tensor,  # [B, 3, S, S] in [-1, 1]
+        *,
+        keep_ratio: float = 1.0,
+        prior: TokenPrior | None = None,
+        selector: Selector = "full",
+        seed: int = 0,
+        image_index: int | Tensor = 0,
+    ) -> Pruned:
+        """Which tokens are kept, and ``tensors[0]``, their quantised features [B, M, D].
 
         Args:
             prior: first-level code frequencies of the domain; only random pruning does without.
-            selector, seed: as for `craft.prune`.
+            selector, seed, image_index: as for `craft.prune`.
 
         Raises:
             ValueError: a keep ratio outside (0, 1]; pruning by rarity without a prior.
@@ -131,7 +148,8 @@ class DiscreteLVLM(CodebookCheckpoint):
             keep_ratio=keep_ratio,
             selector=selector,
             seed=seed,
-        ).tensors[0]
+            image_index=image_index,
+        )
 
     def input_embeddings(
         self,

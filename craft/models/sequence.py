@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -28,3 +30,14 @@ def image_then_text(
 def mask_left(mask: Tensor) -> Tensor:  # [B, T] -> [B, T]
     """Stable order that brings the masked positions of each row to its front."""
     return mask.argsort(dim=1, stable=True)
+
+
+def left_padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:  # each [T, H]
+    """Sequences of different lengths as one batch [B, T, H] and its mask [B, T], int64."""
+    width = max(map(len, rows))
+    embeds = rows[0].new_zeros(len(rows), width, rows[0].shape[1])
+    mask = torch.zeros(len(rows), width, dtype=torch.long, device=embeds.device)
+    for i, row in enumerate(rows):
+        embeds[i, width - len(row) :] = row
+        mask[i, width - len(row) :] = 1
+    return embeds, mask

@@ -1,0 +1,123 @@
+"""What the last position of a prompt attends to, whichever attention kernel runs.
+
+Fused kernels return no weights. But all of them are called through one interface of transformers,
+which sees queries and keys after RoPE; from these, one row a layer is computed again. That takes
+O(layers * heads * positions) memory where eager attention takes positions squared.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+# The interface is one for the whole process.
+_WATCHING = threading.RLock()
+
+
+def last_row_attention(
+    decoder: PreTrainedModel, forward: Callable[[], Any]
+) -> Tensor:  # [L, B, heads, T] float32
+    """Softmax attention of the last of T positions in every layer of ``decoder``.
+
+    Args:
+        decoder: a transformers decoder, such as ``model.get_decoder()``.
+        forward: runs it once, over a whole prompt, padded on the left if at all.
+
+    Returns:
+        Weights of the query heads, layers in the order in which they ran. Padding has weight 0.
+
+    Raises:
+        ValueError: weights that are not numbers; a decoder that does not call its attention
+            through transformers' interface, or whose attention is more than a softmax.
+    """
+    owned = {id(module) for module in decoder.modules()}
+    name = decoder.config._attn_implementation or "eager"
+    rows: list[Tensor] = []
+
+    def watch(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **how: Any
+    ) -> Any:
+        if id(module) in owned:
+            row = last_row(query, key, attention_mask, **how)
+            if row.isnan().any():
+                raise ValueError(
+                    f"the attention of layer {len(rows)} is not a number: activations overflow in "
+                    f"{query.dtype}, or the weights are broken; run the model in the precision it "
+                    "was trained in"
+                )
+            rows.append(row)
+        kernel = running or sys.modules[type(module).__module__].eager_attention_forward
+        return kernel(module, query, key, value, attention_mask=attention_mask, **how)
+
+    with _WATCHING:
+        running = ALL_ATTENTION_FUNCTIONS.get(name)
+        if running is None and name != "eager":
+            raise ValueError(f"transformers knows no attention named {name!r}")
+        local = ALL_ATTENTION_FUNCTIONS._local_mapping
+        before = local.get(name)
+        local[name] = watch
+        try:
+            forward()
+        finally:
+            if before is None:
+                del local[name]
+            else:
+                local[name] = before
+    if not rows:
+        raise ValueError(
+            f"{type(decoder).__name__} called no attention through transformers' interface, so "
+            "what it attends to cannot be seen"
+        )
+    return torch.stack(rows)
+
+
+def last_row(
+    query: Tensor,  # [B, heads, Q, d], after RoPE
+    key: Tensor,  # [B, key heads, T, d], after RoPE
+    mask: Any = None,  # [B, 1 or heads, Q, T] or [B, T]; bool, 0 and 1, or to be added
+    *,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
+    **how: Any,
+) -> Tensor:  # [B, heads, T] float32
+    """Softmax attention of the last query, accumulated in float32.
+
+    Takes what transformers gives its attention kernels. Without a mask the last query sees every
+    key.
+
+    Raises:
+        ValueError: attention sinks, a bias of positions, or a mask that is no tensor (flex
+            attention).
+    """
+    extra = [k for k in ("s_aux", "position_bias") if how.get(k) is not None]
+    if extra:
+        raise ValueError(f"this model's attention has {extra[0]}; its weights cannot be recomputed")
+    width = key.shape[2]
+    groups = query.shape[1] // key.shape[1]  # query heads j*groups... share key head j
+    last = query[:, :, -1].float().unflatten(1, (-1, groups))
+    scores = torch.einsum("bkgd,bktd->bkgt", last, key.float()).flatten(1, 2)
+    scores = scores * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if softcap is not None:
+        scores = softcap * (scores / softcap).tanh()
+    if mask is not None:
+        if not isinstance(mask, Tensor):
+            raise ValueError(
+                f"this attention is masked by a {type(mask).__name__}, whose rows cannot be read; "
+                "load the model with attn_implementation='sdpa'"
+            )
+        row = mask[:, :, -1, :width] if mask.ndim == 4 else mask[:, None, -width:]
+        if row.is_floating_point():
+            scores = scores + row
+        else:
+            scores = scores.masked_fill(row == 0, -torch.inf)
+    if sliding_window is not None:
+        scores[..., : max(0, width - sliding_window)] = -torch.inf
+    return scores.softmax(-1)

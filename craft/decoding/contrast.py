@@ -1,0 +1,44 @@
+"""VAT: two streams, one of which cannot see the evidence, decide each token together."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor
+
+
+class ContrastStreams(LogitsProcessor):
+    """z+ + alpha (z+ - z-) for both halves of a batch, so that both append the same token.
+
+    LASER's Eqs. 7, 10 and 11 as third parties restate them. The first half of the batch sees the
+    evidence, the second does not. alpha = 0 is the first half alone.
+
+    Args:
+        alpha: weight of what the evidence adds.
+        plausibility_beta: tokens below this share of the most likely one's probability in z+ are
+            left out (VCD's constraint, not reported for LASER).
+    """
+
+    def __init__(self, alpha: float = 1.0, plausibility_beta: float | None = None):
+        self.alpha = alpha
+        self.plausibility_beta = plausibility_beta
+
+    def __call__(
+        self,
+        input_ids: Tensor,  # [2B, T]
+        scores: Tensor,  # [2B, V]
+    ) -> Tensor:  # [2B, V] float32
+        """Raises ValueError for a batch that is not two halves."""
+        if len(scores) % 2:
+            raise ValueError(f"two streams make an even batch, got one of {len(scores)}")
+        positive, negative = scores.float().chunk(2)
+        combined = positive + self.alpha * (positive - negative)
+        # What generation rules out is -inf in both streams, and its difference is no number.
+        barred = positive == -torch.inf
+        if self.plausibility_beta is not None:
+            least = positive.amax(-1, keepdim=True) + math.log(self.plausibility_beta)
+            barred = barred | (positive < least)
+        combined = combined.masked_fill(barred, -torch.inf)
+        return torch.cat([combined, combined])

@@ -1,0 +1,160 @@
+"""A DiscreteLVLM as LASER reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import LogitsProcessorList, PreTrainedTokenizerBase
+
+from craft.data.pixels import image_tensor
+from craft.decoding.attention_capture import last_row_attention
+from craft.decoding.crop import Box, whole
+from craft.decoding.reader import GREEDY, Stream
+from craft.models.discrete_lvlm import DiscreteLVLM
+from craft.models.sequence import left_padded
+from craft.prior import TokenPrior
+from craft.prune import Selector
+
+
+class DiscreteReader:
+    """Questions to a :class:`~craft.models.discrete_lvlm.DiscreteLVLM` about images of any size.
+
+    Images are squashed to the encoder's size, as in training. The look that finds the evidence is
+    unpruned; what the answer is read from is pruned, with one budget for both streams.
+
+    Args:
+        tokenizer: the language model's; prompts are given to it as they are.
+        keep_ratio, prior, selector, seed: as for :meth:`DiscreteLVLM.visual_tokens`.
+        prune_look: prune the first look too. Tokens that were pruned got no attention.
+
+    Raises:
+        ValueError: a model without a pad token.
+    """
+
+    def __init__(
+        self,
+        model: DiscreteLVLM,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        keep_ratio: float = 1.0,
+        prior: TokenPrior | None = None,
+        selector: Selector = "full",
+        seed: int = 0,
+        prune_look: bool = False,
+    ):
+        if tokenizer.pad_token_id is None:
+            raise ValueError("the tokenizer has no pad token; set tokenizer.pad_token, eos will do")
+        self.model = model
+        self.tokenizer = tokenizer
+        self.pruning: dict[str, Any] = {"prior": prior, "selector": selector, "seed": seed}
+        self.keep_ratio = keep_ratio
+        self.look_ratio = keep_ratio if prune_look else 1.0
+        self.grid: tuple[int, int] | None = model.tower.grid
+        # SigLIP's inputs lie in [-1, 1].
+        self.mean_color: tuple[int, int, int] = (128, 128, 128)
+
+    def view(self, image: Image.Image) -> Box:
+        return whole(image.size)
+
+    def attend(
+        self, images: Sequence[Image.Image], prompts: Sequence[tuple[str, ...]]
+    ) -> list[tuple[Tensor, ...]]:  # each [L, heads, h, w] float32
+        """How much the last position of each prompt attends to each patch; all in one batch."""
+        tokens = self._tokens(images, self.look_ratio)
+        asked = [
+            (cells, sentence, text)
+            for (cells, _), sentence, texts in zip(
+                tokens, self._project(tokens), prompts, strict=True
+            )
+            for text in texts
+        ]
+        words = self._words([text for *_, text in asked])
+        embeds, mask = left_padded(
+            [torch.cat([sentence, w]) for (_, sentence, _), w in zip(asked, words, strict=True)]
+        )
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        decoder = self.model.language_model.get_decoder()
+        weights = last_row_attention(
+            decoder,
+            lambda: decoder(
+                inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False
+            ),
+        )
+        starts = (mask == 0).sum(1).tolist()  # where each row's image begins
+        looks = iter(
+            self._on_grid(weights[:, row, :, start : start + len(cells)], cells)
+            for row, (start, (cells, *_)) in enumerate(zip(starts, asked, strict=True))
+        )
+        return [tuple(next(looks) for _ in texts) for texts in prompts]
+
+    def answer(
+        self,
+        streams: Sequence[tuple[Stream, ...]],
+        texts: Sequence[str],
+        processors: LogitsProcessorList,
+        **generation: Any,
+    ) -> list[str]:
+        """Continue each prompt greedily over its streams; all questions in one batch."""
+        in_order = [stream for column in zip(*streams, strict=True) for stream in column]
+        images = [image for stream in in_order for image in stream.images]
+        tokens = iter(self._tokens(images, self.keep_ratio))
+        sentences = [self._sentence(stream, tokens) for stream in in_order]
+        words = list(self._words(texts)) * len(streams[0])
+        embeds, mask = left_padded([torch.cat(pair) for pair in zip(sentences, words, strict=True)])
+        ids = self.model.language_model.generate(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            logits_processor=processors,
+            **{"pad_token_id": self.tokenizer.pad_token_id} | generation | GREEDY,
+        )
+        return self.tokenizer.batch_decode(ids[: len(streams)], skip_special_tokens=True)
+
+    def _tokens(
+        self, images: Sequence[Image.Image], keep_ratio: float
+    ) -> list[tuple[Tensor, Tensor]]:  # cells [M], features [M, D]
+        """The kept visual tokens of every image, in raster order."""
+        tower = self.model.tower
+        place = tower.embeddings.patch_embedding.weight
+        pixels = torch.stack([image_tensor(image, tower.image_size) for image in images])
+        kept = self.model.kept_tokens(
+            pixels.to(place.device, place.dtype) / 255 * 2 - 1,
+            keep_ratio=keep_ratio,
+            # Random choices must not depend on where in a batch an image stands.
+            image_index=torch.zeros(len(images), dtype=torch.long),
+            **self.pruning,
+        )
+        return list(zip(kept.indices, kept.tensors[0], strict=True))
+
+    def _on_grid(self, weights: Tensor, cells: Tensor) -> Tensor:  # [L, heads, M] to [.., h, w]
+        """Tokens that were pruned got no attention."""
+        rows, columns = self.model.tower.grid
+        look = weights.new_zeros(*weights.shape[:2], rows * columns)
+        look[..., cells] = weights
+        return look.unflatten(-1, (rows, columns))
+
+    def _project(self, tokens: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:  # each [M, H]
+        dtype = self.model.get_input_embeddings().weight.dtype
+        return [self.model.projector(features.to(dtype)) for _, features in tokens]
+
+    def _sentence(
+        self, stream: Stream, tokens: Iterator[tuple[Tensor, Tensor]]
+    ) -> Tensor:  # [M, H]
+        """The next images of ``tokens``, one behind the other, without the dropped cells."""
+        chosen = []
+        for number in range(len(stream.images)):
+            cells, features = next(tokens)
+            if stream.dropped is not None:
+                stays = ~stream.dropped[number].flatten().to(cells.device)[cells]
+                cells, features = cells[stays], features[stays]
+            chosen.append((cells, features))
+        return torch.cat(self._project(chosen))
+
+    def _words(self, texts: Sequence[str]) -> list[Tensor]:  # each [T, H]
+        embeddings = self.model.get_input_embeddings()
+        device = embeddings.weight.device
+        rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return [embeddings(torch.tensor(row, dtype=torch.long, device=device)) for row in rows]

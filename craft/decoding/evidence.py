@@ -1,0 +1,131 @@
+"""Which patches a question makes the model look at: contrastive attention, VAQ, layer choice.
+
+LASER (arXiv 2602.04304), Eqs. 3 to 5 as third parties restate them; docs/laser.md says which parts
+are certain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from craft.decoding.settings import LaserSettings
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Where the model looks because of the question.
+
+    Args:
+        vaq: visual activation by query of each layer [L], float32.
+        layer: the chosen one, counted from 0.
+        map: contrastive attention of that layer [h, w], float32, the mean over its chosen heads.
+    """
+
+    vaq: Tensor
+    layer: int
+    map: Tensor
+
+    @property
+    def degenerate(self) -> bool:
+        """The question changed nothing about where the model looks, so nothing can be cropped."""
+        total = self.map.sum()
+        return not bool(total.isfinite()) or float(total) <= 0
+
+
+def contrastive_attention(
+    with_query: Tensor,  # [..., P]
+    without_query: Tensor,  # [..., P]
+) -> Tensor:  # [..., P]
+    """max(0, with - without): removes what attracts attention whatever is asked (Eq. 3).
+
+    Raises:
+        ValueError: shapes that differ, or weights that are not numbers.
+    """
+    if with_query.shape != without_query.shape:
+        raise ValueError(
+            "attention with and without the query must have the same shape, got "
+            f"{tuple(with_query.shape)} and {tuple(without_query.shape)}"
+        )
+    for name, weights in {"with": with_query, "without": without_query}.items():
+        if weights.isnan().any():
+            raise ValueError(f"the attention {name} the query has weights that are not numbers")
+    return (with_query.float() - without_query.float()).clamp(min=0)
+
+
+def visual_activation(
+    contrast: Tensor,  # [L, heads, ...], contrastive attention
+    k_head: int | Literal["all"] = 8,
+) -> tuple[Tensor, Tensor]:  # [L] float32, [L, K] int64
+    """VAQ: mean norm of the K heads of each layer that react most (Eq. 4), and which they are.
+
+    A model with fewer heads uses them all.
+    """
+    norms = contrast.flatten(2).norm(dim=2)
+    heads = norms.shape[1]
+    count = heads if k_head == "all" else min(k_head, heads)
+    values, chosen = norms.topk(count, dim=1)
+    return values.mean(1), chosen
+
+
+def choose_layer(
+    vaq: Tensor,  # [L]
+    layer_range: tuple[int, int] | None = None,
+    fixed_layer: int | None = None,
+) -> int:
+    """The layer of largest VAQ (Eq. 5), the lower one on ties; or the fixed one.
+
+    Args:
+        layer_range: (first, end) of the candidates, as in ``range``.
+
+    Raises:
+        ValueError: layers that the model does not have.
+    """
+    depth = len(vaq)
+    if fixed_layer is not None:
+        if not 0 <= fixed_layer < depth:
+            raise ValueError(
+                f"fixed_layer must be in 0..{depth - 1} for this model of {depth} layers, "
+                f"got {fixed_layer}"
+            )
+        return fixed_layer
+    first, end = layer_range or (0, depth)
+    if not 0 <= first < end <= depth:
+        raise ValueError(
+            f"layer_range must be (first, end) with 0 <= first < end <= {depth}, got {(first, end)}"
+        )
+    values = vaq.tolist()
+    return max(range(first, end), key=lambda layer: (values[layer], -layer))
+
+
+def find_evidence(
+    with_query: Tensor,  # [L, heads, h, w]
+    without_query: Tensor,  # [L, heads, h, w]
+    settings: LaserSettings,
+) -> Evidence:
+    """Evidence map of one image from the attention of two prefills of it.
+
+    Raises:
+        ValueError: as for :func:`contrastive_attention` and :func:`choose_layer`.
+    """
+    contrast = contrastive_attention(with_query, without_query)
+    vaq, heads = visual_activation(contrast, settings.k_head)
+    layer = choose_layer(vaq, settings.layer_range, settings.fixed_layer)
+    return Evidence(vaq.cpu(), layer, contrast[layer, heads[layer]].mean(0).cpu())
+
+
+def strongest_cells(
+    evidence: Tensor,  # [h, w]
+    share: float,
+) -> Tensor:  # [h, w] bool
+    """The ceil(share * P) cells of most evidence; never one without any, raster order on ties."""
+    flat = evidence.flatten()
+    # Guard: 0.1 * 30 is a little more than 3 in binary.
+    count = max(1, int(-(-(share * len(flat) - 1e-9) // 1)))
+    order = flat.argsort(descending=True, stable=True)[:count]
+    chosen = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
+    chosen[order] = flat[order] > 0
+    return chosen.view_as(evidence)

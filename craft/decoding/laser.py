@@ -1,0 +1,173 @@
+"""LASER: look again, closer, at what the question points to, and trust what that look adds.
+
+An independent reading of arXiv 2602.04304, whose own text and code we could not obtain;
+docs/laser.md says of each part how certain it is. Two prefills of the same image, with and without
+the question, say where the question makes the model look (evidence.py). The answer is read from a
+crop around it (crop.py), against a second stream that cannot see it (masking.py, contrast.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from transformers import LogitsProcessorList
+
+from craft.decoding.contrast import ContrastStreams
+from craft.decoding.crop import Box, place_crop, whole
+from craft.decoding.evidence import Evidence, find_evidence, strongest_cells
+from craft.decoding.masking import cells_within, hide_cells
+from craft.decoding.reader import GREEDY, Reader, Stream
+from craft.decoding.settings import LaserSettings
+from craft.decoding.trace import Trace
+
+#: ViCrop's query that fits every image.
+GENERIC = "Write a general description of the image."
+
+
+class Grounded(NamedTuple):
+    """An answer and, from LASER, how it was found."""
+
+    text: str
+    trace: Trace | None = None
+
+
+@torch.inference_mode()
+def laser(
+    reader: Reader,
+    images: Sequence[Image.Image],
+    questions: Sequence[str],
+    *,
+    instruction: str = "",
+    settings: LaserSettings | None = None,
+    **generation: Any,
+) -> list[Grounded]:
+    """Answer one question about each image, greedily, from the evidence for it.
+
+    Args:
+        reader: a :class:`~craft.decoding.discrete_reader.DiscreteReader` or a
+            :class:`~craft.decoding.transformers_reader.TransformersReader`.
+        images: RGB, at the size they have; crops are cut from these pixels.
+        questions: what is asked, with its options if it has some.
+        instruction: how to answer; follows every question on a line of its own, and stays when
+            the question is taken away.
+        generation: of transformers' ``generate``, such as ``max_new_tokens``.
+
+    Returns:
+        An answer an image with its trace. Where the question does not change where the model
+        looks, the answer is the plain one and ``trace.fallback`` is true.
+
+    Raises:
+        ValueError: lists of different lengths, an empty question, settings that do not fit the
+            model, attention that is not numbers, or generation that is not greedy.
+    """
+    settings = settings or LaserSettings()
+    images = [image.convert("RGB") for image in images]
+    prompts = _prompts(images, questions, instruction, generation)
+    if settings.mask_mode == "token_drop" and reader.grid is None:
+        raise ValueError(
+            "mask_mode 'token_drop' needs a model whose visual tokens can be deleted, such as a "
+            "DiscreteLVLM; choose 'pixel_mean', 'pixel_zero' or 'blur'"
+        )
+    if not images:
+        return []
+    null = {"instruction_only": instruction, "empty": "", "generic": GENERIC}[settings.null_prompt]
+    looks = reader.attend(images, [(prompt, null) for prompt in prompts])
+    traces = [
+        _plan(find_evidence(asked, unasked, settings), image, reader, settings)
+        for image, (asked, unasked) in zip(images, looks, strict=True)
+    ]
+    streams = [
+        _streams(image, trace, reader, settings)
+        for image, trace in zip(images, traces, strict=True)
+    ]
+    answers: dict[int, str] = {}
+    for count in (1, 2):
+        rows = [i for i, s in enumerate(streams) if len(s) == count]
+        if rows:
+            contrast = ContrastStreams(settings.alpha, settings.plausibility_beta)
+            processors = LogitsProcessorList([contrast] if count == 2 else [])
+            given = reader.answer(
+                [streams[i] for i in rows], [prompts[i] for i in rows], processors, **generation
+            )
+            answers.update(zip(rows, given, strict=True))
+    return [Grounded(answers[i], trace) for i, trace in enumerate(traces)]
+
+
+@torch.inference_mode()
+def plain(
+    reader: Reader,
+    images: Sequence[Image.Image],
+    questions: Sequence[str],
+    *,
+    instruction: str = "",
+    **generation: Any,
+) -> list[Grounded]:
+    """Answer one question about each image, greedily, from the whole image.
+
+    Args and raises as for :func:`laser`.
+    """
+    images = [image.convert("RGB") for image in images]
+    prompts = _prompts(images, questions, instruction, generation)
+    if not images:
+        return []
+    streams = [(Stream((image,)),) for image in images]
+    answers = reader.answer(streams, prompts, LogitsProcessorList(), **generation)
+    return [Grounded(text) for text in answers]
+
+
+def _prompts(
+    images: Sequence[Image.Image],
+    questions: Sequence[str],
+    instruction: str,
+    generation: dict[str, Any],
+) -> list[str]:
+    if len(images) != len(questions):
+        raise ValueError(
+            f"one question an image, got {len(images)} images and {len(questions)} questions"
+        )
+    for number, question in enumerate(questions):
+        if not question.strip():
+            raise ValueError(f"question {number} is empty; it decides where to look")
+    if "logits_processor" in generation:
+        raise ValueError("logits_processor is how LASER decodes; it cannot be given")
+    for name, value in GREEDY.items():
+        if generation.get(name, value) != value:
+            raise ValueError(f"decoding is greedy: {name} must be {value}, got {generation[name]}")
+    return [f"{question}\n{instruction}" if instruction else question for question in questions]
+
+
+def _plan(evidence: Evidence, image: Image.Image, reader: Reader, settings: LaserSettings) -> Trace:
+    view = reader.view(image)
+    if evidence.degenerate:
+        nothing = torch.zeros_like(evidence.map, dtype=torch.bool)
+        return Trace(evidence, view, None, nothing, fallback=True)
+    box = place_crop(evidence.map, view, settings)
+    masked = strongest_cells(evidence.map, settings.k_patch)
+    return Trace(evidence, view, box, masked, fallback=False)
+
+
+def _streams(
+    image: Image.Image, trace: Trace, reader: Reader, settings: LaserSettings
+) -> tuple[Stream, ...]:
+    """What the answer is read from, and the same without the evidence if that has a say."""
+    if trace.fallback:
+        return (Stream((image,)),)
+    windows = [trace.box or whole(image.size)]
+    if settings.crop_mode == "append" and trace.box is not None:
+        windows.insert(0, whole(image.size))
+    seen = _cut(image, windows)
+    if settings.alpha == 0:
+        return (Stream(seen),)
+    if settings.mask_mode == "token_drop":
+        assert reader.grid is not None
+        dropped = [cells_within(trace.masked, trace.view, w, reader.grid) for w in windows]
+        return Stream(seen), Stream(seen, tuple(dropped))
+    hidden = hide_cells(image, trace.masked, settings.mask_mode, trace.view, reader.mean_color)
+    return Stream(seen), Stream(_cut(hidden, windows))
+
+
+def _cut(image: Image.Image, windows: Sequence[Box]) -> tuple[Image.Image, ...]:
+    return tuple(image if w == whole(image.size) else image.crop(w) for w in windows)

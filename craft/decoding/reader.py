@@ -1,0 +1,61 @@
+"""What LASER asks of a model that answers questions about images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PIL import Image
+from torch import Tensor
+from transformers import LogitsProcessorList
+
+from craft.decoding.crop import Box
+
+#: How streams must be decoded: they share their tokens, so none may go its own way.
+GREEDY = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The images that one stream of decoding sees.
+
+    Args:
+        images: one, or several that belong to the same question.
+        dropped: for each image the cells [h, w] whose visual tokens are deleted; None for none.
+    """
+
+    images: tuple[Image.Image, ...]
+    dropped: tuple[Tensor, ...] | None = None
+
+
+class Reader(Protocol):
+    """A vision-language model whose visual tokens can be found."""
+
+    #: Mean colour of the encoder's normalisation, 0 to 255.
+    mean_color: tuple[int, int, int]
+    #: Rows and columns of visual tokens, if every image has the same; tokens can then be dropped.
+    grid: tuple[int, int] | None
+
+    def view(self, image: Image.Image) -> Box:
+        """The part of an image that the encoder sees."""
+        ...
+
+    def attend(
+        self, images: Sequence[Image.Image], prompts: Sequence[tuple[str, ...]]
+    ) -> list[tuple[Tensor, ...]]:  # each [L, heads, h, w] float32
+        """How much the last position of each prompt attends to each patch of its image."""
+        ...
+
+    def answer(
+        self,
+        streams: Sequence[tuple[Stream, ...]],
+        texts: Sequence[str],
+        processors: LogitsProcessorList,
+        **generation: Any,
+    ) -> list[str]:
+        """Continue each prompt greedily over its streams, of which all have the same number.
+
+        With two streams each, a batch holds all first ones and then all second ones.
+        """
+        ...

@@ -1,0 +1,194 @@
+"""Any image-text-to-text model of transformers as LASER reads it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import LogitsProcessorList, PreTrainedModel
+
+from craft.decoding.attention_capture import last_row_attention
+from craft.decoding.crop import Box, whole
+from craft.decoding.reader import GREEDY, Stream
+
+#: Images and a text to the tensors of a model's forward, batch of one.
+Prepare = Callable[[Sequence[Image.Image], str], Mapping[str, Tensor]]
+
+
+class TransformersReader:
+    """Questions to LLaVA, Qwen2-VL or another model that marks its visual tokens in ``input_ids``.
+
+    Args:
+        model: has ``config.image_token_id``.
+        prepare: makes the model's inputs from images and a text; images come before the text, so
+            that visual tokens stand at the same positions whatever is asked.
+        decode: token ids [T] to text.
+        grid: rows and columns of an image's visual tokens, from its inputs; if not given,
+            ``image_grid_thw`` (Qwen-VL), else the square that they form (LLaVA).
+        view: the part of an image that the encoder sees; if not given, all of it.
+        mean_color: of the encoder's normalisation, 0 to 255; CLIP's if not given.
+
+    Raises:
+        ValueError: a model whose config does not name its image token.
+    """
+
+    grid: tuple[int, int] | None = None
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prepare: Prepare,
+        decode: Callable[[Tensor], str],
+        *,
+        grid: Callable[[Mapping[str, Tensor]], tuple[int, int]] | None = None,
+        view: Callable[[tuple[int, int]], Box] = whole,
+        mean_color: tuple[int, int, int] = (123, 117, 104),
+    ):
+        if getattr(model.config, "image_token_id", None) is None:
+            raise ValueError(
+                f"{type(model).__name__} names no image_token_id in its config, so its visual "
+                "tokens cannot be found; set model.config.image_token_id"
+            )
+        self.model: Any = model
+        self.prepare = prepare
+        self.decode = decode
+        self.grid_of = grid or self._grid_of
+        self.view_of = view
+        self.mean_color: tuple[int, int, int] = mean_color
+
+    @classmethod
+    def from_processor(cls, model: PreTrainedModel, processor: Any) -> TransformersReader:
+        """With the model's own processor and chat template: one turn, images first.
+
+        Raises:
+            ValueError: no chat template; preprocessing that pads or crops in a way unknown here.
+        """
+        if not getattr(processor, "chat_template", None):
+            raise ValueError(
+                "the processor has no chat template; make a TransformersReader with a prepare "
+                "function of your own"
+            )
+
+        def prepare(images: Sequence[Image.Image], text: str) -> Mapping[str, Tensor]:
+            content: list[dict[str, Any]] = [{"type": "image", "image": i} for i in images]
+            content.append({"type": "text", "text": text})
+            return processor.apply_chat_template(
+                [{"role": "user", "content": content}],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+
+        def decode(ids: Tensor) -> str:
+            return processor.decode(ids, skip_special_tokens=True)
+
+        settings = processor.image_processor
+        red, green, blue = (round(255 * value) for value in settings.image_mean)
+        return cls(
+            model,
+            prepare,
+            decode,
+            view=_view_of(settings),
+            mean_color=(red, green, blue),
+        )
+
+    def view(self, image: Image.Image) -> Box:
+        return self.view_of(image.size)
+
+    def attend(
+        self, images: Sequence[Image.Image], prompts: Sequence[tuple[str, ...]]
+    ) -> list[tuple[Tensor, ...]]:  # each [L, heads, h, w] float32
+        """How much the last position of each prompt attends to each patch of its image.
+
+        Raises:
+            ValueError: no visual tokens, or tokens that are no grid.
+        """
+        return [
+            tuple(self._look(image, text) for text in texts)
+            for image, texts in zip(images, prompts, strict=True)
+        ]
+
+    def answer(
+        self,
+        streams: Sequence[tuple[Stream, ...]],
+        texts: Sequence[str],
+        processors: LogitsProcessorList,
+        **generation: Any,
+    ) -> list[str]:
+        """Continue each prompt greedily; the streams of a question are a batch.
+
+        Raises:
+            ValueError: streams that drop visual tokens.
+        """
+        answers = []
+        for question, text in zip(streams, texts, strict=True):
+            if any(stream.dropped is not None for stream in question):
+                raise ValueError("visual tokens of this model cannot be dropped; hide pixels")
+            parts = [self._inputs(stream.images, text) for stream in question]
+            inputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            ids = self.model.generate(
+                **inputs,
+                logits_processor=processors,
+                **generation | GREEDY,
+            )
+            answers.append(self.decode(ids[0, inputs["input_ids"].shape[1] :]))
+        return answers
+
+    def _look(self, image: Image.Image, text: str) -> Tensor:  # [L, heads, h, w]
+        inputs = self._inputs((image,), text)
+        places = (inputs["input_ids"][0] == self.model.config.image_token_id).nonzero()[:, 0]
+        rows, columns = self.grid_of(inputs)
+        if not len(places) or rows * columns != len(places):
+            raise ValueError(
+                f"{len(places)} visual tokens (id {self.model.config.image_token_id}) are no grid "
+                f"of {rows} x {columns}; pass grid= to say how they lie"
+            )
+        weights = last_row_attention(
+            self.model.get_decoder(), lambda: self.model.base_model(**inputs, use_cache=False)
+        )
+        return weights[:, 0][..., places].unflatten(-1, (rows, columns))
+
+    def _inputs(self, images: Sequence[Image.Image], text: str) -> dict[str, Tensor]:
+        inputs = self.prepare(images, text)
+        return {
+            name: x.to(self.model.device, self.model.dtype if x.is_floating_point() else None)
+            for name, x in inputs.items()
+        }
+
+    def _grid_of(self, inputs: Mapping[str, Tensor]) -> tuple[int, int]:
+        if "image_grid_thw" in inputs:
+            merge = self.model.config.vision_config.spatial_merge_size
+            _, rows, columns = (inputs["image_grid_thw"][0] // merge).tolist()
+            return rows, columns
+        count = int((inputs["input_ids"][0] == self.model.config.image_token_id).sum())
+        return math.isqrt(count), math.isqrt(count)
+
+
+def _view_of(settings: Any) -> Callable[[tuple[int, int]], Box]:
+    """What an image processor leaves of an image, as a box of the original."""
+    if getattr(settings, "do_pad", False):
+        raise ValueError(
+            "this image processor pads, so its visual tokens do not lie over the image alone; "
+            "make a TransformersReader with a view of your own"
+        )
+    if not getattr(settings, "do_center_crop", False):
+        return whole
+    edge = dict(settings.size).get("shortest_edge")
+    crop = settings.crop_size["height"], settings.crop_size["width"]
+    if crop != (edge, edge):
+        raise ValueError(
+            f"this image processor resizes to {dict(settings.size)} and crops to {crop}; make a "
+            "TransformersReader with a view of your own"
+        )
+
+    def middle(size: tuple[int, int]) -> Box:
+        side = min(size)
+        left, top = (size[0] - side) // 2, (size[1] - side) // 2
+        return Box(left, top, left + side, top + side)
+
+    return middle
