@@ -52,8 +52,9 @@ SMALL: dict[str, Any] = {
     "num_hidden_layers": 3,
     "num_attention_heads": 2,
 }
-VISION = SMALL | {"image_size": 24, "patch_size": 8}
-TEXT = SMALL | {
+VISION: dict[str, Any] = {**SMALL, "image_size": 24, "patch_size": 8}
+TEXT: dict[str, Any] = {
+    **SMALL,
     "vocab_size": 40,
     "max_position_embeddings": 8,
     "eos_token_id": 39,
