@@ -133,7 +133,7 @@ def replace_between(text: str, mark: str, lines: list[str]) -> str:
     begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     if not pattern.search(text):
-        raise ValueError(f"docs/performance.md has no '{begin} ... {end}'; put the two marks back")
+        raise ValueError(f"the document has no '{begin} ... {end}'; put the two marks back")
     block = "\n".join([begin, "", *lines, "", end])
     return pattern.sub(lambda _: block, text)
 

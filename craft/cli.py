@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 import craft
 from craft import (
+    cli_adapters,
     cli_corpus,
     cli_data,
     cli_decoding,
@@ -221,12 +222,14 @@ def adapt(
         )
     console.print(
         f"{out}: encoder {pack.encoder_hash[:12]}, {result.blend:.0%} of the way from the "
-        f"pretrained weights; next: craft evaluate {out}",
+        f"pretrained weights, {result.code_flip_rate:.1%} of first-level codes changed; "
+        f"next: craft evaluate {out}",
         highlight=False,
     )
 
 
 app.command(name="settings")(cli_training.list_settings)
+app.command(name="few-shot")(cli_adapters.few_shot)
 for command in (
     cli_evaluation.evaluate,
     cli_evaluation.transfer,
@@ -254,7 +257,7 @@ def info(
 
     print_facts(console, "installation", installation_facts(models))
     if pack is not None:
-        print_facts(console, str(pack), pack_facts(pack))
+        print_facts(console, str(pack), pack_facts(pack, models))
 
 
 def _is_main_process() -> bool:

@@ -38,7 +38,8 @@ def tokenize(
     from craft.pocket.zoo import PocketModels
     from craft.report.progress import ProgressDisplay
 
-    encoder = CorpusEncoder(EncoderPack.load(pack), PocketModels.load(models).codebook)
+    zoo = PocketModels.load(models)
+    encoder = CorpusEncoder(EncoderPack.load(pack, zoo.base_tower), zoo.codebook)
     request = cli_data.request(
         data, None, None, format, images, None, None, skip_corrupt, any_size=False
     )

@@ -114,7 +114,8 @@ def transfer(
 
     zoo = PocketModels.load(models)
     first, chosen = open_pack(packs[0], zoo, name=domain, data=data)
-    loaded = {str(packs[0]): first} | {str(pack): EncoderPack.load(pack) for pack in packs[1:]}
+    others = {str(pack): EncoderPack.load(pack, zoo.base_tower) for pack in packs[1:]}
+    loaded = {str(packs[0]): first} | others
     if len(loaded) < len(packs):
         raise ValueError(f"a pack is named twice: {', '.join(map(str, packs))}")
     command = {"command": "transfer", "packs": list(loaded), "domain": chosen.name}

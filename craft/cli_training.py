@@ -41,7 +41,7 @@ Method = Annotated[
     typer.Option(help="short for --set method=...", rich_help_panel=_PANEL),
 ]
 EncoderMode = Annotated[
-    Literal["full", "lora", "norm_only"] | None,
+    Literal["full", "lora", "norm_only", "heba", "heba_discrete"] | None,
     typer.Option("--encoder", help="short for --set encoder=...", rich_help_panel=_PANEL),
 ]
 Resume = Annotated[

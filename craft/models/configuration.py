@@ -15,6 +15,8 @@ class DiscreteVisionConfig(SiglipVisionConfig):
             penultimate one, as the paper says (sec. 4) and VILA-U does.
         class_token: a learned token goes through all blocks before the patches, which then read it
             (the paper's words taken literally; methods A6). It is part of the encoder.
+        heba: settings of the HeBA adapters in every block
+            (:class:`~craft.adapters.heba.HebaConfig`); None means that there are none.
         codebook_fingerprint: of the codebook that the weights speak; None accepts any.
         codebook_subset: the fields of the CodebookSubset that features are quantised to, as a dict;
             None for the whole codebook.
@@ -24,6 +26,7 @@ class DiscreteVisionConfig(SiglipVisionConfig):
 
     read_layer: int = -2
     class_token: bool = False
+    heba: dict[str, Any] | None = None
     codebook_fingerprint: str | None = None
     codebook_subset: Any = None
 

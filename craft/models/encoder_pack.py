@@ -2,15 +2,20 @@
 
 A pack is a directory: ``pack.json``, ``encoder.safetensors`` and, when one was counted,
 ``prior.safetensors``. It plugs into every language model aligned to that codebook, into no other.
+
+A pack of adapters has ``adapters.safetensors`` instead, with only what was added to an encoder, and
+the hash of that encoder, without which it cannot be read.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -20,8 +25,21 @@ from craft.models.tensor_hash import tensor_hash
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 
-FORMAT = 1
+FORMAT, ADAPTER_FORMAT = 1, 2
 _CARD, _WEIGHTS, _PRIOR = "pack.json", "encoder.safetensors", "prior.safetensors"
+_ADAPTERS = "adapters.safetensors"
+
+
+class EncoderMismatchError(ValueError):
+    """Adapters met another encoder than the one they were trained in."""
+
+
+@dataclass(frozen=True)
+class BaseEncoder:
+    """The encoder that adapters were trained in: its hash, and which of a pack's weights it has."""
+
+    hash: str
+    names: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,7 @@ class EncoderPack:
         codebook_fingerprint: of the codebook the weights speak.
         prior: first-level code frequencies of the domain, for pruning.
         notes: how the pack came to be (domain, surrogate, settings, held-out classes).
+        base: of a pack of adapters; its weights are in ``weights`` too, but not in the files.
     """
 
     weights: dict[str, Tensor]
@@ -43,6 +62,13 @@ class EncoderPack:
     codebook_fingerprint: str
     prior: TokenPrior | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    base: BaseEncoder | None = None
+
+    @property
+    def own(self) -> dict[str, Tensor]:
+        """The weights that the files hold: all, or those that the base encoder does not have."""
+        names = self.base.names if self.base else frozenset()
+        return {name: x for name, x in self.weights.items() if name not in names}
 
     @property
     def encoder_hash(self) -> str:
@@ -50,16 +76,37 @@ class EncoderPack:
 
     @classmethod
     def of(
-        cls, tower: DiscreteVisionTower, prior: TokenPrior | None = None, **notes: Any
+        cls,
+        tower: DiscreteVisionTower,
+        prior: TokenPrior | None = None,
+        *,
+        base: DiscreteVisionTower | None = None,
+        **notes: Any,
     ) -> EncoderPack:
-        """Take the tower's present weights; they are copied."""
+        """Take the tower's present weights; they are copied.
+
+        Args:
+            base: the encoder that the tower's adapters were put into, for a pack of adapters: only
+                weights that ``base`` does not have, or has otherwise, are saved.
+        """
+        weights = {name: x.detach().clone() for name, x in tower.state_dict().items()}
+        before = None
+        if base is not None:
+            pretrained = base.state_dict()
+            same = frozenset(
+                name
+                for name, x in weights.items()
+                if name in pretrained and torch.equal(x.cpu(), pretrained[name].cpu())
+            )
+            before = BaseEncoder(tensor_hash(pretrained), same)
         return cls(
-            {name: x.detach().clone() for name, x in tower.state_dict().items()},
+            weights,
             tower.config.to_diff_dict(),
             tower.read_layer,
             tower.codebook.fingerprint,
             prior,
             notes,
+            before,
         )
 
     def tower(self, codebook: Codebook) -> DiscreteVisionTower:
@@ -80,41 +127,59 @@ class EncoderPack:
         """Write the pack; the directory is made if need be."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        save_file(self.weights, directory / _WEIGHTS)
+        file, other = (_ADAPTERS, _WEIGHTS) if self.base else (_WEIGHTS, _ADAPTERS)
+        save_file(self.own, directory / file)
+        (directory / other).unlink(missing_ok=True)  # of an earlier pack
         if self.prior is not None:
             self.prior.save(directory / _PRIOR)
         card = {
-            "format": FORMAT,
+            "format": ADAPTER_FORMAT if self.base else FORMAT,
             "codebook_fingerprint": self.codebook_fingerprint,
             "encoder_hash": self.encoder_hash,
             "vision_config": self.vision_config,
             "read_layer": self.read_layer,
             "notes": self.notes,
         }
+        if self.base:
+            card["base_hash"] = self.base.hash
         (directory / _CARD).write_text(json.dumps(card, indent=2) + "\n")
         return directory
 
     @classmethod
-    def load(cls, directory: Path | str) -> EncoderPack:
+    def load(
+        cls, directory: Path | str, base: Callable[[], DiscreteVisionTower] | None = None
+    ) -> EncoderPack:
         """Read a pack and check that its weights are the ones its card was written for.
 
+        Args:
+            base: makes the pretrained encoder, such as ``PocketModels.load().base_tower``; called
+                only for a pack of adapters, which cannot do without.
+
         Raises:
-            ValueError: not a pack, a newer format, or weights that were changed since.
+            ValueError: not a pack, a newer format, weights that were changed since, or adapters and
+                no ``base``.
+            EncoderMismatchError: adapters of another encoder than ``base``; names both.
         """
         directory = Path(directory)
         if not (directory / _CARD).is_file():
             raise ValueError(f"{directory} is not an encoder pack: it holds no {_CARD}")
         card = json.loads((directory / _CARD).read_text())
-        if card.get("format") != FORMAT:
+        if card.get("format") not in (FORMAT, ADAPTER_FORMAT):
             raise ValueError(
                 f"{directory / _CARD} has format {card.get('format')!r}, this version reads "
-                f"{FORMAT}; update craft-vlm"
+                f"{FORMAT} and {ADAPTER_FORMAT}; update craft-vlm"
             )
-        weights = load_file(directory / _WEIGHTS)
+        adapters = card["format"] == ADAPTER_FORMAT
+        file = directory / (_ADAPTERS if adapters else _WEIGHTS)
+        weights, before = load_file(file), None
+        if adapters:
+            pretrained = _pretrained(directory, card["base_hash"], base)
+            before = BaseEncoder(card["base_hash"], frozenset(pretrained) - frozenset(weights))
+            weights = pretrained | weights
         found = tensor_hash(weights)
         if found != card["encoder_hash"]:
             raise ValueError(
-                f"{directory / _WEIGHTS} hashes to {found}, its card says "
+                f"{file} hashes to {found}, its card says "
                 f"{card['encoder_hash']}: the weights were changed after the pack was saved"
             )
         prior = TokenPrior.load(directory / _PRIOR) if (directory / _PRIOR).is_file() else None
@@ -125,4 +190,25 @@ class EncoderPack:
             card["codebook_fingerprint"],
             prior,
             card["notes"],
+            before,
         )
+
+
+def _pretrained(
+    directory: Path, wanted: str, base: Callable[[], DiscreteVisionTower] | None
+) -> dict[str, Tensor]:
+    """The weights of the encoder that adapters belong to."""
+    if base is None:
+        raise ValueError(
+            f"{directory} holds adapters alone, of the encoder {wanted}; give load() that encoder "
+            "as base=, such as PocketModels.load().base_tower"
+        )
+    weights = base().state_dict()
+    found = tensor_hash(weights)
+    if found != wanted:
+        raise EncoderMismatchError(
+            f"{directory} holds adapters of the encoder {wanted}, but the one at hand is {found}; "
+            "adapters do nothing useful in another encoder: use the models they were trained with, "
+            "or adapt again"
+        )
+    return weights

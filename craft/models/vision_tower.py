@@ -18,6 +18,8 @@ from transformers.models.siglip.modeling_siglip import (
     SiglipVisionEmbeddings,
 )
 
+from craft.adapters.heba import HebaConfig
+from craft.adapters.installation import install_heba
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.codebook_subset import CodebookSubset
 from craft.models.codebook_checkpoint import CodebookCheckpoint
@@ -71,6 +73,8 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
         depth = config.num_hidden_layers + config.read_layer + 1
         self.blocks = nn.ModuleList(SiglipEncoderLayer(config) for _ in range(depth))
         self.post_init()
+        if config.heba is not None:
+            install_heba(self, HebaConfig(**config.heba), grid=self.grid)
 
     @classmethod
     def from_siglip(
@@ -119,6 +123,11 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
         """From now on patches read this token, which is one of the tower's weights."""
         self.config.class_token = True
         self.class_token = nn.Parameter(token.clone())
+
+    def adopt_adapters(self, config: HebaConfig) -> None:
+        """From now on every block has HeBA adapters, which are among the tower's weights."""
+        install_heba(self, config, grid=self.grid)
+        self.config.heba = {**asdict(config), "sites": list(config.sites)}  # as JSON has it
 
     @property
     def image_size(self) -> int:

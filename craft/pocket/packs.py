@@ -61,7 +61,8 @@ def adapt_pack(
 ) -> tuple[AdaptationResult, EncoderPack]:
     """Adapt a copy of the base encoder, count the domain's prior with it, save both as a pack.
 
-    A method that trains the projector or the language model leaves the encoder as it is, and its
+    Of an encoder that trains adapters, the pack holds those alone, and the base encoder's hash. A
+    method that trains the projector or the language model leaves the encoder as it is, and its
     result in the pack's ``language_model``.
 
     Args:
@@ -91,10 +92,12 @@ def adapt_pack(
     pack = EncoderPack.of(
         adapted.tower,
         count_prior(adapted.tower, domain.train.images),
+        base=None if adapted.tower.config.heba is None else models.base_tower(),
         domain=domain.name,
         surrogate=surrogate,
         heldout_classes=domain.heldout,
         blend=adapted.blend,
+        code_flip_rate=adapted.code_flip_rate,
         config=config.model_dump(),
     )
     if PartialState().is_main_process:

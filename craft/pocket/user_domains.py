@@ -71,7 +71,7 @@ def open_pack(
         DataError: the data changed since the pack was made.
         ValueError: nothing says which domain, or ``data`` for a pack of the pocket world.
     """
-    pack = EncoderPack.load(directory)
+    pack = EncoderPack.load(directory, models.base_tower)
     models.codebook.require_fingerprint(pack.codebook_fingerprint)
     manifest, made_for = directory / MANIFEST, pack.notes.get("domain")
     if data is not None and not manifest.is_file():

@@ -30,18 +30,26 @@ def installation_facts(directory: Path | None = None) -> dict[str, str]:
     }
 
 
-def pack_facts(directory: Path) -> dict[str, str]:
+def pack_facts(directory: Path, models: Path | None = None) -> dict[str, str]:
     """The encoder, its codebook, its prior, and how it came to be.
 
+    Args:
+        models: directory of the models that a pack of adapters belongs to, or the package's.
+
     Raises:
-        ValueError: not a pack.
+        ValueError: not a pack, or one of adapters of another encoder.
     """
-    pack = EncoderPack.load(directory)
+    pack = EncoderPack.load(directory, lambda: PocketModels.load(models).base_tower())
+    base = {}
+    if pack.base is not None:
+        weights = sum(x.numel() for x in pack.own.values())
+        base["adapters"] = f"{weights:,} of them, added to the encoder {pack.base.hash}"
     config = pack.notes.get("config", {})
     notes = {name: str(value) for name, value in pack.notes.items() if name != "config"}
     return {
         "encoder": pack.encoder_hash,
         "parameters": f"{sum(x.numel() for x in pack.weights.values()):,}",
+        **base,
         "codebook": pack.codebook_fingerprint,
         "prior": "none" if pack.prior is None else repr(pack.prior),
         **notes,

@@ -41,7 +41,8 @@ class AdaptationResult:
 
     ``blend`` is the share of adapted weights in it, the rest are the pretrained ones; ``history``
     holds one dict a validation, mixtures at its end; ``frozen_hashes`` what was proved unchanged;
-    ``resumed`` the step of the checkpoint that the run went on from.
+    ``code_flip_rate`` the share of first-level codes of the domain's validation images that are not
+    the pretrained encoder's; ``resumed`` the step of the checkpoint that the run went on from.
     """
 
     tower: DiscreteVisionTower
@@ -49,6 +50,7 @@ class AdaptationResult:
     history: list[dict[str, float]] = field(default_factory=list)
     frozen_hashes: dict[str, str] = field(default_factory=dict)
     gradient_norms: dict[str, float] = field(default_factory=dict)
+    code_flip_rate: float = 0.0
     resumed: int | None = None
 
 
@@ -146,6 +148,7 @@ def adapt(
     with contextlib.closing(run), RunLog(run_dir / "train.jsonl", accelerator, log_bytes) as lines:
         if found is None:
             lines.record({"step": 0, "trains": table.rows})
+            lines.record({"step": 0, "code_flip_rate": selection.code_flip_rate()})
             lines.record({"step": 0, "validation": selection.validate(0)})
         for step in range(start + 1, run.steps + 1):
             losses, first_norms = run.step(first=step == 1)
@@ -166,7 +169,13 @@ def adapt(
         accelerator.end_training()
     blend = _finish(run, selection)
     return AdaptationResult(
-        tower, blend, selection.history, proof.check(), norms, found.step if found else None
+        tower=tower,
+        blend=blend,
+        history=selection.history,
+        frozen_hashes=proof.check(),
+        gradient_norms=norms,
+        code_flip_rate=selection.code_flip_rate(),
+        resumed=found.step if found else None,
     )
 
 

@@ -6,10 +6,13 @@ from them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from craft.adapters.heba import PRESETS as HEBA_PRESETS
+from craft.adapters.heba import HebaConfig, PresetName, Site
 from craft.codebook_subset import CodebookSubset, SubsetKind
 from craft.models.attention import AttentionName
 
@@ -63,6 +66,56 @@ class LoraConfig(_Section):
     dropout: float = Field(default=0.05, ge=0, lt=1, description="of the adapters' input")
 
 
+class HebaSettings(_Section):
+    """HeBA adapters (arXiv 2603.16653), for `encoder=heba` and `encoder=heba_discrete`.
+
+    What is not given is the preset's: :data:`craft.adapters.heba.PRESETS`.
+    """
+
+    sites: list[Site] | None = Field(
+        default=None,
+        description="what is adapted in each block: the input of attention, the hidden layer of "
+        "the MLP; heba: both, heba_discrete: attn_in",
+    )
+    bottleneck: int | Literal["quarter"] | None = Field(
+        default=None, description="width inside an adapter; heba: quarter, heba_discrete: 64"
+    )
+    post_norm: bool | None = Field(
+        default=None,
+        description="an inner residual and a layer norm; heba: true, heba_discrete: false",
+    )
+    init_up: Literal["zero", "kaiming_fan_out"] | None = Field(
+        default=None,
+        description="how the last layer begins; heba: kaiming_fan_out, heba_discrete: zero, which "
+        "leaves all codes as they were",
+    )
+    scale: float | None = Field(
+        default=None, description="of what an adapter adds; heba: 0.025, heba_discrete: 1"
+    )
+    fast_prob: float | None = Field(
+        default=None,
+        description="in training, how often a block takes the larger scale; heba: 0.2, "
+        "heba_discrete: 0",
+    )
+    fast_mult: float | None = Field(
+        default=None, description="how much larger that is; heba: 2.25, heba_discrete: 1"
+    )
+    grad_unscale: bool | None = Field(
+        default=None,
+        description="gradients of the adapters' weights are divided by the scale; heba: true, "
+        "heba_discrete: false",
+    )
+    kernel: int | None = Field(default=None, description="side of the depthwise convolution; 3")
+    gate: bool | None = Field(
+        default=None, description="a learned factor for each adapter, 0 at first; false"
+    )
+
+    def over(self, name: PresetName) -> HebaConfig:
+        """The preset with what is given here. Raises ValueError for values that cannot be."""
+        given = {key: value for key, value in self if value is not None}
+        return replace(HEBA_PRESETS[name], **given)
+
+
 class LdifsConfig(_Section):
     """The feature distance of LDIFS (Mukhoti et al., TMLR 2024), for `method=ldifs`."""
 
@@ -104,10 +157,13 @@ class CraftConfig(_Section):
         "llm_lora: the continuous baselines, whose features are not quantised; zero_shot: no "
         "training",
     )
-    encoder: Literal["full", "lora", "norm_only"] = Field(
+    encoder: Literal["full", "lora", "norm_only", "heba", "heba_discrete"] = Field(
         default="full",
         description="which of the encoder's weights train: all, low-rank adapters that are merged "
-        "at the end, or the layer norms",
+        "at the end, the layer norms, or HeBA adapters that are saved alone",
+    )
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="sgd has momentum 0.9, which is HeBA's own choice"
     )
     steps: int = Field(default=500, ge=0, description="optimiser steps")
     epochs: float | None = Field(
@@ -120,7 +176,7 @@ class CraftConfig(_Section):
         default=1e-3, gt=0, description="peak learning rate of class token, temperature, adapters"
     )
     warmup: float = Field(default=0.03, ge=0, lt=1, description="share of the steps that warm up")
-    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's")
+    weight_decay: float = Field(default=0.0, ge=0, description="the optimiser's")
     clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
     sal_reduction: Literal["token_mean", "sample_sum"] = Field(
         default="token_mean",
@@ -176,8 +232,23 @@ class CraftConfig(_Section):
     hardware: HardwareConfig = Field(default=HardwareConfig())
     log: LogConfig = Field(default=LogConfig())
     lora: LoraConfig = Field(default=LoraConfig())
+    heba: HebaSettings = Field(default=HebaSettings())
     ldifs: LdifsConfig = Field(default=LdifsConfig())
     codebook: CodebookConfig = Field(default=CodebookConfig())
+
+    @field_validator("heba")
+    @classmethod
+    def _adapters_can_be(cls, heba: HebaSettings, others: ValidationInfo) -> HebaSettings:
+        encoder = others.data.get("encoder")
+        heba.over(encoder if encoder in HEBA_PRESETS else "heba_discrete")
+        return heba
+
+    @property
+    def adapters(self) -> HebaConfig | None:
+        """The HeBA adapters of the encoder, if it trains those."""
+        if self.encoder in ("heba", "heba_discrete"):
+            return self.heba.over(self.encoder)
+        return None
 
     def step_count(self, examples: int) -> int:
         """How many optimiser steps a run over so many training examples takes."""

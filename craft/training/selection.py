@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
+from craft.adapters.installation import idle_state
 from craft.data.augment import resize
 from craft.data.question_domain import AnyDomain, QuestionDomain
 from craft.data.questions import Question, seeded
@@ -49,6 +50,7 @@ class Selection:
             self.sets["general"] = general
         self.history: list[dict[str, float]] = []
         self.pretrained = copy.deepcopy(tower.state_dict())
+        self._first_codes = self._first_level()
         #: The best validated weights so far and what they scored, if ``config.select`` is "best".
         self.best: tuple[dict[str, Tensor], dict[str, float]] | None = None
 
@@ -70,6 +72,18 @@ class Selection:
                 self.best = copy.deepcopy(self.tower.state_dict()), self.history[-1]
         return entry
 
+    def code_flip_rate(self) -> float:
+        """Share of the first-level codes of the domain's validation images that are not those of
+        the pretrained encoder, in [0, 1]."""
+        training = self.tower.training
+        self.tower.eval()
+        changed = self._first_level() != self._first_codes
+        self.tower.train(training)
+        return float(changed.float().mean())
+
+    def _first_level(self) -> Tensor:  # [n, N]
+        return self.tower.encode(self.sets["domain"][0]).codes[..., 0].cpu()
+
     def take_best(self) -> int:
         """Give the tower its best validated weights; returns their step, or -1 for the last."""
         if self.best is None:
@@ -85,6 +99,12 @@ class Selection:
         """
         adapted = copy.deepcopy(self.tower.state_dict())
         start, end = self.history[0], self.best[1] if self.best else self.history[-1]
+        # Adapters are mixed with adapters that do nothing; they may have begun as something.
+        idle = idle_state(self.tower)
+        self.pretrained = adapted | self.pretrained | idle
+        if idle:
+            self._mix(adapted, 0.0)
+            start = self.validate(step, 0.0)
         best, chosen = start["domain_confidence"], 0.0
         for share in (*SHARES, 1.0):
             self._mix(adapted, share)

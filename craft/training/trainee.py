@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from craft.adapters.installation import is_heba
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.training.config import CraftConfig
+from craft.training.lora import inject_lora
 from craft.training.methods import METHODS
 from craft.training.objective import ContrastiveHead
 
@@ -54,11 +57,11 @@ class Trainee(nn.Module):
         return {name: p for name, p in found.items() if p.requires_grad}
 
     def groups(self, config: CraftConfig) -> list[dict[str, Any]]:
-        """AdamW's parameter groups: pretrained weights, then new ones with a rate of their own."""
+        """The optimiser's groups: pretrained weights, then new ones with a rate of their own."""
         pretrained, new = [], []
         for name, parameter in self.trained().items():
             added = name.startswith("contrastive.") or "lora_" in name or "class_token" in name
-            (new if added else pretrained).append(parameter)
+            (new if added or is_heba(name) else pretrained).append(parameter)
         groups: list[dict[str, Any]] = [
             {"params": pretrained, "lr": config.lr},
             {"params": new, "lr": config.lr_new},
@@ -92,13 +95,22 @@ class TrainableTable:
 
 
 def mark_encoder(tower: DiscreteVisionTower, config: CraftConfig) -> None:
-    """Set which of the encoder's weights train, by ``config.method`` and ``config.encoder``."""
+    """Set which of the encoder's weights train, by ``config.method`` and ``config.encoder``, and
+    put adapters in where it is those."""
     trains = METHODS[config.method].trains == "encoder"
     tower.requires_grad_(trains and config.encoder == "full")
     if trains and config.encoder == "norm_only":
         for module in tower.modules():
             if isinstance(module, nn.LayerNorm):
                 module.requires_grad_(True)
+    if trains and config.encoder == "lora":
+        inject_lora(tower, config.lora, config.seed, encoder=True)
+    if trains and config.adapters is not None:
+        if tower.class_token is not None:
+            tower.class_token.requires_grad_(True)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            tower.adopt_adapters(config.adapters)
 
 
 def checkpoint_activations(tower: DiscreteVisionTower, language_model: PreTrainedModel) -> None:

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedModel, SiglipModel, get_cosine_schedule_with_warmup
 
+from craft.adapters.installation import is_heba
 from craft.data.dialogues import IGNORE, TextBatch
 from craft.data.question_domain import AnyDomain, QuestionDomain
 from craft.data.questions import Lesson
@@ -24,7 +25,7 @@ from craft.training.lora import inject_lora, train_dropout
 from craft.training.methods import METHODS
 from craft.training.movement import MovementCheck
 from craft.training.objective import ContrastiveHead, gradient_norms, text_embeddings
-from craft.training.optimizer_state import pack_optimizer, unpack_optimizer
+from craft.training.optimizer_state import make_optimizer, pack_optimizer, unpack_optimizer
 from craft.training.trainee import Trainee, checkpoint_activations, keep_activations, mark_encoder
 
 
@@ -89,8 +90,6 @@ class TrainingRun:
             self.anchor = FeatureAnchor(self.tower, config.ldifs)
         mark_encoder(self.tower, config)
         trains = self.method.trains
-        if trains == "encoder" and config.encoder == "lora":
-            inject_lora(self.tower, config.lora, config.seed, encoder=True)
         if trains == "language_model":
             model = self.surrogate.language_model
             inject_lora(model, config.lora, config.seed, encoder=False)
@@ -103,7 +102,7 @@ class TrainingRun:
         if not self.trained:
             return
         self.tower.train(trains == "encoder")
-        optimizer = torch.optim.AdamW(self.trainee.groups(config), weight_decay=config.weight_decay)
+        optimizer = make_optimizer(self.trainee.groups(config), config)
         self.model, self.optimizer = self.accelerator.prepare(self.trainee, optimizer)
         # Not prepared: accelerate would advance it once a process.
         self.schedule = get_cosine_schedule_with_warmup(
@@ -240,9 +239,9 @@ class TrainingRun:
         return result
 
     def _seed_dropout(self, stack: ExitStack) -> None:
-        """Dropout, which only adapters have, is drawn anew for each step and process, so that a
-        resumed run draws the same."""
-        if not any("lora_" in name for name in self.trained):
+        """What adapters draw, dropout or scales, is drawn anew for each step and process, so that
+        a resumed run draws the same."""
+        if not any("lora_" in name or is_heba(name) for name in self.trained):
             return
         train_dropout(self.tower)
         train_dropout(self.surrogate)

@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -89,7 +90,7 @@ class TrainingStep:
         self.optimizer.zero_grad(set_to_none=True)
 
 
-def step_cost(step: TrainingStep, steps: int) -> dict[str, Any]:
+def step_cost(step: Callable[[], None], steps: int) -> dict[str, Any]:
     """Seconds of each of ``steps`` steps, after one that makes the optimiser's state and packs the
     codebook, and the largest memory of this process in MiB, weights and optimiser included."""
     step()

@@ -4,10 +4,15 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from craft.adapters.heba import PRESETS
+from craft.adapters.installation import heba_parameters
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.codebook_subset import CodebookSubset
-from craft.models.encoder_pack import EncoderPack
+from craft.models.encoder_pack import EncoderMismatchError, EncoderPack
+from craft.models.tensor_hash import tensor_hash
+from craft.models.vision_tower import DiscreteVisionTower
 
 
 @pytest.fixture
@@ -78,3 +83,93 @@ def test_a_pack_remembers_which_codewords_were_used(tiny_models, tmp_path):
     assert torch.equal(again.encode(images).codes, before.codes)
     assert torch.isin(before.codes, tower.codebook.used).all()
     assert not torch.equal(tiny_models.base_tower().encode(images).codes, before.codes)
+
+
+@pytest.fixture
+def adapted(tiny_models):
+    """The tower with adapters that do something."""
+    tower = tiny_models.base_tower()
+    tower.adopt_adapters(PRESETS["heba_discrete"])
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for parameter in heba_parameters(tower).values():
+            parameter.normal_()
+    return tower
+
+
+@pytest.fixture
+def adapter_dir(tiny_models, adapted, tmp_path):
+    pack = EncoderPack.of(adapted, base=tiny_models.base_tower(), domain="flags")
+    return pack.save(tmp_path / "adapters")
+
+
+def test_adapters_are_saved_alone_and_come_back_on_their_encoder(tiny_models, adapted, adapter_dir):
+    files = {path.name for path in adapter_dir.iterdir()}
+    assert files == {"pack.json", "adapters.safetensors"}
+    assert load_file(adapter_dir / "adapters.safetensors").keys() == heba_parameters(adapted).keys()
+    pack = EncoderPack.load(adapter_dir, tiny_models.base_tower)
+    assert pack.encoder_hash == tensor_hash(adapted.state_dict())
+    assert pack.base is not None
+    assert pack.base.hash == tensor_hash(tiny_models.base_tower().state_dict())
+    images = torch.rand(2, 3, 24, 24)
+    found = pack.tower(tiny_models.codebook).encode(images).codes
+    assert torch.equal(found, adapted.encode(images).codes)
+    assert not torch.equal(found, tiny_models.base_tower().encode(images).codes)
+    again = EncoderPack.load(pack.save(adapter_dir.with_name("again")), tiny_models.base_tower)
+    assert again.encoder_hash == pack.encoder_hash
+
+
+def test_adapters_are_refused_by_another_encoder_and_without_one(tiny_models, adapter_dir):
+    def other():
+        tower = tiny_models.base_tower()
+        with torch.no_grad():
+            next(tower.parameters()).view(-1)[0] += 1e-3
+        return tower
+
+    with pytest.raises(EncoderMismatchError) as error:
+        EncoderPack.load(adapter_dir, other)
+    for tower in (other(), tiny_models.base_tower()):
+        assert tensor_hash(tower.state_dict()) in str(error.value)
+    with pytest.raises(ValueError, match="holds adapters alone"):
+        EncoderPack.load(adapter_dir)
+
+
+def test_changed_adapters_are_refused(tiny_models, adapter_dir):
+    path = adapter_dir / "adapters.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="weights were changed after the pack was saved"):
+        EncoderPack.load(adapter_dir, tiny_models.base_tower)
+
+
+def test_a_pack_of_adapters_asks_for_the_codebook_too(tiny_models, adapter_dir):
+    table = tiny_models.codebook.table
+    table.view(torch.int32)[3, 5] ^= 1
+    pack = EncoderPack.load(adapter_dir, tiny_models.base_tower)
+    with pytest.raises(CodebookMismatchError):
+        pack.tower(Codebook(table, tiny_models.codebook.levels))
+
+
+def test_what_else_changed_is_saved_with_the_adapters(tiny_models, adapted, tmp_path):
+    with torch.no_grad():
+        adapted.embeddings.patch_embedding.bias.add_(1)
+    pack = EncoderPack.of(adapted, base=tiny_models.base_tower())
+    loaded = EncoderPack.load(pack.save(tmp_path / "pack"), tiny_models.base_tower)
+    assert "embeddings.patch_embedding.bias" in loaded.own
+    assert loaded.encoder_hash == tensor_hash(adapted.state_dict())
+
+
+def test_one_kind_of_pack_replaces_the_other(tiny_models, pack_dir, adapter_dir):
+    EncoderPack.load(pack_dir).save(adapter_dir)
+    assert {path.name for path in adapter_dir.iterdir()} == {"pack.json", "encoder.safetensors"}
+    assert EncoderPack.load(adapter_dir).base is None
+
+
+def test_a_whole_checkpoint_has_its_adapters(adapted, tmp_path):
+    """`save_pretrained` does without a base encoder."""
+    adapted.save_pretrained(tmp_path)
+    again = DiscreteVisionTower.from_pretrained(tmp_path)
+    images = torch.rand(2, 3, 24, 24)
+    assert torch.equal(again.continuous(images), adapted.continuous(images))
+    assert heba_parameters(again).keys() == heba_parameters(adapted).keys()

@@ -66,6 +66,8 @@ def interrupted(models, out, monkeypatch, steps, settings=()):
         ("encoder=lora", "lora.rank=2", "lora.dropout=0.3"),
         ("blend=true", "checkpoint.every=2"),
         ("method=ldifs",),
+        ("encoder=heba", "heba.fast_prob=0.5", "blend=true"),
+        ("encoder=heba_discrete", "optimizer=sgd", "select=best"),
         ("cls_attention=full", "hardware.accumulate=2"),
     ],
     ids=lambda settings: settings[0],

@@ -1,0 +1,201 @@
+"""HeBA's adapter: a bottleneck that looks at neighbours in images and at single words in text.
+
+Heterogeneous Bottleneck Adapters (arXiv 2603.16653), whose public code is what the formulas here
+restate; docs/heba.md says what comes from there and what is ours. An adapter changes what a block's
+attention or feed-forward layer reads:
+
+    A(x) = x + s·g(x)        g(x) = LN(x + f(x)) if post_norm, else f(x)
+    f(x) = up(GELU(mid(down(x))))
+
+``down`` and ``up`` work token by token; ``mid`` is a depthwise convolution over the patch grid in
+images and nothing in text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Site = Literal["attn_in", "ffn_hidden"]
+PresetName = Literal["heba", "heba_discrete"]
+
+
+@dataclass(frozen=True)
+class HebaConfig:
+    """One kind of adapter; the defaults are those for an encoder that is quantised (ours).
+
+    Args:
+        sites: what is adapted in every block: what attention reads, or what stands before the
+            feed-forward layer's activation.
+        bottleneck: width between ``down`` and ``up``, or a quarter of the width at the site.
+        post_norm: g(x) = LN(x + f(x)) instead of f(x).
+        init_up: ``zero`` leaves the encoder as it is; ``kaiming_fan_out`` is N(0, 2 / width).
+        scale: s.
+        fast_prob, fast_mult: in training s is ``fast_mult`` times as large with this probability,
+            drawn once a block and forward pass.
+        grad_unscale: the adapter's weights get 1/s times their gradient; the input its own.
+        kernel: side of the depthwise convolution, odd.
+        gate: g is multiplied by a learned number that begins as 0.
+
+    Raises:
+        ValueError: a value that makes no adapter.
+    """
+
+    sites: tuple[Site, ...] = ("attn_in",)
+    bottleneck: int | Literal["quarter"] = 64
+    post_norm: bool = False
+    init_up: Literal["zero", "kaiming_fan_out"] = "zero"
+    scale: float = 1.0
+    fast_prob: float = 0.0
+    fast_mult: float = 1.0
+    grad_unscale: bool = False
+    kernel: int = 3
+    gate: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sites", tuple(self.sites))  # JSON has lists
+        wrong = [site for site in self.sites if site not in get_args(Site)]
+        if wrong or not self.sites or len(set(self.sites)) < len(self.sites):
+            raise ValueError(f"sites must be some of {get_args(Site)}, each once, got {self.sites}")
+        whole = isinstance(self.bottleneck, int) and not isinstance(self.bottleneck, bool)
+        if self.bottleneck != "quarter" and not (whole and self.bottleneck > 0):
+            raise ValueError(f"bottleneck must be positive or 'quarter', got {self.bottleneck!r}")
+        if self.init_up not in ("zero", "kaiming_fan_out"):
+            raise ValueError(f"init_up must be 'zero' or 'kaiming_fan_out', got {self.init_up!r}")
+        if not (self.scale > 0 and self.fast_mult > 0 and 0 <= self.fast_prob <= 1):
+            raise ValueError(
+                "scale and fast_mult must be positive and fast_prob in [0, 1], got "
+                f"{self.scale}, {self.fast_mult} and {self.fast_prob}"
+            )
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd and positive, got {self.kernel}")
+
+
+#: ``heba`` is the public code's; ``heba_discrete`` begins as nothing, so that codes do too.
+PRESETS: dict[PresetName, HebaConfig] = {
+    "heba": HebaConfig(
+        sites=("attn_in", "ffn_hidden"),
+        bottleneck="quarter",
+        post_norm=True,
+        init_up="kaiming_fan_out",
+        scale=0.025,
+        fast_prob=0.2,
+        fast_mult=2.25,
+        grad_unscale=True,
+    ),
+    "heba_discrete": HebaConfig(),
+}
+
+
+class Adapter(nn.Module):
+    """A(x) for sequences [B, T, D].
+
+    Args:
+        width: D.
+        grid: rows and columns of the patches that end a sequence; what stands before them, such as
+            a class token, is left as it is. None for text, where every token is adapted.
+        prefix_tokens: at most so many tokens may stand before the patches.
+
+    No layer but the norm has a bias.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        config: HebaConfig,
+        grid: tuple[int, int] | None = None,
+        prefix_tokens: int = 1,
+    ):
+        super().__init__()
+        self.config = config
+        self.grid = grid
+        self.prefix_tokens = prefix_tokens
+        hidden = width // 4 if config.bottleneck == "quarter" else config.bottleneck
+        self.down = nn.Linear(width, hidden, bias=False)
+        self.mid: nn.Module = nn.Identity()
+        if grid is not None:
+            k = config.kernel
+            self.mid = nn.Conv2d(hidden, hidden, k, padding=k // 2, groups=hidden, bias=False)
+        self.up = nn.Linear(hidden, width, bias=False)
+        self.norm = nn.LayerNorm(width) if config.post_norm else None
+        self.gate = nn.Parameter(torch.zeros(())) if config.gate else None
+        with torch.no_grad():
+            if config.init_up == "zero":
+                self.up.weight.zero_()
+            else:
+                nn.init.kaiming_normal_(self.up.weight, mode="fan_out", nonlinearity="relu")
+
+    @property
+    def closing(self) -> list[Tensor]:
+        """The weights that g is linear in, whatever the others are: without them A(x) = x."""
+        if self.gate is not None:
+            return [self.gate]
+        if self.norm is not None:
+            return [self.norm.weight, self.norm.bias]
+        return [self.up.weight]
+
+    def forward(
+        self,
+        x: Tensor,  # [B, T, D]
+        fast: bool = False,
+    ) -> Tensor:  # [B, T, D]
+        """A(x); ``fast`` takes the larger scale.
+
+        Raises:
+            ValueError: the sequence does not end in the grid's patches.
+        """
+        scale = self.config.scale * (self.config.fast_mult if fast else 1.0)
+        if self.grid is None:
+            return x + self._scaled(x, scale)
+        patches = self.grid[0] * self.grid[1]
+        prefix = x.shape[1] - patches
+        if x.shape[1] <= self.prefix_tokens < patches:
+            return x  # nothing but the tokens before the patches
+        if not 0 <= prefix <= self.prefix_tokens:
+            raise ValueError(
+                f"a sequence of {x.shape[1]} tokens came to an adapter for {patches} patches "
+                f"({self.grid[0]} x {self.grid[1]}) after at most {self.prefix_tokens} other "
+                "tokens; give install_heba the grid of these images"
+            )
+        if prefix == 0:
+            return x + self._scaled(x, scale)
+        return torch.cat([x[:, :prefix], x[:, prefix:] + self._scaled(x[:, prefix:], scale)], 1)
+
+    def _scaled(self, x: Tensor, scale: float) -> Tensor:
+        """s·g(x)."""
+        if not self.config.grad_unscale:
+            return scale * self._g(x)
+        # Weights see the gradient of g itself, and what leaves through x is scaled once.
+        return _Scale.apply(self._g(_Scale.apply(x, 1.0, scale)), scale, 1.0)
+
+    def _g(self, x: Tensor) -> Tensor:
+        out = self.f(x)
+        if self.norm is not None:
+            out = self.norm(x + out)
+        return out if self.gate is None else self.gate * out
+
+    def f(self, x: Tensor) -> Tensor:  # [B, N, D] -> [B, N, D]
+        """The bottleneck alone, on patches in raster order or on words."""
+        hidden = self.down(x)
+        if self.grid is not None:
+            # Channels last: both views share memory with the tokens.
+            hidden = hidden.unflatten(1, self.grid).permute(0, 3, 1, 2)
+            hidden = self.mid(hidden).permute(0, 2, 3, 1).flatten(1, 2)
+        return self.up(F.gelu(hidden))
+
+
+class _Scale(torch.autograd.Function):
+    """x·forward, whose gradient is multiplied by ``backward`` instead."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, forward: float, backward: float) -> Tensor:
+        ctx.factor = backward
+        return x * forward
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return gradients[0] * ctx.factor, None, None

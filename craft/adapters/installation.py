@@ -1,0 +1,168 @@
+"""HeBA adapters in a transformers tower, put in and taken out without touching its class.
+
+Any tower of CLIP's or SigLIP's shape will do: a list of blocks that have ``layer_norm1``,
+``self_attn``, ``layer_norm2`` and ``mlp.fc1``, and ``embeddings`` before them. The adapters become
+part of the tower (its ``parameters``, ``state_dict``, ``to`` and ``deepcopy`` have them) and work
+through forward hooks, so that attention kernels, gradient checkpointing and output capture stay as
+they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from craft.adapters.heba import Adapter, HebaConfig, Site
+
+#: Name of the adapters in each block, and so in the names of their weights.
+ATTRIBUTE = "heba"
+
+
+class BlockAdapters(nn.Module):
+    """The adapters of one block; ``fast`` is this forward pass's draw, which they share."""
+
+    def __init__(self, adapters: dict[Site, Adapter]):
+        super().__init__()
+        self.sites = nn.ModuleDict(cast(Any, adapters))
+        self.fast = False
+        self.hooks: list[Any] = []
+
+    def hook_to(self, modules: dict[Site, nn.Module]) -> None:
+        """Adapt from now on what these modules return."""
+        for site in self.sites:
+            adapt = getattr(self, f"_{site}")
+            self.hooks.append(modules[cast(Site, site)].register_forward_hook(adapt))
+
+    # Bound methods: a deep copy of the tower gets hooks that are bound to its own adapters.
+    def _attn_in(self, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        return self.sites["attn_in"](output, self.fast)
+
+    def _ffn_hidden(self, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        return self.sites["ffn_hidden"](output, self.fast)
+
+
+class SlowFastDraw:
+    """Draws, once a forward pass of the tower in training, which blocks take the larger scale.
+
+    Outside the blocks, so that a block that is computed again in the backward pass, or twice in one
+    forward pass, keeps its draw. The numbers come from torch's generator of the CPU.
+    """
+
+    def __init__(self, blocks: list[BlockAdapters], probability: float):
+        self.blocks = blocks
+        self.probability = probability
+
+    def draw(self, module: nn.Module, _inputs: Any) -> None:
+        drawn = [False] * len(self.blocks)
+        if module.training and self.probability > 0:
+            drawn = (torch.rand(len(self.blocks)) < self.probability).tolist()
+        for block, fast in zip(self.blocks, drawn, strict=True):
+            block.fast = fast
+
+
+def install_heba(
+    tower: nn.Module,
+    config: HebaConfig,
+    *,
+    grid: tuple[int, int] | None = None,
+    blocks: Sequence[int] | None = None,
+    prefix_tokens: int = 1,
+) -> dict[str, nn.Parameter]:
+    """Put adapters into a tower's blocks; nothing else of it is changed, nor whether it trains.
+
+    Args:
+        tower: a SigLIP or CLIP vision or text model of transformers, or this package's tower.
+        grid: rows and columns of patches of a vision tower; None for a text tower.
+        blocks: which get adapters, counted from 0; all by default. Leave out those that feed
+            nothing that is used.
+        prefix_tokens: how many tokens at most stand before the patches: CLIP's class token.
+
+    Returns:
+        the adapters' weights by their names in the tower.
+
+    Raises:
+        ValueError: no such tower or block, or adapters are in it already.
+    """
+    places = _blocks(tower)
+    if has_heba(tower):
+        raise ValueError("this tower has adapters already; take them out with remove_heba first")
+    chosen = range(len(places)) if blocks is None else blocks
+    wrong = [i for i in chosen if not 0 <= i < len(places)]
+    if wrong or not len(chosen):
+        raise ValueError(f"blocks must be some of 0 to {len(places) - 1}, got {list(chosen)}")
+    put: list[BlockAdapters] = []
+    for block in (places[i] for i in chosen):
+        modules: dict[Site, Any] = {"attn_in": block.layer_norm1, "ffn_hidden": block.mlp.fc1}
+        widths = {"attn_in": block.mlp.fc1.in_features, "ffn_hidden": block.mlp.fc1.out_features}
+        adapters = BlockAdapters(
+            {site: Adapter(widths[site], config, grid, prefix_tokens) for site in config.sites}
+        )
+        weight = block.mlp.fc1.weight
+        adapters.to(weight.device, torch.float32 if weight.is_meta else weight.dtype)
+        adapters.train(block.training)
+        block.add_module(ATTRIBUTE, adapters)
+        adapters.hook_to(modules)
+        put.append(adapters)
+    draw = SlowFastDraw(put, config.fast_prob)
+    handle = cast(nn.Module, tower.embeddings).register_forward_pre_hook(draw.draw)
+    put[0].hooks.append(handle)
+    return heba_parameters(tower)
+
+
+def remove_heba(tower: nn.Module) -> None:
+    """Take the adapters out again; the tower computes what it did before they came.
+
+    Raises:
+        ValueError: there are none.
+    """
+    found = [block for block in _blocks(tower) if hasattr(block, ATTRIBUTE)]
+    if not found:
+        raise ValueError("there are no adapters in this tower")
+    for block in found:
+        for hook in block.heba.hooks:
+            hook.remove()
+        delattr(block, ATTRIBUTE)
+
+
+def has_heba(tower: nn.Module) -> bool:
+    """Whether any part of ``tower`` is an adapter."""
+    return any(isinstance(module, BlockAdapters) for module in tower.modules())
+
+
+def heba_parameters(tower: nn.Module) -> dict[str, nn.Parameter]:
+    """The adapters' weights by their names in ``tower``."""
+    return {name: p for name, p in tower.named_parameters() if is_heba(name)}
+
+
+def is_heba(name: str) -> bool:
+    """Whether a weight of this name is an adapter's."""
+    return ATTRIBUTE in name.split(".")
+
+
+def idle_state(tower: nn.Module) -> dict[str, Tensor]:
+    """What to load so that adapters do nothing, the rest of them being as it is: zeros."""
+    names = {id(p): name for name, p in tower.named_parameters()}
+    adapters = (module for module in tower.modules() if isinstance(module, Adapter))
+    return {names[id(p)]: torch.zeros_like(p) for a in adapters for p in a.closing}
+
+
+def _blocks(tower: nn.Module) -> list[Any]:
+    """The tower's blocks, in order."""
+    parts = ("layer_norm1", "self_attn", "layer_norm2", "mlp")
+    lists = [
+        module
+        for module in tower.modules()
+        if isinstance(module, nn.ModuleList)
+        and len(module)
+        and all(hasattr(block, part) for block in module for part in parts)
+    ]
+    if len(lists) != 1 or not isinstance(getattr(tower, "embeddings", None), nn.Module):
+        raise ValueError(
+            f"{type(tower).__name__} is no tower of CLIP's or SigLIP's shape: it needs embeddings "
+            f"and one list of blocks with {', '.join(parts)}, and has {len(lists)} such lists; of "
+            "a pair, give its vision_model or its text_model"
+        )
+    return list(lists[0])
