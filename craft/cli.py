@@ -21,6 +21,7 @@ from craft import (
     cli_data,
     cli_decoding,
     cli_evaluation,
+    cli_models,
     cli_options,
     cli_reproduce,
     cli_training,
@@ -61,6 +62,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_models.app, name="convert")
 
 
 def _print_version(asked: bool) -> None:
@@ -184,7 +186,7 @@ def adapt(
     from craft.report.progress import ProgressDisplay
     from craft.report.run_directory import open_run_directory
 
-    main = _is_main_process()
+    main = cli_options.is_main_process()
     console.quiet = not main
     zoo = PocketModels.load(models)
     zoo.lvlm(surrogate)
@@ -240,6 +242,7 @@ for command in (
     cli_corpus.tokenize,
     cli_corpus.prior,
     cli_decoding.generate,
+    cli_models.align,
 ):
     app.command()(command)
 
@@ -258,11 +261,6 @@ def info(
     print_facts(console, "installation", installation_facts(models))
     if pack is not None:
         print_facts(console, str(pack), pack_facts(pack, models))
-
-
-def _is_main_process() -> bool:
-    """Of those that torchrun starts; a command that runs alone is one."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def main() -> None:

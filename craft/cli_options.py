@@ -34,6 +34,11 @@ PackDomain = Annotated[
 LanguageModel = Annotated[str, typer.Option(help="a language model, or all")]
 
 
+def is_main_process() -> bool:
+    """Of those that torchrun starts; a command that runs alone is one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def prepare() -> None:
     """What must happen before torch and transformers are imported."""
     from craft.allocator import keep_freed_memory

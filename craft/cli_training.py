@@ -88,5 +88,7 @@ def print_rehearsal(
     from craft.training.rehearsal import rehearse
 
     reader = copy.deepcopy(zoo.lvlm(surrogate))
-    found = rehearse(zoo.base_tower(), reader, zoo.siglip, domain, config)
+    found = rehearse(
+        zoo.base_tower(), reader, zoo.siglip, domain, config, zoo.text_tokenizer(config)
+    )
     print_facts(console, "dry run: nothing was written", found.facts())

@@ -17,7 +17,7 @@ _FORMAT = "craft-token-prior-1"
 
 
 class EncoderMismatchWarning(UserWarning):
-    """A prior counted with one encoder is used with another."""
+    """A prior counted with one encoder, or in one precision, is used with another."""
 
 
 class TokenPrior:
@@ -29,6 +29,7 @@ class TokenPrior:
         encoder_hash: of the encoder that produced them.
         level: which level was counted, from 1.
         smoothing: a of p(k) = (count_k + a) / (total + a K).
+        precision: how the codes came about: "exact" as by `quantize`, or a foreign model's own way.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class TokenPrior:
         encoder_hash: str,
         level: int = 1,
         smoothing: float = 1.0,
+        precision: str = "exact",
     ) -> None:
         if counts.ndim != 1 or counts.dtype != torch.int64 or counts.numel() == 0:
             raise ValueError(f"counts must be [K] int64, got {tuple(counts.shape)} {counts.dtype}")
@@ -53,10 +55,17 @@ class TokenPrior:
         self.encoder_hash = encoder_hash
         self.level = level
         self.smoothing = smoothing
+        self.precision = precision
 
     @classmethod
     def empty(
-        cls, codebook: Codebook, *, encoder_hash: str, level: int = 1, smoothing: float = 1.0
+        cls,
+        codebook: Codebook,
+        *,
+        encoder_hash: str,
+        level: int = 1,
+        smoothing: float = 1.0,
+        precision: str = "exact",
     ) -> TokenPrior:
         """A prior over the codes of `codebook` that has seen nothing yet."""
         return cls(
@@ -65,6 +74,7 @@ class TokenPrior:
             encoder_hash=encoder_hash,
             level=level,
             smoothing=smoothing,
+            precision=precision,
         )
 
     @classmethod
@@ -133,12 +143,12 @@ class TokenPrior:
 
         Raises:
             CodebookMismatchError: different codebooks.
-            ValueError: different encoders, levels, sizes or smoothing.
+            ValueError: different encoders, levels, sizes, smoothing or precision.
         """
         if not isinstance(other, TokenPrior):
             return NotImplemented
         self._require_codebook(other.codebook_fingerprint)
-        for name in ("size", "encoder_hash", "level", "smoothing"):
+        for name in ("size", "encoder_hash", "level", "smoothing", "precision"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise ValueError(
@@ -147,11 +157,17 @@ class TokenPrior:
                 )
         return TokenPrior(self.counts + other.counts, **self._schema())
 
-    def check(self, codebook_fingerprint: str, encoder_hash: str | None = None) -> None:
+    def check(
+        self,
+        codebook_fingerprint: str,
+        encoder_hash: str | None = None,
+        *,
+        precision: str = "exact",
+    ) -> None:
         """To be called where prior and encoder meet.
 
-        Another codebook is an error: its codes mean something else. Another encoder only warns: its
-        code frequencies differ by degrees.
+        Another codebook is an error: its codes mean something else. Another encoder or precision
+        only warns: its code frequencies differ by degrees.
 
         Raises:
             CodebookMismatchError: the prior was counted on another codebook.
@@ -161,6 +177,13 @@ class TokenPrior:
             warnings.warn(
                 f"this prior was counted with encoder {shorten(self.encoder_hash)} and is used "
                 f"with {shorten(encoder_hash)}; count it again with the encoder in use",
+                EncoderMismatchWarning,
+                stacklevel=2,
+            )
+        if precision != self.precision:
+            warnings.warn(
+                f"this prior was counted on {self.precision} codes and is used with {precision} "
+                "ones; count it again in the precision in use",
                 EncoderMismatchWarning,
                 stacklevel=2,
             )
@@ -187,6 +210,7 @@ class TokenPrior:
             encoder_hash=metadata["encoder_hash"],
             level=int(metadata["level"]),
             smoothing=float(metadata["smoothing"]),
+            precision=metadata.get("precision", "exact"),  # older files have none
         )
 
     def __repr__(self) -> str:
@@ -209,4 +233,5 @@ class TokenPrior:
             "encoder_hash": self.encoder_hash,
             "level": self.level,
             "smoothing": self.smoothing,
+            "precision": self.precision,
         }

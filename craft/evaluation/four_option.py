@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor
 
-from craft.data.dialogues import prompt_batch
 from craft.data.questions import Question
 from craft.evaluation.bootstrap import interval
 from craft.evaluation.exact_match import lenient_match, strict_match
@@ -55,7 +54,7 @@ def answer_questions(
     for start in range(0, len(questions), batch):
         chosen = by_length[start : start + batch]
         asked = [questions[i] for i in chosen]
-        text = prompt_batch(lvlm.tokenizer, [q.prompt for q in asked])
+        text = lvlm.questions([q.prompt for q in asked])
         answers = lvlm.answer(visual[[q.row for q in asked]], text, max_new_tokens)
         given.update(zip(chosen, answers, strict=True))
         if on_batch is not None:

@@ -13,7 +13,6 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from craft.data import prompts
-from craft.data.dialogues import training_batch
 from craft.data.questions import Question
 from craft.models.aligned_language_model import AlignedLanguageModel
 
@@ -40,7 +39,7 @@ def option_log_likelihoods(
                     "compare two or more"
                 )
         letters = letter_tokens(lvlm.tokenizer, max(len(q.options) for q in asked))
-        text = training_batch(lvlm.tokenizer, [q.prompt for q in asked], ["A"] * len(asked))
+        text = lvlm.lessons([q.prompt for q in asked], ["A"] * len(asked))
         logits, _ = lvlm.answer_logits(visual[[q.row for q in asked]], text)
         likelihoods = logits[text.first_answers].float().log_softmax(1)[:, letters]
         scores += [row[: len(q.options)] for row, q in zip(likelihoods, asked, strict=True)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from craft.models.tensor_hash import tensor_hash
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.prune import Pruned, Selector, prune, prune_order
+from craft.tensor_hash import tensor_hash
 
 
 class VisualTokens:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +18,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from craft.data.dialogues import IGNORE, TextBatch
+from craft.data.dialogues import IGNORE, TextBatch, prompt_batch, training_batch
 from craft.models.projector import Projector
-from craft.models.sequence import image_then_text
+from craft.models.prompt_template import PromptTemplate
+from craft.models.sequence import embed_prefix, image_then_text
 
-_CARD = "craft.json"
+CARD = "craft.json"
 _PROJECTOR = "projector.safetensors"
 # Beside a model's config.json, AutoTokenizer goes by the model type and would rebuild a tokenizer
 # of another kind as that family's own.
@@ -40,6 +42,7 @@ class AlignedLanguageModel(nn.Module):
         tokenizer: the model's own.
         codebook_fingerprint: of the codebook the pair was aligned to.
         name: how tables call it.
+        template: the words around image and question that the model was trained with.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class AlignedLanguageModel(nn.Module):
         tokenizer: PreTrainedTokenizerBase,
         codebook_fingerprint: str,
         name: str,
+        template: PromptTemplate | None = None,
     ):
         super().__init__()
         # Any: the generated types of transformers do not know what a causal language model has.
@@ -57,21 +61,34 @@ class AlignedLanguageModel(nn.Module):
         self.tokenizer = tokenizer
         self.codebook_fingerprint = codebook_fingerprint
         self.name = name
+        self.template = template or PromptTemplate()
+        self.prefix_ids = self.template.prefix_ids(tokenizer)
+
+    def questions(self, prompts: Sequence[str]) -> TextBatch:
+        """Prompts in the model's own wording, padded on the left, ready to be answered."""
+        return prompt_batch(self.tokenizer, [self.template.ask(prompt) for prompt in prompts])
+
+    def lessons(self, prompts: Sequence[str], answers: Sequence[str]) -> TextBatch:
+        """Prompts in the model's own wording with answers to learn, padded on the right."""
+        asked = [self.template.ask(prompt) for prompt in prompts]
+        return training_batch(self.tokenizer, asked, list(answers))
 
     def embed(
         self, visual: Tensor, text: TextBatch, projected: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Input embeddings [B, M + T, H] and their mask: image tokens, then text.
+        """Input embeddings [B, P + M + T, H] and their mask: prefix, image tokens, text.
 
-        ``visual`` is [B, M, D], or [B, M, H] if it is ``projected`` already.
+        The prefix is what the template puts before the image, if anything. ``visual`` is
+        [B, M, D], or [B, M, H] if it is ``projected`` already.
 
-        With text padded on the left the padding is moved in front of the image, so that positions
-        do not depend on how long the other questions of the batch are.
+        With text padded on the left the padding is moved to the front, so that positions do not
+        depend on how long the other questions of the batch are.
         """
         text = text.to(visual.device)
         words = self.language_model.get_input_embeddings()(text.input_ids)
         image = visual if projected else self.projector(visual.to(words.dtype))
-        return image_then_text(image, words, text.attention_mask)
+        prefix = embed_prefix(self.language_model, self.prefix_ids, image)
+        return image_then_text(prefix, words, text.attention_mask)
 
     def answer_logits(
         self, visual: Tensor, text: TextBatch, projected: bool = False
@@ -81,13 +98,14 @@ class AlignedLanguageModel(nn.Module):
         The vocabulary projection runs only where an answer token is predicted.
         """
         if text.labels is None:
-            raise ValueError("text.labels is None: build the batch with training_batch")
+            raise ValueError("text.labels is None: build the batch with lessons()")
         embeds, mask = self.embed(visual, text, projected)
         labels = text.labels.to(embeds.device)
         hidden = self.language_model.base_model(
             inputs_embeds=embeds, attention_mask=mask, use_cache=False
         ).last_hidden_state
-        targets = F.pad(labels, (visual.shape[1], 0), value=IGNORE)[:, 1:]
+        before = embeds.shape[1] - labels.shape[1]
+        targets = F.pad(labels, (before, 0), value=IGNORE)[:, 1:]
         asked = targets != IGNORE
         # Position t predicts token t + 1.
         return self.language_model.get_output_embeddings()(hidden[:, :-1][asked]), targets[asked]
@@ -127,17 +145,29 @@ class AlignedLanguageModel(nn.Module):
                 "hidden": self.projector.hidden,
                 "inner": self.projector.inner,
             },
+            "dtype": str(self.language_model.dtype).removeprefix("torch."),
+            "template": self.template.to_dict(),
         }
-        (directory / _CARD).write_text(json.dumps(card, indent=2) + "\n")
+        (directory / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
     @classmethod
-    def from_pretrained(cls, directory: Path | str) -> AlignedLanguageModel:
-        """Load what :meth:`save_pretrained` wrote, in float32, frozen and in eval mode."""
+    def from_pretrained(
+        cls, directory: Path | str, dtype: torch.dtype | None = None
+    ) -> AlignedLanguageModel:
+        """Load what :meth:`save_pretrained` wrote, frozen and in eval mode.
+
+        Args:
+            dtype: of the weights; by default the one that the card names, else float32.
+        """
         directory = Path(directory)
-        card = json.loads((directory / _CARD).read_text())
+        card = json.loads((directory / CARD).read_text())
+        dtype = dtype or getattr(torch, card.get("dtype", "float32"))
         projector = Projector(**card["projector"])
         projector.load_state_dict(load_file(directory / _PROJECTOR))
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+        projector.to(dtype)
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(directory / _TOKENIZER)
-        lvlm = cls(model, projector, tokenizer, card["codebook_fingerprint"], card["name"])
+        template = PromptTemplate(**card.get("template", {}))
+        fingerprint = card["codebook_fingerprint"]
+        lvlm = cls(model, projector, tokenizer, fingerprint, card["name"], template)
         return lvlm.eval().requires_grad_(False)

@@ -77,4 +77,6 @@ class CodebookCheckpoint(PreTrainedModel):
         kwargs.setdefault("dtype", default_dtype(kwargs.get("device_map")))
         if "attn_implementation" in kwargs:
             kwargs["attn_implementation"] = available_attention(kwargs["attn_implementation"])
+        elif config._attn_implementation is not None:  # where AutoModel puts the argument
+            config._attn_implementation = available_attention(config._attn_implementation)
         return super().from_pretrained(name, *args, config=config, codebook=codebook, **kwargs)

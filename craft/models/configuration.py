@@ -37,6 +37,7 @@ class DiscreteLVLMConfig(PreTrainedConfig):
     Args:
         vision_config: a DiscreteVisionConfig or its dict.
         text_config: the language model's own config or its dict, with its ``model_type``.
+        prefix_ids: tokens that stand before every image, such as a begin token and a system prompt.
         projector_inner: width between the projector's two layers; the language model's width if not
             given, which is VILA-U's ``mlp2x_gelu``.
     """
@@ -51,6 +52,7 @@ class DiscreteLVLMConfig(PreTrainedConfig):
     vision_config: Any = None
     text_config: Any = None
     projector_inner: int | None = None
+    prefix_ids: list[int] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.vision_config is None:

@@ -20,7 +20,7 @@ from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.codebook_checkpoint import CodebookCheckpoint
 from craft.models.configuration import DiscreteLVLMConfig
 from craft.models.projector import Projector
-from craft.models.sequence import image_then_text
+from craft.models.sequence import embed_prefix, image_then_text
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.prune import Pruned, Selector, prune
@@ -74,6 +74,7 @@ class DiscreteLVLM(CodebookCheckpoint):
             vision_config=tower.config,
             text_config=reader.language_model.config,
             projector_inner=reader.projector.inner,
+            prefix_ids=reader.prefix_ids or None,
         )
         with torch.device("meta"):
             model = cls(config, tower.codebook)
@@ -156,11 +157,14 @@ class DiscreteLVLM(CodebookCheckpoint):
         visual: Tensor,  # [B, M, D]
         input_ids: Tensor,  # [B, T]
         attention_mask: Tensor | None,  # [B, T]
-    ) -> tuple[Tensor, Tensor]:  # [B, M + T, H], [B, M + T]
-        """Projected image tokens, then the words; padding on the left ends up before the image."""
+    ) -> tuple[Tensor, Tensor]:  # [B, P + M + T, H], [B, P + M + T]
+        """The config's prefix, projected image tokens, the words; padding on the left ends up in
+        front."""
         words = self.get_input_embeddings()(input_ids)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        return image_then_text(self.projector(visual.to(words.dtype)), words, mask)
+        image = self.projector(visual.to(words.dtype))
+        image = embed_prefix(self.language_model, self.config.prefix_ids or (), image)
+        return image_then_text(image, words, mask)
 
     def forward(
         self,
@@ -169,7 +173,7 @@ class DiscreteLVLM(CodebookCheckpoint):
         attention_mask: Tensor | None = None,  # [B, T]
         labels: Tensor | None = None,  # [B, T], -100 = no label
     ) -> CausalLMOutputWithPast:
-        """Next-token logits [B, M + T, V] and, with labels, the token mean of their loss.
+        """Next-token logits [B, P + M + T, V] and, with labels, the token mean of their loss.
 
         Raises:
             ValueError: labels with text that is padded on the left.
@@ -185,7 +189,8 @@ class DiscreteLVLM(CodebookCheckpoint):
         ).logits
         if labels is None:
             return CausalLMOutputWithPast(logits=logits)
-        targets = F.pad(labels, (visual.shape[1], 0), value=IGNORE)[:, 1:]
+        before = embeds.shape[1] - labels.shape[1]
+        targets = F.pad(labels, (before, 0), value=IGNORE)[:, 1:]
         loss = F.cross_entropy(
             logits[:, :-1].flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from craft.data.augment import resize
-from craft.models.tensor_hash import tensor_hash
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
+from craft.tensor_hash import tensor_hash
 
 
 def count_prior(

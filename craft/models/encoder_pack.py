@@ -21,9 +21,9 @@ from torch import Tensor
 
 from craft.codebook import Codebook
 from craft.models.configuration import DiscreteVisionConfig
-from craft.models.tensor_hash import tensor_hash
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
+from craft.tensor_hash import tensor_hash
 
 FORMAT, ADAPTER_FORMAT = 1, 2
 _CARD, _WEIGHTS, _PRIOR = "pack.json", "encoder.safetensors", "prior.safetensors"

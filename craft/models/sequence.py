@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def embed_prefix(
+    language_model: Any,
+    prefix_ids: Sequence[int],
+    image: Tensor,  # [B, M, H]
+) -> Tensor:  # [B, P + M, H]
+    """The tokens that stand before every image, such as a system prompt, then the image."""
+    if not prefix_ids:
+        return image
+    ids = torch.tensor([list(prefix_ids)], device=image.device)
+    words = language_model.get_input_embeddings()(ids).to(image.dtype)
+    return torch.cat([words.expand(len(image), -1, -1), image], 1)
 
 
 def image_then_text(

@@ -18,12 +18,12 @@ from craft.data.questions import seeded
 from craft.evaluation.environment import environment
 from craft.evaluation.exam import Candidate, Exam, Marks, OnProgress, ignore_progress
 from craft.evaluation.example import Example
-from craft.models.tensor_hash import tensor_hash
 from craft.pocket.demo_results import ADAPTED, over_domains, over_seeds
 from craft.pocket.domains import load_domain
 from craft.pocket.packs import PREDICTIONS, RESULTS, adapt_pack, choosing_views, measuring_views
 from craft.pocket.zoo import PocketModels
 from craft.prune import Selector
+from craft.tensor_hash import tensor_hash
 from craft.training.config import CraftConfig
 from craft.training.methods import METHODS
 

@@ -85,6 +85,7 @@ def adapt_pack(
         config,
         directory,
         general=views,
+        text_tokenizer=models.text_tokenizer(config),
         resume=resume,
         on_start=on_start,
         on_step=lambda step, steps, _: on_progress(task, step, steps),

@@ -14,10 +14,12 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, SiglipConfig, SiglipModel
 
 from craft.codebook import Codebook
-from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.aligned_language_model import CARD, AlignedLanguageModel
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
+from craft.training.config import CraftConfig
+from craft.training.methods import METHODS
 
 MANIFEST = "manifest.json"
 CODEBOOK = "codebook.safetensors"
@@ -44,7 +46,9 @@ class PocketModels:
                 f"{directory} holds no models: {' and '.join(missing)} missing; leave --models out "
                 "to use the models that come with the package"
             )
-        self.names = tuple(n for n in FAMILIES if (directory / n / "config.json").is_file())
+        names = sorted(path.parent.name for path in directory.glob(f"*/{CARD}"))
+        first = [name for name in FAMILIES if name in names]
+        self.names = (*first, *(name for name in names if name not in first))
         self._lvlms: dict[str, AlignedLanguageModel] = {}
 
     @classmethod
@@ -72,7 +76,22 @@ class PocketModels:
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
+        """SigLIP's.
+
+        Raises:
+            ValueError: there is none, as in converted checkpoints that came without.
+        """
+        if not (self.directory / SIGLIP / "tokenizer_config.json").is_file():
+            raise ValueError(
+                f"{self.directory / SIGLIP} holds no tokenizer of SigLIP's; put one there, or "
+                "train without texts: --set lambda_con=0"
+            )
         return AutoTokenizer.from_pretrained(self.directory / SIGLIP)
+
+    def text_tokenizer(self, config: CraftConfig) -> PreTrainedTokenizerBase | None:
+        """SigLIP's tokenizer, if training with these settings contrasts images with texts."""
+        contrasts = METHODS[config.method].regularized and config.lambda_con != 0
+        return self.tokenizer if contrasts else None
 
     def lvlm(self, name: str) -> AlignedLanguageModel:
         """A language model with its projector, frozen.

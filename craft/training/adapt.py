@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 from torch import Tensor
-from transformers import SiglipModel
+from transformers import PreTrainedTokenizerBase, SiglipModel
 
 from craft.data.question_domain import AnyDomain
 from craft.models.aligned_language_model import AlignedLanguageModel
-from craft.models.tensor_hash import tensor_hash
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.tensor_hash import tensor_hash
 from craft.training.checkpoint import Checkpoint, CheckpointDirectory
 from craft.training.config import CraftConfig
 from craft.training.frozen import FrozenProof
@@ -63,6 +63,7 @@ def adapt(
     run_dir: Path,
     *,
     general: Views | None = None,
+    text_tokenizer: PreTrainedTokenizerBase | None = None,
     resume: bool = False,
     on_start: Callable[[TrainableTable], None] | None = None,
     on_step: Callable[[int, int, dict[str, float]], None] | None = None,
@@ -79,6 +80,7 @@ def adapt(
             ``llm_lora`` train it in place instead of the tower.
         siglip: the frozen pair the tower came from; its text tower gives the contrastive texts.
         general: images [n, 3, S, S] in [0, 1] and questions that watch for forgetting.
+        text_tokenizer: of SigLIP's text tower, if it is not the surrogate's.
         resume: go on from the newest checkpoint in ``run_dir``, if there is one. Without, those of
             an earlier run are deleted.
         on_start: called with what trains.
@@ -110,7 +112,7 @@ def adapt(
     accelerator.wait_for_everyone()
     if config.log.trackers:
         accelerator.init_trackers(config.log.project, {"method": config.method, "lr": config.lr})
-    run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator)
+    run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
     selection = Selection(tower, surrogate, domain, general, config)
     run.prepare()
     proof = FrozenProof(tower.codebook, **run.frozen)

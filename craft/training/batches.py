@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from craft.data.augment import Augmentation
-from craft.data.dialogues import TextBatch, training_batch
+from craft.data.dialogues import TextBatch
 from craft.data.question_domain import AnyDomain
 from craft.data.questions import Lesson, seeded
+from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.training.config import CraftConfig
 
 #: Training images are varied mildly: the point is the domain's own look.
@@ -58,9 +59,9 @@ class DomainBatches:
         return AUGMENTATION(images, self.size, self.generator, part, len(lessons))
 
     @staticmethod
-    def text(lessons: list[Lesson], tokenizer: Any) -> TextBatch:
-        """Prompts and answers as tokens."""
-        return training_batch(tokenizer, [x.prompt for x in lessons], [x.answer for x in lessons])
+    def text(lessons: list[Lesson], reader: AlignedLanguageModel) -> TextBatch:
+        """Prompts and answers as the reader's tokens."""
+        return reader.lessons([x.prompt for x in lessons], [x.answer for x in lessons])
 
     def state(self) -> DataState:
         """What :meth:`restore` needs to go on from here."""

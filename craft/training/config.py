@@ -17,7 +17,15 @@ from craft.codebook_subset import CodebookSubset, SubsetKind
 from craft.models.attention import AttentionName
 
 MethodName = Literal[
-    "craft", "discrete_ft", "vision_ft", "ldifs", "projector_ft", "llm_lora", "zero_shot"
+    "craft",
+    "discrete_ft",
+    "vision_ft",
+    "ldifs",
+    "projector_ft",
+    "llm_lora",
+    "align_projector",
+    "align",
+    "zero_shot",
 ]
 
 
@@ -154,8 +162,8 @@ class CraftConfig(_Section):
     method: MethodName = Field(
         default="craft",
         description="craft; discrete_ft: its answer loss alone; vision_ft, ldifs, projector_ft, "
-        "llm_lora: the continuous baselines, whose features are not quantised; zero_shot: no "
-        "training",
+        "llm_lora: the continuous baselines, whose features are not quantised; align_projector, "
+        "align: the stages of `craft align`; zero_shot: no training",
     )
     encoder: Literal["full", "lora", "norm_only", "heba", "heba_discrete"] = Field(
         default="full",

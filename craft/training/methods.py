@@ -7,14 +7,15 @@ from typing import Literal
 
 from craft.training.config import MethodName
 
-Part = Literal["encoder", "projector", "language_model"]
+Part = Literal["encoder", "projector", "language_model", "reader"]
 
 
 @dataclass(frozen=True)
 class Method:
-    """``quantized``: the language model reads codes, else the encoder's plain features.
-    ``regularized``: with CRAFT's commitment and contrastive losses. ``ldifs``: with the distance to
-    the pretrained features."""
+    """``trains``: "reader" is projector and language model with all their weights; a
+    "language_model" alone trains by adapters. ``quantized``: the language model reads codes, else
+    the encoder's plain features. ``regularized``: with CRAFT's commitment and contrastive losses.
+    ``ldifs``: with the distance to the pretrained features."""
 
     trains: Part | None
     quantized: bool
@@ -29,5 +30,7 @@ METHODS: dict[MethodName, Method] = {
     "ldifs": Method("encoder", quantized=False, ldifs=True),
     "projector_ft": Method("projector", quantized=False),
     "llm_lora": Method("language_model", quantized=False),
+    "align_projector": Method("projector", quantized=True),
+    "align": Method("reader", quantized=True),
     "zero_shot": Method(None, quantized=True),
 }

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from craft.training.config import CraftConfig
 
-PresetName = Literal["craft", "craft_paper"]
+PresetName = Literal["craft", "craft_paper", "align"]
 
 #: What differs from the defaults of :class:`~craft.training.config.CraftConfig` (methods 4.G).
 PRESETS: dict[PresetName, dict[str, Any]] = {
@@ -26,6 +26,8 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
         "cls_attention": "full",
         "blend": False,
     },
+    # `craft align`; the paper gives one epoch and 1e-4 (methods B9).
+    "align": {"epochs": 1.0, "lr": 1e-4, "blend": False},
 }
 
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 import torch
-from transformers import SiglipModel
+from transformers import PreTrainedTokenizerBase, SiglipModel
 
 from craft.data.question_domain import AnyDomain
 from craft.models.aligned_language_model import AlignedLanguageModel
@@ -55,13 +55,15 @@ def rehearse(
     siglip: SiglipModel,
     domain: AnyDomain,
     config: CraftConfig,
+    text_tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Rehearsal:
     """Forward and backward passes of the first step; arguments and errors as for `adapt`.
 
     ``tower`` and ``surrogate`` are used up: pass fresh copies.
     """
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
-    run = TrainingRun(tower, surrogate, siglip, domain, config, make_accelerator(config))
+    accelerator = make_accelerator(config)
+    run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
     lesson = run.batches.lessons()[0]
     losses: dict[str, float] = {}
     norms: dict[str, float] = {}

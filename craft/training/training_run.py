@@ -8,7 +8,12 @@ from typing import Any, NamedTuple, cast
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from transformers import PreTrainedModel, SiglipModel, get_cosine_schedule_with_warmup
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    SiglipModel,
+    get_cosine_schedule_with_warmup,
+)
 
 from craft.adapters.installation import is_heba
 from craft.data.dialogues import IGNORE, TextBatch
@@ -54,6 +59,7 @@ class TrainingRun:
         domain: AnyDomain,
         config: CraftConfig,
         accelerator: Accelerator,
+        text_tokenizer: PreTrainedTokenizerBase | None = None,
     ):
         self.config = config
         self.method = METHODS[config.method]
@@ -71,7 +77,10 @@ class TrainingRun:
             tower.adopt_class_token(head.give_token())
         self.head = head if self.method.regularized and self.lambda_con > 0 else None
         device = accelerator.device
-        self.texts = text_embeddings(siglip, surrogate.tokenizer, domain.texts).to(device)
+        self.texts = torch.zeros(len(domain.texts), 0, device=device)  # where nothing is contrasted
+        if self.head is not None:
+            tokenizer = text_tokenizer or surrogate.tokenizer
+            self.texts = text_embeddings(siglip, tokenizer, domain.texts).to(device)
         self.anchor: FeatureAnchor | None = None
         self.trained: dict[str, nn.Parameter] = {}
         self._moved = False
@@ -93,7 +102,9 @@ class TrainingRun:
         if trains == "language_model":
             model = self.surrogate.language_model
             inject_lora(model, config.lora, config.seed, encoder=False)
-        self.surrogate.projector.requires_grad_(trains == "projector")
+        if trains == "reader":
+            self.surrogate.language_model.requires_grad_(True)
+        self.surrogate.projector.requires_grad_(trains in ("projector", "reader"))
         extra = {n: p for n, p in self.surrogate.named_parameters() if p.requires_grad}
         self.trainee = Trainee(self.tower, self.head, extra)
         if config.hardware.grad_checkpoint:
@@ -129,7 +140,9 @@ class TrainingRun:
         }
         if self.method.trains != "encoder":
             parts["encoder"] = ("encoder", self.tower)
-        return {n: module for n, (part, module) in parts.items() if part != self.method.trains}
+        trains = self.method.trains
+        trained = ("projector", "language_model") if trains == "reader" else (trains,)
+        return {n: module for n, (part, module) in parts.items() if part not in trained}
 
     def micro_batches(self) -> list[MicroBatch]:
         """This process's parts of the next step."""
@@ -143,7 +156,7 @@ class TrainingRun:
         parts = []
         for start in range(0, share, size):
             place = slice(first + start, first + start + size)
-            text = self.batches.text(lessons[place], self.surrogate.tokenizer)
+            text = self.batches.text(lessons[place], self.surrogate)
             pixels = images[start : start + size] * 2 - 1
             if self.config.negatives == "local":
                 parts.append(MicroBatch(pixels, text, said[place], keys[place], slice(None)))

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from craft.data.dialogues import training_batch
 from craft.data.questions import Question
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
@@ -39,7 +38,7 @@ def letter_scores(
     right, probability = 0, 0.0
     for start in range(0, len(questions), batch):
         asked = questions[start : start + batch]
-        text = training_batch(lvlm.tokenizer, [q.prompt for q in asked], [q.answer for q in asked])
+        text = lvlm.lessons([q.prompt for q in asked], [q.answer for q in asked])
         visual = features[[q.row for q in asked]]
         logits, targets = lvlm.answer_logits(visual, text)
         logits, targets = logits[text.first_answers].float(), targets[text.first_answers]

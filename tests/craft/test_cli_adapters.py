@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from craft.models.encoder_pack import EncoderPack
-from craft.models.tensor_hash import tensor_hash
 from craft.pocket import domains, few_shot_tasks
 from craft.pocket.few_shot_tasks import compare_few_shot
 from craft.pocket.zoo import PocketModels
+from craft.tensor_hash import tensor_hash
 from tests.craft.commands import FEW, QUICK, craft_command, done, one_error_line
 
 pytestmark = pytest.mark.usefixtures("small_world", "quiet_process")

@@ -22,7 +22,6 @@ from craft.allocator import keep_freed_memory
 from craft.codebook import Codebook
 from craft.data.image_set import ImageSet
 from craft.data.prompts import caption
-from craft.models.tensor_hash import tensor_hash
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.pocket.build.language import VIEWS, LanguageRecipe, LanguageStage
 from craft.pocket.build.vision import VisionRecipe, VisionStage
@@ -31,6 +30,7 @@ from craft.pocket.domains import general_probe
 from craft.pocket.world import general_world
 from craft.pocket.zoo import CODEBOOK, FAMILIES, MANIFEST, PRIOR, SIGLIP, PocketModels, file_hash
 from craft.prior import TokenPrior
+from craft.tensor_hash import tensor_hash
 from craft.training.objective import text_embeddings
 from craft.training.validation import letter_scores
 

@@ -17,8 +17,8 @@ from craft.adapters.few_shot import (
 )
 from craft.adapters.heba import PRESETS, PresetName
 from craft.data.random_crop import RandomResizedCrop
-from craft.models.tensor_hash import tensor_hash
 from craft.pocket.few_shot_tasks import few_shot_task
+from craft.tensor_hash import tensor_hash
 from tests.craft.adapters.test_installation import TEXT, VISION
 
 CLASSES = 8

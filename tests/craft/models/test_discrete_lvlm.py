@@ -17,8 +17,8 @@ from craft.codebook import Codebook, CodebookMismatchError
 from craft.data.dialogues import prompt_batch, training_batch
 from craft.models import DiscreteLVLM, DiscreteLVLMConfig, DiscreteVisionConfig
 from craft.models.configuration import DiscreteLVLMConfig as Config
-from craft.models.tensor_hash import tensor_hash
 from craft.prior import TokenPrior
+from craft.tensor_hash import tensor_hash
 
 PROMPTS = ["What object is shown in the image?", "Answer as succinctly as possible.", "A"]
 VISION = {

@@ -11,8 +11,8 @@ from craft.adapters.installation import heba_parameters
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.codebook_subset import CodebookSubset
 from craft.models.encoder_pack import EncoderMismatchError, EncoderPack
-from craft.models.tensor_hash import tensor_hash
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.tensor_hash import tensor_hash
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from transformers import AutoModel
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.models.attention import available_attention
 from craft.models.configuration import DiscreteVisionConfig
-from craft.models.tensor_hash import tensor_hash
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.tensor_hash import tensor_hash
 
 
 @pytest.fixture

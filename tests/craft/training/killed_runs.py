@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from craft.models.tensor_hash import tensor_hash
 from craft.pocket.zoo import PocketModels
+from craft.tensor_hash import tensor_hash
 from tests.craft.training.short_run import short_run
 
 

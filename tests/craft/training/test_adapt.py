@@ -8,8 +8,8 @@ import yaml
 
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.codebook_subset import CodebookSubset
-from craft.models.tensor_hash import tensor_hash
 from craft.pocket.domains import general_probe, load_domain
+from craft.tensor_hash import tensor_hash
 from craft.training.adapt import adapt
 from craft.training.batches import DomainBatches
 from craft.training.config import CodebookConfig, CraftConfig
@@ -88,7 +88,7 @@ def test_no_heldout_name_or_image_is_in_training(tiny_models):
     for _ in range(20):
         lessons = batches.lessons()
         assert not {domain.train.labels[x.row] for x in lessons} & set(domain.heldout)
-        batch = batches.text(lessons, tokenizer)
+        batch = batches.text(lessons, tiny_models.lvlm("qwen2"))
         for text in tokenizer.batch_decode(batch.input_ids):
             assert not [name for name in domain.heldout if name in text]
     assert not set(domain.val.labels) & set(domain.heldout)

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from craft.models.tensor_hash import tensor_hash
 from craft.pocket.zoo import PocketModels
 from craft.quantize import quantize
+from craft.tensor_hash import tensor_hash
 from craft.training.config import CraftConfig, LdifsConfig, LoraConfig
 from craft.training.ldifs import FeatureAnchor
 from craft.training.lora import inject_lora, merge_lora

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from craft.models.tensor_hash import tensor_hash
+from craft.tensor_hash import tensor_hash
 from craft.training.adapt import CHECKPOINTS
 from craft.training.checkpoint import CheckpointDirectory
 from craft.training.training_run import TrainingRun

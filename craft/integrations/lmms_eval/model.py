@@ -1,0 +1,130 @@
+"""A tower, a codebook and a language model as lmms-eval asks them questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lmms_eval.api.model import lmms  # pyright: ignore[reportMissingImports]
+from PIL import Image
+from torch import Tensor
+
+from craft.data.pixels import squash
+from craft.models.discrete_lvlm import DiscreteLVLM
+from craft.models.encoder_pack import EncoderPack
+from craft.pocket.zoo import PocketModels
+from craft.prior import TokenPrior
+
+
+class CraftModel(lmms):
+    """Answers questions about one image each, greedily.
+
+    Args:
+        pretrained: a directory as for ``--models``; that of the package by default.
+        language_model: which one in it.
+        pack: an encoder pack to read images with, instead of the pretrained encoder.
+        keep_ratio: share of the visual tokens to keep, by the pack's prior or ``prior``.
+        prior: file of a token prior.
+        batch_size: questions at once.
+        device: "cpu", "cuda", "cuda:1", ...
+
+    Raises:
+        ValueError: no such model; nothing to prune by; a document without exactly one image.
+        CodebookMismatchError: the pack or the prior belongs to another codebook.
+    """
+
+    is_simple = True
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        language_model: str = "qwen2",
+        pack: str | None = None,
+        keep_ratio: float = 1.0,
+        prior: str | None = None,
+        batch_size: int | str = 1,
+        device: str | None = None,
+    ) -> None:
+        super().__init__()
+        zoo = PocketModels.load(pretrained)
+        self.reader = zoo.lvlm(language_model)
+        loaded = None if pack is None else EncoderPack.load(Path(pack))
+        tower = zoo.base_tower() if loaded is None else loaded.tower(zoo.codebook)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = DiscreteLVLM.from_parts(tower, self.reader).to(cast(Any, self.device))
+        self.keep_ratio = float(keep_ratio)
+        self.prior = TokenPrior.load(prior) if prior else loaded.prior if loaded else None
+        self.batch = int(batch_size)
+        if self.keep_ratio < 1 and self.prior is None:
+            raise ValueError(f"keep_ratio={keep_ratio} needs a pack with a prior, or prior=FILE")
+
+    @torch.inference_mode()
+    def generate_until(self, requests: Sequence[Any]) -> list[str]:
+        """Answers to (context, settings, doc_to_visual, doc_id, task, split) in order."""
+        answers: list[str] = []
+        for start in range(0, len(requests), self.batch):
+            asked = [request.args for request in requests[start : start + self.batch]]
+            visual = self.model.visual_tokens(
+                torch.stack([self._pixels(*args[2:]) for args in asked]).to(
+                    self.device, self.model.tower.dtype
+                ),
+                keep_ratio=self.keep_ratio,
+                prior=self.prior,
+            )
+            longest = max(int(args[1].get("max_new_tokens", 16)) for args in asked)
+            text = self.reader.questions([args[0].replace("<image>", "").strip() for args in asked])
+            said = self.reader.answer(visual, text, max_new_tokens=longest)
+            answers += [_cut(one, args[1]) for one, args in zip(said, asked, strict=True)]
+        return answers
+
+    def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+        """Log-probability of (context, continuation, doc_to_visual, doc_id, task, split)."""
+        scores = []
+        for request in requests:
+            context, answer, *rest = request.args
+            if not isinstance(answer, str):  # a function of the document
+                answer = answer(self._document(*rest[1:]))
+            scores.append(self._likelihood(context, answer, self._pixels(*rest)))
+        return scores
+
+    def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
+        raise NotImplementedError("these models answer one question at a time")
+
+    @torch.inference_mode()
+    def _likelihood(self, context: str, answer: str, pixels: Tensor) -> tuple[float, bool]:
+        visual = self.model.visual_tokens(
+            pixels[None].to(self.device, self.model.tower.dtype),
+            keep_ratio=self.keep_ratio,
+            prior=self.prior,
+        )
+        text = self.reader.lessons([context.replace("<image>", "").strip()], [answer.strip()])
+        logits, targets = self.reader.answer_logits(visual, text)
+        logits, targets = logits[:-1].float(), targets[:-1]  # without the end token
+        chosen = logits.log_softmax(-1).gather(1, targets[:, None])
+        return float(chosen.sum()), bool((logits.argmax(-1) == targets).all())
+
+    def _document(self, doc_id: Any, task: str, split: str) -> Any:
+        return self.task_dict[task][split][doc_id]
+
+    def _pixels(self, doc_to_visual: Any, doc_id: Any, task: str, split: str) -> Tensor:
+        """The document's image [3, S, S] in [-1, 1]."""
+        images = doc_to_visual(self._document(doc_id, task, split))
+        if len(images) != 1 or not isinstance(images[0], Image.Image):
+            raise ValueError(
+                f"{task} {doc_id} has {len(images)} visuals, expected one image; these models read "
+                "one image a question"
+            )
+        array = np.array(squash(images[0].convert("RGB"), self.model.tower.image_size))
+        return torch.from_numpy(array).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def _cut(answer: str, settings: dict[str, Any]) -> str:
+    """The answer up to the first of the task's stop words."""
+    stops = settings.get("until") or []
+    for stop in [stops] if isinstance(stops, str) else stops:
+        if stop:
+            answer = answer.split(stop)[0]
+    return answer.strip()

@@ -1,0 +1,28 @@
+"""CRAFT inside VILA-U (Wu et al., 2024), whose code it never imports.
+
+    model = vila_u.load(path)
+    prior = count_prior(model, domain_images)
+    handle = patch(model, prior=prior, keep_ratio=0.8)
+    model.generate_content([image, question])
+
+Needs torch alone, so that it runs beside whatever transformers a VILA-U installation has; what
+builds models of ours (``load_tower``, ``convert``) needs this package's own transformers.
+"""
+
+from craft.integrations.vila_u.capture import capture
+from craft.integrations.vila_u.export import export
+from craft.integrations.vila_u.layout import UnknownLayoutError, codebook_of
+from craft.integrations.vila_u.load import load_tower
+from craft.integrations.vila_u.patch import Handle, patch
+from craft.integrations.vila_u.prior import count_prior
+
+__all__ = [
+    "Handle",
+    "UnknownLayoutError",
+    "capture",
+    "codebook_of",
+    "count_prior",
+    "export",
+    "load_tower",
+    "patch",
+]

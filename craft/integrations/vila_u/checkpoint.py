@@ -1,0 +1,167 @@
+"""A released VILA-U checkpoint on disk: what its files say about themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from craft.codebook import Codebook
+from craft.integrations.vila_u.tensor_files import StoredTensor, TensorFile, tensor_files
+
+SIGLIP = "rqvaesiglip.siglip_model."
+VISION = f"{SIGLIP}vision_model."
+_CODEBOOK = "rqvaesiglip.quantizer.codebooks.{}.weight"
+_DEPTH = "rqtransformer.pos_emb_d"
+#: By width: the SigLIP models of the two releases, which their configs name by hub id alone.
+_RELEASED = {
+    1024: {"layers": 24, "intermediate": 4096, "image_size": 256, "patch_size": 16},
+    1152: {"layers": 27, "intermediate": 4304, "image_size": 384, "patch_size": 14},
+}
+
+
+class VilaUCheckpoint:
+    """The directory that ``vila_u.load`` takes: ``llm``, ``vision_tower`` and ``mm_projector``.
+
+    Nothing but headers is read until asked for. Depth, size and sharing of the codebook are those
+    of the stored tensors; the config must agree.
+
+    Raises:
+        ValueError: not such a directory; pickles; a file that was cut short.
+    """
+
+    def __init__(self, path: Path | str):
+        root = Path(path)
+        if (root / "model" / "vision_tower").is_dir():  # as vila_u.load looks for it
+            root = root / "model"
+        self.root = root
+        self.folder = root / "vision_tower"
+        if not (self.folder / "config.json").is_file():
+            raise ValueError(
+                f"{path} is no VILA-U checkpoint: {self.folder / 'config.json'} is missing; name "
+                "the directory that holds llm, vision_tower and mm_projector"
+            )
+        self.config: dict[str, Any] = json.loads((self.folder / "config.json").read_text())
+        self.files: dict[str, TensorFile] = tensor_files(self.folder)
+        self.tensors: dict[str, StoredTensor] = {
+            name: tensor for file in self.files.values() for name, tensor in file.tensors.items()
+        }
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, mapped from its file."""
+        if name not in self.tensors:
+            raise ValueError(f"{self.folder} holds no {name}; the download is not complete")
+        with safe_open(self.tensors[name].path, framework="pt") as file:
+            return file.get_tensor(name)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the encoder's weights; bfloat16 in both releases."""
+        return self.tensor(f"{VISION}embeddings.patch_embedding.bias").dtype
+
+    @cached_property
+    def levels(self) -> int:
+        """Residual depth: 4 at 256 pixels, 16 at 384."""
+        stated = (self.config.get("rqvaesiglip") or {}).get("code_shape")
+        depths = set() if stated is None else {int(stated[-1])}
+        if _DEPTH in self.tensors:
+            depths.add(self.tensors[_DEPTH].shape[1])
+        if len(depths) != 1:
+            raise ValueError(
+                f"{self.folder}: residual depth is {sorted(depths) or 'unknown'}, by code_shape in "
+                f"config.json ({stated}) and the shape of {_DEPTH}; they must agree"
+            )
+        return depths.pop()
+
+    @cached_property
+    def codebook(self) -> Codebook:
+        """Float32 codewords, without VILA-U's row of padding.
+
+        Raises:
+            ValueError: some levels are missing, or their sharing is not what the config says.
+        """
+        found = [i for i in range(self.levels) if _CODEBOOK.format(i) in self.tensors]
+        shared = (self.config.get("rqvaesiglip") or {}).get("shared_codebook")
+        if len(found) not in ({1, self.levels} if shared else {self.levels}):
+            raise ValueError(
+                f"{self.folder} holds the codebooks of levels {found} of {self.levels} and its "
+                f"config says shared_codebook={shared}; the download is not complete"
+            )
+        tables = [self.tensor(_CODEBOOK.format(i))[:-1] for i in found]
+        if all(torch.equal(table, tables[0]) for table in tables[1:]):
+            return Codebook(tables[0].float(), self.levels)
+        if shared:
+            raise ValueError(
+                f"{self.folder}: config.json says shared_codebook=true, but its codebooks differ"
+            )
+        return Codebook(torch.stack(tables).float())
+
+    def siglip_config(self, given: Path | str | Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """``vision_config`` and ``text_config`` of the checkpoint's SigLIP.
+
+        Its own config only names a hub id. In order: what is given (a folder, a config.json or its
+        content), the named path where it exists here, the SigLIP of a release of this width.
+
+        Raises:
+            ValueError: none of these, or one that does not fit the weights.
+        """
+        named = (self.config.get("rqvaesiglip") or {}).get("pretrained_model")
+        if given is None and named is not None and (Path(named) / "config.json").is_file():
+            given = str(named)
+        width = self.tensors[f"{VISION}embeddings.patch_embedding.bias"].shape[0]
+        config: Mapping[str, Any] | None
+        if given is None:
+            config = _released(width)
+        elif isinstance(given, Mapping):
+            config = given
+        else:
+            path = Path(given)
+            path = path / "config.json" if path.is_dir() else path
+            if not path.is_file():
+                raise ValueError(f"siglip_config {given}: no config.json there")
+            config = json.loads(path.read_text())
+        if config is None:
+            raise ValueError(
+                f"this encoder is {width} wide, which no release is, and its config names SigLIP "
+                f"by {named!r} alone; pass siglip_config, a folder with SigLIP's config.json"
+            )
+        self._require_fit(config, "passed or found" if given is not None else f"of width {width}")
+        return {key: config[key] for key in ("vision_config", "text_config")}
+
+    def _require_fit(self, config: Mapping[str, Any], which: str) -> None:
+        vision = dict(config.get("vision_config") or {})
+        blocks = {n.split(".")[5] for n in self.tensors if n.startswith(f"{VISION}encoder.layers.")}
+        first = self.tensors[f"{VISION}encoder.layers.0.mlp.fc1.weight"].shape
+        patch = self.tensors[f"{VISION}embeddings.patch_embedding.weight"].shape[-1]
+        for key, stored in (
+            ("hidden_size", first[1]),
+            ("intermediate_size", first[0]),
+            ("num_hidden_layers", len(blocks)),
+            ("patch_size", patch),
+        ):
+            if vision.get(key) != stored:
+                raise ValueError(
+                    f"the SigLIP config {which} has vision {key}={vision.get(key)}, the weights "
+                    f"have {stored}; pass the siglip_config that belongs to {self.folder}"
+                )
+
+
+def _released(width: int) -> dict[str, Any] | None:
+    known = _RELEASED.get(width)
+    if known is None:
+        return None
+    block = {
+        "hidden_size": width,
+        "intermediate_size": known["intermediate"],
+        "num_hidden_layers": known["layers"],
+        "num_attention_heads": 16,
+    }
+    vision = block | {"image_size": known["image_size"], "patch_size": known["patch_size"]}
+    text = block | {"vocab_size": 32000, "max_position_embeddings": 64}
+    return {"vision_config": vision, "text_config": text}

@@ -1,0 +1,210 @@
+"""A VILA-U checkpoint as a directory of models of ours.
+
+Tensors are moved as bytes, so a 7B checkpoint takes little memory and can come back unchanged
+(:mod:`~craft.integrations.vila_u.restore`). What our models have no use for, such as the image
+decoder, the depth transformer and EMA buffers, is kept aside in ``vila_u/``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, SiglipConfig, SiglipModel
+
+from craft.codebook import Codebook
+from craft.integrations.vila_u.checkpoint import SIGLIP, VilaUCheckpoint
+from craft.integrations.vila_u.tensor_files import (
+    StoredTensor,
+    TensorFile,
+    tensor_files,
+    write_tensors,
+)
+from craft.models.prompt_template import VICUNA
+
+ASIDE, CARD, REST = "vila_u", "conversion.json", "rest.safetensors"
+SIGLIP_WEIGHTS, PROJECTOR = "siglip/model.safetensors", "projector.safetensors"
+#: VILA-U's names of the projector's tensors -> ours.
+PROJECTOR_NAMES = {
+    f"layers.{i}.{kind}": f"{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")
+}
+_PAIR = (f"{SIGLIP}vision_model.", f"{SIGLIP}text_model.")
+_UNUSED = ("rqvaesiglip.", "rqtransformer.")
+_TOKENIZER = ("token", "special_tokens", "added_tokens", "vocab", "merges")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What became of a checkpoint's tensors."""
+
+    codebook: Codebook
+    used: dict[str, int]  # part of ours -> tensors of theirs
+    aside: tuple[str, ...]  # names of the tensors that nothing of ours uses
+
+
+def convert(
+    path: Path | str,
+    out: Path | str,
+    *,
+    name: str = "vila-u",
+    siglip_config: Path | str | Mapping[str, Any] | None = None,
+    siglip_tokenizer: Path | str | None = None,
+) -> Conversion:
+    """Write ``out`` as a directory for ``--models``: SigLIP pair, codebook, one language model.
+
+    Args:
+        path: what ``vila_u.load`` takes.
+        out: new directory.
+        name: of the language model in it.
+        siglip_config: see :meth:`VilaUCheckpoint.siglip_config`.
+        siglip_tokenizer: folder of SigLIP's tokenizer, which VILA-U's checkpoints lack. Only the
+            contrastive loss needs it.
+
+    Raises:
+        ValueError: not a checkpoint, or not complete; a tensor or projector nobody knows; ``out``
+            exists.
+    """
+    source, out = VilaUCheckpoint(path), Path(out)
+    if out.exists():
+        raise ValueError(f"{out} exists; name a new directory")
+    siglip = {n.removeprefix(SIGLIP): t for n, t in source.tensors.items() if n.startswith(_PAIR)}
+    aside = {n: t for n, t in source.tensors.items() if not n.startswith(_PAIR)}
+    for tensor_name in aside:
+        if not tensor_name.startswith(_UNUSED):
+            raise ValueError(f"{source.folder} holds {tensor_name!r}, which no VILA-U tower has")
+    for scale in ("logit_scale", "logit_bias"):  # one tensor under two names, mostly stored once
+        for stored in (f"rqvaesiglip.{scale}", f"{SIGLIP}{scale}"):
+            if stored in aside:
+                siglip.setdefault(scale, aside[stored])
+    codebook = source.codebook
+    config = _siglip(source.siglip_config(siglip_config))
+    _require_names(set(siglip), SiglipModel, config, source.folder)
+    projector_files = tensor_files(source.root / "mm_projector")
+    projector = _projector(projector_files, source.root / "mm_projector")
+    language_model = _language_model(source.root / "llm")
+
+    config.save_pretrained(out / "siglip")
+    write_tensors(out / SIGLIP_WEIGHTS, siglip, {"format": "pt"})
+    if siglip_tokenizer is not None:
+        for file in sorted(Path(siglip_tokenizer).iterdir()):
+            if file.is_file() and file.name.startswith(_TOKENIZER):
+                shutil.copyfile(file, out / "siglip" / file.name)
+    codebook.save(out / "codebook.safetensors")
+    copied = _copy_language_model(source.root / "llm", out, name)
+    write_tensors(out / name / PROJECTOR, projector, {"format": "pt"})
+    _write_json(out / name / "craft.json", _card(source, name, projector))
+    write_tensors(out / ASIDE / REST, aside, {"format": "pt"})
+    copied |= _copy_the_rest(source, projector_files, out)
+    files = {"vision_tower": source.files, "mm_projector": projector_files}
+    conversion = {
+        "name": name,
+        "copied": copied,  # file of theirs -> file of ours
+        "rebuilt": {
+            f"{folder}/{file}": {"metadata": held.metadata, "tensors": list(held.tensors)}
+            for folder, group in files.items()
+            for file, held in group.items()
+        },
+    }
+    _write_json(out / ASIDE / CARD, conversion)
+    _write_json(out / "manifest.json", {"files": {}})
+    used = {"siglip": len(siglip), "projector": len(projector), name: len(language_model)}
+    return Conversion(codebook, used, tuple(aside))
+
+
+def _siglip(config: Mapping[str, Any]) -> SiglipConfig:
+    parts: dict[str, Any] = {key: dict(part) for key, part in config.items()}
+    for part in parts.values():
+        part.pop("architectures", None)
+    # The text tower's width is the pair's.
+    parts["text_config"].setdefault("projection_size", parts["vision_config"]["hidden_size"])
+    return SiglipConfig(**parts)
+
+
+def _require_names(stored: set[str], kind: Any, config: Any, folder: Path) -> None:
+    """Raises ValueError unless the stored tensors are those of a model of this config."""
+    with torch.device("meta"):
+        build = getattr(kind, "from_config", kind)
+        model = build(config)
+    wanted = set(model.state_dict())
+    wanted -= set(getattr(model, "_tied_weights_keys", None) or ()) - stored
+    missing, unknown = sorted(wanted - stored), sorted(stored - wanted)
+    if missing or unknown:
+        raise ValueError(
+            f"{folder} does not hold the weights its config asks for: "
+            f"missing {missing[:3]} ({len(missing)}), not known {unknown[:3]} ({len(unknown)})"
+        )
+
+
+def _language_model(folder: Path) -> set[str]:
+    """Names of the language model's tensors, after checking them against its config."""
+    names = {n for file in tensor_files(folder).values() for n in file.tensors}
+    computed = {n for n in names if n.endswith("rotary_emb.inv_freq")}  # old files store them
+    _require_names(
+        names - computed, AutoModelForCausalLM, AutoConfig.from_pretrained(folder), folder
+    )
+    return names
+
+
+def _projector(files: Mapping[str, TensorFile], folder: Path) -> dict[str, StoredTensor]:
+    tensors = {n: t for file in files.values() for n, t in file.tensors.items()}
+    kind = json.loads((folder / "config.json").read_text()).get("mm_projector_type")
+    if kind != "mlp2x_gelu" or set(tensors) != set(PROJECTOR_NAMES):
+        raise ValueError(
+            f"{folder} holds a projector {kind!r} of {sorted(tensors)}; only mlp2x_gelu, as in "
+            "both releases, is supported"
+        )
+    return {ours: tensors[theirs] for theirs, ours in PROJECTOR_NAMES.items()}
+
+
+def _card(
+    source: VilaUCheckpoint, name: str, projector: Mapping[str, StoredTensor]
+) -> dict[str, Any]:
+    inner, width = projector["0.weight"].shape
+    return {
+        "name": name,
+        "codebook_fingerprint": source.codebook.fingerprint,
+        "projector": {"width": width, "hidden": projector["2.weight"].shape[0], "inner": inner},
+        "dtype": str(source.dtype).removeprefix("torch."),
+        "template": VICUNA.to_dict(),
+    }
+
+
+def _copy_language_model(folder: Path, out: Path, name: str) -> dict[str, str]:
+    """The very files; tokenizer files into a folder of their own, where ours looks for them."""
+    copied = {}
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        tokens = file.name.startswith(_TOKENIZER)
+        target = f"{name}/tokenizer/{file.name}" if tokens else f"{name}/{file.name}"
+        copied[f"llm/{file.name}"] = target
+        _copy(file, out / target)
+    return copied
+
+
+def _copy_the_rest(
+    source: VilaUCheckpoint, projector_files: Mapping[str, TensorFile], out: Path
+) -> dict[str, str]:
+    """Configs and whatever else lies beside the weights; nothing hidden, such as .git."""
+    copied = {}
+    rebuilt = {"vision_tower": source.files, "mm_projector": projector_files, "": {}}
+    for folder, tensors in rebuilt.items():
+        for file in sorted((source.root / folder).iterdir()):
+            if file.is_file() and file.name not in tensors and not file.name.startswith("."):
+                relative = f"{folder}/{file.name}".lstrip("/")
+                copied[relative] = f"{ASIDE}/{relative}"
+                _copy(file, out / ASIDE / relative)
+    return copied
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n")

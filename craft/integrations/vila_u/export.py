@@ -1,0 +1,109 @@
+"""An adapted encoder back into VILA-U: a checkpoint that ``vila_u.load`` takes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from craft.codebook import CodebookMismatchError, shorten
+from craft.integrations.vila_u.checkpoint import VilaUCheckpoint
+from craft.integrations.vila_u.layout import codebook_of, encoder_of, encoder_weights
+from craft.integrations.vila_u.load import stored_name
+from craft.integrations.vila_u.tensor_files import StoredTensor, write_tensors
+
+if TYPE_CHECKING:
+    from craft.models.encoder_pack import EncoderPack
+    from craft.models.vision_tower import DiscreteVisionTower
+
+
+def export(
+    encoder: DiscreteVisionTower | EncoderPack | nn.Module,
+    checkpoint: Path | str,
+    out: Path | str,
+    *,
+    copy: bool = False,
+) -> Path:
+    """Write a checkpoint like ``checkpoint`` that has this encoder.
+
+    Only ``vision_tower`` is written anew: the encoder's weights in the dtype of the original, every
+    other tensor byte for byte, shared ones once. The rest is linked.
+
+    Args:
+        encoder: an adapted tower, an encoder pack, or a VILA-U model whose encoder was trained.
+        checkpoint: the one the encoder came from.
+        out: new directory. VILA-U chooses its prompts by its name: keep ``vila-u-7b-256`` or
+            ``vila-u-7b-384`` in it.
+        copy: copy language model and projector instead of linking them.
+
+    Raises:
+        CodebookMismatchError: the encoder speaks another codebook.
+        ValueError: ``out`` exists; weights that VILA-U has no place for.
+    """
+    source, out = VilaUCheckpoint(checkpoint), Path(out)
+    if out.exists():
+        raise ValueError(f"{out} exists; name a new directory")
+    weights, fingerprint = _weights(encoder)
+    if fingerprint != source.codebook.fingerprint:
+        raise CodebookMismatchError(
+            f"the encoder speaks codebook {shorten(fingerprint)}, {source.root} has "
+            f"{shorten(source.codebook.fingerprint)}; export into the checkpoint it came from"
+        )
+    replaced = replacements(weights, source.tensors)
+    folder = out / "vision_tower"
+    folder.mkdir(parents=True)
+    for entry in source.root.iterdir():
+        if entry.name != "vision_tower":
+            _link(entry, out / entry.name, copy)
+    for entry in source.folder.iterdir():
+        if entry.name not in source.files:
+            shutil.copy(entry, folder / entry.name)
+    for name, file in source.files.items():
+        tensors = {n: replaced.get(n, stored) for n, stored in file.tensors.items()}
+        write_tensors(folder / name, tensors, file.metadata)
+    return out
+
+
+def replacements(
+    weights: dict[str, Tensor], stored: dict[str, StoredTensor]
+) -> dict[str, Tensor | StoredTensor]:
+    """The encoder's weights by their stored names, in the stored dtypes.
+
+    Raises:
+        ValueError: a weight the checkpoint has no place for.
+    """
+    dtypes = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+    replaced: dict[str, Tensor | StoredTensor] = {}
+    for name, tensor in weights.items():
+        place = stored.get(stored_name(name))
+        if place is None or place.shape != tuple(tensor.shape):
+            expected = "none" if place is None else f"{place.shape}"
+            raise ValueError(
+                f"VILA-U has no place for the encoder's {name} {tuple(tensor.shape)} (it has "
+                f"{expected}); an encoder with a class token of its own cannot go back"
+            )
+        replaced[stored_name(name)] = tensor.detach().to(dtypes[place.dtype])
+    return replaced
+
+
+def _weights(encoder: Any) -> tuple[dict[str, Tensor], str]:
+    """Names and tensors as of a DiscreteVisionTower, and the codebook's fingerprint."""
+    if hasattr(encoder, "codebook_fingerprint"):
+        return encoder.weights, encoder.codebook_fingerprint
+    if hasattr(encoder, "codebook"):
+        return dict(encoder.state_dict()), encoder.codebook.fingerprint
+    found = encoder_of(encoder)
+    return encoder_weights(found), codebook_of(found.quantizer).fingerprint
+
+
+def _link(source: Path, target: Path, copy: bool) -> None:
+    if not copy:
+        os.symlink(source.resolve(), target)
+    elif source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy(source, target)

@@ -1,0 +1,54 @@
+"""The encoder of a VILA-U checkpoint as a tower of ours, without VILA-U's code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from craft.integrations.vila_u.checkpoint import VISION, VilaUCheckpoint
+
+if TYPE_CHECKING:
+    from craft.models.vision_tower import DiscreteVisionTower
+
+
+def load_tower(
+    path: Path | str,
+    *,
+    siglip_config: Path | str | Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+) -> DiscreteVisionTower:
+    """SigLIP's embeddings and blocks up to the penultimate, and the codebook.
+
+    Args:
+        path: a downloaded checkpoint, as ``vila_u.load`` takes it.
+        siglip_config: folder or content of SigLIP's config.json; not needed for the two releases.
+        dtype: of the weights; as stored if not given. The codebook is float32 in any case, and
+            codes are those of float32 arithmetic on the features.
+
+    Raises:
+        ValueError: not a checkpoint, not complete, or of a SigLIP that nothing here describes.
+    """
+    from craft.models.configuration import DiscreteVisionConfig
+    from craft.models.vision_tower import DiscreteVisionTower
+
+    checkpoint = VilaUCheckpoint(path)
+    vision = checkpoint.siglip_config(siglip_config)["vision_config"]
+    known = {k: v for k, v in vision.items() if k not in ("model_type", "architectures")}
+    config = DiscreteVisionConfig(**known)
+    with torch.device("meta"):
+        tower = DiscreteVisionTower(config, checkpoint.codebook)
+    wanted = dtype or checkpoint.dtype
+    weights = {n: checkpoint.tensor(stored_name(n)).to(wanted) for n in tower.state_dict()}
+    tower.load_state_dict(weights, assign=True)
+    rows, columns = tower.grid
+    embeddings: Any = tower.embeddings
+    embeddings.position_ids = torch.arange(rows * columns).expand(1, -1)
+    return tower.eval().requires_grad_(False)
+
+
+def stored_name(name: str) -> str:
+    """What VILA-U's checkpoints call a weight of a DiscreteVisionTower."""
+    return VISION + name.replace("blocks.", "encoder.layers.", 1)

@@ -1,0 +1,71 @@
+"""The way back from :mod:`~craft.integrations.vila_u.convert`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from craft.codebook import Codebook
+from craft.integrations.vila_u.checkpoint import SIGLIP
+from craft.integrations.vila_u.convert import (
+    ASIDE,
+    CARD,
+    PROJECTOR,
+    PROJECTOR_NAMES,
+    REST,
+    SIGLIP_WEIGHTS,
+)
+from craft.integrations.vila_u.export import replacements
+from craft.integrations.vila_u.tensor_files import StoredTensor, read_header, write_tensors
+
+if TYPE_CHECKING:
+    from craft.models.encoder_pack import EncoderPack
+
+
+def restore(
+    models: Path | str,
+    out: Path | str,
+    *,
+    pack: EncoderPack | None = None,
+) -> Path:
+    """Write the VILA-U checkpoint that ``models`` was converted from; every tensor has its bytes.
+
+    Args:
+        models: what :func:`~craft.integrations.vila_u.convert.convert` wrote.
+        out: new directory. VILA-U chooses its prompts by its name: keep ``vila-u-7b-256`` or
+            ``vila-u-7b-384`` in it.
+        pack: put this adapted encoder into it.
+
+    Raises:
+        ValueError: ``models`` was not converted from VILA-U, or ``out`` exists.
+        CodebookMismatchError: the pack speaks another codebook.
+    """
+    models, out = Path(models), Path(out)
+    if not (models / ASIDE / CARD).is_file():
+        raise ValueError(f"{models} was not converted from VILA-U: it holds no {ASIDE}/{CARD}")
+    if out.exists():
+        raise ValueError(f"{out} exists; name a new directory")
+    card = json.loads((models / ASIDE / CARD).read_text())
+    tower = {SIGLIP + n: t for n, t in read_header(models / SIGLIP_WEIGHTS).tensors.items()}
+    tower |= read_header(models / ASIDE / REST).tensors
+    projector = read_header(models / card["name"] / PROJECTOR).tensors
+    found: dict[str, dict[str, StoredTensor | Tensor]] = {
+        "vision_tower": dict(tower),
+        "mm_projector": {theirs: projector[ours] for theirs, ours in PROJECTOR_NAMES.items()},
+    }
+    if pack is not None:
+        Codebook.load(models / "codebook.safetensors").require_fingerprint(
+            pack.codebook_fingerprint
+        )
+        found["vision_tower"] |= replacements(pack.weights, tower)
+    for theirs, ours in card["copied"].items():
+        (out / theirs).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(models / ours, out / theirs)
+    for theirs, file in card["rebuilt"].items():
+        tensors = found[theirs.split("/")[0]]
+        write_tensors(out / theirs, {n: tensors[n] for n in file["tensors"]}, file["metadata"])
+    return out

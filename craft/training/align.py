@@ -1,0 +1,116 @@
+"""Surrogates of one's own: a language model learns to read a frozen tower's codes (paper, sec. 8).
+
+Two stages, as for VILA-U and LLaVA: the projector alone on captions, then projector and language
+model on instructions. Encoder and codebook never move, so that what is aligned here reads every
+encoder adapted on this codebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, SiglipModel
+
+from craft.data.question_domain import AnyDomain
+from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.projector import Projector
+from craft.models.prompt_template import PromptTemplate
+from craft.models.vision_tower import DiscreteVisionTower
+from craft.training.adapt import AdaptationResult, adapt
+from craft.training.config import CraftConfig, MethodName
+from craft.training.trainee import TrainableTable
+
+#: Stage -> the method that trains it; the stage is also the folder of its log and checkpoints.
+STAGES: dict[str, MethodName] = {"captions": "align_projector", "instructions": "align"}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What is frozen: a tower with its codebook, and the SigLIP pair it came from."""
+
+    tower: DiscreteVisionTower
+    siglip: SiglipModel
+
+
+def new_reader(
+    language_model: Path | str,
+    tower: DiscreteVisionTower,
+    *,
+    name: str,
+    template: PromptTemplate | None = None,
+    seed: int = 0,
+) -> AlignedLanguageModel:
+    """A language model with a random projector of VILA-U's kind, to be aligned.
+
+    Args:
+        language_model: directory of any transformers causal language model with its tokenizer.
+        template: words around image and question; by default those of the tokenizer's chat
+            template, or the bare question where there is none.
+        seed: of the projector.
+
+    Raises:
+        OSError: no such model.
+        ValueError: a tokenizer without pad and end token.
+    """
+    model: Any = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(language_model)
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"the tokenizer of {language_model} has no end token; answers need one")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        projector = Projector(tower.codebook.dim, model.get_input_embeddings().embedding_dim)
+    template = template or PromptTemplate.of_chat(tokenizer)
+    fingerprint = tower.codebook.fingerprint
+    reader = AlignedLanguageModel(model, projector, tokenizer, fingerprint, name, template)
+    return reader.eval().requires_grad_(False)
+
+
+def align(
+    reader: AlignedLanguageModel,
+    encoder: Encoder,
+    data: dict[str, AnyDomain],
+    config: CraftConfig,
+    directory: Path,
+    *,
+    resume: bool = False,
+    on_start: Callable[[TrainableTable], None] | None = None,
+    on_step: Callable[[str, int, int], None] = lambda stage, step, steps: None,
+) -> dict[str, AdaptationResult]:
+    """Train ``reader`` in place, stage by stage, with the trainer that adapts encoders.
+
+    Args:
+        data: stage ("captions", "instructions") -> what it learns from; one may be left out.
+        config: of both stages; its ``method`` is not looked at.
+        directory: gets a folder a stage, with settings, log and checkpoints.
+        resume: go on where an earlier call died; a stage that was finished is not trained again.
+        on_step: called with stage, step and number of steps.
+
+    Raises:
+        CodebookMismatchError: the reader belongs to another codebook.
+        ValueError: no data, or a stage nobody knows.
+        RuntimeError: see :func:`~craft.training.adapt.adapt`.
+    """
+    if not data or set(data) - set(STAGES):
+        raise ValueError(f"data must be for some of {', '.join(STAGES)}, got {list(data)}")
+    results = {}
+    for stage, method in STAGES.items():
+        if stage not in data:
+            continue
+        results[stage] = adapt(
+            encoder.tower,
+            reader,
+            encoder.siglip,
+            data[stage],
+            config.model_copy(update={"method": method}),
+            directory / stage,
+            resume=resume,
+            on_start=on_start,
+            on_step=lambda step, steps, _, stage=stage: on_step(stage, step, steps),
+        )
+    return results

@@ -1,0 +1,39 @@
+"""Whether two ways to quantise agree: token by token, but for ties that their precision allows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def agreeing(
+    theirs: Tensor,  # [..., L] int64
+    ours: Tensor,  # [..., L] int64, of ``features``
+    features: Tensor,  # [..., D] float32
+    table: Tensor,  # [L, K, D] float32
+    apart: Tensor | float = 0.0,  # [...]: how far their features are from these
+) -> Tensor:  # [...] bool
+    """Tokens with equal codes; a difference that no tie explains fails.
+
+    At the first level that differs, the distances of both codewords, in float64, may be apart by
+    the rounding of |r|^2 + |c|^2 - 2 r.c in float32, and by what the features differ. Deeper levels
+    of such a token quantise another residual and are not compared.
+    """
+    residual = features.float()
+    same = torch.ones(theirs.shape[:-1], dtype=torch.bool)
+    for level, words in enumerate(table):
+        a, b = words[theirs[..., level]], words[ours[..., level]]
+        gap = _distance(residual, a) - _distance(residual, b)
+        size = residual.norm(dim=-1) + words.norm(dim=-1).max()
+        rounding = 2 * (words.shape[-1] + 8) * 2.0**-24 * size.square()
+        moved = 2 * apart * (a - b).norm(dim=-1)
+        differ = same & (theirs[..., level] != ours[..., level])
+        assert (gap[same] >= 0).all(), "ours is not the nearest"
+        assert (gap <= rounding + moved)[differ].all(), "no tie"
+        same &= ~differ
+        residual = residual - b
+    return same
+
+
+def _distance(x: Tensor, words: Tensor) -> Tensor:
+    return (x.double() - words.double()).square().sum(-1)

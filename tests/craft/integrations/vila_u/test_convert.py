@@ -1,0 +1,222 @@
+"""Checkpoints of VILA-U's layout to models of ours and back, tensor by tensor."""
+
+import copy
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+from craft.codebook import CodebookMismatchError
+from craft.data.dialogues import TextBatch
+from craft.integrations.vila_u import export, load_tower
+from craft.integrations.vila_u.convert import convert
+from craft.integrations.vila_u.restore import restore
+from craft.integrations.vila_u.tensor_files import read_header
+from craft.models import EncoderPack
+from craft.models.prompt_template import VICUNA
+from craft.pocket.zoo import PocketModels
+from tests.craft.integrations.vila_u.released import CODES, WIDTH, Released, write_released
+
+KINDS = {
+    "256, shared": Released(),
+    "256, shared, stored four times": Released(stored=4),
+    "256, separate": Released(shared=False),
+    "384, shared": Released(levels=16),
+    "384, separate, float32": Released(levels=16, shared=False, dtype=torch.float32),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
+@pytest.fixture
+def released(kind, tmp_path):
+    return write_released(tmp_path / "vila-u-7b-256", kind)
+
+
+def pixels(count=2):
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(count, 3, 24, 24, generator=generator) * 2 - 1
+
+
+def all_tensors(root):
+    """Every tensor of a checkpoint as bytes, and all other files."""
+    tensors, files = {}, {}
+    for path in sorted(root.rglob("*")):
+        relative = str(path.relative_to(root))
+        if path.suffix == ".safetensors":
+            tensors[relative] = read_header(path).metadata
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118
+                    x = file.get_tensor(name)
+                    raw = x.flatten().view(torch.uint8).numpy().tobytes()
+                    tensors[f"{relative}:{name}"] = (str(x.dtype), tuple(x.shape), raw)
+        elif path.is_file():
+            files[relative] = path.read_bytes()
+    return tensors, files
+
+
+def test_there_and_back_every_byte_is_the_same(released, tmp_path):
+    conversion = convert(released, tmp_path / "models")
+    restore(tmp_path / "models", tmp_path / "back")
+    assert all_tensors(tmp_path / "back") == all_tensors(released)
+    total = sum(len(read_header(p).tensors) for p in released.rglob("*.safetensors"))
+    scales = 2  # the pair's scale and bias are also kept aside, where they came from
+    assert sum(conversion.used.values()) + len(conversion.aside) == total + scales
+    assert "rqtransformer.pos_emb_d" in conversion.aside
+
+
+def test_depth_size_and_sharing_are_the_files(released, kind, tmp_path):
+    codebook = convert(released, tmp_path / "models").codebook
+    assert (codebook.levels, codebook.size, codebook.dim) == (kind.levels, CODES, WIDTH)
+    assert codebook.shared == kind.shared
+    weights = load_file(released / "vision_tower" / "model.safetensors")
+    table = codebook.table if kind.shared else codebook.table[-1]
+    last = 0 if kind.shared else kind.levels - 1
+    stored = weights[f"rqvaesiglip.quantizer.codebooks.{last}.weight"]
+    assert torch.equal(table, stored[:-1].float())
+
+
+def test_models_are_built_from_it(released, kind, tmp_path):
+    convert(released, tmp_path / "models")
+    zoo = PocketModels(tmp_path / "models")
+    assert zoo.names == ("vila-u",)
+    reader = zoo.lvlm("vila-u")
+    assert reader.language_model.dtype == kind.dtype
+    assert reader.template == VICUNA
+    llm = LlamaForCausalLM.from_pretrained(released / "llm", dtype=kind.dtype)
+    model = zoo.model("vila-u")
+    assert model.config.prefix_ids == reader.prefix_ids
+    stored = load_file(released / "mm_projector" / "model.safetensors")
+    w = {name: x.float() for name, x in stored.items()}
+    x = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(2))
+    hidden = torch.nn.functional.gelu(x @ w["layers.0.weight"].T + w["layers.0.bias"])
+    expected = hidden @ w["layers.2.weight"].T + w["layers.2.bias"]
+    found = copy.deepcopy(model.projector).float()(x)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    weights = load_file(released / "vision_tower" / "model.safetensors")
+    trained = weights["rqvaesiglip.logit_scale"].float()
+    assert torch.equal(zoo.siglip.state_dict()["logit_scale"], trained)
+    # Prefix, image, question, as VILA-U lays them out.
+    tokenizer = AutoTokenizer.from_pretrained(released / "llm")
+    text = reader.questions(["what thing"])
+    before = tokenizer(VICUNA.before_image, add_special_tokens=False)["input_ids"]
+    after = tokenizer("\nwhat thing ASSISTANT:", add_special_tokens=False)["input_ids"]
+    assert text.input_ids[0].tolist() == after
+    words = llm.get_input_embeddings()
+    visual = model.visual_tokens(pixels(1).to(model.dtype))
+    parts = [
+        words(torch.tensor([[tokenizer.bos_token_id, *before]])),
+        model.projector(visual.to(kind.dtype)),
+        words(torch.tensor([after])),
+    ]
+    with torch.no_grad():
+        expected = llm(inputs_embeds=torch.cat(parts, 1)).logits
+        found = model(pixels(1).to(model.dtype), text.input_ids, text.attention_mask).logits
+    assert torch.equal(found, expected)
+    lesson = TextBatch(text.input_ids, text.attention_mask, text.input_ids)
+    loss = reader.answer_loss(visual, lesson)
+    logits = expected[0, -len(after) - 1 : -1].float()
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits, torch.tensor(after)))
+
+
+def test_load_tower_is_the_converted_encoder(released, kind, tmp_path):
+    convert(released, tmp_path / "models")
+    tower = load_tower(released)
+    assert next(tower.parameters()).dtype == kind.dtype
+    full = load_tower(released, dtype=torch.float32)
+    base = PocketModels(tmp_path / "models").base_tower()
+    assert full.codebook == base.codebook
+    assert torch.equal(full(pixels()).codes, base(pixels()).codes)
+    weights = load_file(released / "vision_tower" / "model.safetensors")
+    name = "rqvaesiglip.siglip_model.vision_model.encoder.layers.1.mlp.fc1.weight"
+    assert torch.equal(tower.state_dict()["blocks.1.mlp.fc1.weight"], weights[name])
+    assert len(tower.blocks) == 2
+
+
+def test_an_adapted_encoder_goes_back(tmp_path):
+    released = write_released(tmp_path / "vila-u-7b-256", Released())
+    convert(released, tmp_path / "models")
+    tower = load_tower(released, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in tower.parameters():
+            parameter.add_(0.125)
+    export(tower, released, tmp_path / "tuned-vila-u-7b-256")
+    restore(tmp_path / "models", tmp_path / "back", pack=EncoderPack.of(tower))
+    before, _ = all_tensors(released)
+    for out in (tmp_path / "tuned-vila-u-7b-256", tmp_path / "back"):
+        after, files = all_tensors(out)
+        changed = {n.split(":")[1] for n in after if after[n] != before.get(n)}
+        assert len(changed) == len(tower.state_dict())
+        assert all("vision_model.e" in n and "layers.2." not in n for n in changed)
+        assert json.loads(files["config.json"])["model_type"] == "vila_u_llama"
+        again = load_tower(out)
+        for name, x in tower.state_dict().items():
+            assert torch.equal(again.state_dict()[name], x.bfloat16())
+    assert (tmp_path / "tuned-vila-u-7b-256" / "llm").is_symlink()
+    with pytest.raises(ValueError, match="exists"):
+        export(tower, released, tmp_path / "back")
+    tower.adopt_class_token(torch.zeros(WIDTH))
+    with pytest.raises(ValueError, match="no place for the encoder's class_token"):
+        export(tower, released, tmp_path / "again")
+    other = write_released(tmp_path / "other" / "vila-u-7b-384", Released(levels=16))
+    with pytest.raises(CodebookMismatchError):
+        export(load_tower(other), released, tmp_path / "again")
+
+
+def rewrite(released, change):
+    path = released / "vision_tower" / "model.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        (Released(), lambda w: w.update({"strange": torch.zeros(1)}), "'strange', which no VILA-U"),
+        (
+            Released(),
+            lambda w: w.pop("rqvaesiglip.siglip_model.text_model.head.bias"),
+            r"missing \['text_model.head.bias'\]",
+        ),
+        (
+            Released(shared=False),
+            lambda w: w.pop("rqvaesiglip.quantizer.codebooks.2.weight"),
+            r"levels \[0, 1, 3\] of 4",
+        ),
+        (Released(config={"shared_codebook": False}), lambda w: None, r"levels \[0\] of 4"),
+        (
+            Released(shared=False, config={"shared_codebook": True}),
+            lambda w: None,
+            "shared_codebook=true, but its codebooks differ",
+        ),
+        (Released(config={"code_shape": [3, 3, 8]}), lambda w: None, r"depth is \[4, 8\]"),
+        (Released(config={"pretrained_model": "a/hub-id"}), lambda w: None, "16 wide, which no"),
+    ],
+)
+def test_what_does_not_fit_is_refused(kind, change, message, tmp_path):
+    released = write_released(tmp_path / "vila-u-7b-256", kind)
+    rewrite(released, change)
+    with pytest.raises(ValueError, match=message):
+        convert(released, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_other_mistakes(tmp_path):
+    with pytest.raises(ValueError, match="no VILA-U checkpoint"):
+        convert(tmp_path, tmp_path / "models")
+    with pytest.raises(ValueError, match="not converted from VILA-U"):
+        restore(tmp_path, tmp_path / "models")
+    released = write_released(tmp_path / "vila-u-7b-256", Released())
+    config = json.loads((tmp_path / "siglip" / "config.json").read_text())
+    config["vision_config"]["intermediate_size"] = 48
+    with pytest.raises(ValueError, match="vision intermediate_size=48, the weights have 24"):
+        load_tower(released, siglip_config=config)
+    with pytest.raises(ValueError, match=r"no config.json there"):
+        load_tower(released, siglip_config=tmp_path / "nowhere")
