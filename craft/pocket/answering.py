@@ -43,7 +43,7 @@ def open_reader(
         tower = models.base_tower()
         prior = models.general_prior() if prunes_by_rarity else None
     else:
-        loaded = EncoderPack.load(pack)
+        loaded = EncoderPack.load(pack, models.base_tower)
         method = loaded.notes.get("config", {}).get("method", "craft")
         if not METHODS[method].quantized:
             raise ValueError(
