@@ -41,4 +41,4 @@ def test_says_which_encoder_and_precision(tmp_path):
         exact.counts, tower(pixels(2)).codes[..., 0].flatten().bincount(minlength=24)
     )
     with pytest.raises(ValueError, match="the same precision"):
-        prior + exact
+        _ = prior + exact

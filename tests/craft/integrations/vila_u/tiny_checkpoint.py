@@ -72,8 +72,8 @@ def write_checkpoint(root: Path, tiny: Tiny) -> Path:
         eos_token_id=2,
         pad_token_id=0,
     )
-    llm: Any = transformers.LlamaForCausalLM(llama).to(tiny.dtype)
-    llm.save_pretrained(root / "llm")
+    llm: Any = transformers.LlamaForCausalLM(llama)
+    llm.to(tiny.dtype).save_pretrained(root / "llm")
     projector = {
         "layers.0.weight": torch.randn(64, 1024) * 0.05,
         "layers.0.bias": torch.randn(64) * 0.05,
