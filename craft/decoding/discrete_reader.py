@@ -15,7 +15,8 @@ from craft.decoding.attention_capture import last_row_attention
 from craft.decoding.crop import Box, whole
 from craft.decoding.reader import GREEDY, Stream
 from craft.models.discrete_lvlm import DiscreteLVLM
-from craft.models.sequence import left_padded
+from craft.models.prompt_template import PromptTemplate
+from craft.models.sequence import embed_prefix, left_padded
 from craft.prior import TokenPrior
 from craft.prune import Selector
 
@@ -27,7 +28,11 @@ class DiscreteReader:
     unpruned; what the answer is read from is pruned, with one budget for both streams.
 
     Args:
-        tokenizer: the language model's; prompts are given to it as they are.
+        tokenizer: the language model's.
+        template: the words around image and question that the language model was trained with, as
+            in ``template`` of an
+            :class:`~craft.models.aligned_language_model.AlignedLanguageModel`; without it, what the
+            model's config has before the image, and the bare question.
         keep_ratio, prior, selector, seed: as for :meth:`DiscreteLVLM.visual_tokens`.
         prune_look: prune the first look too. Tokens that were pruned got no attention.
 
@@ -40,6 +45,7 @@ class DiscreteReader:
         model: DiscreteLVLM,
         tokenizer: PreTrainedTokenizerBase,
         *,
+        template: PromptTemplate | None = None,
         keep_ratio: float = 1.0,
         prior: TokenPrior | None = None,
         selector: Selector = "full",
@@ -50,6 +56,10 @@ class DiscreteReader:
             raise ValueError("the tokenizer has no pad token; set tokenizer.pad_token, eos will do")
         self.model = model
         self.tokenizer = tokenizer
+        self.template = template or PromptTemplate()
+        self.prefix_ids = model.config.prefix_ids or []
+        if template is not None:
+            self.prefix_ids = template.prefix_ids(tokenizer)
         self.pruning: dict[str, Any] = {"prior": prior, "selector": selector, "seed": seed}
         self.keep_ratio = keep_ratio
         self.look_ratio = keep_ratio if prune_look else 1.0
@@ -73,9 +83,7 @@ class DiscreteReader:
             for text in texts
         ]
         words = self._words([text for *_, text in asked])
-        embeds, mask = left_padded(
-            [torch.cat([sentence, w]) for (_, sentence, _), w in zip(asked, words, strict=True)]
-        )
+        embeds, mask = self._joined([sentence for _, sentence, _ in asked], words)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         decoder = self.model.language_model.get_decoder()
         weights = last_row_attention(
@@ -84,7 +92,8 @@ class DiscreteReader:
                 inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False
             ),
         )
-        starts = (mask == 0).sum(1).tolist()  # where each row's image begins
+        # Where each row's image begins.
+        starts = ((mask == 0).sum(1) + len(self.prefix_ids)).tolist()
         looks = iter(
             self._on_grid(weights[:, row, :, start : start + len(cells)], cells)
             for row, (start, (cells, *_)) in enumerate(zip(starts, asked, strict=True))
@@ -104,7 +113,7 @@ class DiscreteReader:
         tokens = iter(self._tokens(images, self.keep_ratio))
         sentences = [self._sentence(stream, tokens) for stream in in_order]
         words = list(self._words(texts)) * len(streams[0])
-        embeds, mask = left_padded([torch.cat(pair) for pair in zip(sentences, words, strict=True)])
+        embeds, mask = self._joined(sentences, words)
         ids = self.model.language_model.generate(
             inputs_embeds=embeds,
             attention_mask=mask,
@@ -153,8 +162,19 @@ class DiscreteReader:
             chosen.append((cells, features))
         return torch.cat(self._project(chosen))
 
+    def _joined(
+        self, sentences: Sequence[Tensor], words: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:  # [B, T, H], [B, T]
+        """What stands before every image, the image, and the text, padded on the left."""
+        rows = [
+            torch.cat([embed_prefix(self.model, self.prefix_ids, sentence[None])[0], text])
+            for sentence, text in zip(sentences, words, strict=True)
+        ]
+        return left_padded(rows)
+
     def _words(self, texts: Sequence[str]) -> list[Tensor]:  # each [T, H]
         embeddings = self.model.get_input_embeddings()
         device = embeddings.weight.device
-        rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        asked = [self.template.ask(text) for text in texts]
+        rows = self.tokenizer(asked, add_special_tokens=False)["input_ids"]
         return [embeddings(torch.tensor(row, dtype=torch.long, device=device)) for row in rows]

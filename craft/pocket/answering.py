@@ -54,6 +54,7 @@ def open_reader(
     return DiscreteReader(
         DiscreteLVLM.from_parts(tower, lvlm),
         lvlm.tokenizer,
+        template=lvlm.template,
         keep_ratio=keep_ratio,
         prior=prior,
         selector=selector,
