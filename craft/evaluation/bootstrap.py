@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,14 +55,22 @@ def interval_over_seeds(
         ValueError: a confidence outside (0, 1), no domain, or one without seeds or questions.
     """
     _require(confidence, min((table.size for table in tables), default=0))
-    generator = np.random.default_rng(seed)
     total = np.zeros(draws)
-    for table in tables:
-        seeds, questions = table.shape
-        rows = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws)
-        columns = generator.multinomial(questions, np.full(questions, 1 / questions), size=draws)
-        total += ((rows @ table) * columns).sum(1) / (seeds * questions)
+    for number, table in enumerate(tables):
+        rows, columns = _drawn(*table.shape, draws, (seed, number))
+        total += ((rows @ table.astype(np.float32)) * columns).sum(1) / table.size
     return _middle(total / len(tables), confidence)
+
+
+@lru_cache(maxsize=16)
+def _drawn(
+    seeds: int, questions: int, draws: int, seed: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:  # [draws, S], [draws, Q]
+    """How often each seed and each question comes; making it takes longer than using it."""
+    generator = np.random.default_rng(seed)
+    rows = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws)
+    columns = generator.multinomial(questions, np.full(questions, 1 / questions), size=draws)
+    return rows.astype(np.float32), columns.astype(np.float32)
 
 
 def _require(confidence: float, count: int) -> None:

@@ -1,8 +1,9 @@
 import math
 
+import numpy as np
 import pytest
 
-from craft.evaluation.bootstrap import interval
+from craft.evaluation.bootstrap import interval, interval_over_seeds
 
 
 def test_agrees_with_the_normal_approximation():
@@ -43,3 +44,30 @@ def test_more_confidence_is_wider():
 def test_confidence_is_checked(confidence):
     with pytest.raises(ValueError, match="confidence must be in"):
         interval([1.0], confidence)
+
+
+def test_seeds_and_questions_are_both_drawn():
+    """Against the plain way: a thousand times, draw rows and columns and average."""
+    generator = np.random.default_rng(5)
+    tables = [100.0 * (generator.random((3, 40)) < 0.6), 100.0 * (generator.random((2, 25)) < 0.3)]
+    tables[0][1] += 15  # a seed that is better at everything
+    means = []
+    for _ in range(4000):
+        parts = []
+        for table in tables:
+            rows = generator.integers(0, len(table), len(table))
+            columns = generator.integers(0, table.shape[1], table.shape[1])
+            parts.append(table[rows][:, columns].mean())
+        means.append(np.mean(parts))
+    expected = np.quantile(means, [0.025, 0.975])
+    assert interval_over_seeds(tables) == pytest.approx(expected, abs=0.8)
+    # Without spread there is no interval, and with one seed it is that of its questions.
+    assert interval_over_seeds([np.full((3, 10), 50.0)]) == (50, 50)
+    one = 100.0 * (generator.random((1, 60)) < 0.5)
+    assert interval_over_seeds([one]) == pytest.approx(interval(one[0]), abs=1.5)
+
+
+def test_an_interval_over_nothing_is_refused():
+    for tables in ([], [np.zeros((3, 0))]):
+        with pytest.raises(ValueError, match="no question was asked"):
+            interval_over_seeds(tables)
