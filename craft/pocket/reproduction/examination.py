@@ -149,7 +149,16 @@ def _adapted(job: Job, scale: Scale, models: PocketModels, run_dir: Path) -> _Sh
         reader, readers = copy.deepcopy(reader), [job.surrogate]
     tower = models.base_tower()
     general = choosing_views(config.validation_images, tower)
-    adapted = adapt(tower, reader, models.siglip, domain, config, run_dir, general=general)
+    adapted = adapt(
+        tower,
+        reader,
+        models.siglip,
+        domain,
+        config,
+        run_dir,
+        general=general,
+        text_tokenizer=models.text_tokenizer(config),
+    )
     prior = count_prior(adapted.tower, domain.train.images) if job.pruned else None
     candidate = Candidate(
         _exam(job, scale, models), adapted.tower, prior, job.seed, method.quantized
