@@ -38,7 +38,7 @@ def interval(
 
 
 def interval_over_seeds(
-    tables: Sequence[NDArray[np.float64]],  # one [S, Q] a domain
+    tables: Sequence[NDArray[np.floating]],  # one [S, Q] a domain
     confidence: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,

@@ -173,6 +173,7 @@ def test_a_subset_never_meets_the_other_codewords(shape, kind):
     whole = Codebook(torch.randn(shape, generator=generator), 3)
     part = whole.restrict(CodebookSubset(0.25, kind, seed=1))
     used = part.used
+    assert used is not None
     assert len(used) == 10
     assert torch.equal(used, used.unique())
     z = torch.randn(50, 6, generator=generator)
@@ -193,6 +194,7 @@ def test_a_subset_is_the_same_codebook(table):
     assert part == whole
     assert part.size == 32
     assert "16 of them used" in repr(part)
+    assert part.used is not None
     again = pickle.loads(pickle.dumps(part))
     assert torch.equal(again.used, part.used)
     assert copy.deepcopy(part).subset == CodebookSubset(0.5)

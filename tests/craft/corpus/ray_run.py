@@ -14,11 +14,9 @@ from pathlib import Path
 
 import torch
 
-from craft.corpus import backend
+from craft.corpus import backend, count, tokens
 from craft.corpus.backend import Workers
-from craft.corpus.count import count_corpus
 from craft.corpus.shard import CorpusEncoder, Shard, shards_of
-from craft.corpus.tokens import tokenize_corpus
 from craft.models.encoder_pack import EncoderPack
 from craft.pocket.zoo import PocketModels
 
@@ -60,10 +58,10 @@ def main() -> None:
         def each_shard(work, shards, workers):  # type: ignore[no-untyped-def]
             return plain(DiesOnce(work, at, out / f"{name}-died"), shards, workers)
 
-        for module in ("count", "tokens"):
-            sys.modules[f"craft.corpus.{module}"].each_shard = each_shard
+        for module in (count, tokens):
+            vars(module)["each_shard"] = each_shard
 
     dying("count", 3)
-    count_corpus(encoder, shards, workers).save(out / "prior.safetensors")
+    count.count_corpus(encoder, shards, workers).save(out / "prior.safetensors")
     dying("tokens", 5)
-    assert sum(tokenize_corpus(encoder, shards, out / "tokens", workers)) == IMAGES
+    assert sum(tokens.tokenize_corpus(encoder, shards, out / "tokens", workers)) == IMAGES

@@ -74,9 +74,9 @@ def test_a_run_that_was_stopped_goes_on(
     tiny_models: PocketModels, encoder: CorpusEncoder, tmp_path: Path
 ) -> None:
     _, shards = corpus(tiny_models)
-    run = tokenize_corpus(encoder, shards, tmp_path)
+    run = iter(tokenize_corpus(encoder, shards, tmp_path))
     assert [next(run), next(run)] == [SHARD, SHARD]
-    run.close()
+    del run
     with pytest.raises(ValueError, match=r"holds 2 shards of tokens, of 000012"):
         prior_of(tmp_path, encoder)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
-import tomllib
 import torch
 
 from craft.data.pixels import squash
@@ -64,6 +63,7 @@ def pixels(tower, documents):
 
 
 def test_the_entry_point_leads_to_the_class(lmms_eval):
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     module, function = project["entry-points"]["lmms_eval.models"]["craft"].split(":")
     found = getattr(import_module(module), function)()
