@@ -56,7 +56,10 @@ def test_every_command_explains_itself(command: str) -> None:
     ("setting", "complaint"),
     [
         ("lr", r"--set takes KEY=VALUE, got 'lr'"),
-        ("learning_rate=1", r"no such setting 'learning_rate'; there are method, encoder, steps,"),
+        (
+            "learning_rate=1",
+            r"no such setting 'learning_rate'; there are method, encoder, optimizer, steps,",
+        ),
         ("lr=fast", r"--set lr=fast: Input should be a valid number"),
         ("lr=-1", r"--set lr=-1: Input should be greater than 0"),
     ],
