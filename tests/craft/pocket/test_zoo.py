@@ -48,11 +48,11 @@ def test_all_models_speak_the_shipped_codebook(models, manifest):
 
 def test_language_models_differ_in_family_and_width(models):
     configs = [models.lvlm(name).language_model.config for name in models.names]
-    assert {config.model_type for config in configs} == {"qwen2", "llama"}
-    assert len({config.hidden_size for config in configs}) == 2
+    assert {config.model_type for config in configs} == {"qwen2", "llama", "phi"}
+    assert len({config.hidden_size for config in configs}) == 3
 
 
-@pytest.mark.parametrize("name", ["qwen2", "llama"])
+@pytest.mark.parametrize("name", ["qwen2", "llama", "phi"])
 def test_accuracy_is_what_the_manifest_says(models, manifest, name):
     """On other views than the manifest's, so within four standard errors of it."""
     tower = models.base_tower()
@@ -74,7 +74,7 @@ def test_a_language_model_of_another_codebook_is_refused(models, tmp_path):
 
 
 def test_unknown_models_and_directories_are_refused(models, tmp_path):
-    with pytest.raises(ValueError, match=r"must be one of \['qwen2', 'llama'\].*got 'gpt'"):
+    with pytest.raises(ValueError, match=r"must be one of \['qwen2', 'llama', 'phi'\].*got 'gpt'"):
         models.lvlm("gpt")
     with pytest.raises(ValueError, match="holds no models"):
         PocketModels.load(tmp_path)

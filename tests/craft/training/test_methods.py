@@ -43,8 +43,9 @@ def test_a_method_trains_its_part_and_no_other(fresh, method, tmp_path):
     after = hashes(fresh, result.tower)
     moved = {name for name in after if after[name] != before[name]}
     trains = METHODS[method].trains
-    assert moved == ({trains} if trains else set())
-    assert trains not in result.frozen_hashes
+    parts = {"reader": {"projector", "language_model"}, None: set()}.get(trains, {trains})
+    assert moved == parts
+    assert not parts & result.frozen_hashes.keys()
     assert not any(p.requires_grad for p in fresh.lvlm("llama").parameters())
     terms = {"craft": {"sal", "commit", "con"}, "ldifs": {"sal", "ldifs"}, "zero_shot": set()}
     assert set(result.gradient_norms) == terms.get(method, {"sal"})
@@ -67,10 +68,11 @@ def test_encoder_modes_train_a_part_of_the_encoder(fresh, tmp_path, mode, names)
 
 
 def test_merged_adapters_compute_what_they_did_beside_the_weights(fresh):
-    tower = fresh.base_tower()
-    images = torch.rand(2, 3, 24, 24)
+    tower = fresh.base_tower().double()  # where rounding is no excuse
+    images = torch.rand(2, 3, 24, 24, dtype=torch.float64)
     plain = tower.continuous(images)
     inject_lora(tower, LoraConfig(rank=2, dropout=0), 0, encoder=True)
+    tower.double()
     torch.testing.assert_close(tower.continuous(images), plain)  # adapters begin as nothing
     with torch.no_grad():
         for name, parameter in tower.named_parameters():
@@ -79,7 +81,7 @@ def test_merged_adapters_compute_what_they_did_beside_the_weights(fresh):
     beside = tower.continuous(images)
     assert not torch.allclose(beside, plain)
     merge_lora(tower)
-    torch.testing.assert_close(tower.continuous(images), beside, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(tower.continuous(images), beside)
     assert tower.state_dict().keys() == fresh.base_tower().state_dict().keys()
 
 

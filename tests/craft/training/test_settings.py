@@ -49,7 +49,9 @@ def test_presets_differ_as_the_methods_say():
     assert (paper.sal_reduction, ours.sal_reduction) == ("sample_sum", "token_mean")
     assert paper.con_scale == "literal"
     assert not paper.blend
-    with pytest.raises(ValueError, match="preset must be one of craft, craft_paper, got 'best'"):
+    with pytest.raises(
+        ValueError, match="preset must be one of craft, craft_paper, align, got 'best'"
+    ):
         preset(cast(Any, "best"))
 
 
