@@ -30,14 +30,19 @@ def test_help_takes_less_than_a_second_and_no_torch() -> None:
         "heavy = {'torch', 'transformers', 'matplotlib', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.returncode == 0, done.stderr
-    for command in ("demo", "adapt", "evaluate", "prior", "info"):
-        assert f" {command} " in done.stdout
-    # Processor time, which other programs on the machine do not lengthen.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+    seconds = []
+    for _ in range(3):  # the first call after an installation compiles what it imports
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode == 0, done.stderr
+        for command in ("demo", "adapt", "evaluate", "prior", "info"):
+            assert f" {command} " in done.stdout
+        # Processor time, which other programs on the machine lengthen least.
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 1
 
 
 def test_version() -> None:
