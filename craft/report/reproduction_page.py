@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure  # the object interface draws with Agg and needs no display
 
+from craft.marked_text import between_marks
 from craft.pocket.reproduction.examination import RULES
 from craft.pocket.reproduction.plan import MAIN
 from craft.report.embedded import data_url, figure_png
@@ -100,11 +101,7 @@ def with_table(readme: str, results: dict[str, Any]) -> str:
     Raises:
         ValueError: it lacks a mark.
     """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the README lacks {BEGIN!r} or {END!r}")
-    return f"{before}{BEGIN}\n\n{readme_table(results)}\n\n{END}{after}"
+    return between_marks(readme, BEGIN, END, readme_table(results))
 
 
 def _points(measure: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from craft.marked_text import between_marks
 from craft.training.presets import PRESETS
 from craft.training.settings import setting_names
 
@@ -38,11 +39,7 @@ def with_table(text: str) -> str:
     Raises:
         ValueError: the marks are missing.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the document lacks {BEGIN!r} or {END!r}")
-    return f"{before}{BEGIN}\n\n{settings_table()}\n\n{END}{after}"
+    return between_marks(text, BEGIN, END, settings_table())
 
 
 def _kind(annotation: Any) -> str:

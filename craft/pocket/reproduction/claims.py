@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from craft.pocket.reproduction import paper
-from craft.pocket.reproduction.examination import ALL_TOKENS, CONTINUOUS, FOREIGN, condition
-from craft.pocket.reproduction.outcomes import Measure, Outcomes, Row, measure
+from craft.pocket.reproduction.examination import ALL_TOKENS, CONTINUOUS, FOREIGN
+from craft.pocket.reproduction.outcomes import Measure, Outcomes, Row, measure, pruned
 from craft.pocket.reproduction.plan import MAIN, PRETRAINED, SURROGATES
 
 HOLDS, FAILS, UNTESTED = "holds here", "does not hold here", "cannot be tested here"
@@ -86,10 +86,6 @@ def _justified(baseline: str) -> Callable[[Outcomes], Measure]:
     )
 
 
-def _pruned(ratio: float, selector: str) -> Row:
-    return Row("craft", condition=condition(ratio, selector))
-
-
 CLAIMS = (
     Claim(
         "Table 1",
@@ -156,7 +152,7 @@ CLAIMS = (
         "Figure 5",
         f"Keeping 80 % of the tokens costs at most {SMALL_LOSS} points.",
         "no loss to speak of",
-        _against(Row("craft", condition=ALL_TOKENS), _pruned(0.8, "full")),
+        _against(Row("craft", condition=ALL_TOKENS), pruned(0.8, "full")),
         -SMALL_LOSS,
     ),
     *(
@@ -164,7 +160,7 @@ CLAIMS = (
             "Pruning",
             f"{title} at keep ratio {ratio}.",
             reported if ratio == 0.8 else "",
-            _against(_pruned(ratio, before), _pruned(ratio, after)),
+            _against(pruned(ratio, before), pruned(ratio, after)),
         )
         for title, before, after, reported in (
             ("Choosing by rarity beats chance", "random", "full", "+1.95"),
@@ -178,7 +174,7 @@ CLAIMS = (
         "Pruning",
         f"Another world's prior costs at most {SMALL_LOSS} points at keep ratio 0.8.",
         "-0.04",
-        _against(_pruned(0.8, "full"), _pruned(0.8, FOREIGN)),
+        _against(pruned(0.8, "full"), pruned(0.8, FOREIGN)),
         -SMALL_LOSS,
     ),
     Claim(

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from craft.data.image_set import Domain
 from craft.evaluation.exam import Candidate, Exam, QuestionSet
 from craft.evaluation.four_option import answer_questions
 from craft.evaluation.instruction_following import ask_for_reasons, examine
@@ -129,7 +130,7 @@ class _Sheet:
 
 
 def _pretrained(job: Job, scale: Scale, models: PocketModels) -> _Sheet:
-    exam = _exam(job, scale, models)
+    exam = _exam(load_domain(job.domain), scale, models)
     sheet = _Sheet(Candidate(exam, models.base_tower()))
     for name in models.names:
         sheet.examine(models.lvlm(name))
@@ -161,7 +162,7 @@ def _adapted(job: Job, scale: Scale, models: PocketModels, run_dir: Path) -> _Sh
     )
     prior = count_prior(adapted.tower, domain.train.images) if job.pruned else None
     candidate = Candidate(
-        _exam(job, scale, models), adapted.tower, prior, job.seed, method.quantized
+        _exam(domain, scale, models), adapted.tower, prior, job.seed, method.quantized
     )
     sheet = _Sheet(candidate)
     for name in readers:
@@ -174,9 +175,9 @@ def _adapted(job: Job, scale: Scale, models: PocketModels, run_dir: Path) -> _Sh
     return sheet
 
 
-def _exam(job: Job, scale: Scale, models: PocketModels) -> Exam:
+def _exam(domain: Domain, scale: Scale, models: PocketModels) -> Exam:
     views = measuring_views(scale.general_images, models.base_tower())
-    return Exam.of(load_domain(job.domain), views, scale.test_images)
+    return Exam.of(domain, views, scale.test_images)
 
 
 def _rights(lvlm: AlignedLanguageModel, visual: Tensor, asked: QuestionSet) -> str:

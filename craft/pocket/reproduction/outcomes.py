@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from craft.evaluation.bootstrap import interval_over_seeds
-from craft.pocket.reproduction.examination import ALL_TOKENS
+from craft.pocket.reproduction.examination import ALL_TOKENS, condition
 from craft.pocket.reproduction.plan import MAIN, PRETRAINED, Scale, jobs
 
 Part = Literal["all", "seen", "heldout", "general"]
@@ -27,6 +27,11 @@ class Row:
     surrogate: str = MAIN
     reader: str = MAIN
     condition: str = ALL_TOKENS
+
+
+def pruned(ratio: float, selector: str) -> Row:
+    """CRAFT's encoder through the main model, on the tokens that ``selector`` keeps."""
+    return Row("craft", condition=condition(ratio, selector))
 
 
 class Outcomes:

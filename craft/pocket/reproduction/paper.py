@@ -18,7 +18,6 @@ METHODS = {
 GAIN = 13.51
 #: Table 4: changes in per cent against tuning through the 7B model.
 SMALL_SURROGATE = {"peak_mib": -61.5, "seconds": -73.5}
-PREFILL = {"flops": -16.0, "latency": -7.0}
 #: Table 5.
 WITHOUT_COMMITMENT = 14.04
 #: Ways to choose 80 % of the tokens.

@@ -9,8 +9,8 @@ from typing import Any
 from craft.evaluation.environment import environment
 from craft.pocket.reproduction import paper
 from craft.pocket.reproduction.claims import judge_claims
-from craft.pocket.reproduction.examination import CONTINUOUS, FOREIGN, RULES, condition
-from craft.pocket.reproduction.outcomes import Outcomes, Row, measure
+from craft.pocket.reproduction.examination import CONTINUOUS, FOREIGN, RULES
+from craft.pocket.reproduction.outcomes import Outcomes, Row, measure, pruned
 from craft.pocket.reproduction.plan import (
     CODEBOOKS,
     COMPARED_RATIOS,
@@ -144,9 +144,7 @@ def keep_ratios(outcomes: Outcomes) -> dict[str, list[dict[str, Any]]]:
         selector: [
             {
                 "keep": ratio,
-                **outcomes.score(
-                    Row("craft", condition=condition(ratio, selector)), outcomes.scale.domains
-                ),
+                **outcomes.score(pruned(ratio, selector), outcomes.scale.domains),
             }
             for ratio in KEEP_RATIOS
         ]
@@ -163,15 +161,11 @@ def selectors(outcomes: Outcomes) -> list[dict[str, Any]]:
             "paper": paper.SELECTORS.get(selector),
             "ratios": {
                 str(ratio): {
-                    "all": outcomes.score(chosen := _pruned(ratio, selector), domains),
-                    "over_random": outcomes.points(chosen, _pruned(ratio, "random"), domains),
+                    "all": outcomes.score(chosen := pruned(ratio, selector), domains),
+                    "over_random": outcomes.points(chosen, pruned(ratio, "random"), domains),
                 }
                 for ratio in COMPARED_RATIOS
             },
         }
         for selector in SELECTORS
     ]
-
-
-def _pruned(ratio: float, selector: str) -> Row:
-    return Row("craft", condition=condition(ratio, selector))
