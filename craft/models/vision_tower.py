@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, SiglipVisionModel
 from transformers import initialization as init
 from transformers.models.siglip.modeling_siglip import (
-    SiglipEncoderLayer,
     SiglipPreTrainedModel,
     SiglipVisionEmbeddings,
 )
@@ -22,6 +18,7 @@ from craft.adapters.heba import HebaConfig
 from craft.adapters.installation import install_heba
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.codebook_subset import CodebookSubset
+from craft.models.blocks import BlockStack, ReadableBlock
 from craft.models.codebook_checkpoint import CodebookCheckpoint
 from craft.models.configuration import DiscreteVisionConfig
 from craft.quantize import quantize
@@ -71,7 +68,7 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
             self.class_token = nn.Parameter(torch.zeros(config.hidden_size))
         self.embeddings = SiglipVisionEmbeddings(config)
         depth = config.num_hidden_layers + config.read_layer + 1
-        self.blocks = nn.ModuleList(SiglipEncoderLayer(config) for _ in range(depth))
+        self.blocks = BlockStack(ReadableBlock(config) for _ in range(depth))
         self.post_init()
         if config.heba is not None:
             install_heba(self, HebaConfig(**config.heba), grid=self.grid)
@@ -164,21 +161,11 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
             if class_token is not None:
                 raise ValueError("this tower has a class token of its own; give no other")
             own = self.class_token.expand(len(hidden), 1, -1).to(hidden.dtype)
-            hidden = torch.cat([own, hidden], 1)
-            for block in self.blocks:
-                hidden = block(hidden, None)
+            hidden, _ = self.blocks(torch.cat([own, hidden], 1))
             return hidden[:, 1:].contiguous(), hidden[:, 0]
         reader = None if class_token is None else class_token.expand(len(hidden), 1, -1)
-        read = partial(checkpoint, _read, use_reentrant=False) if self._checkpoints else _read
-        for block in self.blocks:
-            if reader is not None:
-                reader = read(block, reader, hidden)
-            hidden = block(hidden, None)
+        hidden, reader = self.blocks(hidden, reader)
         return hidden, None if reader is None else reader[:, 0]
-
-    @property
-    def _checkpoints(self) -> bool:
-        return self.is_activation_checkpointing and self.training
 
     def forward(self, pixels: Tensor) -> ResidualCodes:
         """Quantise images [B, 3, S, S] in [-1, 1]; gradients pass straight through.
@@ -207,24 +194,6 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
 def _note_codebook(config: Any, codebook: Codebook) -> None:
     config.codebook_fingerprint = codebook.fingerprint
     config.codebook_subset = None if codebook.subset is None else asdict(codebook.subset)
-
-
-def _read(block: Any, reader: Tensor, patches: Tensor) -> Tensor:  # [B, 1, D]
-    """One SigLIP encoder block for the class token alone, which attends to all positions."""
-    attention = block.self_attn
-    both = block.layer_norm1(torch.cat([reader, patches], 1))
-
-    def heads(x: Tensor) -> Tensor:
-        return x.unflatten(-1, (attention.num_heads, attention.head_dim)).transpose(1, 2)
-
-    seen = F.scaled_dot_product_attention(
-        heads(attention.q_proj(both[:, :1])),
-        heads(attention.k_proj(both)),
-        heads(attention.v_proj(both)),
-        scale=attention.scale,
-    )
-    reader = reader + attention.out_proj(seen.transpose(1, 2).flatten(2))
-    return reader + block.mlp(block.layer_norm2(reader))
 
 
 AutoModel.register(DiscreteVisionConfig, DiscreteVisionTower)

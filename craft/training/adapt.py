@@ -115,7 +115,8 @@ def adapt(
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
     selection = Selection(tower, surrogate, domain, general, config)
     run.prepare()
-    proof = FrozenProof(tower.codebook, **run.frozen)
+    selection.surrogate = run.models.surrogate
+    proof = FrozenProof(tower.codebook, **run.frozen(run.passed))
     table = TrainableTable.of(run.trained)
     log.info("%s", table)
     if on_start is not None:
@@ -124,7 +125,7 @@ def adapt(
     start = 0
     if found is not None:
         start, norms = found.step, found.state["gradient_norms"]
-        run.restore(found.tensors, found.state)
+        run.restore(found)
         _restore_selection(selection, found)
     started = time.monotonic()
     log_bytes = found.state["log_bytes"] if found is not None else 0
@@ -132,8 +133,8 @@ def adapt(
     def save(step: int, lines: RunLog) -> None:
         """All processes agree on what is written; the first one does it."""
         written = lines.flush()
+        tensors, state = run.state()
         if accelerator.is_main_process:
-            tensors, state = run.state()
             if selection.best is not None:
                 tensors["best"] = selection.best[0]
             state |= {
@@ -149,7 +150,7 @@ def adapt(
 
     with contextlib.closing(run), RunLog(run_dir / "train.jsonl", accelerator, log_bytes) as lines:
         if found is None:
-            lines.record({"step": 0, "trains": table.rows})
+            lines.record({"step": 0, "trains": table.rows, **run.processes})
             lines.record({"step": 0, "code_flip_rate": selection.code_flip_rate()})
             lines.record({"step": 0, "validation": selection.validate(0)})
         for step in range(start + 1, run.steps + 1):
@@ -159,6 +160,7 @@ def adapt(
                 lines.record({"step": 0, "gradient_norms": norms})
             entry: dict[str, Any] = {"step": step, **losses, "lr": run.schedule.get_last_lr()[0]}
             if step % config.validate_every == 0 or step == run.steps:
+                run.publish()
                 entry["validation"] = selection.validate(step)
                 entry["seconds"] = time.monotonic() - started
             lines.record(entry)
@@ -184,6 +186,7 @@ def adapt(
 def _finish(run: TrainingRun, selection: Selection) -> float:
     """Give the tower the weights that are returned, without adapters; the share of adapted ones."""
     tower, config = run.tower, run.config
+    run.publish()
     if run.method.trains == "encoder":
         selection.take_best()
         if config.encoder == "lora":

@@ -22,7 +22,7 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 _STATE, _STEP, _WRITING, _DELETING = "state.json", "step-", ".writing-", ".deleting-"
 
 

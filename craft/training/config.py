@@ -52,6 +52,11 @@ class HardwareConfig(_Section):
     grad_checkpoint: bool = Field(
         default=False, description="recompute activations in the backward pass: less memory, slower"
     )
+    shard: bool = Field(
+        default=False,
+        description="share the blocks of encoder and language model out over processes (FSDP2), "
+        "for language models that do not fit; an accelerate config with fsdp_version 2 does so too",
+    )
     attention: AttentionName = Field(
         default="sdpa", description="kernel; a flash attention that is not installed becomes sdpa"
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from craft.training.sharding import largest, local
+
 
 class MovementCheck:
     """Takes note of weights now; :meth:`check` says what the step after that did to them.
@@ -17,7 +19,7 @@ class MovementCheck:
 
     def __init__(self, trained: dict[str, nn.Parameter], frozen: dict[str, nn.Module]):
         self._trained = trained
-        self._before = {name: p.detach().clone() for name, p in trained.items()}
+        self._before = {name: local(p).clone() for name, p in trained.items()}
         mine = {id(p) for p in trained.values()}
         self._frozen = {
             f"{part}.{name}": tensor
@@ -35,13 +37,18 @@ class MovementCheck:
                 weight whose gradient is nothing beside the largest one may stay: keys' biases
                 cancel in the softmax.
         """
-        gradients = {name: _largest(p.grad) for name, p in self._trained.items()}
-        noise = 1e-6 * max(gradients.values(), default=0.0)
+        # Of a weight that is shared out, each process sees a part.
+        gradients = largest(torch.tensor([_size(p.grad) for p in self._trained.values()]))
+        moves = largest(
+            torch.tensor([_size(p, self._before[name]) for name, p in self._trained.items()])
+        )
+        noise = 1e-6 * max(gradients.tolist(), default=0.0)
         still = [
             name
-            for name, p in self._trained.items()
-            if torch.equal(p.detach(), self._before[name])
-            and (p.grad is None or gradients[name] > noise)
+            for (name, p), moved, gradient in zip(
+                self._trained.items(), moves.tolist(), gradients.tolist(), strict=True
+            )
+            if moved == 0 and (p.grad is None or gradient > noise)
         ]
         if still:
             raise RuntimeError(
@@ -62,8 +69,12 @@ class MovementCheck:
         self._before.clear()
 
 
-def _largest(gradient: Tensor | None) -> float:
-    return 0.0 if gradient is None or not gradient.numel() else float(gradient.abs().max())
+def _size(tensor: Tensor | None, origin: Tensor | None = None) -> float:
+    """Largest distance of this process's part from ``origin``, by default zero."""
+    mine = None if tensor is None else local(tensor)
+    if mine is None or not mine.numel():
+        return 0.0
+    return float((mine if origin is None else mine - origin).abs().max())
 
 
 def _version(tensor: Tensor) -> int:

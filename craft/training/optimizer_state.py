@@ -1,13 +1,14 @@
-"""An optimiser, and its state as tensors with names and JSON, for safetensors."""
+"""An optimiser, and its state as tensors with names, for safetensors."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from craft.training.config import CraftConfig
+from craft.training.sharding import like, whole
 
 
 def make_optimizer(groups: list[dict[str, Any]], config: CraftConfig) -> torch.optim.Optimizer:
@@ -17,36 +18,42 @@ def make_optimizer(groups: list[dict[str, Any]], config: CraftConfig) -> torch.o
     return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
 
 
-def pack_optimizer(optimizer: Any) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Tensors named ``<parameter's number>.<what>``, and the groups without their parameters.
+def pack_optimizer(
+    optimizer: Any, trained: dict[str, nn.Parameter], *, keep: bool = True
+) -> dict[str, Tensor]:
+    """The whole state as tensors named ``<weight's name>.<what>``.
+
+    Args:
+        keep: False returns nothing; where weights are shared out over processes, all must take
+            part, and one keeps the result.
 
     Raises:
         TypeError: a state that is no tensor, which AdamW and SGD have none of.
     """
-    state = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
-    for number, values in state["state"].items():
-        for name, value in values.items():
+    for weight, parameter in trained.items():
+        for what, value in optimizer.state.get(parameter, {}).items():
             if not isinstance(value, Tensor):
-                raise TypeError(f"optimiser state {name!r} of parameter {number} is no tensor")
-            tensors[f"{number}.{name}"] = value
-    return tensors, [
-        {key: value for key, value in group.items() if key != "params"}
-        for group in state["param_groups"]
-    ]
+                raise TypeError(f"optimiser state {what!r} of {weight} is no tensor")
+            gathered = whole(value)
+            if keep:
+                tensors[f"{weight}.{what}"] = gathered.cpu()
+    return tensors
 
 
 def unpack_optimizer(
-    optimizer: Any, tensors: dict[str, Tensor], groups: list[dict[str, Any]]
+    optimizer: Any, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]
 ) -> None:
-    """Put back what :func:`pack_optimizer` took out."""
-    fresh = optimizer.state_dict()["param_groups"]
+    """Put back what :func:`pack_optimizer` took out; learning rates are the schedule's."""
+    names = {id(p): name for name, p in trained.items()}
+    groups = optimizer.param_groups
+    numbered = enumerate(p for group in groups for p in group["params"])
+    numbers = {names[id(p)]: (number, p) for number, p in numbered}
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        number, what = name.split(".", 1)
-        state.setdefault(int(number), {})[what] = torch.as_tensor(value)
-    merged = [
-        {**old, **{k: tuple(v) if k == "betas" else v for k, v in new.items()}}
-        for old, new in zip(fresh, groups, strict=True)
-    ]
-    optimizer.load_state_dict({"state": state, "param_groups": merged})
+    for key, value in tensors.items():
+        weight, what = key.rsplit(".", 1)
+        number, parameter = numbers[weight]
+        same = value.shape == parameter.shape  # a moment; the count of steps has none
+        state.setdefault(number, {})[what] = like(value, parameter) if same else value
+    fresh = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": fresh})

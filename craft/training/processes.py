@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from accelerate import Accelerator, DistributedType, PartialState
 from accelerate.state import AcceleratorState
+from accelerate.utils import patch_environment
 
 from craft.training.config import CraftConfig
 
@@ -41,12 +42,14 @@ def make_accelerator(config: CraftConfig, project_dir: str | None = None) -> Acc
         )
     # A second run in one process may want another precision than the first.
     AcceleratorState._reset_state()
-    return Accelerator(
-        cpu=cpu,
-        mixed_precision=_precision(config, "cpu" if cpu else "cuda"),
-        log_with=list(config.log.trackers) or None,
-        project_dir=project_dir,
-    )
+    # Sharding is ours, on CPUs too, where accelerate has none: it sees plain processes.
+    with patch_environment(ACCELERATE_USE_FSDP="false"):
+        return Accelerator(
+            cpu=cpu,
+            mixed_precision=_precision(config, "cpu" if cpu else "cuda"),
+            log_with=list(config.log.trackers) or None,
+            project_dir=project_dir,
+        )
 
 
 def _precision(config: CraftConfig, device: str) -> Literal["no", "bf16", "fp16"]:

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from craft.adapters.installation import is_heba
+from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.training.config import CraftConfig
 from craft.training.lora import inject_lora
@@ -24,18 +26,21 @@ class Trainee(nn.Module):
     Only this goes through accelerate's ``prepare``; language models, text tower and codebook are
     frozen replicas outside. ``extra`` weights, of a projector or of adapters in a language model,
     are used elsewhere and listed here so that their gradients are averaged too.
+
+    Args:
+        surrogate: those of its weights that require gradients are the extra ones.
     """
 
     def __init__(
         self,
         tower: DiscreteVisionTower,
+        surrogate: AlignedLanguageModel,
         head: ContrastiveHead | None,
-        extra: dict[str, nn.Parameter] | None = None,
     ):
         super().__init__()
         self.tower = tower
         self.head = head
-        extra = extra or {}
+        extra = {n: p for n, p in surrogate.named_parameters() if p.requires_grad}
         self._extra_names = tuple(extra)
         self.extra = nn.ParameterList(extra.values())
 
@@ -57,16 +62,17 @@ class Trainee(nn.Module):
         return {name: p for name, p in found.items() if p.requires_grad}
 
     def groups(self, config: CraftConfig) -> list[dict[str, Any]]:
-        """The optimiser's groups: pretrained weights, then new ones with a rate of their own."""
-        pretrained, new = [], []
+        """The optimiser's groups: pretrained weights, and new ones with a rate of their own."""
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.trained().items():
             added = name.startswith("contrastive.") or "lora_" in name or "class_token" in name
-            (new if added or is_heba(name) else pretrained).append(parameter)
-        groups: list[dict[str, Any]] = [
-            {"params": pretrained, "lr": config.lr},
-            {"params": new, "lr": config.lr_new},
+            # Optimisers work on many weights at once, but not on whole and sharded ones together.
+            kind = (added or is_heba(name), isinstance(parameter, DTensor))
+            groups.setdefault(kind, []).append(parameter)
+        return [
+            {"params": weights, "lr": config.lr_new if new else config.lr}
+            for (new, _), weights in groups.items()
         ]
-        return [group for group in groups if group["params"]]
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -16,32 +17,23 @@ from transformers import (
 )
 
 from craft.adapters.installation import is_heba
-from craft.data.dialogues import IGNORE, TextBatch
 from craft.data.question_domain import AnyDomain, QuestionDomain
-from craft.data.questions import Lesson
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.attention import available_attention
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.quantize import commitment, quantize
+from craft.training import sharding
 from craft.training.batches import DataState, DomainBatches
+from craft.training.checkpoint import Checkpoint
 from craft.training.config import CraftConfig
 from craft.training.ldifs import FeatureAnchor
 from craft.training.lora import inject_lora, train_dropout
 from craft.training.methods import METHODS
+from craft.training.micro_batches import MicroBatch, micro_batches
 from craft.training.movement import MovementCheck
 from craft.training.objective import ContrastiveHead, gradient_norms, text_embeddings
 from craft.training.optimizer_state import make_optimizer, pack_optimizer, unpack_optimizer
 from craft.training.trainee import Trainee, checkpoint_activations, keep_activations, mark_encoder
-
-
-class MicroBatch(NamedTuple):
-    """What a process works on at once: a part of a step's images with their texts."""
-
-    pixels: Tensor  # [b, 3, S, S] in [-1, 1]
-    text: TextBatch
-    texts: Tensor  # [B, D]: contrastive texts of the whole step, or of this part
-    keys: Tensor  # [B, n]
-    place: slice  # which of those belong to these images
 
 
 class TrainingRun:
@@ -76,6 +68,9 @@ class TrainingRun:
         if self.method.regularized and config.cls_attention == "full":
             tower.adopt_class_token(head.give_token())
         self.head = head if self.method.regularized and self.lambda_con > 0 else None
+        # What was passed in, and what a step runs through: the same, unless blocks are shared out.
+        self.passed = self.models = sharding.Models(tower, surrogate, self.head)
+        self.sharded = sharding.wanted(config.hardware, accelerator.num_processes)
         device = accelerator.device
         self.texts = torch.zeros(len(domain.texts), 0, device=device)  # where nothing is contrasted
         if self.head is not None:
@@ -89,8 +84,9 @@ class TrainingRun:
     def prepare(self) -> None:
         """Choose what trains, put adapters in, and hand it to optimiser and processes."""
         config, device = self.config, self.accelerator.device
-        self.surrogate.to(device)
         self.tower.to(device)
+        if not self.sharded:
+            self.surrogate.to(device)
         attention = available_attention(config.hardware.attention)
         for model in (self.tower, self.surrogate.language_model):
             self._attention.append((model, model.config._attn_implementation))
@@ -105,68 +101,65 @@ class TrainingRun:
         if trains == "reader":
             self.surrogate.language_model.requires_grad_(True)
         self.surrogate.projector.requires_grad_(trains in ("projector", "reader"))
-        extra = {n: p for n, p in self.surrogate.named_parameters() if p.requires_grad}
-        self.trainee = Trainee(self.tower, self.head, extra)
+        self.given = Trainee(*self.passed).trained()
+        if self.sharded:
+            self.models = sharding.shared_out(self.models, self.accelerator)
+        tower, surrogate, _ = self.models
+        self.trainee = Trainee(*self.models)
         if config.hardware.grad_checkpoint:
-            checkpoint_activations(self.tower, self.surrogate.language_model)
+            checkpoint_activations(tower, surrogate.language_model)
         self.trained = self.trainee.trained()
         if not self.trained:
             return
-        self.tower.train(trains == "encoder")
+        tower.train(trains == "encoder")
         optimizer = make_optimizer(self.trainee.groups(config), config)
-        self.model, self.optimizer = self.accelerator.prepare(self.trainee, optimizer)
-        # Not prepared: accelerate would advance it once a process.
-        self.schedule = get_cosine_schedule_with_warmup(
-            optimizer, round(config.warmup * self.steps), self.steps
+        if self.sharded:
+            self.model, self.optimizer = self.trainee, self.accelerator.prepare(optimizer)
+        else:
+            self.model, self.optimizer = self.accelerator.prepare(self.trainee, optimizer)
+        self.schedule = self._schedule(done=0)
+
+    def _schedule(self, done: int) -> LambdaLR:
+        """Learning rates after so many steps. Not prepared: accelerate would advance it once a
+        process."""
+        warmup = round(self.config.warmup * self.steps)
+        return get_cosine_schedule_with_warmup(
+            self.optimizer.optimizer, warmup, self.steps, last_epoch=done - 1
         )
+
+    @property
+    def processes(self) -> dict[str, int | bool]:
+        """How many there are, and whether blocks are shared out over them."""
+        return {"processes": self.accelerator.num_processes, "sharded": self.sharded}
+
+    def publish(self) -> None:
+        """Give the models that were passed in what others have learnt for them."""
+        if self.sharded:
+            for name, parameter in self.trained.items():
+                self.given[name].data.copy_(sharding.whole(parameter))
 
     def close(self) -> None:
         """Leave the models as they were but for their weights, also after a failure."""
         if self.anchor is not None:
             self.anchor.release()
         if self.config.hardware.grad_checkpoint:
-            keep_activations(self.tower, self.surrogate.language_model)
+            keep_activations(self.models.tower, self.models.surrogate.language_model)
         for model, attention in self._attention:
             model.set_attn_implementation(attention)
-        self.surrogate.eval()
+        self.models.surrogate.eval()
 
-    @property
-    def frozen(self) -> dict[str, nn.Module]:
+    def frozen(self, models: sharding.Models) -> dict[str, nn.Module]:
         """The modules of which nothing may move."""
         parts: dict[str, tuple[str | None, nn.Module]] = {
-            "language_model": ("language_model", self.surrogate.language_model),
-            "projector": ("projector", self.surrogate.projector),
+            "language_model": ("language_model", models.surrogate.language_model),
+            "projector": ("projector", models.surrogate.projector),
             "text_tower": (None, cast(Any, self.siglip).text_model),
         }
         if self.method.trains != "encoder":
-            parts["encoder"] = ("encoder", self.tower)
+            parts["encoder"] = ("encoder", models.tower)
         trains = self.method.trains
         trained = ("projector", "language_model") if trains == "reader" else (trains,)
         return {n: module for n, (part, module) in parts.items() if part not in trained}
-
-    def micro_batches(self) -> list[MicroBatch]:
-        """This process's parts of the next step."""
-        lessons = self.batches.lessons()
-        share = len(lessons) // self.accelerator.num_processes
-        first = share * self.accelerator.process_index
-        device = self.accelerator.device
-        images = self.batches.images(lessons, slice(first, first + share)).to(device)
-        said, keys = self._contrastive(lessons)
-        size = share // self.config.hardware.accumulate
-        parts = []
-        for start in range(0, share, size):
-            place = slice(first + start, first + start + size)
-            text = self.batches.text(lessons[place], self.surrogate)
-            pixels = images[start : start + size] * 2 - 1
-            if self.config.negatives == "local":
-                parts.append(MicroBatch(pixels, text, said[place], keys[place], slice(None)))
-            else:
-                parts.append(MicroBatch(pixels, text, said, keys, place))
-        return parts
-
-    def _contrastive(self, lessons: list[Lesson]) -> tuple[Tensor, Tensor]:
-        said = self.texts[[lesson.text for lesson in lessons]]
-        return said, torch.tensor([lesson.keys for lesson in lessons], device=said.device)
 
     def terms(self, part: MicroBatch, tokens: float) -> tuple[dict[str, Tensor], Tensor]:
         """The loss terms of a part, such that averages over processes of sums over parts are the
@@ -176,11 +169,13 @@ class TrainingRun:
             tokens: answer tokens of the step, over all processes, divided by their number.
         """
         config = self.config
-        z, class_output = self.model(part.pixels)
-        codes = quantize(z.float(), self.tower.codebook) if self.method.quantized else None
+        with self.accelerator.autocast():
+            z, class_output = self.model(part.pixels)
+        z = z.float()
+        codes = quantize(z, self.tower.codebook) if self.method.quantized else None
         visual = z if codes is None else codes.quantized
         with self.accelerator.autocast():
-            answers = self.surrogate.answer_loss(visual, part.text, "sum")
+            answers = self.models.surrogate.answer_loss(visual, part.text, "sum")
         per = tokens
         if config.sal_reduction == "sample_sum":
             per = config.batch / self.accelerator.num_processes
@@ -193,9 +188,9 @@ class TrainingRun:
             if self.method.regularized:
                 loss = commitment(distances, z.shape[-1], config.commit_levels)
                 terms["commit"] = config.lambda_commit * loss * share
-        if self.head is not None:
+        if self.models.head is not None:
             assert class_output is not None
-            loss = self.head(class_output.float(), part.texts, part.keys, part.place)
+            loss = self.models.head(class_output.float(), part.texts, part.keys, part.place)
             terms["con"] = self.lambda_con * loss * share
         if self.anchor is not None:
             terms["ldifs"] = config.ldifs.weight * self.anchor.distance(part.pixels) * share
@@ -207,8 +202,9 @@ class TrainingRun:
         Raises:
             RuntimeError: a loss that is not finite.
         """
-        parts = self.micro_batches()
-        tokens = self._answer_tokens(parts)
+        parts = micro_batches(self.batches, self.surrogate, self.texts, self.accelerator)
+        mine = torch.tensor(float(sum(part.answer_tokens for part in parts)))
+        tokens = float(self._average(mine.to(self.accelerator.device)))
         totals: dict[str, Tensor] = {}
         norms: dict[str, float] = {}
         self.optimizer.zero_grad(set_to_none=True)
@@ -218,10 +214,7 @@ class TrainingRun:
                     stack.enter_context(self.accelerator.no_sync(self.model))
                 terms, error = self.terms(part, tokens)
                 if first and number == 1:
-                    pretrained = [
-                        p for n, p in self.trained.items() if not n.startswith("contrastive.")
-                    ]
-                    norms = gradient_norms(terms, pretrained, self._average)
+                    norms = self._gradient_norms(terms, part, tokens)
                 loss = torch.stack(list(terms.values())).sum()
                 if not loss.isfinite():
                     values = {name: term.item() for name, term in terms.items()}
@@ -232,8 +225,27 @@ class TrainingRun:
                 self.accelerator.backward(loss)
             for name, value in (terms | {"qerr": error}).items():
                 totals[name] = totals.get(name, 0) + value.detach()
+        if self.sharded:
+            sharding.average_whole(self.trained.values())
         losses = {name: self._average(value).item() for name, value in totals.items()}
         return losses, norms
+
+    def _gradient_norms(
+        self, terms: dict[str, Tensor], part: MicroBatch, tokens: float
+    ) -> dict[str, float]:
+        """Of each term, on what was pretrained."""
+        pretrained = [p for n, p in self.trained.items() if not n.startswith("contrastive.")]
+        if not self.sharded:
+            return gradient_norms(terms, pretrained, self._average)
+        norms = {}
+        for name in terms:  # a sharded weight gets gradients from a backward pass only
+            with torch.random.fork_rng():
+                again, _ = self.terms(part, tokens)
+            again[name].backward()
+            sharding.average_whole(pretrained)
+            norms[name] = float(sharding.gradient_norm(pretrained))
+            self.optimizer.zero_grad(set_to_none=True)
+        return norms
 
     def step(self, first: bool = False) -> tuple[dict[str, float], dict[str, float]]:
         """One optimiser step; arguments, results and errors as for :meth:`gradients`."""
@@ -242,8 +254,12 @@ class TrainingRun:
             result = self.gradients(first)
             check = None
             if not self._moved and self.schedule.get_last_lr()[0] > 0:
-                check = MovementCheck(self.trained, self.frozen | {"encoder": self.tower})
-            self.accelerator.clip_grad_norm_(list(self.trained.values()), self.config.clip)
+                frozen = self.frozen(self.models) | {"encoder": self.models.tower}
+                check = MovementCheck(self.trained, frozen)
+            if self.sharded:
+                sharding.clip_gradients(self.trained.values(), self.config.clip)
+            else:
+                self.accelerator.clip_grad_norm_(list(self.trained.values()), self.config.clip)
             self.optimizer.step()
         if check is not None and not self.optimizer.step_was_skipped:
             check.check()
@@ -256,16 +272,11 @@ class TrainingRun:
         a resumed run draws the same."""
         if not any("lora_" in name or is_heba(name) for name in self.trained):
             return
-        train_dropout(self.tower)
-        train_dropout(self.surrogate)
+        train_dropout(self.models.tower)
+        train_dropout(self.models.surrogate)
         stack.enter_context(torch.random.fork_rng())
         rank, step = self.accelerator.process_index, self.schedule.last_epoch
         torch.manual_seed((self.config.seed * 1_000_003 + step) * 1_009 + rank)
-
-    def _answer_tokens(self, parts: list[MicroBatch]) -> float:
-        labels = [cast(Tensor, part.text.labels) for part in parts]
-        mine = sum(int((x != IGNORE).sum()) for x in labels)
-        return float(self._average(torch.tensor(float(mine), device=self.accelerator.device)))
 
     def _average(self, value: Tensor) -> Tensor:
         if self.accelerator.num_processes == 1:
@@ -273,30 +284,31 @@ class TrainingRun:
         return cast(Tensor, self.accelerator.reduce(value, "mean"))
 
     def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-        """All that changes in a run, as tensors and JSON."""
-        moments, groups = pack_optimizer(self.optimizer)
+        """All that changes in a run but the step's number, as tensors and JSON; whole on the main
+        process, which needs the others for it."""
+        self.publish()
         data = self.batches.state()
         scaler = self.accelerator.scaler
         tensors = {
-            "weights": {name: p.detach() for name, p in self.trained.items()},
-            "optimizer": moments,
+            "weights": {name: p.detach() for name, p in self.given.items()},
+            "optimizer": pack_optimizer(
+                self.optimizer, self.trained, keep=self.accelerator.is_main_process
+            ),
             "data": {"generator": data.generator},
         }
         return tensors, {
-            "groups": groups,
-            "schedule": self.schedule.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
             "rng": data.rng,
             "queue": data.queue,
         }
 
-    def restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
+    def restore(self, found: Checkpoint) -> None:
         """Put back what :meth:`state` took out.
 
         Raises:
             ValueError: the checkpoint trains other weights than this run.
         """
-        weights = tensors["weights"]
+        weights, state = found.tensors["weights"], found.state
         if set(weights) != set(self.trained):
             other = sorted(set(weights) ^ set(self.trained))
             raise ValueError(
@@ -305,9 +317,12 @@ class TrainingRun:
             )
         with torch.no_grad():
             for name, parameter in self.trained.items():
-                parameter.copy_(weights[name])
-        unpack_optimizer(self.optimizer, tensors["optimizer"], state["groups"])
-        self.schedule.load_state_dict(state["schedule"])
+                self.given[name].copy_(weights[name])
+                if self.sharded:
+                    parameter.copy_(sharding.like(weights[name], parameter))
+        unpack_optimizer(self.optimizer, self.trained, found.tensors["optimizer"])
+        self.schedule = self._schedule(done=found.step)
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.batches.restore(DataState(tensors["data"]["generator"], state["rng"], state["queue"]))
+        generator = found.tensors["data"]["generator"]
+        self.batches.restore(DataState(generator, state["rng"], state["queue"]))

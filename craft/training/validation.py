@@ -20,7 +20,8 @@ class LetterScores(NamedTuple):
     confidence: float
 
 
-@torch.inference_mode()
+# Not inference_mode: what a sharded language model gathers first, it keeps for training.
+@torch.no_grad()
 def letter_scores(
     tower: DiscreteVisionTower,
     lvlm: AlignedLanguageModel,

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from craft.training.config import CraftConfig, HardwareConfig
 from craft.training.processes import make_accelerator
 from craft.training.training_run import TrainingRun
+from tests.craft.training.same_training import assert_same_gradients, assert_same_weights
 from tests.craft.training.short_run import keep_first_gradients, short_run
 
 ROOT = Path(__file__).parents[3]
@@ -33,22 +34,8 @@ def alone(tiny_models, tmp_path_factory):
 
 
 def assert_same_training(found, expected):
-    """To float32 rounding. Adam divides by the gradient's size, so where the gradient is rounding
-    noise the update is a coin toss: keys' biases, which cancel in the softmax, and single weights
-    with a gradient a millionth of the largest."""
-    gradients, weights = found
-    assert gradients.keys() == expected[0].keys()
-    largest = max(float(g.abs().max()) for g in expected[0].values())
-    for name, gradient in expected[0].items():
-        torch.testing.assert_close(
-            gradients[name], gradient, rtol=1e-4, atol=1e-6 * largest, msg=lambda m, n=name: n + m
-        )
-    for name, weight in expected[1].items():
-        if name.endswith("k_proj.bias"):
-            continue
-        noise = expected[0][f"encoder.{name}"].abs() < 1e-5 * largest
-        difference = (weights[name] - weight).abs()
-        assert float(difference.masked_fill(noise, 0).max()) < 2e-6, name
+    assert_same_gradients(found[0], expected[0])
+    assert_same_weights(found[1], expected[1], expected[0])
 
 
 @pytest.mark.parametrize("parts", [2, 4])

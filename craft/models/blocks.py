@@ -1,0 +1,63 @@
+"""The encoder's blocks, one after the other, with a class token that may read along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
+
+
+class ReadableBlock(SiglipEncoderLayer):
+    """A SigLIP encoder block whose patches a class token can read without being seen by them.
+
+    All of it is one forward pass, so that recomputing a block's activations, or gathering its
+    weights from other processes, serves both.
+    """
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        patches: Tensor,  # [B, N, D]
+        attention_mask: Tensor | None = None,
+        reader: Tensor | None = None,  # [B, 1, D]
+    ) -> Any:
+        """The block's output [B, N, D] and, if there is a reader, its output [B, 1, D] too."""
+        read = None if reader is None else self._read(reader, patches)
+        out = super().forward(patches, attention_mask)  # pyright: ignore[reportArgumentType]
+        return out if read is None else (out, read)
+
+    def _read(self, reader: Tensor, patches: Tensor) -> Tensor:  # [B, 1, D]
+        """The block for the class token alone, which attends to all positions."""
+        attention: Any = self.self_attn
+        both = self.layer_norm1(torch.cat([reader, patches], 1))
+
+        def heads(x: Tensor) -> Tensor:
+            return x.unflatten(-1, (attention.num_heads, attention.head_dim)).transpose(1, 2)
+
+        seen = F.scaled_dot_product_attention(
+            heads(attention.q_proj(both[:, :1])),
+            heads(attention.k_proj(both)),
+            heads(attention.v_proj(both)),
+            scale=attention.scale,
+        )
+        reader = reader + attention.out_proj(seen.transpose(1, 2).flatten(2))
+        return reader + self.mlp(self.layer_norm2(reader))
+
+
+class BlockStack(nn.ModuleList):
+    """A list of :class:`ReadableBlock` that can be called as a whole."""
+
+    def forward(
+        self,
+        hidden: Tensor,  # [B, N, D]
+        reader: Tensor | None = None,  # [B, 1, D]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Outputs of the last block: of the patches and, if there is one, of the reader."""
+        for block in self:
+            if reader is None:
+                hidden = block(hidden, None)
+            else:
+                hidden, reader = block(hidden, None, reader)
+        return hidden, reader
