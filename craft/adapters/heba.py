@@ -122,7 +122,7 @@ class Adapter(nn.Module):
             self.mid = nn.Conv2d(hidden, hidden, k, padding=k // 2, groups=hidden, bias=False)
         self.up = nn.Linear(hidden, width, bias=False)
         self.norm = nn.LayerNorm(width) if config.post_norm else None
-        self.gate = nn.Parameter(torch.zeros(())) if config.gate else None
+        self.gate = nn.Parameter(torch.zeros(1)) if config.gate else None
         with torch.no_grad():
             if config.init_up == "zero":
                 self.up.weight.zero_()

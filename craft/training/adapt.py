@@ -115,8 +115,9 @@ def adapt(
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
     selection = Selection(tower, surrogate, domain, general, config)
     run.prepare()
-    selection.surrogate = run.models.surrogate
-    proof = FrozenProof(tower.codebook, **run.frozen(run.passed))
+    selection.surrogate = run.strategy.models.surrogate
+    proof = FrozenProof(tower.codebook, **run.frozen(run.strategy.passed))
+    processes = {"processes": accelerator.num_processes, "strategy": run.strategy.name}
     table = TrainableTable.of(run.trained)
     log.info("%s", table)
     if on_start is not None:
@@ -150,7 +151,7 @@ def adapt(
 
     with contextlib.closing(run), RunLog(run_dir / "train.jsonl", accelerator, log_bytes) as lines:
         if found is None:
-            lines.record({"step": 0, "trains": table.rows, **run.processes})
+            lines.record({"step": 0, "trains": table.rows, **processes})
             lines.record({"step": 0, "code_flip_rate": selection.code_flip_rate()})
             lines.record({"step": 0, "validation": selection.validate(0)})
         for step in range(start + 1, run.steps + 1):
@@ -160,7 +161,7 @@ def adapt(
                 lines.record({"step": 0, "gradient_norms": norms})
             entry: dict[str, Any] = {"step": step, **losses, "lr": run.schedule.get_last_lr()[0]}
             if step % config.validate_every == 0 or step == run.steps:
-                run.publish()
+                run.strategy.publish()
                 entry["validation"] = selection.validate(step)
                 entry["seconds"] = time.monotonic() - started
             lines.record(entry)
@@ -186,7 +187,7 @@ def adapt(
 def _finish(run: TrainingRun, selection: Selection) -> float:
     """Give the tower the weights that are returned, without adapters; the share of adapted ones."""
     tower, config = run.tower, run.config
-    run.publish()
+    run.strategy.publish()
     if run.method.trains == "encoder":
         selection.take_best()
         if config.encoder == "lora":

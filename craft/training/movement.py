@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
-from craft.training.sharding import largest, local
+from craft.training.shards import largest, local
 
 
 class MovementCheck:
-    """Takes note of weights now; :meth:`check` says what the step after that did to them.
+    """Takes note of weights now, between backward pass and update; :meth:`check` says what the
+    update did to them.
 
     Args:
         trained: the weights that the optimiser has, which must move.
+        gradients: theirs, for the step that comes; an optimiser may clear them.
         frozen: name -> module of which nothing may move. In-place writes are counted by torch
             itself, so large models cost nothing; hashes at the end of training look at the values.
     """
 
-    def __init__(self, trained: dict[str, nn.Parameter], frozen: dict[str, nn.Module]):
+    def __init__(
+        self,
+        trained: dict[str, nn.Parameter],
+        frozen: dict[str, nn.Module],
+        gradients: Mapping[str, Tensor | None],
+    ):
         self._trained = trained
+        self._missing = {name for name in trained if gradients[name] is None}
+        self._gradients = largest(torch.tensor([_size(gradients[name]) for name in trained]))
         self._before = {name: local(p).clone() for name, p in trained.items()}
         mine = {id(p) for p in trained.values()}
         self._frozen = {
@@ -30,7 +41,7 @@ class MovementCheck:
         self._versions = {name: _version(x) for name, x in self._frozen.items()}
 
     def check(self) -> None:
-        """To be called after the optimiser's step, before gradients are cleared.
+        """To be called after the optimiser's step.
 
         Raises:
             RuntimeError: names weights that should have moved and did not, and the reverse. A
@@ -38,17 +49,15 @@ class MovementCheck:
                 cancel in the softmax.
         """
         # Of a weight that is shared out, each process sees a part.
-        gradients = largest(torch.tensor([_size(p.grad) for p in self._trained.values()]))
         moves = largest(
             torch.tensor([_size(p, self._before[name]) for name, p in self._trained.items()])
         )
-        noise = 1e-6 * max(gradients.tolist(), default=0.0)
+        gradients = self._gradients.tolist()
+        noise = 1e-6 * max(gradients, default=0.0)
         still = [
             name
-            for (name, p), moved, gradient in zip(
-                self._trained.items(), moves.tolist(), gradients.tolist(), strict=True
-            )
-            if moved == 0 and (p.grad is None or gradient > noise)
+            for name, moved, gradient in zip(self._trained, moves.tolist(), gradients, strict=True)
+            if moved == 0 and (name in self._missing or gradient > noise)
         ]
         if still:
             raise RuntimeError(

@@ -16,7 +16,7 @@ def contrastive_loss(
     images: Tensor,  # [b, D]
     texts: Tensor,  # [B, D]
     keys: Tensor,  # [B] or [B, n]: class of each pair, or image and statement
-    scale: Tensor,  # []
+    scale: Tensor,  # [] or [1]
     bias: Tensor,  # []
     part: slice = slice(None),
 ) -> Tensor:  # []
@@ -58,7 +58,7 @@ class ContrastiveHead(nn.Module):
         width = config.vision_config.hidden_size
         self.token: Tensor | None = nn.Parameter(torch.randn(width, generator=generator) * 0.02)
         start = math.log(10) if literal else float(siglip.logit_scale)
-        self.log_scale = nn.Parameter(torch.tensor(start))
+        self.log_scale = nn.Parameter(torch.tensor([start]))  # [1]: no process can share a []
         self.register_buffer("bias", torch.tensor(0.0 if literal else float(siglip.logit_bias)))
 
     def give_token(self) -> Tensor:  # [D]

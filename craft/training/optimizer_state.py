@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from craft.training.config import CraftConfig
-from craft.training.sharding import like, whole
+from craft.training.shards import like, whole
 
 
 def make_optimizer(groups: list[dict[str, Any]], config: CraftConfig) -> torch.optim.Optimizer:

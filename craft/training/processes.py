@@ -10,12 +10,15 @@ from accelerate import Accelerator, DistributedType, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import patch_environment
 
+from craft.training import sharded_strategy, zero_strategy
 from craft.training.config import CraftConfig
+from craft.training.strategy import Strategy
 
 _SUPPORTED = {
     DistributedType.NO,
     DistributedType.MULTI_CPU,
     DistributedType.MULTI_GPU,
+    DistributedType.DEEPSPEED,
 }
 
 
@@ -26,13 +29,14 @@ def make_accelerator(config: CraftConfig, project_dir: str | None = None) -> Acc
         ValueError: a kind of sharding that is not supported, or a batch that cannot be shared out
             evenly over processes and their parts.
     """
+    deepspeed = zero_strategy.launched()
     # Said here, because accelerate alone overlooks processes without GPUs.
     cpu = not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU") in ("1", "true")
     state = PartialState(cpu=cpu)
     if state.distributed_type not in _SUPPORTED:
         raise ValueError(
-            f"{state.distributed_type.value} is not supported: the encoder is small and trains "
-            "under DDP; start with torchrun, or with an accelerate config of type MULTI_GPU"
+            f"{state.distributed_type.value} is not supported; start with torchrun, or with an "
+            "accelerate config of type MULTI_GPU, FSDP (fsdp_version 2) or DEEPSPEED"
         )
     parts = state.num_processes * config.hardware.accumulate
     if config.batch % parts:
@@ -42,14 +46,30 @@ def make_accelerator(config: CraftConfig, project_dir: str | None = None) -> Acc
         )
     # A second run in one process may want another precision than the first.
     AcceleratorState._reset_state()
-    # Sharding is ours, on CPUs too, where accelerate has none: it sees plain processes.
+    # FSDP is ours, on CPUs too, where accelerate has none: it sees plain processes.
     with patch_environment(ACCELERATE_USE_FSDP="false"):
         return Accelerator(
-            cpu=cpu,
-            mixed_precision=_precision(config, "cpu" if cpu else "cuda"),
+            cpu=cpu and not deepspeed,  # with cpu=True accelerate overlooks DeepSpeed
+            deepspeed_plugin=zero_strategy.plugin(config, state.num_processes)
+            if deepspeed
+            else None,
+            mixed_precision="no" if deepspeed else _precision(config, "cpu" if cpu else "cuda"),
             log_with=list(config.log.trackers) or None,
             project_dir=project_dir,
         )
+
+
+def choose_strategy(config: CraftConfig, accelerator: Accelerator) -> type[Strategy]:
+    """How processes share a step: by settings, or by the accelerate config that started them.
+
+    Raises:
+        ValueError: a kind of sharding that is not supported.
+    """
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        return zero_strategy.ZeroStrategy
+    if sharded_strategy.wanted(config.hardware, accelerator.num_processes):
+        return sharded_strategy.ShardedStrategy
+    return Strategy
 
 
 def _precision(config: CraftConfig, device: str) -> Literal["no", "bf16", "fp16"]:

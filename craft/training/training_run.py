@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -22,7 +23,6 @@ from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.attention import available_attention
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.quantize import commitment, quantize
-from craft.training import sharding
 from craft.training.batches import DataState, DomainBatches
 from craft.training.checkpoint import Checkpoint
 from craft.training.config import CraftConfig
@@ -31,9 +31,10 @@ from craft.training.lora import inject_lora, train_dropout
 from craft.training.methods import METHODS
 from craft.training.micro_batches import MicroBatch, micro_batches
 from craft.training.movement import MovementCheck
-from craft.training.objective import ContrastiveHead, gradient_norms, text_embeddings
-from craft.training.optimizer_state import make_optimizer, pack_optimizer, unpack_optimizer
-from craft.training.trainee import Trainee, checkpoint_activations, keep_activations, mark_encoder
+from craft.training.objective import ContrastiveHead, text_embeddings
+from craft.training.processes import choose_strategy
+from craft.training.strategy import Models
+from craft.training.trainee import checkpoint_activations, keep_activations, mark_encoder
 
 
 class TrainingRun:
@@ -68,25 +69,21 @@ class TrainingRun:
         if self.method.regularized and config.cls_attention == "full":
             tower.adopt_class_token(head.give_token())
         self.head = head if self.method.regularized and self.lambda_con > 0 else None
-        # What was passed in, and what a step runs through: the same, unless blocks are shared out.
-        self.passed = self.models = sharding.Models(tower, surrogate, self.head)
-        self.sharded = sharding.wanted(config.hardware, accelerator.num_processes)
+        models = Models(tower, surrogate, self.head)
+        self.strategy = choose_strategy(config, accelerator)(models, config, accelerator)
         device = accelerator.device
         self.texts = torch.zeros(len(domain.texts), 0, device=device)  # where nothing is contrasted
         if self.head is not None:
             tokenizer = text_tokenizer or surrogate.tokenizer
             self.texts = text_embeddings(siglip, tokenizer, domain.texts).to(device)
         self.anchor: FeatureAnchor | None = None
-        self.trained: dict[str, nn.Parameter] = {}
         self._moved = False
         self._attention: list[tuple[PreTrainedModel, str]] = []
 
     def prepare(self) -> None:
         """Choose what trains, put adapters in, and hand it to optimiser and processes."""
-        config, device = self.config, self.accelerator.device
-        self.tower.to(device)
-        if not self.sharded:
-            self.surrogate.to(device)
+        config = self.config
+        self.tower.to(self.accelerator.device)
         attention = available_attention(config.hardware.attention)
         for model in (self.tower, self.surrogate.language_model):
             self._attention.append((model, model.config._attn_implementation))
@@ -101,54 +98,39 @@ class TrainingRun:
         if trains == "reader":
             self.surrogate.language_model.requires_grad_(True)
         self.surrogate.projector.requires_grad_(trains in ("projector", "reader"))
-        self.given = Trainee(*self.passed).trained()
-        if self.sharded:
-            self.models = sharding.shared_out(self.models, self.accelerator)
-        tower, surrogate, _ = self.models
-        self.trainee = Trainee(*self.models)
+        self.strategy.prepare()
+        models = self.strategy.models
         if config.hardware.grad_checkpoint:
-            checkpoint_activations(tower, surrogate.language_model)
-        self.trained = self.trainee.trained()
-        if not self.trained:
-            return
-        tower.train(trains == "encoder")
-        optimizer = make_optimizer(self.trainee.groups(config), config)
-        if self.sharded:
-            self.model, self.optimizer = self.trainee, self.accelerator.prepare(optimizer)
-        else:
-            self.model, self.optimizer = self.accelerator.prepare(self.trainee, optimizer)
-        self.schedule = self._schedule(done=0)
+            checkpoint_activations(models.tower, models.surrogate.language_model)
+        if self.trained:
+            models.tower.train(trains == "encoder")
+            self.schedule = self._schedule(done=0)
 
     def _schedule(self, done: int) -> LambdaLR:
         """Learning rates after so many steps. Not prepared: accelerate would advance it once a
         process."""
         warmup = round(self.config.warmup * self.steps)
         return get_cosine_schedule_with_warmup(
-            self.optimizer.optimizer, warmup, self.steps, last_epoch=done - 1
+            self.strategy.base, warmup, self.steps, last_epoch=done - 1
         )
 
     @property
-    def processes(self) -> dict[str, int | bool]:
-        """How many there are, and whether blocks are shared out over them."""
-        return {"processes": self.accelerator.num_processes, "sharded": self.sharded}
-
-    def publish(self) -> None:
-        """Give the models that were passed in what others have learnt for them."""
-        if self.sharded:
-            for name, parameter in self.trained.items():
-                self.given[name].data.copy_(sharding.whole(parameter))
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Every weight that trains, by the name users know."""
+        return self.strategy.trained
 
     def close(self) -> None:
         """Leave the models as they were but for their weights, also after a failure."""
         if self.anchor is not None:
             self.anchor.release()
+        models = self.strategy.models
         if self.config.hardware.grad_checkpoint:
-            keep_activations(self.models.tower, self.models.surrogate.language_model)
+            keep_activations(models.tower, models.surrogate.language_model)
         for model, attention in self._attention:
             model.set_attn_implementation(attention)
-        self.models.surrogate.eval()
+        models.surrogate.eval()
 
-    def frozen(self, models: sharding.Models) -> dict[str, nn.Module]:
+    def frozen(self, models: Models) -> dict[str, nn.Module]:
         """The modules of which nothing may move."""
         parts: dict[str, tuple[str | None, nn.Module]] = {
             "language_model": ("language_model", models.surrogate.language_model),
@@ -161,21 +143,24 @@ class TrainingRun:
         trained = ("projector", "language_model") if trains == "reader" else (trains,)
         return {n: module for n, (part, module) in parts.items() if part not in trained}
 
-    def terms(self, part: MicroBatch, tokens: float) -> tuple[dict[str, Tensor], Tensor]:
+    def terms(
+        self, part: MicroBatch, tokens: float, model: Any = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """The loss terms of a part, such that averages over processes of sums over parts are the
         step's; and the quantisation error.
 
         Args:
             tokens: answer tokens of the step, over all processes, divided by their number.
+            model: what sees the pixels; by default the strategy's.
         """
-        config = self.config
-        with self.accelerator.autocast():
-            z, class_output = self.model(part.pixels)
+        config, models = self.config, self.strategy.models
+        with self.strategy.autocast():
+            z, class_output = (model or self.strategy.model)(part.pixels)
         z = z.float()
         codes = quantize(z, self.tower.codebook) if self.method.quantized else None
         visual = z if codes is None else codes.quantized
-        with self.accelerator.autocast():
-            answers = self.models.surrogate.answer_loss(visual, part.text, "sum")
+        with self.strategy.autocast():
+            answers = models.surrogate.answer_loss(visual, part.text, "sum")
         per = tokens
         if config.sal_reduction == "sample_sum":
             per = config.batch / self.accelerator.num_processes
@@ -188,9 +173,9 @@ class TrainingRun:
             if self.method.regularized:
                 loss = commitment(distances, z.shape[-1], config.commit_levels)
                 terms["commit"] = config.lambda_commit * loss * share
-        if self.models.head is not None:
+        if models.head is not None:
             assert class_output is not None
-            loss = self.models.head(class_output.float(), part.texts, part.keys, part.place)
+            loss = models.head(class_output.float(), part.texts, part.keys, part.place)
             terms["con"] = self.lambda_con * loss * share
         if self.anchor is not None:
             terms["ldifs"] = config.ldifs.weight * self.anchor.distance(part.pixels) * share
@@ -202,19 +187,18 @@ class TrainingRun:
         Raises:
             RuntimeError: a loss that is not finite.
         """
+        strategy = self.strategy
         parts = micro_batches(self.batches, self.surrogate, self.texts, self.accelerator)
         mine = torch.tensor(float(sum(part.answer_tokens for part in parts)))
-        tokens = float(self._average(mine.to(self.accelerator.device)))
+        tokens = float(strategy.average(mine.to(self.accelerator.device)))
         totals: dict[str, Tensor] = {}
         norms: dict[str, float] = {}
-        self.optimizer.zero_grad(set_to_none=True)
+        strategy.zero_grad()
         for number, part in enumerate(parts, 1):
-            with ExitStack() as stack:
-                if number < len(parts):
-                    stack.enter_context(self.accelerator.no_sync(self.model))
+            with strategy.part(last=number == len(parts)):
                 terms, error = self.terms(part, tokens)
                 if first and number == 1:
-                    norms = self._gradient_norms(terms, part, tokens)
+                    norms = strategy.term_norms(terms, partial(self._again, part, tokens))
                 loss = torch.stack(list(terms.values())).sum()
                 if not loss.isfinite():
                     values = {name: term.item() for name, term in terms.items()}
@@ -222,30 +206,17 @@ class TrainingRun:
                         f"the loss is not finite at step {self.schedule.last_epoch + 1}: {values}; "
                         f"lower lr (now {self.config.lr})"
                     )
-                self.accelerator.backward(loss)
+                strategy.backward(loss)
             for name, value in (terms | {"qerr": error}).items():
                 totals[name] = totals.get(name, 0) + value.detach()
-        if self.sharded:
-            sharding.average_whole(self.trained.values())
-        losses = {name: self._average(value).item() for name, value in totals.items()}
+        strategy.finish()
+        losses = {name: strategy.average(value).item() for name, value in totals.items()}
         return losses, norms
 
-    def _gradient_norms(
-        self, terms: dict[str, Tensor], part: MicroBatch, tokens: float
-    ) -> dict[str, float]:
-        """Of each term, on what was pretrained."""
-        pretrained = [p for n, p in self.trained.items() if not n.startswith("contrastive.")]
-        if not self.sharded:
-            return gradient_norms(terms, pretrained, self._average)
-        norms = {}
-        for name in terms:  # a sharded weight gets gradients from a backward pass only
-            with torch.random.fork_rng():
-                again, _ = self.terms(part, tokens)
-            again[name].backward()
-            sharding.average_whole(pretrained)
-            norms[name] = float(sharding.gradient_norm(pretrained))
-            self.optimizer.zero_grad(set_to_none=True)
-        return norms
+    def _again(self, part: MicroBatch, tokens: float, model: Any) -> dict[str, Tensor]:
+        """A part's loss terms once more, which leaves no trace in what is drawn."""
+        with torch.random.fork_rng():
+            return self.terms(part, tokens, model)[0]
 
     def step(self, first: bool = False) -> tuple[dict[str, float], dict[str, float]]:
         """One optimiser step; arguments, results and errors as for :meth:`gradients`."""
@@ -254,14 +225,11 @@ class TrainingRun:
             result = self.gradients(first)
             check = None
             if not self._moved and self.schedule.get_last_lr()[0] > 0:
-                frozen = self.frozen(self.models) | {"encoder": self.models.tower}
-                check = MovementCheck(self.trained, frozen)
-            if self.sharded:
-                sharding.clip_gradients(self.trained.values(), self.config.clip)
-            else:
-                self.accelerator.clip_grad_norm_(list(self.trained.values()), self.config.clip)
-            self.optimizer.step()
-        if check is not None and not self.optimizer.step_was_skipped:
+                models = self.strategy.models
+                frozen = self.frozen(models) | {"encoder": models.tower}
+                check = MovementCheck(self.trained, frozen, self.strategy.gradients())
+            updated = self.strategy.step()
+        if check is not None and updated:
             check.check()
             self._moved = True
         self.schedule.step()
@@ -272,28 +240,20 @@ class TrainingRun:
         a resumed run draws the same."""
         if not any("lora_" in name or is_heba(name) for name in self.trained):
             return
-        train_dropout(self.models.tower)
-        train_dropout(self.models.surrogate)
+        train_dropout(self.strategy.models.tower)
+        train_dropout(self.strategy.models.surrogate)
         stack.enter_context(torch.random.fork_rng())
         rank, step = self.accelerator.process_index, self.schedule.last_epoch
         torch.manual_seed((self.config.seed * 1_000_003 + step) * 1_009 + rank)
 
-    def _average(self, value: Tensor) -> Tensor:
-        if self.accelerator.num_processes == 1:
-            return value
-        return cast(Tensor, self.accelerator.reduce(value, "mean"))
-
     def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """All that changes in a run but the step's number, as tensors and JSON; whole on the main
         process, which needs the others for it."""
-        self.publish()
         data = self.batches.state()
         scaler = self.accelerator.scaler
         tensors = {
-            "weights": {name: p.detach() for name, p in self.given.items()},
-            "optimizer": pack_optimizer(
-                self.optimizer, self.trained, keep=self.accelerator.is_main_process
-            ),
+            "weights": self.strategy.weights(),
+            "optimizer": self.strategy.moments(),
             "data": {"generator": data.generator},
         }
         return tensors, {
@@ -315,12 +275,7 @@ class TrainingRun:
                 f"the checkpoint and this run do not train the same weights; {other[0]!r} is only "
                 "in one of them"
             )
-        with torch.no_grad():
-            for name, parameter in self.trained.items():
-                self.given[name].copy_(weights[name])
-                if self.sharded:
-                    parameter.copy_(sharding.like(weights[name], parameter))
-        unpack_optimizer(self.optimizer, self.trained, found.tensors["optimizer"])
+        self.strategy.restore(weights, found.tensors["optimizer"])
         self.schedule = self._schedule(done=found.step)
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])

@@ -85,9 +85,8 @@ def keep_first_gradients(path: Path) -> None:
     def gradients(self: TrainingRun, first: bool) -> Any:
         result = original(self, first)
         if first and self.accelerator.is_main_process:
-            save_file(
-                {n: p.grad.clone() for n, p in self.trained.items() if p.grad is not None}, path
-            )
+            found = self.strategy.gradients()
+            save_file({n: g.clone() for n, g in found.items() if g is not None}, path)
         return result
 
     TrainingRun.gradients = gradients

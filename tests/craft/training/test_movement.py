@@ -12,13 +12,15 @@ from craft.training.training_run import TrainingRun
 from tests.craft.training.short_run import short_run
 
 
-def setting(*, trains=("weight", "bias")):
+def setting(*, gradient=True):
     torch.manual_seed(0)
     model, frozen = nn.Linear(3, 2), nn.Linear(2, 2).requires_grad_(False)
-    trained = {name: p for name, p in model.named_parameters() if name in trains}
+    trained = dict(model.named_parameters())
     optimizer = torch.optim.AdamW(trained.values(), lr=1e-3)
-    check = MovementCheck(trained, {"reader": frozen})
     frozen(model(torch.ones(1, 3))).square().sum().backward()
+    model.bias.grad = model.bias.grad if gradient else None
+    gradients = {name: p.grad for name, p in trained.items()}
+    check = MovementCheck(trained, {"reader": frozen}, gradients)
     return model, frozen, optimizer, check
 
 
@@ -29,8 +31,7 @@ def test_a_plain_step_passes():
 
 
 def test_a_weight_that_stood_still_is_named():
-    model, _, optimizer, check = setting()
-    model.bias.grad = None
+    *_, optimizer, check = setting(gradient=False)
     optimizer.step()
     with pytest.raises(RuntimeError, match=r"1 of 2 weights that train did not move.*'bias'"):
         check.check()
@@ -90,7 +91,7 @@ def test_only_the_encoder_and_its_head_are_prepared(tiny_models, tmp_path, monke
 
     def recorded(self):
         prepare(self)
-        prepared.extend(name for name, _ in self.model.named_parameters())
+        prepared.extend(name for name, _ in self.strategy.model.named_parameters())
 
     monkeypatch.setattr(TrainingRun, "prepare", recorded)
     short_run(tiny_models, tmp_path, ("steps=1",))

@@ -1,7 +1,7 @@
-"""Short runs of every kind, for test_sharding: in its own process, and in two that share them out.
+"""Short runs of every kind, for tests that compare one process with two.
 
-``python -m tests.craft.training.sharded_runs MODELS OUT`` leaves a directory for each of
-:data:`RUNS`.
+``python -m tests.craft.training.shared_runs MODELS OUT fsdp|zero NAME...`` leaves a directory for
+each of those :data:`RUNS`.
 """
 
 from __future__ import annotations
@@ -11,21 +11,24 @@ import copy
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from accelerate import PartialState
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from craft.pocket.zoo import PocketModels
 from craft.training.adapt import adapt
 from craft.training.settings import read_settings
-from craft.training.sharding import local, whole
+from craft.training.shards import local, whole
 from craft.training.training_run import TrainingRun
+from tests.craft.training.same_training import assert_same_gradients, assert_same_weights
 from tests.craft.training.short_run import SETTINGS, random_domain
 
+ROOT = Path(__file__).parents[3]
 RUNS: dict[str, tuple[str, ...]] = {
     "craft": ("hardware.accumulate=2", "hardware.grad_checkpoint=true", "clip=0.01"),
     "class_token": ("cls_attention=full", "select=best"),
@@ -34,8 +37,10 @@ RUNS: dict[str, tuple[str, ...]] = {
     "heba": ("encoder=heba_discrete", "heba.gate=true", "blend=true"),
     "llm_lora": ("method=llm_lora", "lora.rank=2", "lora.dropout=0"),
     "align": ("method=align",),
+    "sgd": ("optimizer=sgd", "lr=0.01", "weight_decay=0.1"),
+    "bf16": ("hardware.precision=bf16",),
 }
-#: Launched by an accelerate config instead of the setting.
+#: With FSDP, launched by an accelerate config instead of the setting.
 LAUNCHED = "lora"
 #: Also cut off after two steps (``<name>-cut``), and gone on with (``<name>-resumed``).
 RESUMED = ("craft", "align")
@@ -76,7 +81,7 @@ def _keep(patch: pytest.MonkeyPatch, out: Path) -> None:
     def gradients(self: TrainingRun, first: bool) -> Any:
         result = original(self, first)
         if first:
-            found = {n: whole(p.grad) for n, p in self.trained.items() if p.grad is not None}
+            found = {n: whole(g) for n, g in self.strategy.gradients().items() if g is not None}
             blocks = {n: p for n, p in self.trained.items() if ".blocks." in n or ".layers." in n}
             held = sum(local(p).numel() for p in blocks.values())
             if self.accelerator.is_main_process:
@@ -88,20 +93,60 @@ def _keep(patch: pytest.MonkeyPatch, out: Path) -> None:
     patch.setattr(TrainingRun, "gradients", gradients)
 
 
+def in_two_processes(models: Path, out: Path, *arguments: str, **environment: str) -> None:
+    """Call this module under torchrun."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    script = ["-m", "tests.craft.training.shared_runs", str(models), str(out), *arguments]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path} | environment
+    done = subprocess.run(
+        [*command, *script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+
+
+def first(out: Path) -> dict[str, Any]:
+    """What a run left of its first step."""
+    return json.loads((out / "first.json").read_text())
+
+
+def assert_same_results(found: Path, expected: Path) -> None:
+    """Of two directories, the second being of a whole run."""
+    gradients = load_file(expected / "gradients.safetensors")
+    for part in ("tower", "reader"):
+        ours, theirs = (load_file(x / f"{part}.safetensors") for x in (found, expected))
+        assert_same_weights(ours, theirs, gradients)
+
+
+def assert_same_run(found: Path, expected: Path, name: str) -> None:
+    """First gradients, results, and norms of the first step."""
+    ours, theirs = (load_file(x / "gradients.safetensors") for x in (found, expected))
+    assert_same_gradients(ours, theirs)
+    assert_same_results(found, expected)
+    if "hardware.accumulate=2" not in RUNS[name]:  # the norms are of a first part
+        assert first(found)["norms"] == pytest.approx(first(expected)["norms"], rel=1e-4)
+
+
 def main() -> None:
-    models, out = PocketModels(Path(sys.argv[1])), Path(sys.argv[2])
+    models, out, how = PocketModels(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
+    if how == "zero":
+        import deepspeed.ops
+
+        # An operation for CPUs alone, which would be compiled first.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     out.mkdir(exist_ok=True)
-    for name, settings in RUNS.items():
-        if name == LAUNCHED:
-            launched = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
-            os.environ |= launched
+    names = sys.argv[4:]
+    for name in names:
+        with pytest.MonkeyPatch.context() as patch:
+            settings = RUNS[name]
+            if how == "fsdp" and name == LAUNCHED:
+                patch.setenv("ACCELERATE_USE_FSDP", "true")
+                patch.setenv("FSDP_VERSION", "2")
+            elif how == "fsdp":
+                settings = ("hardware.shard=true", *settings)
             run(models, out / name, settings)
-            for key in launched:
-                del os.environ[key]
-        else:
-            run(models, out / name, ("hardware.shard=true", *settings))
-    for name in RESUMED:
-        settings = ("hardware.shard=true", *RUNS[name])
+    for name in (x for x in RESUMED if x in names):
+        settings = (*(("hardware.shard=true",) if how == "fsdp" else ()), *RUNS[name])
         run(models, out / f"{name}-cut", settings, stop=2)
         if PartialState().is_main_process:
             shutil.copytree(out / f"{name}-cut", out / f"{name}-resumed")

@@ -1,0 +1,129 @@
+"""Blocks shared out over processes (FSDP2): each keeps a part of weights, gradients and moments.
+
+What is shared out are copies. The models that were passed in stay whole, and are given the trained
+weights when they are asked for; so validating, mixing and saving know nothing of parts.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from craft.training.config import HardwareConfig
+from craft.training.optimizer_state import unpack_optimizer
+from craft.training.shards import average_whole, clip_gradients, gradient_norm, like, whole
+from craft.training.strategy import Strategy
+from craft.training.trainee import Trainee
+
+log = logging.getLogger(__name__)
+
+
+def wanted(hardware: HardwareConfig, processes: int) -> bool:
+    """Whether the settings, or an accelerate config of type FSDP, ask for sharding.
+
+    Raises:
+        ValueError: FSDP 1, offloading, or a precision that sharding does not have.
+    """
+    launched = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true")
+    if launched and os.environ.get("FSDP_VERSION", "1") != "2":
+        raise ValueError(
+            "the accelerate config asks for FSDP 1; write `fsdp_version: 2` under fsdp_config, or "
+            "leave FSDP out of it and set hardware.shard=true"
+        )
+    if launched and os.environ.get("FSDP_OFFLOAD_PARAMS", "false").lower() in ("1", "true"):
+        raise ValueError(
+            "fsdp_offload_params: true is not supported; leave it out (hardware.grad_checkpoint "
+            "and more processes save memory too)"
+        )
+    if not (hardware.shard or launched):
+        return False
+    if hardware.precision == "fp16":
+        raise ValueError(
+            "hardware.precision=fp16 needs a loss scale, which sharded gradients do not have here; "
+            "use bf16 or fp32"
+        )
+    if processes == 1:
+        log.info("hardware.shard: there is one process, so nothing is shared out")
+    return processes > 1
+
+
+class ShardedStrategy(Strategy):
+    """FSDP2 of each block of encoder and language model; what is outside blocks stays whole."""
+
+    name = "sharded"
+
+    def place(self) -> None:
+        """Only the encoder that was passed in goes to the device, for validating."""
+        device = self.accelerator.device
+        self.passed.tower.to(device)
+        self._whole = Trainee(*self.passed).trained()
+        codebook = self.passed.tower.codebook
+        self.models = models = copy.deepcopy(self.passed, {id(codebook): codebook})
+        mesh = init_device_mesh(device.type, (self.accelerator.num_processes,))
+        _shard(models.tower.blocks, mesh)
+        _shard(models.surrogate.language_model.base_model, mesh)
+        for model in models:
+            if model is not None:
+                model.to(device)
+
+    def wrap(self) -> None:
+        self.model, self.optimizer = self.trainee, self.accelerator.prepare(self.base)
+
+    @contextmanager
+    def part(self, last: bool) -> Generator[None]:
+        yield  # every part's gradients are summed up at once, in the shards
+
+    def finish(self) -> None:
+        average_whole(self.trained.values())
+
+    def term_norms(
+        self, terms: dict[str, Tensor], again: Callable[[Any], dict[str, Tensor]]
+    ) -> dict[str, float]:
+        norms = {}
+        for name in terms:  # a shard gets gradients from a backward pass only
+            again(self.model)[name].backward()
+            average_whole(self.pretrained)
+            norms[name] = float(gradient_norm(self.pretrained))
+            self.zero_grad()
+        return norms
+
+    def step(self) -> bool:
+        clip_gradients(self.trained.values(), self.config.clip)
+        self.optimizer.step()
+        return True
+
+    def publish(self) -> None:
+        for name, parameter in self.trained.items():
+            self._whole[name].data.copy_(whole(parameter))
+
+    def weights(self) -> dict[str, Tensor]:
+        self.publish()
+        return {name: p.detach() for name, p in self._whole.items()}
+
+    def restore(self, weights: dict[str, Tensor], moments: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.trained.items():
+                parameter.copy_(like(weights[name], parameter))
+        self.publish()
+        unpack_optimizer(self.base, self.trained, moments)
+
+
+def _shard(stack: nn.Module, mesh: DeviceMesh) -> None:
+    """Share out each block in ``stack``, which must be run by calling it; its other weights, such
+    as embeddings that are also read elsewhere, stay whole."""
+    blocks = [m for m in stack.modules() if isinstance(m, GradientCheckpointingLayer)]
+    for block in blocks:
+        fully_shard(block, mesh=mesh)
+    others = {p for p in stack.parameters() if not isinstance(p, DTensor)}
+    fully_shard(stack, mesh=mesh, ignored_params=others)

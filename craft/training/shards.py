@@ -1,0 +1,63 @@
+"""Tensors that are shared out over processes, beside others that every process has whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor, without gradient; where it is shared out, every process must ask."""
+    return tensor.full_tensor().detach() if isinstance(tensor, DTensor) else tensor.detach()
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a tensor, without gradient, in the same memory."""
+    return tensor.to_local().detach() if isinstance(tensor, DTensor) else tensor.detach()
+
+
+def like(tensor: Tensor, shared: Tensor) -> Tensor:
+    """A whole tensor, shared out as another one is; no process asks another."""
+    if not isinstance(shared, DTensor):
+        return tensor
+    mine = tensor.to(local(shared).device)
+    return distribute_tensor(mine, shared.device_mesh, shared.placements, src_data_rank=None)
+
+
+def average_whole(parameters: Iterable[nn.Parameter]) -> None:
+    """Average over processes the gradients that FSDP does not: those of weights that are whole."""
+    for p in parameters:
+        if p.grad is not None and not isinstance(p.grad, DTensor):
+            dist.all_reduce(p.grad)
+            p.grad /= dist.get_world_size()
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:  # []
+    """Euclidean norm of all gradients together, the same on every process."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    shared = [local(g) for g in gradients if isinstance(g, DTensor)]
+    replicated = [g for g in gradients if not isinstance(g, DTensor)]
+    square: Any = torch.nn.utils.get_total_norm(shared).square()
+    dist.all_reduce(square)
+    return (square + torch.nn.utils.get_total_norm(replicated).to(square) ** 2).sqrt()
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
+    """``torch.nn.utils.clip_grad_norm_`` for gradients of which some are shared out."""
+    parameters = list(parameters)
+    factor = (limit / (gradient_norm(parameters) + 1e-6)).clamp(max=1.0)
+    for p in parameters:
+        if p.grad is not None:
+            local(p.grad).mul_(factor)
+
+
+def largest(values: Tensor) -> Tensor:
+    """Elementwise maximum over processes, if there are several."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+    return values

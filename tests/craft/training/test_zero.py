@@ -1,0 +1,94 @@
+"""DeepSpeed's ZeRO in two processes trains as one process does; needs deepspeed."""
+
+import json
+import shutil
+
+import pytest
+from safetensors.torch import load_file
+
+from craft.training import zero_strategy
+from craft.training.config import CraftConfig
+from tests.craft.training import shared_runs
+
+NAMES = ("craft", "class_token", "lora", "heba", "llm_lora", "align", "sgd", "bf16")
+
+
+@pytest.fixture(scope="module", params=["1", "2"])
+def shared(request, tiny_models_dir, tmp_path_factory):
+    """All runs in two processes, one start for all of them."""
+    pytest.importorskip("deepspeed")
+    out = tmp_path_factory.mktemp(f"zero{request.param}")
+    environment = {
+        "ACCELERATE_USE_DEEPSPEED": "true",
+        "ACCELERATE_DEEPSPEED_ZERO_STAGE": request.param,
+        "DS_ACCELERATOR": "cpu",
+    }
+    shared_runs.in_two_processes(tiny_models_dir, out, "zero", *NAMES, **environment)
+    return out
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "bf16"])
+def test_a_run_is_the_same_run(tiny_models, shared, tmp_path, name):
+    shared_runs.run(tiny_models, tmp_path, shared_runs.RUNS[name])
+    shared_runs.assert_same_run(shared / name, tmp_path, name)
+    begun = json.loads((shared / name / "train.jsonl").read_text().splitlines()[0])
+    assert (begun["processes"], begun["strategy"]) == (2, "zero")
+
+
+def test_products_are_bfloat16_if_they_are_to_be(tiny_models, shared, tmp_path):
+    """Sums of another order are rounded otherwise, by far less than bfloat16 differs."""
+    shared_runs.run(tiny_models, tmp_path / "half", shared_runs.RUNS["bf16"])
+    shared_runs.run(tiny_models, tmp_path / "single", ())
+    path = "gradients.safetensors"
+    found, same, other = (
+        load_file(x / path) for x in (shared / "bf16", tmp_path / "half", tmp_path / "single")
+    )
+
+    def distance(ours):
+        return sum(float((found[name] - g).norm()) for name, g in ours.items())
+
+    assert distance(same) < distance(other) / 3
+
+
+@pytest.mark.parametrize("name", shared_runs.RESUMED)
+def test_a_run_goes_on_bit_for_bit(shared, name):
+    for part in ("tower", "reader"):
+        resumed = (shared / f"{name}-resumed" / f"{part}.safetensors").read_bytes()
+        assert resumed == (shared / name / f"{part}.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("name", shared_runs.RESUMED)
+def test_a_run_goes_on_in_one_process(tiny_models, shared, tmp_path, name):
+    out = shutil.copytree(shared / f"{name}-cut", tmp_path / name)
+    shared_runs.run(tiny_models, out, shared_runs.RUNS[name], resume=True)
+    shared_runs.assert_same_results(out, shared / name)
+
+
+@pytest.mark.parametrize(
+    ("deepspeed", "hardware", "said"),
+    [
+        ({"zero_optimization": {"stage": 3}}, {}, "ZeRO stage 3 is not supported"),
+        ({"zero_optimization": {}}, {}, "ZeRO stage 0"),
+        (
+            {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}},
+            {},
+            "offload_optimizer to cpu",
+        ),
+        ({"optimizer": {"type": "Adam"}}, {}, "optimizer of its own"),
+        ({"bf16": {"enabled": True}}, {}, "bf16 of its own"),
+        ({}, {"shard": True}, "hardware.shard=true cannot be used with DeepSpeed"),
+        ({}, {"precision": "fp16"}, "hardware.precision=fp16 cannot"),
+    ],
+)
+def test_what_is_not_supported_is_refused(deepspeed, hardware, said):
+    """Of the accelerate config's DeepSpeed settings, before DeepSpeed sees them."""
+    config = CraftConfig.model_validate({"hardware": hardware})
+    settings = {"zero_optimization": {"stage": 2}} | deepspeed
+    with pytest.raises(ValueError, match=said):
+        zero_strategy.require_supported(settings, config)
+
+
+def test_it_is_an_accelerate_config_that_asks_for_it(monkeypatch):
+    assert not zero_strategy.launched()
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    assert zero_strategy.launched()
