@@ -71,7 +71,7 @@ class Strategy:
         """Make the processes' steps one."""
         self.model, self.optimizer = self.accelerator.prepare(self.trainee, self.base)
 
-    def autocast(self) -> AbstractContextManager[None]:
+    def autocast(self) -> AbstractContextManager[Any]:
         """The precision of products, as ``hardware.precision`` has it."""
         return self.accelerator.autocast()
 

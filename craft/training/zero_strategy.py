@@ -8,6 +8,7 @@ every other strategy.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
@@ -89,7 +90,7 @@ class ZeroStrategy(Strategy):
         wrapped: Any = self.accelerator.deepspeed_engine_wrapped
         self._engine = wrapped.engine
 
-    def autocast(self) -> AbstractContextManager[None]:
+    def autocast(self) -> AbstractContextManager[Any]:
         # Accelerate has none under DeepSpeed.
         kind, precision = self.accelerator.device.type, self.config.hardware.precision
         half = precision == "bf16" or (precision == "auto" and kind == "cuda")
@@ -107,9 +108,7 @@ class ZeroStrategy(Strategy):
         self._engine.backward(loss, scale_wrt_gas=False)
 
     def gradients(self) -> dict[str, Tensor | None]:
-        from deepspeed.utils import safe_get_full_grad
-
-        return {name: safe_get_full_grad(p) for name, p in self.trained.items()}
+        return {name: _utils().safe_get_full_grad(p) for name, p in self.trained.items()}
 
     def term_norms(
         self, terms: dict[str, Tensor], again: Callable[[Any], dict[str, Tensor]]
@@ -122,8 +121,6 @@ class ZeroStrategy(Strategy):
         return True
 
     def moments(self) -> dict[str, Tensor]:
-        from deepspeed.utils import safe_get_full_optimizer_state
-
         self._link()
         names = {id(p): name for name, p in self.trained.items()}
         tensors: dict[str, Tensor] = {}
@@ -131,19 +128,17 @@ class ZeroStrategy(Strategy):
             for what, value in self.base.state[flat].items():
                 for p in parameters:
                     cut = value.shape == flat.shape  # not the count of steps
-                    full = safe_get_full_optimizer_state(p, what) if cut else value
+                    full = _utils().safe_get_full_optimizer_state(p, what) if cut else value
                     if self.accelerator.is_main_process:
                         tensors[f"{names[id(p)]}.{what}"] = full.detach().cpu().clone()
         return tensors
 
     def restore(self, weights: dict[str, Tensor], moments: dict[str, Tensor]) -> None:
-        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
-
         names = {id(p): name for name, p in self.trained.items()}
         with torch.no_grad():
             for name, p in self.trained.items():
                 p.copy_(weights[name])
-                safe_set_full_fp32_param(p, weights[name].to(p.device))
+                _utils().safe_set_full_fp32_param(p, weights[name].to(p.device))
         for parameters, flat in self._groups():
             first = names[id(parameters[0])]
             kinds = {
@@ -160,7 +155,7 @@ class ZeroStrategy(Strategy):
             for key, value in moments.items():
                 weight, what = key.rsplit(".", 1)
                 if weight == name and value.dim():
-                    safe_set_full_optimizer_state(p, value.to(p.device), what)
+                    _utils().safe_set_full_optimizer_state(p, value.to(p.device), what)
 
     def _groups(self) -> list[tuple[list[nn.Parameter], Tensor]]:
         """The optimiser's groups: their weights, and the process's flat part of them."""
@@ -169,16 +164,18 @@ class ZeroStrategy(Strategy):
 
     def _link(self) -> None:
         """Let weights find their moments; DeepSpeed forgets to for all groups but the first."""
-        from deepspeed.utils import lazy_init_hp_params_optimizer_state
-
         for parameters, flat in self._groups():
-            lazy_init_hp_params_optimizer_state(parameters, flat, self.base.state)
+            _utils().lazy_init_hp_params_optimizer_state(parameters, flat, self.base.state)
+
+
+def _utils() -> Any:
+    return importlib.import_module("deepspeed.utils")  # optional, and slow to import
 
 
 class _Autocast(nn.Module):
     """DeepSpeed switches off an autocast that is around it."""
 
-    def __init__(self, module: nn.Module, autocast: Callable[[], AbstractContextManager[None]]):
+    def __init__(self, module: nn.Module, autocast: Callable[[], AbstractContextManager[Any]]):
         super().__init__()
         self.module = module
         self._autocast = autocast
