@@ -123,8 +123,10 @@ def _start_tensorboard(
         shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)
     tracker = TensorBoardTracker("tensorboard", run_dir)
     tracker.start()
+    events = tracker.writer.file_writer
+    assert events is not None
     for summary in hparams(_flat(config.model_dump()), {}):
-        tracker.writer.file_writer.add_summary(summary)
+        events.add_summary(summary)
     return tracker
 
 

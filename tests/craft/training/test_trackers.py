@@ -1,6 +1,7 @@
 """The trackers hold what train.jsonl holds, each step once, and the run's settings."""
 
 import copy
+import importlib
 import json
 import os
 import sqlite3
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
 from craft.training.config import CraftConfig, LogConfig
 from craft.training.rehearsal import rehearse
@@ -60,7 +61,7 @@ def read_tensorboard(folder):
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
     content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    settings = HParamsPluginData.FromString(content).session_start_info.hparams
+    settings = parse_session_start_info_plugin_data(content).hparams
     scalars = {
         name: [(event.step, event.value) for event in events.Scalars(name)]
         for name in events.Tags()["scalars"]
@@ -136,8 +137,7 @@ def test_trackio_has_every_number_once(elsewhere):
 def read_wandb(path):
     """The records of an offline run. Its framing is LevelDB's log: after seven bytes, blocks of
     32 KiB with pieces of a checksum (4 bytes), a length (2), and whether the record ends (1)."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
+    kinds = importlib.import_module("wandb.proto.wandb_internal_pb2")
     data, place, record, found = path.read_bytes(), 7, b"", []
     while place + 7 <= len(data):
         left = 2**15 - place % 2**15
@@ -148,7 +148,7 @@ def read_wandb(path):
         record += data[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # whole, or the last piece
-            found.append(Record.FromString(record))
+            found.append(kinds.Record.FromString(record))
             record = b""
     return found
 
