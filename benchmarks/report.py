@@ -5,12 +5,12 @@ Only what stands between the two marks of a table is written; the text around th
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import matplotlib
 
 from benchmarks import results
+from craft.marked_text import between_marks
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -130,12 +130,7 @@ def plot(cases, path: Path) -> None:
 
 
 def replace_between(text: str, mark: str, lines: list[str]) -> str:
-    begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    if not pattern.search(text):
-        raise ValueError(f"the document has no '{begin} ... {end}'; put the two marks back")
-    block = "\n".join([begin, "", *lines, "", end])
-    return pattern.sub(lambda _: block, text)
+    return between_marks(text, f"<!-- {mark} -->", f"<!-- end of {mark} -->", "\n".join(lines))
 
 
 def main() -> None:

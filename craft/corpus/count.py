@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from craft.corpus.backend import Workers, each_shard
@@ -27,15 +26,11 @@ def count_corpus(
     Raises:
         DataError: an image is missing or corrupt.
     """
-    counts = torch.zeros(encoder.codebook.size, dtype=torch.int64)
+    prior = TokenPrior.empty(encoder.codebook, encoder_hash=encoder.pack.encoder_hash)
     for done, found in enumerate(each_shard(_Count(encoder), shards, workers), 1):
-        counts += found
+        prior.counts += found
         on_shard(done, len(shards))
-    return TokenPrior(
-        counts,
-        codebook_fingerprint=encoder.codebook.fingerprint,
-        encoder_hash=encoder.pack.encoder_hash,
-    )
+    return prior
 
 
 @dataclass(frozen=True)
@@ -46,4 +41,4 @@ class _Count:
 
     def __call__(self, shard: Shard) -> Tensor:  # [K] int64
         ids = self.encoder.encode(shard).codes[..., 0].flatten()
-        return torch.bincount(ids, minlength=self.encoder.codebook.size)
+        return ids.bincount(minlength=self.encoder.codebook.size)

@@ -23,8 +23,9 @@ from craft.training.config import CraftConfig
 from craft.training.frozen import FrozenProof
 from craft.training.lora import merge_lora
 from craft.training.processes import make_accelerator
-from craft.training.run_log import RunLog, require_trackers
+from craft.training.run_log import RunLog
 from craft.training.selection import Selection, Views
+from craft.training.trackers import Trackers, require_trackers
 from craft.training.trainee import TrainableTable
 from craft.training.training_run import TrainingRun
 
@@ -97,7 +98,7 @@ def adapt(
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
     tower.codebook = tower.codebook.restrict(config.codebook.chosen)
     require_trackers(config.log)
-    accelerator = make_accelerator(config, str(run_dir))
+    accelerator = make_accelerator(config)
     checkpoints = CheckpointDirectory(run_dir / CHECKPOINTS, config.checkpoint.keep)
     identity = {"encoder": tensor_hash(tower.state_dict()), "examples": domain.lessons}
     found = checkpoints.load() if resume else None
@@ -110,8 +111,6 @@ def adapt(
         if not resume:
             checkpoints.clear()
     accelerator.wait_for_everyone()
-    if config.log.trackers:
-        accelerator.init_trackers(config.log.project, {"method": config.method, "lr": config.lr})
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
     selection = Selection(tower, surrogate, domain, general, config)
     run.prepare()
@@ -128,7 +127,6 @@ def adapt(
         start, norms = found.step, found.state["gradient_norms"]
         run.restore(found)
         _restore_selection(selection, found)
-    started = time.monotonic()
     log_bytes = found.state["log_bytes"] if found is not None else 0
 
     def save(step: int, lines: RunLog) -> None:
@@ -149,7 +147,13 @@ def adapt(
             checkpoints.save(step, tensors, state)
         accelerator.wait_for_everyone()
 
-    with contextlib.closing(run), RunLog(run_dir / "train.jsonl", accelerator, log_bytes) as lines:
+    main = accelerator.is_main_process
+    with (
+        contextlib.closing(run),
+        Trackers(config, run_dir, resumed=found is not None, main=main) as trackers,
+        RunLog(run_dir / "train.jsonl", accelerator, trackers, log_bytes) as lines,
+    ):
+        started = time.monotonic()
         if found is None:
             lines.record({"step": 0, "trains": table.rows, **processes})
             lines.record({"step": 0, "code_flip_rate": selection.code_flip_rate()})
@@ -170,8 +174,6 @@ def adapt(
                 save(step, lines)
             if on_step is not None:
                 on_step(step, run.steps, losses)
-    if config.log.trackers:
-        accelerator.end_training()
     blend = _finish(run, selection)
     return AdaptationResult(
         tower=tower,

@@ -22,7 +22,7 @@ _SUPPORTED = {
 }
 
 
-def make_accelerator(config: CraftConfig, project_dir: str | None = None) -> Accelerator:
+def make_accelerator(config: CraftConfig) -> Accelerator:
     """Accelerate as its environment (torchrun, `accelerate launch`) and the settings want it.
 
     Raises:
@@ -54,8 +54,6 @@ def make_accelerator(config: CraftConfig, project_dir: str | None = None) -> Acc
             if deepspeed
             else None,
             mixed_precision="no" if deepspeed else _precision(config, "cpu" if cpu else "cuda"),
-            log_with=list(config.log.trackers) or None,
-            project_dir=project_dir,
         )
 
 

@@ -16,6 +16,7 @@ from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.training.config import CraftConfig
 from craft.training.processes import make_accelerator
+from craft.training.trackers import require_trackers
 from craft.training.trainee import TrainableTable
 from craft.training.training_run import TrainingRun
 
@@ -62,6 +63,7 @@ def rehearse(
     ``tower`` and ``surrogate`` are used up: pass fresh copies.
     """
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
+    require_trackers(config.log)
     accelerator = make_accelerator(config)
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
     lesson = run.batches.lessons()[0]

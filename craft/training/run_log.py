@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -11,17 +10,7 @@ from typing import Any, BinaryIO
 
 from accelerate import Accelerator
 
-from craft.training.config import LogConfig
-
-
-def require_trackers(config: LogConfig) -> None:
-    """Raises ImportError if a tracker's package is missing."""
-    for name in config.trackers:
-        if importlib.util.find_spec(name) is None:
-            raise ImportError(
-                f"log.trackers names {name}, which is not installed; `pip install {name}`, or "
-                "leave it out: train.jsonl has the same numbers"
-            )
+from craft.training.trackers import Trackers
 
 
 class RunLog:
@@ -29,12 +18,13 @@ class RunLog:
 
     Args:
         path: of the JSON lines.
+        trackers: open already; whoever opened them closes them.
         kept: bytes of an earlier run's lines to keep, when it is resumed: those after the
             checkpoint are written again.
     """
 
-    def __init__(self, path: Path, accelerator: Accelerator, kept: int = 0):
-        self._accelerator = accelerator
+    def __init__(self, path: Path, accelerator: Accelerator, trackers: Trackers, kept: int = 0):
+        self._trackers = trackers
         self._file: BinaryIO | None = None
         if accelerator.is_main_process:
             self._file = path.open("r+b" if kept and path.is_file() else "wb")
@@ -47,8 +37,7 @@ class RunLog:
             return
         self._file.write(json.dumps(entry).encode() + b"\n")
         self._file.flush()
-        if self._accelerator.trackers:
-            self._accelerator.log(dict(_numbers(entry)), step=entry.get("step", 0))
+        self._trackers.log(dict(_numbers(entry)), entry["step"])
 
     def flush(self) -> int:
         """Bring all lines to the disk; returns how many bytes they are."""

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from craft_kernels.backends import cuda_module
 from craft_kernels.residual_quantize.codewords import Codewords
+from craft_kernels.residual_quantize.device_words import device_words, matmul_precision
 from craft_kernels.residual_quantize.gpu_tiles import quantize_in_tiles
-from craft_kernels.residual_quantize.triton.device_words import device_words, matmul_precision
-from craft_kernels.residual_quantize.triton.precision import PRECISIONS
+from craft_kernels.residual_quantize.precision import PRECISIONS
 from craft_kernels.triton_target import on_device
 
 # TF32 operands keep 11 bits, cut off at worst; as much again to spare.

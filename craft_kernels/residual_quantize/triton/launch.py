@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from craft_kernels.residual_quantize.codewords import Codewords
-from craft_kernels.residual_quantize.gpu_tiles import quantize_in_tiles
-from craft_kernels.residual_quantize.triton import plan as planning
-from craft_kernels.residual_quantize.triton.device_words import (
+from craft_kernels.residual_quantize.device_words import (
     device_words,
     matmul_precision,
     stacked_words,
 )
+from craft_kernels.residual_quantize.gpu_tiles import quantize_in_tiles
+from craft_kernels.residual_quantize.precision import PRECISIONS, Precision
+from craft_kernels.residual_quantize.triton import plan as planning
 from craft_kernels.residual_quantize.triton.fused import fused_levels
 from craft_kernels.residual_quantize.triton.gradient import add_sq_norms_gradient
 from craft_kernels.residual_quantize.triton.gram_walk import gram_walk
-from craft_kernels.residual_quantize.triton.precision import PRECISIONS, Precision
 from craft_kernels.residual_quantize.triton.streaming import screen, settle
 from craft_kernels.triton_target import (
     ceil_div,

@@ -11,7 +11,7 @@ import os
 from typing import NamedTuple
 
 from craft_kernels.residual_quantize.forced_path import forced_path
-from craft_kernels.residual_quantize.triton.precision import PRECISIONS
+from craft_kernels.residual_quantize.precision import PRECISIONS
 from craft_kernels.triton_target import ceil_div, next_power_of_2
 
 GRAM_MAX_K = 16384  # scores of a token: 64 registers for each of 256 threads

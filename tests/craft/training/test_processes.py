@@ -71,7 +71,7 @@ def test_two_processes_train_as_one(tiny_models_dir, alone, tmp_path):
     out = tmp_path / "two"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     script = ["-m", "tests.craft.training.short_run", str(tiny_models_dir), str(out)]
-    script.append("hardware.accumulate=2")  # parts within processes, as in earnest
+    script += ["hardware.accumulate=2", "log.trackers=[tensorboard]"]  # as in earnest
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),
@@ -84,6 +84,7 @@ def test_two_processes_train_as_one(tiny_models_dir, alone, tmp_path):
     assert_same_training(found, alone)
     lines = (out / "train.jsonl").read_text().splitlines()
     assert sum('"sal"' in line for line in lines) == 5  # one process writes: norms and four steps
+    assert len(list((out / "tensorboard").iterdir())) == 1
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused():

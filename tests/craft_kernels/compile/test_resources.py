@@ -39,13 +39,8 @@ def compiled(gpu, codebook):
     from craft_kernels import FrozenCodebook
     from craft_kernels.prune.triton import cues, order
     from craft_kernels.prune.triton import launch as prune
-    from craft_kernels.residual_quantize.triton import (
-        device_words,
-        fused,
-        gradient,
-        gram_walk,
-        streaming,
-    )
+    from craft_kernels.residual_quantize import device_words
+    from craft_kernels.residual_quantize.triton import fused, gradient, gram_walk, streaming
     from craft_kernels.residual_quantize.triton import launch as quantize
 
     target = gpu.name

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from craft_kernels import FrozenCodebook, residual_quantize
-from craft_kernels.residual_quantize import cuda, gpu_tiles
-from craft_kernels.residual_quantize.triton import device_words
-from craft_kernels.residual_quantize.triton.precision import PRECISIONS
+from craft_kernels.residual_quantize import cuda, device_words, gpu_tiles
+from craft_kernels.residual_quantize.precision import PRECISIONS
 from tests.craft_kernels import test_residual_quantize_exact as exact
 
 

@@ -8,10 +8,10 @@ import torch
 from craft_kernels import FrozenCodebook, residual_quantize
 
 pytest.importorskip("triton", reason="this lane needs triton: pip install triton")
-from craft_kernels.residual_quantize import gpu_tiles
-from craft_kernels.residual_quantize.triton import device_words, launch, plan
+from craft_kernels.residual_quantize import device_words, gpu_tiles
+from craft_kernels.residual_quantize.precision import PRECISIONS
+from craft_kernels.residual_quantize.triton import launch, plan
 from craft_kernels.residual_quantize.triton.plan import Tiles
-from craft_kernels.residual_quantize.triton.precision import PRECISIONS
 from tests.craft_kernels import test_residual_quantize_exact as exact
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, on purpose overflows

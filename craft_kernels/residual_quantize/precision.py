@@ -1,5 +1,5 @@
 """Arithmetic that proposes codewords. Every choice gives the same codes: what it gets wrong, the
-bound of score_bound.py covers, and exact arithmetic settles."""
+bound of triton/score_bound.py covers, and exact arithmetic settles."""
 
 from __future__ import annotations
 

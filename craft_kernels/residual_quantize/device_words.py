@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from craft_kernels.residual_quantize.codewords import Codewords
-from craft_kernels.residual_quantize.triton.precision import PRECISIONS, Precision
+from craft_kernels.residual_quantize.precision import PRECISIONS, Precision
 
 _made: weakref.WeakKeyDictionary[Codewords, DeviceWords] = weakref.WeakKeyDictionary()
 
@@ -30,7 +30,7 @@ class DeviceWords:
 
     def operand(self, precision: Precision) -> tuple[Tensor, Tensor]:  # [K, D], [3] float64
         """The codewords as the product takes them; max_norm, max_error and relative of
-        score_bound.py."""
+        triton/score_bound.py."""
         if precision not in self._operands:
             words, error = self._words, 0.0
             if precision.rounded:
