@@ -29,7 +29,7 @@ class MovementCheck:
     ):
         self._trained = trained
         self._missing = {name for name in trained if gradients[name] is None}
-        self._gradients = largest(torch.tensor([_size(gradients[name]) for name in trained]))
+        self._gradients = _anywhere([_size(gradients[name]) for name in trained], trained)
         self._before = {name: local(p).clone() for name, p in trained.items()}
         mine = {id(p) for p in trained.values()}
         self._frozen = {
@@ -49,14 +49,12 @@ class MovementCheck:
                 cancel in the softmax.
         """
         # Of a weight that is shared out, each process sees a part.
-        moves = largest(
-            torch.tensor([_size(p, self._before[name]) for name, p in self._trained.items()])
-        )
-        gradients = self._gradients.tolist()
-        noise = 1e-6 * max(gradients, default=0.0)
+        sizes = [_size(p, self._before[name]) for name, p in self._trained.items()]
+        moves = _anywhere(sizes, self._trained)
+        noise = 1e-6 * max(self._gradients, default=0.0)
         still = [
             name
-            for name, moved, gradient in zip(self._trained, moves.tolist(), gradients, strict=True)
+            for name, moved, gradient in zip(self._trained, moves, self._gradients, strict=True)
             if moved == 0 and (name in self._missing or gradient > noise)
         ]
         if still:
@@ -84,6 +82,12 @@ def _size(tensor: Tensor | None, origin: Tensor | None = None) -> float:
     if mine is None or not mine.numel():
         return 0.0
     return float((mine if origin is None else mine - origin).abs().max())
+
+
+def _anywhere(sizes: list[float], trained: dict[str, nn.Parameter]) -> list[float]:
+    """The largest over processes, which meet on the device of what trains."""
+    device = next(iter(trained.values())).device
+    return largest(torch.tensor(sizes, device=device)).tolist()
 
 
 def _version(tensor: Tensor) -> int:

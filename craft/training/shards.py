@@ -42,9 +42,13 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:  # []
     gradients = [p.grad for p in parameters if p.grad is not None]
     shared = [local(g) for g in gradients if isinstance(g, DTensor)]
     replicated = [g for g in gradients if not isinstance(g, DTensor)]
-    square: Any = torch.nn.utils.get_total_norm(shared).square()
-    dist.all_reduce(square)
-    return (square + torch.nn.utils.get_total_norm(replicated).to(square) ** 2).sqrt()
+    # Of no gradients at all the norm is on the CPU, where GPUs' processes cannot meet.
+    parts: Any = [
+        torch.nn.utils.get_total_norm(part).to(gradients[0].device).square()
+        for part in (shared, replicated)
+    ]
+    dist.all_reduce(parts[0])
+    return (parts[0] + parts[1]).sqrt()
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:

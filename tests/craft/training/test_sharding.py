@@ -13,7 +13,7 @@ from tests.craft.training import shared_runs
 def shared(tiny_models_dir, tmp_path_factory):
     """All runs in two processes, one start for all of them."""
     out = tmp_path_factory.mktemp("shared")
-    shared_runs.in_two_processes(tiny_models_dir, out, "fsdp", *shared_runs.RUNS)
+    shared_runs.in_two_processes(tiny_models_dir, out, "fsdp", *shared_runs.RUNS, "bf16")
     return out
 
 
@@ -23,7 +23,11 @@ def test_a_run_that_is_shared_out_is_the_same_run(tiny_models, shared, tmp_path,
     shared_runs.assert_same_run(shared / name, tmp_path, name)
 
 
-@pytest.mark.parametrize("name", shared_runs.RUNS)
+def test_products_are_bfloat16_if_they_are_to_be(tiny_models, shared, tmp_path):
+    shared_runs.assert_half_precision(tiny_models, shared, tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in shared_runs.RUNS if name != "projector_ft"])
 def test_a_process_has_its_share_of_the_blocks(shared, name):
     """Half, but for odd numbers of rows and a gate's single number."""
     assert 0.4 < shared_runs.first(shared / name)["share"] < 0.6
