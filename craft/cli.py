@@ -47,7 +47,10 @@ class _Commands(TyperGroup):
         except (ValueError, OSError, ImportError) as error:
             if os.environ.get("CRAFT_DEBUG"):
                 raise
-            line = " ".join(str(error).split())
+            text = str(error)
+            if isinstance(error, OSError) and error.strerror and error.filename:
+                text = f"{error.strerror}: {error.filename}"  # without the system's number
+            line = " ".join(text.split())
             Console(stderr=True).print(
                 f"[bold red]error:[/] [red]{escape(line)}[/]", soft_wrap=True, highlight=False
             )

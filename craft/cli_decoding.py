@@ -92,5 +92,8 @@ def laser_settings(assignments: list[str] | tuple[str, ...]) -> LaserSettings:
     try:
         return LaserSettings(**values)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or '--set'}: {e['msg']}" for e in error.errors()]
+        lines = [
+            f"{'.'.join(map(str, e['loc'])) or '--set'}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
         raise ValueError("; ".join(lines)) from error

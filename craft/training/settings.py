@@ -59,8 +59,12 @@ def read_settings(
         for problem in error.errors():
             parts = [str(part) for part in problem["loc"]]
             known = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
-            key = next((name for name in known if name in origin), parts[0])
-            lines[f"{origin.get(key, key)}: {problem['msg']}"] = None
+            key = next((name for name in known if name in origin), "")
+            # What is wrong with a section as a whole comes from what was set in it.
+            inside = {origin[name]: None for name in origin if name.startswith(f"{parts[0]}.")}
+            where = origin.get(key) or ", ".join(inside) or parts[0]
+            said = problem["msg"].removeprefix("Value error, ")
+            lines[f"{where}: {said}"] = None
         raise ValueError("; ".join(lines)) from error
 
 

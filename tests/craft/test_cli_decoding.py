@@ -120,3 +120,8 @@ def test_mistakes_end_with_one_line(image, tiny_models, more, message):
 def test_a_file_that_is_no_image_is_refused(tmp_path, tiny_models):
     (tmp_path / "notes.txt").write_text("words")
     one_error_line(ask(tmp_path / "notes.txt", tiny_models.directory))
+
+
+def test_a_missing_image_is_named_without_the_systems_number(tmp_path):
+    line = one_error_line(craft_command("generate", tmp_path / "no.png", "--question", "what?"))
+    assert line == f"error: No such file or directory: {tmp_path / 'no.png'}"

@@ -84,6 +84,8 @@ def test_mistakes_say_where_they_stand(text, complaint, tmp_path):
 def test_several_mistakes_are_told_at_once():
     with pytest.raises(ValueError, match=r"--set lr=0: .*; --set lora.rank=0: "):
         read_settings(assignments=["lr=0", "lora.rank=0"])
+    with pytest.raises(ValueError, match=r"^--set heba\.kernel=2: kernel must be odd"):
+        read_settings(assignments=["encoder=heba", "heba.kernel=2"])
 
 
 def test_epochs_decide_the_steps_with_a_floor():
