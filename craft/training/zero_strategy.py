@@ -85,7 +85,7 @@ class ZeroStrategy(Strategy):
     name = "zero"
 
     def wrap(self) -> None:
-        inside = _Autocast(self.trainee, self.autocast)
+        inside = InnerAutocast(self.trainee, self.autocast)
         self.model, _ = self.accelerator.prepare(inside, self.base)
         wrapped: Any = self.accelerator.deepspeed_engine_wrapped
         self._engine = wrapped.engine
@@ -172,8 +172,8 @@ def _utils() -> Any:
     return importlib.import_module("deepspeed.utils")  # optional, and slow to import
 
 
-class _Autocast(nn.Module):
-    """DeepSpeed switches off an autocast that is around it."""
+class InnerAutocast(nn.Module):
+    """A module with autocast inside: on GPUs DeepSpeed switches off one that is around it."""
 
     def __init__(self, module: nn.Module, autocast: Callable[[], AbstractContextManager[Any]]):
         super().__init__()

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from craft.training import zero_strategy
 from craft.training.config import CraftConfig
@@ -74,6 +75,14 @@ def test_what_is_not_supported_is_refused(deepspeed, hardware, said):
     settings = {"zero_optimization": {"stage": 2}} | deepspeed
     with pytest.raises(ValueError, match=said):
         zero_strategy.require_supported(settings, config)
+
+
+def test_products_are_bfloat16_where_autocast_is_switched_off_around_them():
+    inside = zero_strategy.InnerAutocast(
+        torch.nn.Linear(2, 2), lambda: torch.autocast("cpu", torch.bfloat16)
+    )
+    with torch.autocast("cpu", enabled=False):
+        assert inside(torch.ones(1, 2)).dtype == torch.bfloat16
 
 
 def test_it_is_an_accelerate_config_that_asks_for_it(monkeypatch):
