@@ -19,13 +19,15 @@ class ReadableBlock(SiglipEncoderLayer):
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        patches: Tensor,  # [B, N, D]
+        hidden_states: Tensor,  # [B, N, D]
         attention_mask: Tensor | None = None,
         reader: Tensor | None = None,  # [B, 1, D]
+        **kwargs: Any,
     ) -> Any:
         """The block's output [B, N, D] and, if there is a reader, its output [B, 1, D] too."""
-        read = None if reader is None else self._read(reader, patches)
-        out = super().forward(patches, attention_mask)  # pyright: ignore[reportArgumentType]
+        read = None if reader is None else self._read(reader, hidden_states)
+        mask: Any = attention_mask
+        out = super().forward(hidden_states, mask, **kwargs)
         return out if read is None else (out, read)
 
     def _read(self, reader: Tensor, patches: Tensor) -> Tensor:  # [B, 1, D]

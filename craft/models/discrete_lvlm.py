@@ -46,7 +46,7 @@ class DiscreteLVLM(CodebookCheckpoint):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
-    _no_split_modules = ["SiglipEncoderLayer"]  # noqa: RUF012
+    _no_split_modules = ["ReadableBlock"]  # noqa: RUF012
 
     def __init__(self, config: DiscreteLVLMConfig, codebook: Codebook | None = None):
         super().__init__(config)

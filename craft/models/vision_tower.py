@@ -44,6 +44,7 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
     config: Any  # whose types allow for oblong images
     main_input_name = "pixels"
     base_model_prefix = ""
+    _no_split_modules = ["SiglipVisionEmbeddings", "ReadableBlock"]  # noqa: RUF012
 
     def __init__(self, config: DiscreteVisionConfig, codebook: Codebook | None = None):
         super().__init__(config)

@@ -90,9 +90,12 @@ def adapt_pack(
         on_start=on_start,
         on_step=lambda step, steps, _: on_progress(task, step, steps),
     )
+    tower: Any = adapted.tower
+    home = tower.device
+    prior = count_prior(tower.to(PartialState().device), domain.train.images)
     pack = EncoderPack.of(
-        adapted.tower,
-        count_prior(adapted.tower, domain.train.images),
+        tower.to(home),
+        prior,
         base=None if adapted.tower.config.heba is None else models.base_tower(),
         domain=domain.name,
         surrogate=surrogate,

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import torch
 import yaml
+from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, SiglipModel
 
@@ -76,7 +78,7 @@ def adapt(
     Under torchrun every process calls this with the same arguments; the first one writes.
 
     Args:
-        tower: trained in place; pass a fresh copy.
+        tower: trained in place, and left on the device it is on; pass a fresh copy.
         surrogate: frozen language model that gives L_SAL. The methods ``projector_ft`` and
             ``llm_lora`` train it in place instead of the tower.
         siglip: the frozen pair the tower came from; its text tower gives the contrastive texts.
@@ -104,6 +106,9 @@ def adapt(
     found = checkpoints.load() if resume else None
     if found is not None:
         _require_same(found, config, identity)
+    _require_shared(found, accelerator)
+    # Whatever it refuses, it does so before anything of an earlier run is overwritten.
+    run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
     if accelerator.is_main_process:
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
@@ -111,7 +116,7 @@ def adapt(
         if not resume:
             checkpoints.clear()
     accelerator.wait_for_everyone()
-    run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
+    tower.to(accelerator.device)
     selection = Selection(tower, surrogate, domain, general, config)
     run.prepare()
     selection.surrogate = run.strategy.models.surrogate
@@ -175,13 +180,15 @@ def adapt(
             if on_step is not None:
                 on_step(step, run.steps, losses)
     blend = _finish(run, selection)
+    flipped = selection.code_flip_rate()
+    run.strategy.close()
     return AdaptationResult(
         tower=tower,
         blend=blend,
         history=selection.history,
         frozen_hashes=proof.check(),
         gradient_norms=norms,
-        code_flip_rate=selection.code_flip_rate(),
+        code_flip_rate=flipped,
         resumed=found.step if found else None,
     )
 
@@ -208,6 +215,17 @@ def _restore_selection(selection: Selection, found: Checkpoint) -> None:
     weights: dict[str, Tensor] | None = found.tensors.get("best")
     if weights is not None:
         selection.best = weights, found.state["best"]
+
+
+def _require_shared(found: Checkpoint | None, accelerator: Accelerator) -> None:
+    """Raises ValueError unless all processes go on from the same checkpoint."""
+    step = torch.tensor([-1 if found is None else found.step], device=accelerator.device)
+    steps = cast(Tensor, accelerator.gather(step)).tolist()
+    if len(set(steps)) > 1:
+        raise ValueError(
+            f"processes see checkpoints of different steps ({steps}, -1 being none); --out must be "
+            "on a disk that all of them share"
+        )
 
 
 def _require_same(found: Checkpoint, config: CraftConfig, identity: dict[str, Any]) -> None:

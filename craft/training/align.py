@@ -22,6 +22,7 @@ from craft.models.prompt_template import PromptTemplate
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.training.adapt import AdaptationResult, adapt
 from craft.training.config import CraftConfig, MethodName
+from craft.training.random_state import own_random_numbers
 from craft.training.trainee import TrainableTable
 
 #: Stage -> the method that trains it; the stage is also the folder of its log and checkpoints.
@@ -62,8 +63,7 @@ def new_reader(
         raise ValueError(f"the tokenizer of {language_model} has no end token; answers need one")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with own_random_numbers(torch.device("cpu"), seed):
         projector = Projector(tower.codebook.dim, model.get_input_embeddings().embedding_dim)
     template = template or PromptTemplate.of_chat(tokenizer)
     fingerprint = tower.codebook.fingerprint

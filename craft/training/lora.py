@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 
 from craft.training.config import LoraConfig
+from craft.training.random_state import own_random_numbers
 
 #: Every linear layer of a decoder block, not the output head (methods 3).
 _LANGUAGE_TARGETS = [f"{n}_proj" for n in ("q", "k", "v", "o", "gate", "up", "down")]
@@ -28,18 +30,28 @@ def inject_lora(model: nn.Module, config: LoraConfig, seed: int, *, encoder: boo
         target_modules=_ENCODER_TARGETS if encoder else _LANGUAGE_TARGETS,
     )
     model.requires_grad_(False)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with own_random_numbers(next(model.parameters()).device, seed):
         peft.inject_adapter_in_model(settings, model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name)
 
 
-def train_dropout(model: nn.Module) -> None:
-    """Dropout of the adapters on, whatever mode the model around them is in."""
-    for name, module in model.named_modules():
-        if name.endswith("lora_dropout"):
-            module.train()
+@contextmanager
+def train_dropout(*models: nn.Module) -> Generator[None]:
+    """Dropout of the adapters is on, whatever mode the models around them are in."""
+    dropouts = [
+        module
+        for model in models
+        for name, module in model.named_modules()
+        if name.endswith("lora_dropout")
+    ]
+    for module in dropouts:
+        module.train()
+    try:
+        yield
+    finally:
+        for module in dropouts:
+            module.eval()
 
 
 def merge_lora(model: nn.Module) -> None:

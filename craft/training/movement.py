@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from craft.training.shards import largest, local
+from craft.training.shards import local_part, max_over_processes
 
 
 class MovementCheck:
@@ -30,7 +30,7 @@ class MovementCheck:
         self._trained = trained
         self._missing = {name for name in trained if gradients[name] is None}
         self._gradients = _anywhere([_size(gradients[name]) for name in trained], trained)
-        self._before = {name: local(p).clone() for name, p in trained.items()}
+        self._before = {name: local_part(p).clone() for name, p in trained.items()}
         mine = {id(p) for p in trained.values()}
         self._frozen = {
             f"{part}.{name}": tensor
@@ -78,7 +78,7 @@ class MovementCheck:
 
 def _size(tensor: Tensor | None, origin: Tensor | None = None) -> float:
     """Largest distance of this process's part from ``origin``, by default zero."""
-    mine = None if tensor is None else local(tensor)
+    mine = None if tensor is None else local_part(tensor)
     if mine is None or not mine.numel():
         return 0.0
     return float((mine if origin is None else mine - origin).abs().max())
@@ -87,7 +87,7 @@ def _size(tensor: Tensor | None, origin: Tensor | None = None) -> float:
 def _anywhere(sizes: list[float], trained: dict[str, nn.Parameter]) -> list[float]:
     """The largest over processes, which meet on the device of what trains."""
     device = next(iter(trained.values())).device
-    return largest(torch.tensor(sizes, device=device)).tolist()
+    return max_over_processes(torch.tensor(sizes, device=device)).tolist()
 
 
 def _version(tensor: Tensor) -> int:

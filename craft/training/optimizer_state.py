@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from craft.training.config import CraftConfig
-from craft.training.shards import like, whole
+from craft.training.shards import gathered, shard_like
 
 
 def make_optimizer(groups: list[dict[str, Any]], config: CraftConfig) -> torch.optim.Optimizer:
@@ -35,9 +35,9 @@ def pack_optimizer(
         for what, value in optimizer.state.get(parameter, {}).items():
             if not isinstance(value, Tensor):
                 raise TypeError(f"optimiser state {what!r} of {weight} is no tensor")
-            gathered = whole(value)
+            full = gathered(value)
             if keep:
-                tensors[f"{weight}.{what}"] = gathered.cpu()
+                tensors[f"{weight}.{what}"] = full.cpu()
     return tensors
 
 
@@ -54,6 +54,6 @@ def unpack_optimizer(
         weight, what = key.rsplit(".", 1)
         number, parameter = numbers[weight]
         same = value.shape == parameter.shape  # a moment; the count of steps has none
-        state.setdefault(number, {})[what] = like(value, parameter) if same else value
+        state.setdefault(number, {})[what] = shard_like(value, parameter) if same else value
     fresh = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": fresh})

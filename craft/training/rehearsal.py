@@ -63,10 +63,13 @@ def rehearse(
     ``tower`` and ``surrogate`` are used up: pass fresh copies.
     """
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
+    tower.codebook = tower.codebook.restrict(config.codebook.chosen)
     require_trackers(config.log)
     accelerator = make_accelerator(config)
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
+    beginning = run.batches.state()
     lesson = run.batches.lessons()[0]
+    run.batches.restore(beginning)
     losses: dict[str, float] = {}
     norms: dict[str, float] = {}
     started = time.monotonic()

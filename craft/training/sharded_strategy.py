@@ -7,6 +7,7 @@ weights when they are asked for; so validating, mixing and saving know nothing o
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 import os
 from collections.abc import Callable, Generator
@@ -22,7 +23,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from craft.training.config import HardwareConfig
 from craft.training.optimizer_state import unpack_optimizer
-from craft.training.shards import average_whole, clip_gradients, gradient_norm, like, whole
+from craft.training.shards import average_whole, clip_gradients, gathered, gradient_norm, shard_like
 from craft.training.strategy import Strategy
 from craft.training.trainee import Trainee
 
@@ -71,14 +72,19 @@ class ShardedStrategy(Strategy):
         codebook = self.passed.tower.codebook
         self.models = models = copy.deepcopy(self.passed, {id(codebook): codebook})
         mesh = init_device_mesh(device.type, (self.accelerator.num_processes,))
-        _shard(models.tower.blocks, mesh)
-        _shard(models.surrogate.language_model.base_model, mesh)
+        shard_blocks(models.tower.blocks, mesh)
+        shard_blocks(models.surrogate.language_model.base_model, mesh)
         for model in models:
             if model is not None:
                 model.to(device)
 
     def wrap(self) -> None:
-        self.model, self.optimizer = self.trainee, self.accelerator.prepare(self.base)
+        self.model, self.optimizer = self.inner, self.accelerator.prepare(self.base)
+
+    @property
+    def recomputes(self) -> bool:
+        # Autocast would keep a copy of every block's weights for the backward pass.
+        return super().recomputes or self.accelerator.mixed_precision == "bf16"
 
     @contextmanager
     def part(self, last: bool) -> Generator[None]:
@@ -87,12 +93,13 @@ class ShardedStrategy(Strategy):
     def finish(self) -> None:
         average_whole(self.trained.values())
 
-    def term_norms(
-        self, terms: dict[str, Tensor], again: Callable[[Any], dict[str, Tensor]]
-    ) -> dict[str, float]:
-        norms = {}
-        for name in terms:  # a shard gets gradients from a backward pass only
-            again(self.model)[name].backward()
+    def term_norms(self, terms: Callable[[Any], dict[str, Tensor]]) -> dict[str, float]:
+        norms: dict[str, float] = {}
+        found = terms(self.model)
+        for name in list(found):  # a shard gets gradients from a backward pass only
+            found = found if not norms else terms(self.model)
+            found.pop(name).backward()
+            found.clear()
             average_whole(self.pretrained)
             norms[name] = float(gradient_norm(self.pretrained))
             self.zero_grad()
@@ -103,9 +110,13 @@ class ShardedStrategy(Strategy):
         self.optimizer.step()
         return True
 
+    def close(self) -> None:
+        super().close()
+        gc.collect()  # blocks and their shards point at each other
+
     def publish(self) -> None:
         for name, parameter in self.trained.items():
-            self._whole[name].data.copy_(whole(parameter))
+            self._whole[name].data.copy_(gathered(parameter))
 
     def weights(self) -> dict[str, Tensor]:
         self.publish()
@@ -114,15 +125,24 @@ class ShardedStrategy(Strategy):
     def restore(self, weights: dict[str, Tensor], moments: dict[str, Tensor]) -> None:
         with torch.no_grad():
             for name, parameter in self.trained.items():
-                parameter.copy_(like(weights[name], parameter))
+                parameter.copy_(shard_like(weights[name], parameter))
         self.publish()
         unpack_optimizer(self.base, self.trained, moments)
 
 
-def _shard(stack: nn.Module, mesh: DeviceMesh) -> None:
+def shard_blocks(stack: nn.Module, mesh: DeviceMesh) -> None:
     """Share out each block in ``stack``, which must be run by calling it; its other weights, such
-    as embeddings that are also read elsewhere, stay whole."""
+    as embeddings that are also read elsewhere, stay whole.
+
+    Raises:
+        ValueError: there are no blocks.
+    """
     blocks = [m for m in stack.modules() if isinstance(m, GradientCheckpointingLayer)]
+    if not blocks:
+        raise ValueError(
+            f"{type(stack).__name__} has no blocks that could be shared out, of transformers' "
+            "GradientCheckpointingLayer; leave hardware.shard out"
+        )
     for block in blocks:
         fully_shard(block, mesh=mesh)
     others = {p for p in stack.parameters() if not isinstance(p, DTensor)}

@@ -11,21 +11,21 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def whole(tensor: Tensor) -> Tensor:
+def gathered(tensor: Tensor) -> Tensor:
     """All of a tensor, without gradient; where it is shared out, every process must ask."""
     return tensor.full_tensor().detach() if isinstance(tensor, DTensor) else tensor.detach()
 
 
-def local(tensor: Tensor) -> Tensor:
+def local_part(tensor: Tensor) -> Tensor:
     """This process's part of a tensor, without gradient, in the same memory."""
     return tensor.to_local().detach() if isinstance(tensor, DTensor) else tensor.detach()
 
 
-def like(tensor: Tensor, shared: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, shared: Tensor) -> Tensor:
     """A whole tensor, shared out as another one is; no process asks another."""
     if not isinstance(shared, DTensor):
         return tensor
-    mine = tensor.to(local(shared).device)
+    mine = tensor.to(local_part(shared).device)
     return distribute_tensor(mine, shared.device_mesh, shared.placements, src_data_rank=None)
 
 
@@ -40,7 +40,7 @@ def average_whole(parameters: Iterable[nn.Parameter]) -> None:
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:  # []
     """Euclidean norm of all gradients together, the same on every process."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    shared = [local(g) for g in gradients if isinstance(g, DTensor)]
+    shared = [local_part(g) for g in gradients if isinstance(g, DTensor)]
     replicated = [g for g in gradients if not isinstance(g, DTensor)]
     # Of no gradients at all the norm is on the CPU, where GPUs' processes cannot meet.
     parts: Any = [
@@ -57,10 +57,10 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
     factor = (limit / (gradient_norm(parameters) + 1e-6)).clamp(max=1.0)
     for p in parameters:
         if p.grad is not None:
-            local(p.grad).mul_(factor)
+            local_part(p.grad).mul_(factor)
 
 
-def largest(values: Tensor) -> Tensor:
+def max_over_processes(values: Tensor) -> Tensor:
     """Elementwise maximum over processes, if there are several."""
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(values, dist.ReduceOp.MAX)

@@ -44,7 +44,7 @@ class Strategy:
     """
 
     name = "replicated"
-    model: Any
+    model: Any = None
     base: torch.optim.Optimizer
 
     def __init__(self, models: Models, config: CraftConfig, accelerator: Accelerator):
@@ -52,11 +52,15 @@ class Strategy:
         self.config = config
         self.accelerator = accelerator
         self.trained: dict[str, nn.Parameter] = {}
+        self._homes: list[tuple[nn.Module, torch.device]] = [
+            (model, next(model.parameters()).device) for model in (models.tower, models.surrogate)
+        ]
 
     def prepare(self) -> None:
         """Place the models and make the optimiser of what trains."""
         self.place()
         self.trainee = Trainee(*self.models)
+        self.inner = InnerAutocast(self.trainee, self.autocast)
         self.trained = self.trainee.trained()
         if self.trained:
             self.base = make_optimizer(self.trainee.groups(self.config), self.config)
@@ -74,6 +78,11 @@ class Strategy:
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision of products, as ``hardware.precision`` has it."""
         return self.accelerator.autocast()
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether the backward pass computes activations again, by block."""
+        return self.config.hardware.grad_checkpoint
 
     @contextmanager
     def part(self, last: bool) -> Generator[None]:
@@ -96,15 +105,15 @@ class Strategy:
         """Gradients of ``trained``, or this process's parts of them."""
         return {name: p.grad for name, p in self.trained.items()}
 
-    def term_norms(
-        self, terms: dict[str, Tensor], again: Callable[[Any], dict[str, Tensor]]
-    ) -> dict[str, float]:
-        """Norm of each loss term's gradient on what was pretrained.
+    def term_norms(self, terms: Callable[[Any], dict[str, Tensor]]) -> dict[str, float]:
+        """Norm of each loss term's gradient on what was pretrained; before the first part, so that
+        there is never more than one graph.
 
         Args:
-            again: computes the terms anew through a model that is given.
+            terms: computes them through a model that is given.
         """
-        return gradient_norms(terms, self.pretrained, self.average)
+        # Not through ``model``, which would take this for the step's own pass.
+        return gradient_norms(terms(self.inner), self.pretrained, self.average)
 
     @property
     def pretrained(self) -> list[nn.Parameter]:
@@ -126,6 +135,14 @@ class Strategy:
     def publish(self) -> None:
         """Give the models that were passed in what others have learnt for them."""
 
+    def close(self) -> None:
+        """Put the models that were passed in back where they were, and let go of all else."""
+        self.models, self.model, self.trained = self.passed, None, {}
+        for name in ("trainee", "inner", "base", "optimizer"):
+            self.__dict__.pop(name, None)
+        for model, device in self._homes:
+            model.to(device)
+
     def weights(self) -> dict[str, Tensor]:
         """What ``trained`` holds, whole; all processes must ask for it."""
         return {name: p.detach() for name, p in self.trained.items()}
@@ -140,3 +157,16 @@ class Strategy:
             for name, parameter in self.trained.items():
                 parameter.copy_(weights[name])
         unpack_optimizer(self.base, self.trained, moments)
+
+
+class InnerAutocast(nn.Module):
+    """A module with autocast inside: on GPUs DeepSpeed switches off one that is around it."""
+
+    def __init__(self, module: nn.Module, autocast: Callable[[], AbstractContextManager[Any]]):
+        super().__init__()
+        self.module = module
+        self._autocast = autocast
+
+    def forward(self, *inputs: Tensor) -> Any:
+        with self._autocast():
+            return self.module(*inputs)

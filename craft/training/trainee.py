@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
@@ -18,6 +17,7 @@ from craft.training.config import CraftConfig
 from craft.training.lora import inject_lora
 from craft.training.methods import METHODS
 from craft.training.objective import ContrastiveHead
+from craft.training.random_state import own_random_numbers
 
 
 class Trainee(nn.Module):
@@ -114,8 +114,7 @@ def mark_encoder(tower: DiscreteVisionTower, config: CraftConfig) -> None:
     if trains and config.adapters is not None:
         if tower.class_token is not None:
             tower.class_token.requires_grad_(True)
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
+        with own_random_numbers(tower.device, config.seed):
             tower.adopt_adapters(config.adapters)
 
 

@@ -33,6 +33,7 @@ from craft.training.micro_batches import MicroBatch, micro_batches
 from craft.training.movement import MovementCheck
 from craft.training.objective import ContrastiveHead, text_embeddings
 from craft.training.processes import choose_strategy
+from craft.training.random_state import own_random_numbers
 from craft.training.strategy import Models
 from craft.training.trainee import checkpoint_activations, keep_activations, mark_encoder
 
@@ -100,7 +101,7 @@ class TrainingRun:
         self.surrogate.projector.requires_grad_(trains in ("projector", "reader"))
         self.strategy.prepare()
         models = self.strategy.models
-        if config.hardware.grad_checkpoint:
+        if self.strategy.recomputes:
             checkpoint_activations(models.tower, models.surrogate.language_model)
         if self.trained:
             models.tower.train(trains == "encoder")
@@ -124,7 +125,7 @@ class TrainingRun:
         if self.anchor is not None:
             self.anchor.release()
         models = self.strategy.models
-        if self.config.hardware.grad_checkpoint:
+        if self.strategy.recomputes:
             keep_activations(models.tower, models.surrogate.language_model)
         for model, attention in self._attention:
             model.set_attn_implementation(attention)
@@ -154,8 +155,7 @@ class TrainingRun:
             model: what sees the pixels; by default the strategy's.
         """
         config, models = self.config, self.strategy.models
-        with self.strategy.autocast():
-            z, class_output = (model or self.strategy.model)(part.pixels)
+        z, class_output = (model or self.strategy.model)(part.pixels)
         z = z.float()
         codes = quantize(z, self.tower.codebook) if self.method.quantized else None
         visual = z if codes is None else codes.quantized
@@ -178,7 +178,9 @@ class TrainingRun:
             loss = models.head(class_output.float(), part.texts, part.keys, part.place)
             terms["con"] = self.lambda_con * loss * share
         if self.anchor is not None:
-            terms["ldifs"] = config.ldifs.weight * self.anchor.distance(part.pixels) * share
+            with self.strategy.autocast():
+                distance = self.anchor.distance(part.pixels)
+            terms["ldifs"] = config.ldifs.weight * distance * share
         return terms, error * share
 
     def gradients(self, first: bool) -> tuple[dict[str, float], dict[str, float]]:
@@ -194,11 +196,11 @@ class TrainingRun:
         totals: dict[str, Tensor] = {}
         norms: dict[str, float] = {}
         strategy.zero_grad()
+        if first:
+            norms = strategy.term_norms(partial(self._preview, parts[0], tokens))
         for number, part in enumerate(parts, 1):
             with strategy.part(last=number == len(parts)):
                 terms, error = self.terms(part, tokens)
-                if first and number == 1:
-                    norms = strategy.term_norms(terms, partial(self._again, part, tokens))
                 loss = torch.stack(list(terms.values())).sum()
                 if not loss.isfinite():
                     values = {name: term.item() for name, term in terms.items()}
@@ -213,9 +215,9 @@ class TrainingRun:
         losses = {name: strategy.average(value).item() for name, value in totals.items()}
         return losses, norms
 
-    def _again(self, part: MicroBatch, tokens: float, model: Any) -> dict[str, Tensor]:
-        """A part's loss terms once more, which leaves no trace in what is drawn."""
-        with torch.random.fork_rng():
+    def _preview(self, part: MicroBatch, tokens: float, model: Any) -> dict[str, Tensor]:
+        """A part's loss terms, which leave no trace in what is drawn."""
+        with own_random_numbers(self.accelerator.device):
             return self.terms(part, tokens, model)[0]
 
     def step(self, first: bool = False) -> tuple[dict[str, float], dict[str, float]]:
@@ -240,11 +242,11 @@ class TrainingRun:
         a resumed run draws the same."""
         if not any("lora_" in name or is_heba(name) for name in self.trained):
             return
-        train_dropout(self.strategy.models.tower)
-        train_dropout(self.strategy.models.surrogate)
-        stack.enter_context(torch.random.fork_rng())
+        models = self.strategy.models
+        stack.enter_context(train_dropout(models.tower, models.surrogate))
         rank, step = self.accelerator.process_index, self.schedule.last_epoch
-        torch.manual_seed((self.config.seed * 1_000_003 + step) * 1_009 + rank)
+        seed = (self.config.seed * 1_000_003 + step) * 1_009 + rank
+        stack.enter_context(own_random_numbers(self.accelerator.device, seed))
 
     def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """All that changes in a run but the step's number, as tensors and JSON; whole on the main

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -20,8 +20,9 @@ from accelerate.utils import is_deepspeed_available
 from torch import Tensor, nn
 
 from craft.training.config import CraftConfig
-from craft.training.objective import gradient_norms
 from craft.training.strategy import Strategy
+
+_PRECISIONS = ("bf16", "fp16", "amp", "torch_autocast")
 
 
 def launched() -> bool:
@@ -56,7 +57,7 @@ def plugin(config: CraftConfig, processes: int) -> DeepSpeedPlugin:
 def require_supported(settings: dict[str, Any], config: CraftConfig) -> None:
     """Raises ValueError for DeepSpeed settings of other stages, of offloading, and of an optimiser,
     schedule or precision of DeepSpeed's own, and for ``hardware.shard`` beside them."""
-    zero = settings.get("zero_optimization", {})
+    zero = settings.get("zero_optimization") or {}
     stage = zero.get("stage", 0)
     if stage not in (1, 2):
         raise ValueError(
@@ -64,11 +65,11 @@ def require_supported(settings: dict[str, Any], config: CraftConfig) -> None:
             "out too, an accelerate config with fsdp_version 2"
         )
     for key in ("offload_optimizer", "offload_param"):
-        device = zero.get(key, {}).get("device", "none")
+        device = (zero.get(key) or {}).get("device", "none")
         if device not in ("none", None):
             raise ValueError(f"{key} to {device} is not supported; leave it out")
     own = [key for key in ("optimizer", "scheduler") if key in settings]
-    own += [key for key in ("bf16", "fp16") if settings.get(key, {}).get("enabled") is True]
+    own += [key for key in _PRECISIONS if (settings.get(key) or {}).get("enabled") is True]
     if own:
         raise ValueError(
             f"the DeepSpeed config has {', '.join(own)} of its own; leave that out: optimiser, "
@@ -83,10 +84,10 @@ class ZeroStrategy(Strategy):
     """ZeRO 1 or 2."""
 
     name = "zero"
+    _engine: Any = None
 
     def wrap(self) -> None:
-        inside = InnerAutocast(self.trainee, self.autocast)
-        self.model, _ = self.accelerator.prepare(inside, self.base)
+        self.model, _ = self.accelerator.prepare(self.inner, self.base)
         wrapped: Any = self.accelerator.deepspeed_engine_wrapped
         self._engine = wrapped.engine
 
@@ -110,15 +111,15 @@ class ZeroStrategy(Strategy):
     def gradients(self) -> dict[str, Tensor | None]:
         return {name: _utils().safe_get_full_grad(p) for name, p in self.trained.items()}
 
-    def term_norms(
-        self, terms: dict[str, Tensor], again: Callable[[Any], dict[str, Tensor]]
-    ) -> dict[str, float]:
-        # The engine's hooks take any use of its outputs for the backward pass.
-        return gradient_norms(again(self.trainee), self.pretrained, self.average)
-
     def step(self) -> bool:
         self._engine.step()
         return True
+
+    def close(self) -> None:
+        if self._engine is not None:  # its hooks on the weights would keep it and its buffers
+            self._engine.destroy()
+            self._engine = None
+        super().close()
 
     def moments(self) -> dict[str, Tensor]:
         self._link()
@@ -170,16 +171,3 @@ class ZeroStrategy(Strategy):
 
 def _utils() -> Any:
     return importlib.import_module("deepspeed.utils")  # optional, and slow to import
-
-
-class InnerAutocast(nn.Module):
-    """A module with autocast inside: on GPUs DeepSpeed switches off one that is around it."""
-
-    def __init__(self, module: nn.Module, autocast: Callable[[], AbstractContextManager[Any]]):
-        super().__init__()
-        self.module = module
-        self._autocast = autocast
-
-    def forward(self, *inputs: Tensor) -> Any:
-        with self._autocast():
-            return self.module(*inputs)

@@ -9,6 +9,7 @@ from transformers import AutoModel
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.models.attention import available_attention
 from craft.models.configuration import DiscreteVisionConfig
+from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.tensor_hash import tensor_hash
 
@@ -189,3 +190,10 @@ def test_flash_attention_falls_back_with_a_line_in_the_log(tiny_models, tmp_path
     with pytest.raises(ValueError, match="attention must be one of"):
         available_attention("fast")
     assert available_attention("eager") == "eager"
+
+
+def test_a_block_is_not_split_over_devices(tiny_models):
+    tower = tiny_models.base_tower()
+    name = type(tower.blocks[0]).__name__
+    assert name in set(tower._no_split_modules or ())
+    assert name in DiscreteLVLM._no_split_modules

@@ -25,7 +25,7 @@ from torch import Tensor
 from craft.pocket.zoo import PocketModels
 from craft.training.adapt import adapt
 from craft.training.settings import read_settings
-from craft.training.shards import local, whole
+from craft.training.shards import gathered, local_part
 from craft.training.training_run import TrainingRun
 from tests.craft.training.same_training import assert_same_gradients, assert_same_weights
 from tests.craft.training.short_run import SETTINGS, random_domain
@@ -40,8 +40,11 @@ RUNS: dict[str, tuple[str, ...]] = {
     "llm_lora": ("method=llm_lora", "lora.rank=2", "lora.dropout=0"),
     "projector_ft": ("method=projector_ft",),
     "align": ("method=align",),
+    "two_stages": ("method=align",),
     "sgd": ("optimizer=sgd", "lr=0.01", "weight_decay=0.1"),
 }
+#: Runs of the same models before those.
+BEFORE = {"two_stages": ("method=align_projector",)}
 BF16 = ("hardware.precision=bf16",)
 #: With FSDP, launched by an accelerate config instead of the setting.
 LAUNCHED = "lora"
@@ -56,11 +59,20 @@ def run(
     *,
     stop: int = 0,
     resume: bool = False,
+    before: tuple[str, ...] | None = None,
 ) -> None:
-    """A run that leaves what it learnt in ``out``, unless it dies after ``stop`` steps."""
+    """A run that leaves what it learnt in ``out``, unless it dies after ``stop`` steps.
+
+    Args:
+        resume: go on with one that died after two.
+        before: settings of another run of the same models, before this one.
+    """
     out.mkdir(exist_ok=True)
     reader = copy.deepcopy(models.lvlm("llama"))
     call = (models.base_tower(), reader, models.siglip, random_domain())
+    if before is not None:
+        earlier = read_settings(assignments=[*SETTINGS, *before])
+        adapt(*call, earlier, out / "before")
     config = read_settings(assignments=[*SETTINGS, *settings])
 
     def die(step: int, *_: Any) -> None:
@@ -70,6 +82,7 @@ def run(
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
         _keep(patch, out)
         result = adapt(*call, config, out, resume=resume, on_step=die)
+        assert result.resumed == (2 if resume else None)
         if PartialState().is_main_process:
             save_file(dict(result.tower.state_dict()), out / "tower.safetensors")
             weights = {n: p.clone() for n, p in reader.state_dict().items()}  # some are tied
@@ -84,9 +97,9 @@ def _keep(patch: pytest.MonkeyPatch, out: Path) -> None:
     def gradients(self: TrainingRun, first: bool) -> Any:
         result = original(self, first)
         if first:
-            found = {n: whole(g) for n, g in self.strategy.gradients().items() if g is not None}
+            found = {n: gathered(g) for n, g in self.strategy.gradients().items() if g is not None}
             blocks = {n: p for n, p in self.trained.items() if ".blocks." in n or ".layers." in n}
-            held = sum(local(p).numel() for p in blocks.values())
+            held = sum(local_part(p).numel() for p in blocks.values())
             if self.accelerator.is_main_process:
                 save_file({n: g.clone() for n, g in found.items()}, out / "gradients.safetensors")
                 share = held / max(sum(p.numel() for p in blocks.values()), 1)
@@ -156,13 +169,14 @@ def main() -> None:
     names = sys.argv[4:]
     for name in names:
         with pytest.MonkeyPatch.context() as patch:
-            settings = BF16 if name == "bf16" else RUNS[name]
+            settings, before = BF16 if name == "bf16" else RUNS[name], BEFORE.get(name)
             if how == "fsdp" and name == LAUNCHED:
                 patch.setenv("ACCELERATE_USE_FSDP", "true")
                 patch.setenv("FSDP_VERSION", "2")
             elif how == "fsdp":
                 settings = ("hardware.shard=true", *settings)
-            run(models, out / name, settings)
+                before = None if before is None else ("hardware.shard=true", *before)
+            run(models, out / name, settings, before=before)
     for name in (x for x in RESUMED if x in names):
         settings = (*(("hardware.shard=true",) if how == "fsdp" else ()), *RUNS[name])
         run(models, out / f"{name}-cut", settings, stop=2)

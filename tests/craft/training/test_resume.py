@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from craft.tensor_hash import tensor_hash
 from craft.training.adapt import CHECKPOINTS
@@ -159,3 +160,19 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny_models, tmp_path,
     assert found is not None
     assert found.step == 4  # written anew
     assert tensor_hash(resumed.tower.state_dict()) == tensor_hash(whole.tower.state_dict())
+
+
+def test_what_is_refused_leaves_an_earlier_run_as_it_is(tiny_models, tmp_path):
+    short_run(tiny_models, tmp_path, ("steps=1",))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="fp16 needs a loss scale"):
+        short_run(tiny_models, tmp_path, ("hardware.shard=true", "hardware.precision=fp16"))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_processes_that_see_other_checkpoints_are_refused(tiny_models, tmp_path, monkeypatch):
+    """As on two machines whose --out is not the same disk."""
+    short_run(tiny_models, tmp_path, ("steps=1",))
+    monkeypatch.setattr(Accelerator, "gather", lambda self, step: torch.cat([step, step * 0 - 1]))
+    with pytest.raises(ValueError, match=r"different steps \(\[1, -1\], -1 being none\)"):
+        short_run(tiny_models, tmp_path, ("steps=1",), resume=True)

@@ -1,8 +1,10 @@
 """Blocks that are shared out over two processes train as in one."""
 
 import shutil
+from typing import Any
 
 import pytest
+import torch
 
 from craft.training import sharded_strategy
 from craft.training.config import HardwareConfig
@@ -19,7 +21,8 @@ def shared(tiny_models_dir, tmp_path_factory):
 
 @pytest.mark.parametrize("name", shared_runs.RUNS)
 def test_a_run_that_is_shared_out_is_the_same_run(tiny_models, shared, tmp_path, name):
-    shared_runs.run(tiny_models, tmp_path, shared_runs.RUNS[name])
+    before = shared_runs.BEFORE.get(name)
+    shared_runs.run(tiny_models, tmp_path, shared_runs.RUNS[name], before=before)
     shared_runs.assert_same_run(shared / name, tmp_path, name)
 
 
@@ -75,3 +78,9 @@ def test_one_process_has_nobody_to_share_with(caplog):
         assert not sharded_strategy.wanted(HardwareConfig(shard=True), 1)
     assert "nothing is shared out" in caplog.text
     assert not sharded_strategy.wanted(HardwareConfig(), 2)
+
+
+def test_a_language_model_without_blocks_is_refused():
+    mesh: Any = None
+    with pytest.raises(ValueError, match="Linear has no blocks that could be shared out"):
+        sharded_strategy.shard_blocks(torch.nn.Linear(2, 2), mesh)

@@ -6,11 +6,11 @@ import shutil
 import pytest
 import torch
 
-from craft.training import zero_strategy
+from craft.training import strategy, zero_strategy
 from craft.training.config import CraftConfig
 from tests.craft.training import shared_runs
 
-NAMES = ("craft", "class_token", "lora", "heba", "llm_lora", "projector_ft", "align", "sgd")
+NAMES = tuple(shared_runs.RUNS)
 
 
 @pytest.fixture(scope="module", params=["1", "2"])
@@ -29,7 +29,8 @@ def shared(request, tiny_models_dir, tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_is_the_same_run(tiny_models, shared, tmp_path, name):
-    shared_runs.run(tiny_models, tmp_path, shared_runs.RUNS[name])
+    before = shared_runs.BEFORE.get(name)
+    shared_runs.run(tiny_models, tmp_path, shared_runs.RUNS[name], before=before)
     shared_runs.assert_same_run(shared / name, tmp_path, name)
     begun = json.loads((shared / name / "train.jsonl").read_text().splitlines()[0])
     assert (begun["processes"], begun["strategy"]) == (2, "zero")
@@ -78,7 +79,7 @@ def test_what_is_not_supported_is_refused(deepspeed, hardware, said):
 
 
 def test_products_are_bfloat16_where_autocast_is_switched_off_around_them():
-    inside = zero_strategy.InnerAutocast(
+    inside = strategy.InnerAutocast(
         torch.nn.Linear(2, 2), lambda: torch.autocast("cpu", torch.bfloat16)
     )
     with torch.autocast("cpu", enabled=False):
