@@ -83,6 +83,8 @@ def run(
         _keep(patch, out)
         result = adapt(*call, config, out, resume=resume, on_step=die)
         assert result.resumed == (2 if resume else None)
+        left = [*result.tower.parameters(), *reader.parameters()]
+        assert not any(p._post_accumulate_grad_hooks for p in left)  # DeepSpeed's go with it
         if PartialState().is_main_process:
             save_file(dict(result.tower.state_dict()), out / "tower.safetensors")
             weights = {n: p.clone() for n, p in reader.state_dict().items()}  # some are tied
