@@ -1,7 +1,7 @@
 """Short runs of every kind, for tests that compare one process with two.
 
-``python -m tests.craft.training.shared_runs MODELS OUT fsdp|zero NAME...`` leaves a directory for
-each of those :data:`RUNS`.
+``python -m tests.craft.training.shared_runs MODELS OUT fsdp|zero`` leaves a directory for each of
+:data:`RUNS`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ BEFORE = {"two_stages": ("method=align_projector",)}
 BF16 = ("hardware.precision=bf16",)
 #: With FSDP, launched by an accelerate config instead of the setting.
 LAUNCHED = "lora"
-#: Also cut off after two steps (``<name>-cut``), and gone on with (``<name>-resumed``).
+#: Also cut off after two steps (``<name>-cut``), and gone on with (``<name>-resumed``); and cut off
+#: in one process, and gone on with by two (``<name>-begun-by-one``).
 RESUMED = ("craft", "align")
 
 
@@ -111,10 +112,12 @@ def _keep(patch: pytest.MonkeyPatch, out: Path) -> None:
     patch.setattr(TrainingRun, "gradients", gradients)
 
 
-def in_two_processes(models: Path, out: Path, *arguments: str, **environment: str) -> None:
+def in_two_processes(models: PocketModels, out: Path, how: str, **environment: str) -> None:
     """Call this module under torchrun."""
+    for name in RESUMED:
+        run(models, out / f"{name}-begun-by-one", RUNS[name], stop=2)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    script = ["-m", "tests.craft.training.shared_runs", str(models), str(out), *arguments]
+    script = ["-m", "tests.craft.training.shared_runs", str(models.directory), str(out), how]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path} | environment
     done = subprocess.run(
@@ -161,6 +164,20 @@ def assert_half_precision(models: PocketModels, found: Path, out: Path) -> None:
     assert distance(same) < distance(other) / 3
 
 
+def assert_goes_on(models: PocketModels, shared: Path, out: Path, name: str) -> None:
+    """A run that was cut off ends as if it had not been: bit for bit with the same processes, and
+    to rounding with another number of them, since checkpoints are whole."""
+    for part in ("tower", "reader"):
+        resumed = (shared / f"{name}-resumed" / f"{part}.safetensors").read_bytes()
+        assert resumed == (shared / name / f"{part}.safetensors").read_bytes()
+    assert_same_results(shared / f"{name}-begun-by-one", shared / name)
+    ended = shutil.copytree(shared / f"{name}-cut", out / name)
+    run(models, ended, RUNS[name], resume=True)
+    assert_same_results(ended, shared / name)
+    lines = [(x / "train.jsonl").read_text().splitlines() for x in (ended, shared / name)]
+    assert len(lines[0]) == len(lines[1])
+
+
 def main() -> None:
     models, out, how = PocketModels(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
     if how == "zero":
@@ -168,8 +185,7 @@ def main() -> None:
         ops: Any = importlib.import_module("deepspeed.ops")
         ops.__compatible_ops__["deepspeed_shm_comm"] = False
     out.mkdir(exist_ok=True)
-    names = sys.argv[4:]
-    for name in names:
+    for name in (*RUNS, "bf16"):
         with pytest.MonkeyPatch.context() as patch:
             settings, before = BF16 if name == "bf16" else RUNS[name], BEFORE.get(name)
             if how == "fsdp" and name == LAUNCHED:
@@ -179,13 +195,14 @@ def main() -> None:
                 settings = ("hardware.shard=true", *settings)
                 before = None if before is None else ("hardware.shard=true", *before)
             run(models, out / name, settings, before=before)
-    for name in (x for x in RESUMED if x in names):
+    for name in RESUMED:
         settings = (*(("hardware.shard=true",) if how == "fsdp" else ()), *RUNS[name])
         run(models, out / f"{name}-cut", settings, stop=2)
         if PartialState().is_main_process:
             shutil.copytree(out / f"{name}-cut", out / f"{name}-resumed")
         PartialState().wait_for_everyone()
         run(models, out / f"{name}-resumed", settings, resume=True)
+        run(models, out / f"{name}-begun-by-one", settings, resume=True)
 
 
 if __name__ == "__main__":
