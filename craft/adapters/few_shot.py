@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from craft.adapters.heba import HebaConfig
 from craft.adapters.installation import heba_parameters, install_heba, remove_heba
+from craft.random_state import own_random_numbers
 
 #: Makes training images out of stored ones: uint8 [b, 3, S, S] -> pixels [b, 3, size, size].
 View = Callable[[Tensor, torch.Generator], Tensor]
@@ -109,8 +110,7 @@ class FewShotLearner:
         self.plain = plain
         self.towers: list[nn.Module] = []
         pair.eval().requires_grad_(False)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with own_random_numbers(pair.device, seed):
             for tower, config, size in (
                 (pair.vision_model, vision, grid),
                 (pair.text_model, text, None),
@@ -153,8 +153,8 @@ class FewShotLearner:
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         losses: list[float] = []
-        with torch.random.fork_rng(), self._training():
-            torch.manual_seed(recipe.seed)  # the adapters' own draws
+        # What the adapters draw.
+        with own_random_numbers(self.pair.device, recipe.seed), self._training():
             for chosen in _batches(rows, recipe, generator):
                 loss = self.loss(
                     self.view(task.train.images[chosen], generator),

@@ -116,7 +116,6 @@ def adapt(
         if not resume:
             checkpoints.clear()
     accelerator.wait_for_everyone()
-    tower.to(accelerator.device)
     selection = Selection(tower, surrogate, domain, general, config)
     run.prepare()
     selection.surrogate = run.strategy.models.surrogate

@@ -20,9 +20,9 @@ from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.projector import Projector
 from craft.models.prompt_template import PromptTemplate
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.random_state import own_random_numbers
 from craft.training.adapt import AdaptationResult, adapt
 from craft.training.config import CraftConfig, MethodName
-from craft.training.random_state import own_random_numbers
 from craft.training.trainee import TrainableTable
 
 #: Stage -> the method that trains it; the stage is also the folder of its log and checkpoints.

@@ -61,6 +61,12 @@ class HardwareConfig(_Section):
         default="sdpa", description="kernel; a flash attention that is not installed becomes sdpa"
     )
 
+    def products_on(self, device: str) -> Literal["no", "bf16", "fp16"]:
+        """The half precision of products on a "cpu" or "cuda", if any."""
+        if self.precision == "auto":
+            return "bf16" if device == "cuda" else "no"
+        return "no" if self.precision == "fp32" else self.precision
+
 
 class LogConfig(_Section):
     """Where numbers go beside train.jsonl."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from craft.random_state import own_random_numbers
 from craft.training.config import LoraConfig
-from craft.training.random_state import own_random_numbers
 
 #: Every linear layer of a decoder block, not the output head (methods 3).
 _LANGUAGE_TARGETS = [f"{n}_proj" for n in ("q", "k", "v", "o", "gate", "up", "down")]

@@ -50,10 +50,20 @@ def unpack_optimizer(
     numbered = enumerate(p for group in groups for p in group["params"])
     numbers = {names[id(p)]: (number, p) for number, p in numbered}
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        weight, what = key.rsplit(".", 1)
+    for weight, values in by_weight(tensors).items():
         number, parameter = numbers[weight]
-        same = value.shape == parameter.shape  # a moment; the count of steps has none
-        state.setdefault(number, {})[what] = shard_like(value, parameter) if same else value
+        state[number] = {  # a moment has the weight's shape, the count of steps has none
+            what: shard_like(value, parameter) if value.shape == parameter.shape else value
+            for what, value in values.items()
+        }
     fresh = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": fresh})
+
+
+def by_weight(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """What :func:`pack_optimizer` took out, as weight's name -> what -> value."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        weight, what = key.rsplit(".", 1)
+        found.setdefault(weight, {})[what] = value
+    return found

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from typing import Literal
-
 import torch
 from accelerate import Accelerator, DistributedType, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import patch_environment
+from accelerate.utils import parse_flag_from_env, patch_environment
 
 from craft.training import sharded_strategy, zero_strategy
 from craft.training.config import CraftConfig
@@ -31,7 +28,7 @@ def make_accelerator(config: CraftConfig) -> Accelerator:
     """
     deepspeed = zero_strategy.launched()
     # Said here, because accelerate alone overlooks processes without GPUs.
-    cpu = not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU") in ("1", "true")
+    cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
     state = PartialState(cpu=cpu)
     if state.distributed_type not in _SUPPORTED:
         raise ValueError(
@@ -46,14 +43,14 @@ def make_accelerator(config: CraftConfig) -> Accelerator:
         )
     # A second run in one process may want another precision than the first.
     AcceleratorState._reset_state()
+    plugin = zero_strategy.plugin(config, state.num_processes) if deepspeed else None
+    precision = config.hardware.products_on("cpu" if cpu else "cuda")
     # FSDP is ours, on CPUs too, where accelerate has none: it sees plain processes.
     with patch_environment(ACCELERATE_USE_FSDP="false"):
         return Accelerator(
             cpu=cpu and not deepspeed,  # with cpu=True accelerate overlooks DeepSpeed
-            deepspeed_plugin=zero_strategy.plugin(config, state.num_processes)
-            if deepspeed
-            else None,
-            mixed_precision="no" if deepspeed else _precision(config, "cpu" if cpu else "cuda"),
+            deepspeed_plugin=plugin,
+            mixed_precision="no" if deepspeed else precision,
         )
 
 
@@ -68,10 +65,3 @@ def choose_strategy(config: CraftConfig, accelerator: Accelerator) -> type[Strat
     if sharded_strategy.wanted(config.hardware, accelerator.num_processes):
         return sharded_strategy.ShardedStrategy
     return Strategy
-
-
-def _precision(config: CraftConfig, device: str) -> Literal["no", "bf16", "fp16"]:
-    wanted = config.hardware.precision
-    if wanted == "auto":
-        return "bf16" if device == "cuda" else "no"
-    return "no" if wanted == "fp32" else wanted

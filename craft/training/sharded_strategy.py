@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -36,13 +37,13 @@ def wanted(hardware: HardwareConfig, processes: int) -> bool:
     Raises:
         ValueError: FSDP 1, offloading, or a precision that sharding does not have.
     """
-    launched = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true")
+    launched = parse_flag_from_env("ACCELERATE_USE_FSDP")
     if launched and os.environ.get("FSDP_VERSION", "1") != "2":
         raise ValueError(
             "the accelerate config asks for FSDP 1; write `fsdp_version: 2` under fsdp_config, or "
             "leave FSDP out of it and set hardware.shard=true"
         )
-    if launched and os.environ.get("FSDP_OFFLOAD_PARAMS", "false").lower() in ("1", "true"):
+    if launched and parse_flag_from_env("FSDP_OFFLOAD_PARAMS"):
         raise ValueError(
             "fsdp_offload_params: true is not supported; leave it out (hardware.grad_checkpoint "
             "and more processes save memory too)"
@@ -65,9 +66,8 @@ class ShardedStrategy(Strategy):
     name = "sharded"
 
     def place(self) -> None:
-        """Only the encoder that was passed in goes to the device, for validating."""
+        """The surrogate that was passed in stays where it is."""
         device = self.accelerator.device
-        self.passed.tower.to(device)
         self._whole = Trainee(*self.passed).trained()
         codebook = self.passed.tower.codebook
         self.models = models = copy.deepcopy(self.passed, {id(codebook): codebook})

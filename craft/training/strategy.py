@@ -34,7 +34,8 @@ class Strategy:
     """One process, or several under DistributedDataParallel.
 
     Args:
-        models: as they were passed in; what is to train is marked before :meth:`prepare`.
+        models: as they were passed in; the tower goes to the device at once, where it is validated.
+            What is to train is marked before :meth:`prepare`.
 
     Attributes:
         models: what a step runs through; those passed in, or copies that do the work for them.
@@ -55,6 +56,7 @@ class Strategy:
         self._homes: list[tuple[nn.Module, torch.device]] = [
             (model, next(model.parameters()).device) for model in (models.tower, models.surrogate)
         ]
+        models.tower.to(accelerator.device)
 
     def prepare(self) -> None:
         """Place the models and make the optimiser of what trains."""
@@ -67,8 +69,7 @@ class Strategy:
             self.wrap()
 
     def place(self) -> None:
-        """Bring the models to the device."""
-        self.models.tower.to(self.accelerator.device)
+        """Bring what a step runs through to the device."""
         self.models.surrogate.to(self.accelerator.device)
 
     def wrap(self) -> None:

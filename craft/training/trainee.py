@@ -13,11 +13,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from craft.adapters.installation import is_heba
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.random_state import own_random_numbers
 from craft.training.config import CraftConfig
 from craft.training.lora import inject_lora
 from craft.training.methods import METHODS
 from craft.training.objective import ContrastiveHead
-from craft.training.random_state import own_random_numbers
 
 
 class Trainee(nn.Module):

@@ -23,6 +23,7 @@ from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.attention import available_attention
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.quantize import commitment, quantize
+from craft.random_state import own_random_numbers
 from craft.training.batches import DataState, DomainBatches
 from craft.training.checkpoint import Checkpoint
 from craft.training.config import CraftConfig
@@ -33,7 +34,6 @@ from craft.training.micro_batches import MicroBatch, micro_batches
 from craft.training.movement import MovementCheck
 from craft.training.objective import ContrastiveHead, text_embeddings
 from craft.training.processes import choose_strategy
-from craft.training.random_state import own_random_numbers
 from craft.training.strategy import Models
 from craft.training.trainee import checkpoint_activations, keep_activations, mark_encoder
 
@@ -84,7 +84,6 @@ class TrainingRun:
     def prepare(self) -> None:
         """Choose what trains, put adapters in, and hand it to optimiser and processes."""
         config = self.config
-        self.tower.to(self.accelerator.device)
         attention = available_attention(config.hardware.attention)
         for model in (self.tower, self.surrogate.language_model):
             self._attention.append((model, model.config._attn_implementation))

@@ -9,17 +9,17 @@ every other strategy.
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from accelerate import DeepSpeedPlugin
-from accelerate.utils import is_deepspeed_available
+from accelerate.utils import is_deepspeed_available, parse_flag_from_env
 from torch import Tensor, nn
 
 from craft.training.config import CraftConfig
+from craft.training.optimizer_state import by_weight
 from craft.training.strategy import Strategy
 
 _PRECISIONS = ("bf16", "fp16", "amp", "torch_autocast")
@@ -27,7 +27,7 @@ _PRECISIONS = ("bf16", "fp16", "amp", "torch_autocast")
 
 def launched() -> bool:
     """Whether an accelerate config of type DEEPSPEED started this process."""
-    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("1", "true")
+    return parse_flag_from_env("ACCELERATE_USE_DEEPSPEED")
 
 
 def plugin(config: CraftConfig, processes: int) -> DeepSpeedPlugin:
@@ -93,8 +93,8 @@ class ZeroStrategy(Strategy):
 
     def autocast(self) -> AbstractContextManager[Any]:
         # Accelerate has none under DeepSpeed.
-        kind, precision = self.accelerator.device.type, self.config.hardware.precision
-        half = precision == "bf16" or (precision == "auto" and kind == "cuda")
+        kind = self.accelerator.device.type
+        half = self.config.hardware.products_on(kind) == "bf16"
         return torch.autocast(kind, torch.bfloat16, enabled=half)
 
     @contextmanager
@@ -140,22 +140,16 @@ class ZeroStrategy(Strategy):
             for name, p in self.trained.items():
                 p.copy_(weights[name])
                 _utils().safe_set_full_fp32_param(p, weights[name].to(p.device))
+        states = by_weight(moments)
         for parameters, flat in self._groups():
-            first = names[id(parameters[0])]
-            kinds = {
-                key.rsplit(".", 1)[1]: value
-                for key, value in moments.items()
-                if key.rsplit(".", 1)[0] == first
-            }
             self.base.state[flat] = {
                 what: torch.zeros_like(flat) if value.dim() else value.clone()
-                for what, value in kinds.items()
+                for what, value in states[names[id(parameters[0])]].items()
             }
         self._link()
         for name, p in self.trained.items():
-            for key, value in moments.items():
-                weight, what = key.rsplit(".", 1)
-                if weight == name and value.dim():
+            for what, value in states[name].items():
+                if value.dim():
                     _utils().safe_set_full_optimizer_state(p, value.to(p.device), what)
 
     def _groups(self) -> list[tuple[list[nn.Parameter], Tensor]]:

@@ -10,9 +10,7 @@ import contextlib
 import copy
 import importlib
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,8 +27,8 @@ from craft.training.shards import gathered, local_part
 from craft.training.training_run import TrainingRun
 from tests.craft.training.same_training import assert_same_gradients, assert_same_weights
 from tests.craft.training.short_run import SETTINGS, random_domain
+from tests.craft.training.two_processes import in_two_processes
 
-ROOT = Path(__file__).parents[3]
 RUNS: dict[str, tuple[str, ...]] = {
     "craft": ("hardware.accumulate=2", "hardware.grad_checkpoint=true", "clip=0.01"),
     "class_token": ("cls_attention=full", "select=best"),
@@ -112,18 +110,11 @@ def _keep(patch: pytest.MonkeyPatch, out: Path) -> None:
     patch.setattr(TrainingRun, "gradients", gradients)
 
 
-def in_two_processes(models: PocketModels, out: Path, how: str, **environment: str) -> None:
-    """Call this module under torchrun."""
+def runs_of_two(models: PocketModels, out: Path, how: str, **environment: str) -> None:
+    """Call this module in two processes, which also go on with what one has begun."""
     for name in RESUMED:
         run(models, out / f"{name}-begun-by-one", RUNS[name], stop=2)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    script = ["-m", "tests.craft.training.shared_runs", str(models.directory), str(out), how]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path} | environment
-    done = subprocess.run(
-        [*command, *script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-6000:]
+    in_two_processes("shared_runs", models.directory, out, how, **environment)
 
 
 def first(out: Path) -> dict[str, Any]:
@@ -139,13 +130,15 @@ def assert_same_results(found: Path, expected: Path) -> None:
         assert_same_weights(ours, theirs, gradients)
 
 
-def assert_same_run(found: Path, expected: Path, name: str) -> None:
-    """First gradients, results, and norms of the first step."""
-    ours, theirs = (load_file(x / "gradients.safetensors") for x in (found, expected))
+def assert_same_run(models: PocketModels, shared: Path, out: Path, name: str) -> None:
+    """First gradients, results, and norms of the first step are those of one process."""
+    found = shared / name
+    run(models, out, RUNS[name], before=BEFORE.get(name))
+    ours, theirs = (load_file(x / "gradients.safetensors") for x in (found, out))
     assert_same_gradients(ours, theirs)
-    assert_same_results(found, expected)
+    assert_same_results(found, out)
     if "hardware.accumulate=2" not in RUNS[name]:  # the norms are of a first part
-        assert first(found)["norms"] == pytest.approx(first(expected)["norms"], rel=1e-4)
+        assert first(found)["norms"] == pytest.approx(first(out)["norms"], rel=1e-4)
 
 
 def assert_half_precision(models: PocketModels, found: Path, out: Path) -> None:

@@ -1,10 +1,5 @@
 """A step is the same step however many processes and parts share it."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,8 +9,7 @@ from craft.training.processes import make_accelerator
 from craft.training.training_run import TrainingRun
 from tests.craft.training.same_training import assert_same_gradients, assert_same_weights
 from tests.craft.training.short_run import keep_first_gradients, short_run
-
-ROOT = Path(__file__).parents[3]
+from tests.craft.training.two_processes import in_two_processes
 
 
 def run(models, out, settings=()):
@@ -69,17 +63,8 @@ def test_a_literal_answer_loss_can_be_cut_too(tiny_models, tmp_path):
 
 def test_two_processes_train_as_one(tiny_models_dir, alone, tmp_path):
     out = tmp_path / "two"
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    script = ["-m", "tests.craft.training.short_run", str(tiny_models_dir), str(out)]
-    script += ["hardware.accumulate=2", "log.trackers=[tensorboard]"]  # as in earnest
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    done = subprocess.run(
-        [*command, *script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    settings = ("hardware.accumulate=2", "log.trackers=[tensorboard]")  # as in earnest
+    in_two_processes("short_run", tiny_models_dir, out, *settings)
     found = load_file(out / "gradients.safetensors"), load_file(out / "final.safetensors")
     assert_same_training(found, alone)
     lines = (out / "train.jsonl").read_text().splitlines()

@@ -20,15 +20,13 @@ def shared(request, tiny_models, tmp_path_factory):
         "ACCELERATE_DEEPSPEED_ZERO_STAGE": request.param,
         "DS_ACCELERATOR": "cpu",
     }
-    shared_runs.in_two_processes(tiny_models, out, "zero", **environment)
+    shared_runs.runs_of_two(tiny_models, out, "zero", **environment)
     return out
 
 
 @pytest.mark.parametrize("name", shared_runs.RUNS)
 def test_a_run_is_the_same_run(tiny_models, shared, tmp_path, name):
-    before = shared_runs.BEFORE.get(name)
-    shared_runs.run(tiny_models, tmp_path, shared_runs.RUNS[name], before=before)
-    shared_runs.assert_same_run(shared / name, tmp_path, name)
+    shared_runs.assert_same_run(tiny_models, shared, tmp_path, name)
     begun = json.loads((shared / name / "train.jsonl").read_text().splitlines()[0])
     assert (begun["processes"], begun["strategy"]) == (2, "zero")
 

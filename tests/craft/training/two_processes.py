@@ -1,0 +1,22 @@
+"""A script of these tests, run by two processes that know of each other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+
+def in_two_processes(name: str, *arguments: object, **environment: str) -> None:
+    """Call a module beside this one under torchrun, with gloo and one thread each."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    script = ["-m", f"tests.craft.training.{name}", *map(str, arguments)]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path} | environment
+    done = subprocess.run(
+        [*command, *script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
