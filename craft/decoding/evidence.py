@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from craft.errors import CraftError
 from craft.settings.laser import LaserSettings
 
 
@@ -43,16 +44,16 @@ def contrastive_attention(
     """max(0, with - without): removes what attracts attention whatever is asked (Eq. 3).
 
     Raises:
-        ValueError: shapes that differ, or weights that are not numbers.
+        CraftError: shapes that differ, or weights that are not numbers.
     """
     if with_query.shape != without_query.shape:
-        raise ValueError(
+        raise CraftError(
             "attention with and without the query must have the same shape, got "
             f"{tuple(with_query.shape)} and {tuple(without_query.shape)}"
         )
     for name, weights in {"with": with_query, "without": without_query}.items():
         if weights.isnan().any():
-            raise ValueError(f"the attention {name} the query has weights that are not numbers")
+            raise CraftError(f"the attention {name} the query has weights that are not numbers")
     return (with_query.float() - without_query.float()).clamp(min=0)
 
 
@@ -82,19 +83,19 @@ def choose_layer(
         layer_range: (first, end) of the candidates, as in ``range``.
 
     Raises:
-        ValueError: layers that the model does not have.
+        CraftError: layers that the model does not have.
     """
     depth = len(vaq)
     if fixed_layer is not None:
         if not 0 <= fixed_layer < depth:
-            raise ValueError(
+            raise CraftError(
                 f"fixed_layer must be in 0..{depth - 1} for this model of {depth} layers, "
                 f"got {fixed_layer}"
             )
         return fixed_layer
     first, end = layer_range or (0, depth)
     if not 0 <= first < end <= depth:
-        raise ValueError(
+        raise CraftError(
             f"layer_range must be (first, end) with 0 <= first < end <= {depth}, got {(first, end)}"
         )
     values = vaq.tolist()
@@ -109,7 +110,7 @@ def find_evidence(
     """Evidence map of one image from the attention of two prefills of it.
 
     Raises:
-        ValueError: as for :func:`contrastive_attention` and :func:`choose_layer`.
+        CraftError: as for :func:`contrastive_attention` and :func:`choose_layer`.
     """
     contrast = contrastive_attention(with_query, without_query)
     vaq, heads = visual_activation(contrast, settings.k_head)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from craft.adapters.heba import HebaConfig
 from craft.adapters.installation import heba_parameters, install_heba, remove_heba
+from craft.errors import CraftError
 from craft.runtime.random_numbers import own_random_numbers
 
 #: Makes training images out of stored ones: uint8 [b, 3, S, S] -> pixels [b, 3, size, size].
@@ -164,7 +165,7 @@ class FewShotLearner:
                     generator,
                 )
                 if not loss.isfinite():
-                    raise RuntimeError(
+                    raise CraftError(
                         f"the loss is not finite at step {len(losses) + 1}: {loss.item()}; lower "
                         f"lr (now {recipe.lr})"
                     )
