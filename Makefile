@@ -17,7 +17,7 @@ NATIVE := $(wildcard $(foreach kind,cpp h cu cuh,csrc/*.$(kind) csrc/cuda/*.$(ki
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-interpreter test-compile gpu-check bench bench-full clean lint lint-ruff lint-format lint-types lint-native lint-rules
+.PHONY: help venv demo test test-interpreter test-compile gpu-check bench bench-full clean lint lint-ruff lint-format lint-types lint-imports lint-native lint-rules
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -48,7 +48,7 @@ bench-full: venv  ## run every benchmark: hours
 	$(BIN)/pytest benchmarks --benchmark-only
 
 # Each check is a target of its own, so that `make --keep-going lint` shows every complaint at once.
-lint: lint-ruff lint-format lint-types lint-native lint-rules  ## check style, types and our own rules
+lint: lint-ruff lint-format lint-types lint-imports lint-native lint-rules  ## check style, types and our own rules
 
 lint-ruff: venv
 	$(BIN)/ruff check
@@ -58,6 +58,9 @@ lint-format: venv
 
 lint-types: venv
 	$(BIN)/pyright
+
+lint-imports: venv
+	$(BIN)/lint-imports --no-cache
 
 lint-native: venv
 	$(BIN)/clang-format --dry-run -Werror $(NATIVE) $(wildcard tests/craft_kernels/cuda/*.cpp)
