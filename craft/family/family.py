@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, SiglipConfig, SiglipModel
+from transformers import PreTrainedTokenizerBase, SiglipConfig, SiglipModel
 
 from craft.codebook import Codebook
 from craft.errors import CraftError
 from craft.models.aligned_language_model import CARD, AlignedLanguageModel
 from craft.models.discrete_lvlm import DiscreteLVLM
+from craft.models.loading import has_tokenizer, load_config, load_model, load_tokenizer
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
+from craft.runtime.json_cards import read_json
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 
@@ -66,13 +67,15 @@ class ModelFamily:
     @cached_property
     def siglip(self) -> SiglipModel:
         """The frozen pair, float32."""
-        model = SiglipModel.from_pretrained(self.directory / SIGLIP, dtype=torch.float32)
+        model: Any = load_model(
+            SiglipModel, self.directory / SIGLIP, "the SigLIP pair", dtype=torch.float32
+        )
         return model.eval().requires_grad_(False)
 
     @property
     def image_size(self) -> int:
         """Side of the encoder's images, in pixels."""
-        config: Any = SiglipConfig.from_pretrained(self.directory / SIGLIP)
+        config = load_config(self.directory / SIGLIP, "the SigLIP pair", SiglipConfig)
         return int(config.vision_config.image_size)
 
     @cached_property
@@ -82,12 +85,12 @@ class ModelFamily:
         Raises:
             CraftError: there is none, as in converted checkpoints that came without.
         """
-        if not (self.directory / SIGLIP / "tokenizer_config.json").is_file():
+        if not has_tokenizer(self.directory / SIGLIP):
             raise CraftError(
                 f"{self.directory / SIGLIP} holds no tokenizer of SigLIP's; put one there, or "
                 "train without texts: --set lambda_con=0"
             )
-        return AutoTokenizer.from_pretrained(self.directory / SIGLIP)
+        return load_tokenizer(self.directory / SIGLIP, "SigLIP")
 
     def text_tokenizer(self, config: CraftConfig) -> PreTrainedTokenizerBase | None:
         """SigLIP's tokenizer, if training with these settings contrasts images with texts."""
@@ -127,7 +130,7 @@ class ModelFamily:
 
     def changed_files(self) -> list[str]:
         """Files that are not what the manifest says, by SHA-256; empty when all is well."""
-        listed = json.loads((self.directory / MANIFEST).read_text())["files"]
+        listed = read_json(self.directory / MANIFEST, "the manifest of the models")["files"]
         return [name for name, known in listed.items() if file_hash(self.directory / name) != known]
 
 
