@@ -26,7 +26,7 @@ from craft.adapters.heba import PRESETS, Adapter
 from craft.models.configuration import DiscreteVisionConfig
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.pocket.reproduction.training_cost import in_own_process, step_cost
-from craft.training.settings import read_settings
+from craft.settings.reading import read_settings
 from craft.training.trainee import mark_encoder
 
 MODES = ("frozen", "norm_only", "lora", "heba_discrete", "heba", "full")

@@ -27,11 +27,11 @@ from typing import Any
 import torch
 
 from benchmarks.results import RESULTS, machine
+from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.pocket.domains import load_domain
-from craft.pocket.packs import adapt_pack, choosing_views, evaluate_pack
-from craft.pocket.zoo import PocketModels
-from craft.training.settings import read_settings
+from craft.settings.reading import read_settings
+from craft.workbench.adapt import adapt_pack, choosing_views, evaluate_pack
 
 DOMAIN, SURROGATE, TRANSFER = "handwriting", "qwen2", "llama"
 MEASURED = "measured.json"
@@ -59,8 +59,8 @@ def adapt_once(mode: str, rate: float, seed: int, steps: int, out: Path) -> None
             "blend=false",
         ]
     )
-    models, domain = PocketModels.load(), load_domain(DOMAIN)
-    views = choosing_views(config.validation_images, models.base_tower())
+    models, domain = ModelFamily.load(), load_domain(DOMAIN)
+    views = choosing_views(config.validation_images, models.pretrained_tower())
     weights: list[int] = []
     started = time.monotonic()
     adapted, pack = adapt_pack(
@@ -97,9 +97,9 @@ def examine(pack: Path, general_images: int) -> dict[str, Any]:
     """Test scores of both language models; kept beside the pack."""
     out = pack / "scores"
     if not (out / "results.json").is_file():
-        models = PocketModels.load()
+        models = ModelFamily.load()
         evaluate_pack(
-            EncoderPack.load(pack, models.base_tower),
+            EncoderPack.load(pack, models.pretrained_tower),
             models,
             load_domain(DOMAIN),
             out,
@@ -114,7 +114,7 @@ def examine(pack: Path, general_images: int) -> dict[str, Any]:
 def examine_base(directory: Path, general_images: int) -> dict[str, Any]:
     """The same of the pretrained encoder."""
     if not (directory / "pack.json").is_file():
-        EncoderPack.of(PocketModels.load().base_tower()).save(directory)
+        EncoderPack.of(ModelFamily.load().pretrained_tower()).save(directory)
     return examine(directory, general_images)
 
 

@@ -9,8 +9,8 @@ from functools import cached_property
 from torch import Tensor
 
 from craft.codebook import Codebook
-from craft.data.augment import resize
-from craft.data.pixels import read_images
+from craft.data.images.augment import resize
+from craft.data.images.pixels import read_images
 from craft.data.readers import Record
 from craft.models.encoder_pack import EncoderPack
 from craft.models.vision_tower import DiscreteVisionTower

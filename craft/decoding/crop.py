@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from craft.decoding.evidence import strongest_cells
-from craft.decoding.settings import LaserSettings
+from craft.settings.laser import LaserSettings
 
 
 class Box(NamedTuple):

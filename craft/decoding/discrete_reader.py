@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 
-from craft.data.pixels import image_tensor
+from craft.data.images.pixels import image_tensor
 from craft.decoding.attention_capture import last_row_attention
 from craft.decoding.crop import Box, whole
 from craft.decoding.reader import GREEDY, Stream
@@ -18,7 +18,7 @@ from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.prompt_template import PromptTemplate
 from craft.models.sequence import embed_prefix, left_padded
 from craft.prior import TokenPrior
-from craft.prune import Selector
+from craft.pruning import Selector
 
 
 class DiscreteReader:

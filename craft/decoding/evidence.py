@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from craft.decoding.settings import LaserSettings
+from craft.settings.laser import LaserSettings
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from craft.decoding.crop import Box, place_crop, whole
 from craft.decoding.evidence import Evidence, find_evidence, strongest_cells
 from craft.decoding.masking import cells_within, hide_cells
 from craft.decoding.reader import GREEDY, Reader, Stream
-from craft.decoding.settings import LaserSettings
 from craft.decoding.trace import Trace
+from craft.settings.laser import LaserSettings
 
 #: ViCrop's query that fits every image.
 GENERIC = "Write a general description of the image."

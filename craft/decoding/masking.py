@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
 from craft.decoding.crop import Box
-from craft.decoding.settings import MaskMode
+from craft.settings.laser import MaskMode
 
 
 def hide_cells(

@@ -9,8 +9,8 @@ from typing import Any, TextIO
 
 from torch import Tensor
 
-from craft.data.augment import resize
-from craft.data.question_domain import AnyDomain
+from craft.data.domains.domain import Domain
+from craft.data.images.augment import resize
 from craft.data.questions import Question, seeded
 from craft.evaluation.four_option import Prediction, accuracy, answer_questions, summarize
 from craft.evaluation.instruction_following import ask_for_reasons, examine
@@ -20,7 +20,7 @@ from craft.evaluation.visual_tokens import VisualTokens
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.prune import Selector
+from craft.pruning import Selector
 
 #: A justification names the letter, the class and its group.
 JUSTIFICATION_TOKENS = 48
@@ -54,7 +54,7 @@ class Exam:
     @classmethod
     def of(
         cls,
-        domain: AnyDomain,
+        domain: Domain,
         general: tuple[Tensor, list[Question]],
         limit: int | None = None,
     ) -> Exam:

@@ -54,7 +54,7 @@ def answer_questions(
     for start in range(0, len(questions), batch):
         chosen = by_length[start : start + batch]
         asked = [questions[i] for i in chosen]
-        text = lvlm.questions([q.prompt for q in asked])
+        text = lvlm.prompt_batch([q.prompt for q in asked])
         answers = lvlm.answer(visual[[q.row for q in asked]], text, max_new_tokens)
         given.update(zip(chosen, answers, strict=True))
         if on_batch is not None:

@@ -39,7 +39,7 @@ def option_log_likelihoods(
                     "compare two or more"
                 )
         letters = letter_tokens(lvlm.tokenizer, max(len(q.options) for q in asked))
-        text = lvlm.lessons([q.prompt for q in asked], ["A"] * len(asked))
+        text = lvlm.training_batch([q.prompt for q in asked], ["A"] * len(asked))
         logits, _ = lvlm.answer_logits(visual[[q.row for q in asked]], text)
         likelihoods = logits[text.first_answers].float().log_softmax(1)[:, letters]
         scores += [row[: len(q.options)] for row, q in zip(likelihoods, asked, strict=True)]

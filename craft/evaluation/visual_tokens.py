@@ -7,8 +7,8 @@ from torch import Tensor
 
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.prune import Pruned, Selector, prune, prune_order
-from craft.tensor_hash import tensor_hash
+from craft.pruning import Pruned, Selector, prune, prune_order
+from craft.runtime.tensor_hash import tensor_hash
 
 
 class VisualTokens:

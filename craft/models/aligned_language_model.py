@@ -18,10 +18,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from craft.data.dialogues import IGNORE, TextBatch, prompt_batch, training_batch
 from craft.models.projector import Projector
 from craft.models.prompt_template import PromptTemplate
 from craft.models.sequence import embed_prefix, image_then_text
+from craft.models.text_batch import IGNORE, TextBatch, prompt_batch, training_batch
 
 CARD = "craft.json"
 _PROJECTOR = "projector.safetensors"
@@ -64,11 +64,11 @@ class AlignedLanguageModel(nn.Module):
         self.template = template or PromptTemplate()
         self.prefix_ids = self.template.prefix_ids(tokenizer)
 
-    def questions(self, prompts: Sequence[str]) -> TextBatch:
+    def prompt_batch(self, prompts: Sequence[str]) -> TextBatch:
         """Prompts in the model's own wording, padded on the left, ready to be answered."""
         return prompt_batch(self.tokenizer, [self.template.ask(prompt) for prompt in prompts])
 
-    def lessons(self, prompts: Sequence[str], answers: Sequence[str]) -> TextBatch:
+    def training_batch(self, prompts: Sequence[str], answers: Sequence[str]) -> TextBatch:
         """Prompts in the model's own wording with answers to learn, padded on the right."""
         asked = [self.template.ask(prompt) for prompt in prompts]
         return training_batch(self.tokenizer, asked, list(answers))
@@ -98,7 +98,7 @@ class AlignedLanguageModel(nn.Module):
         The vocabulary projection runs only where an answer token is predicted.
         """
         if text.labels is None:
-            raise ValueError("text.labels is None: build the batch with lessons()")
+            raise ValueError("text.labels is None: build the batch with training_batch()")
         embeds, mask = self.embed(visual, text, projected)
         labels = text.labels.to(embeds.device)
         hidden = self.language_model.base_model(

@@ -15,15 +15,15 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from craft.codebook import Codebook
-from craft.data.dialogues import IGNORE
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.codebook_checkpoint import CodebookCheckpoint
 from craft.models.configuration import DiscreteLVLMConfig
 from craft.models.projector import Projector
 from craft.models.sequence import embed_prefix, image_then_text
+from craft.models.text_batch import IGNORE
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.prune import Pruned, Selector, prune
+from craft.pruning import Pruned, Selector, prune
 
 
 class DiscreteLVLM(CodebookCheckpoint):

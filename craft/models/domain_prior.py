@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from craft.data.augment import resize
+from craft.data.images.augment import resize
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.tensor_hash import tensor_hash
+from craft.runtime.tensor_hash import tensor_hash
 
 
 def count_prior(

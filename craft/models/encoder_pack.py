@@ -23,7 +23,7 @@ from craft.codebook import Codebook
 from craft.models.configuration import DiscreteVisionConfig
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.tensor_hash import tensor_hash
+from craft.runtime.tensor_hash import tensor_hash
 
 FORMAT, ADAPTER_FORMAT = 1, 2
 _CARD, _WEIGHTS, _PRIOR = "pack.json", "encoder.safetensors", "prior.safetensors"
@@ -152,8 +152,8 @@ class EncoderPack:
         """Read a pack and check that its weights are the ones its card was written for.
 
         Args:
-            base: makes the pretrained encoder, such as ``PocketModels.load().base_tower``; called
-                only for a pack of adapters, which cannot do without.
+            base: makes the pretrained encoder, such as ``ModelFamily.load().pretrained_tower``;
+                called only for a pack of adapters, which cannot do without.
 
         Raises:
             ValueError: not a pack, a newer format, weights that were changed since, or adapters and
@@ -201,7 +201,7 @@ def _pretrained(
     if base is None:
         raise ValueError(
             f"{directory} holds adapters alone, of the encoder {wanted}; give load() that encoder "
-            "as base=, such as PocketModels.load().base_tower"
+            "as base=, such as ModelFamily.load().pretrained_tower"
         )
     weights = base().state_dict()
     found = tensor_hash(weights)

@@ -21,7 +21,7 @@ from craft.codebook_subset import CodebookSubset
 from craft.models.blocks import BlockStack, ReadableBlock
 from craft.models.codebook_checkpoint import CodebookCheckpoint
 from craft.models.configuration import DiscreteVisionConfig
-from craft.quantize import quantize
+from craft.quantization import quantize
 from craft_kernels import ResidualCodes
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from craft.data.augment import Augmentation, resize
-from craft.data.image_set import Domain
+from craft.data.domains.class_domain import ClassDomain
+from craft.data.images.augment import Augmentation, resize
 from craft.data.questions import Question, four_options, heldout_classes, seeded
 from craft.pocket.world import DOMAINS, GENERAL_AREAS, general_world, load_area
 
@@ -16,7 +16,7 @@ PROBE_AUGMENTATION = Augmentation(scale=(0.8, 1.1))
 VALIDATION_FRACTION = 0.1
 
 
-def load_domain(name: str, *, holdout_fraction: float = 0.2, split_seed: int = 0) -> Domain:
+def load_domain(name: str, *, holdout_fraction: float = 0.2, split_seed: int = 0) -> ClassDomain:
     """One of the domains of the pocket world, with its held-out classes taken out of training.
 
     Line art and flags have no validation images of their own: a tenth of their training classes
@@ -43,7 +43,7 @@ def load_domain(name: str, *, holdout_fraction: float = 0.2, split_seed: int = 0
         chosen = set(seeded("validation", split_seed).sample(names, count))
         val = train.where([label in chosen for label in train.labels])
         train = train.where([label not in chosen for label in train.labels])
-    return Domain(name, area.subject, classes, heldout, train, val, test)
+    return ClassDomain(name, area.subject, classes, heldout, train, val, test)
 
 
 def pixels(images: Tensor, size: int) -> Tensor:  # uint8 [n, 3, S, S] -> float [n, 3, size, size]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from craft.data.image_set import ImageSet
+from craft.data.images.image_set import ImageSet
 
 #: What a question calls the things an area shows ("What {subject} is shown in the image?").
 SUBJECTS = {

@@ -16,13 +16,13 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from craft.codebook import Codebook
-from craft.data.augment import resize
-from craft.data.question_domain import AnyDomain
+from craft.data.domains.domain import Domain
+from craft.data.images.augment import resize
 from craft.data.questions import seeded
 from craft.evaluation.visual_tokens import VisualTokens
 from craft.models.encoder_pack import EncoderPack
+from craft.pocket.demo.page import code_map, dim_pruned
 from craft.prior import TokenPrior
-from craft.report.page import code_map, dim_pruned
 
 _INCHES = 2.2
 #: Training images that patches are taken from.
@@ -32,7 +32,7 @@ PATCH_IMAGES = 1000
 def draw_pictures(
     pack: EncoderPack,
     codebook: Codebook,
-    domain: AnyDomain,
+    domain: Domain,
     out: Path,
     count: int,
     keep_ratios: Sequence[float],

@@ -16,18 +16,18 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, SiglipModel
 
-from craft.data.question_domain import AnyDomain
+from craft.adapters.lora import merge_lora
+from craft.data.domains.domain import Domain
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.tensor_hash import tensor_hash
-from craft.training.checkpoint import Checkpoint, CheckpointDirectory
-from craft.training.config import CraftConfig
+from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.training import CraftConfig
+from craft.training.distributed.processes import make_accelerator
 from craft.training.frozen import FrozenProof
-from craft.training.lora import merge_lora
-from craft.training.processes import make_accelerator
-from craft.training.run_log import RunLog
+from craft.training.records.checkpoint import Checkpoint, CheckpointDirectory
+from craft.training.records.run_log import RunLog
+from craft.training.records.trackers import Trackers, require_trackers
 from craft.training.selection import Selection, Views
-from craft.training.trackers import Trackers, require_trackers
 from craft.training.trainee import TrainableTable
 from craft.training.training_run import TrainingRun
 
@@ -61,7 +61,7 @@ def adapt(
     tower: DiscreteVisionTower,
     surrogate: AlignedLanguageModel,
     siglip: SiglipModel,
-    domain: AnyDomain,
+    domain: Domain,
     config: CraftConfig,
     run_dir: Path,
     *,
@@ -92,7 +92,7 @@ def adapt(
     Raises:
         CodebookMismatchError: surrogate and tower speak different codebooks.
         ValueError: a checkpoint of other settings or another encoder; see
-            :func:`~craft.training.processes.make_accelerator`.
+            :func:`~craft.training.distributed.processes.make_accelerator`.
         OSError: a checkpoint could not be written; the earlier ones are whole.
         RuntimeError: a frozen part changed, a part that trains did not move, or a loss was not
             finite.
@@ -102,7 +102,7 @@ def adapt(
     require_trackers(config.log)
     accelerator = make_accelerator(config)
     checkpoints = CheckpointDirectory(run_dir / CHECKPOINTS, config.checkpoint.keep)
-    identity = {"encoder": tensor_hash(tower.state_dict()), "examples": domain.lessons}
+    identity = {"encoder": tensor_hash(tower.state_dict()), "examples": len(domain)}
     found = checkpoints.load() if resume else None
     if found is not None:
         _require_same(found, config, identity)

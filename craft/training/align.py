@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, SiglipModel
 
-from craft.data.question_domain import AnyDomain
+from craft.data.domains.domain import Domain
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.projector import Projector
 from craft.models.prompt_template import PromptTemplate
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.random_state import own_random_numbers
+from craft.runtime.random_numbers import own_random_numbers
+from craft.settings.training import CraftConfig, MethodName
 from craft.training.adapt import AdaptationResult, adapt
-from craft.training.config import CraftConfig, MethodName
 from craft.training.trainee import TrainableTable
 
 #: Stage -> the method that trains it; the stage is also the folder of its log and checkpoints.
@@ -74,7 +74,7 @@ def new_reader(
 def align(
     reader: AlignedLanguageModel,
     encoder: Encoder,
-    data: dict[str, AnyDomain],
+    data: dict[str, Domain],
     config: CraftConfig,
     directory: Path,
     *,

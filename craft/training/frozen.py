@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from craft.codebook import Codebook
-from craft.tensor_hash import tensor_hash
+from craft.runtime.tensor_hash import tensor_hash
 
 
 class FrozenProof:

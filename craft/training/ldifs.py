@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.training.config import LdifsConfig
+from craft.settings.training import LdifsConfig
 
 
 class FeatureAnchor:

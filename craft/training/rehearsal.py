@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerBase, SiglipModel
 
-from craft.data.question_domain import AnyDomain
+from craft.data.domains.domain import Domain
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.training.config import CraftConfig
-from craft.training.processes import make_accelerator
-from craft.training.trackers import require_trackers
+from craft.settings.training import CraftConfig
+from craft.training.distributed.processes import make_accelerator
+from craft.training.records.trackers import require_trackers
 from craft.training.trainee import TrainableTable
 from craft.training.training_run import TrainingRun
 
@@ -54,7 +54,7 @@ def rehearse(
     tower: DiscreteVisionTower,
     surrogate: AlignedLanguageModel,
     siglip: SiglipModel,
-    domain: AnyDomain,
+    domain: Domain,
     config: CraftConfig,
     text_tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Rehearsal:
@@ -80,7 +80,7 @@ def rehearse(
     return Rehearsal(
         table=TrainableTable.of(run.trained),
         steps=run.steps,
-        examples=domain.lessons,
+        examples=len(domain),
         prompt=lesson.prompt,
         answer=lesson.answer,
         losses=losses,

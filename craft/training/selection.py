@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from craft.adapters.installation import idle_state
-from craft.data.augment import resize
-from craft.data.question_domain import AnyDomain, QuestionDomain
+from craft.data.domains.domain import Domain
+from craft.data.images.augment import resize
 from craft.data.questions import Question, seeded
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.training.config import CraftConfig
-from craft.training.methods import METHODS
+from craft.settings.methods import METHODS
+from craft.settings.training import CraftConfig
 from craft.training.validation import letter_scores
 
 #: Shares of the adapted weights that are tried beside all of them, the rest being pretrained ones.
@@ -37,7 +37,7 @@ class Selection:
         self,
         tower: DiscreteVisionTower,
         surrogate: AlignedLanguageModel,
-        domain: AnyDomain,
+        domain: Domain,
         general: Views | None,
         config: CraftConfig,
     ):
@@ -123,13 +123,13 @@ class Selection:
         self.tower.load_state_dict(mixed)
 
 
-def domain_views(domain: AnyDomain, count: int, size: int) -> Views:
+def domain_views(domain: Domain, count: int, size: int) -> Views:
     """Validation images, at most ``count``; the fewer there are, the more questions on each, so
     that the distractors' luck of the draw evens out."""
     rows = seeded("validation rows").sample(range(len(domain.val)), len(domain.val))
     chosen = set(rows[:count])
     part = domain.val.where([i in chosen for i in range(len(domain.val))])
-    fixed = isinstance(domain, QuestionDomain)  # its questions come with it: none are drawn
+    fixed = domain.fixed_questions
     draws = 1 if fixed else max(1, count // len(part))
     questions = [q for seed in range(draws) for q in domain.questions(part, seed)]
     return resize(part.images.float() / 255, size), questions

@@ -39,7 +39,7 @@ def letter_scores(
     right, probability = 0, 0.0
     for start in range(0, len(questions), batch):
         asked = questions[start : start + batch]
-        text = lvlm.lessons([q.prompt for q in asked], [q.answer for q in asked])
+        text = lvlm.training_batch([q.prompt for q in asked], [q.answer for q in asked])
         visual = features[[q.row for q in asked]]
         logits, targets = lvlm.answer_logits(visual, text)
         logits, targets = logits[text.first_answers].float(), targets[text.first_answers]

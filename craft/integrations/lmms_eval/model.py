@@ -12,10 +12,10 @@ from lmms_eval.api.model import lmms  # pyright: ignore[reportMissingImports]
 from PIL import Image
 from torch import Tensor
 
-from craft.data.pixels import squash
+from craft.data.images.pixels import squash
+from craft.family.family import ModelFamily
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.encoder_pack import EncoderPack
-from craft.pocket.zoo import PocketModels
 from craft.prior import TokenPrior
 
 
@@ -49,10 +49,10 @@ class CraftModel(lmms):
         device: str | None = None,
     ) -> None:
         super().__init__()
-        zoo = PocketModels.load(pretrained)
-        self.reader = zoo.lvlm(language_model)
+        zoo = ModelFamily.load(pretrained)
+        self.reader = zoo.language_model(language_model)
         loaded = None if pack is None else EncoderPack.load(Path(pack))
-        tower = zoo.base_tower() if loaded is None else loaded.tower(zoo.codebook)
+        tower = zoo.pretrained_tower() if loaded is None else loaded.tower(zoo.codebook)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = DiscreteLVLM.from_parts(tower, self.reader).to(cast(Any, self.device))
         self.keep_ratio = float(keep_ratio)
@@ -75,7 +75,9 @@ class CraftModel(lmms):
                 prior=self.prior,
             )
             longest = max(int(args[1].get("max_new_tokens", 16)) for args in asked)
-            text = self.reader.questions([args[0].replace("<image>", "").strip() for args in asked])
+            text = self.reader.prompt_batch(
+                [args[0].replace("<image>", "").strip() for args in asked]
+            )
             said = self.reader.answer(visual, text, max_new_tokens=longest)
             answers += [_cut(one, args[1]) for one, args in zip(said, asked, strict=True)]
         return answers
@@ -100,7 +102,9 @@ class CraftModel(lmms):
             keep_ratio=self.keep_ratio,
             prior=self.prior,
         )
-        text = self.reader.lessons([context.replace("<image>", "").strip()], [answer.strip()])
+        text = self.reader.training_batch(
+            [context.replace("<image>", "").strip()], [answer.strip()]
+        )
         logits, targets = self.reader.answer_logits(visual, text)
         logits, targets = logits[:-1].float(), targets[:-1]  # without the end token
         chosen = logits.log_softmax(-1).gather(1, targets[:, None])

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from craft.integrations.vila_u.layout import codebook_of
-from craft.quantize import commitment, quantize
+from craft.quantization import commitment, quantize
 
 
 class ExactQuantizer:

@@ -16,8 +16,8 @@ from craft.integrations.vila_u.exact_quantizer import ExactQuantizer
 from craft.integrations.vila_u.layout import UnknownLayoutError, encoder_of, encoder_weights
 from craft.integrations.vila_u.prior import codebook_for, precision_of
 from craft.prior import TokenPrior
-from craft.prune import Selector, keep_count, prune
-from craft.tensor_hash import tensor_hash
+from craft.pruning import Selector, keep_count, prune
+from craft.runtime.tensor_hash import tensor_hash
 
 Precision = Literal["vila-u", "exact"]
 

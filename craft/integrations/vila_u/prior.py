@@ -13,7 +13,7 @@ from craft.integrations.vila_u.encoding import recorded
 from craft.integrations.vila_u.exact_quantizer import ExactQuantizer
 from craft.integrations.vila_u.layout import codebook_of, encoder_of, encoder_weights
 from craft.prior import TokenPrior
-from craft.tensor_hash import tensor_hash
+from craft.runtime.tensor_hash import tensor_hash
 
 
 def count_prior(

@@ -35,13 +35,13 @@ from transformers import (
 )
 
 from craft.data import prompts
-from craft.data.augment import Augmentation
-from craft.data.dialogues import training_batch
-from craft.data.image_set import ImageSet
+from craft.data.images.augment import Augmentation
+from craft.data.images.image_set import ImageSet
 from craft.data.questions import draw_options
+from craft.family.family import FAMILIES
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.projector import Projector
-from craft.pocket.zoo import FAMILIES
+from craft.models.text_batch import training_batch
 
 log = logging.getLogger(__name__)
 

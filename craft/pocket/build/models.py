@@ -18,19 +18,19 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from craft.allocator import keep_freed_memory
 from craft.codebook import Codebook
-from craft.data.image_set import ImageSet
+from craft.data.images.image_set import ImageSet
 from craft.data.prompts import caption
+from craft.family.family import CODEBOOK, FAMILIES, MANIFEST, PRIOR, SIGLIP, ModelFamily, file_hash
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.pocket.build.language import VIEWS, LanguageRecipe, LanguageStage
 from craft.pocket.build.vision import VisionRecipe, VisionStage
 from craft.pocket.build.vocabulary import build_tokenizer
 from craft.pocket.domains import general_probe
 from craft.pocket.world import general_world
-from craft.pocket.zoo import CODEBOOK, FAMILIES, MANIFEST, PRIOR, SIGLIP, PocketModels, file_hash
 from craft.prior import TokenPrior
-from craft.tensor_hash import tensor_hash
+from craft.runtime.memory import keep_freed_memory
+from craft.runtime.tensor_hash import tensor_hash
 from craft.training.objective import text_embeddings
 from craft.training.validation import letter_scores
 
@@ -84,7 +84,7 @@ def build_codes(
     if path.is_file():
         stored = load_file(path)
         return [stored[area.area] for area in areas]
-    tower = PocketModels(out).base_tower()
+    tower = ModelFamily(out).pretrained_tower()
     codes = encode_views(tower, areas, views, seed)
     prior = TokenPrior.count(
         [c.long() for area in codes for c in area.flatten(0, 1).split(4096)],
@@ -108,7 +108,7 @@ def build_language(
     if (out / family / "craft.json").is_file():
         log.info("%s: exists, skipped", family)
         return
-    models = PocketModels(out)
+    models = ModelFamily(out)
     names = {label: area.subject for area in areas for label in area.labels}
     captions = [caption(subject, name) for name, subject in names.items()]
     meanings = dict(
@@ -129,12 +129,12 @@ def build_language(
 
 def write_manifest(out: Path, vision: VisionRecipe, language: LanguageRecipe) -> None:
     """Stage 4: four-option accuracy on unseen views, recipes and hashes of every file."""
-    models = PocketModels(out)
-    tower = models.base_tower()
+    models = ModelFamily(out)
+    tower = models.pretrained_tower()
     images, questions = general_probe(PROBE_IMAGES, tower.image_size)
     figures = {}
     for name in models.names:
-        scores = letter_scores(tower, models.lvlm(name), images, questions)
+        scores = letter_scores(tower, models.language_model(name), images, questions)
         figures[name] = round(scores.accuracy, 2)
         log.info("%s: general-world four-option accuracy %.2f %%", name, figures[name])
     paths = sorted(p for p in out.rglob("*") if p.is_file() and p.name != MANIFEST)

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipModel
 
-from craft.data.augment import Augmentation
-from craft.data.image_set import ImageSet
+from craft.data.images.augment import Augmentation
+from craft.data.images.image_set import ImageSet
 from craft.data.prompts import caption
 
 log = logging.getLogger(__name__)

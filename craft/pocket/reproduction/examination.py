@@ -13,14 +13,14 @@ from typing import Any
 
 from torch import Tensor
 
-from craft.data.image_set import Domain
+from craft.data.domains.class_domain import ClassDomain
 from craft.evaluation.exam import Candidate, Exam, QuestionSet
 from craft.evaluation.four_option import answer_questions
 from craft.evaluation.instruction_following import ask_for_reasons, examine
+from craft.family.family import ModelFamily
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.domain_prior import count_prior
 from craft.pocket.domains import load_domain
-from craft.pocket.packs import choosing_views, measuring_views
 from craft.pocket.reproduction.plan import (
     COMPARED_RATIOS,
     CONTINUOUS_METHODS,
@@ -30,10 +30,10 @@ from craft.pocket.reproduction.plan import (
     Job,
     Scale,
 )
-from craft.pocket.zoo import PocketModels
-from craft.prune import prune
+from craft.pruning import prune
+from craft.settings.methods import METHODS
 from craft.training.adapt import adapt
-from craft.training.methods import METHODS
+from craft.workbench.adapt import choosing_views, measuring_views
 
 #: What is asked of every encoder: all tokens, and of the pretrained one also without its codes.
 ALL_TOKENS, CONTINUOUS = "keep 1.0", "continuous"
@@ -50,7 +50,7 @@ def condition(ratio: float, selector: str) -> str:
     return ALL_TOKENS if ratio == 1 else f"keep {ratio} {selector}"
 
 
-def run_job(job: Job, scale: Scale, models: PocketModels, directory: Path) -> Path:
+def run_job(job: Job, scale: Scale, models: ModelFamily, directory: Path) -> Path:
     """Do a job and write ``<job>.json``; one that is there already is left alone.
 
     In the file, ``answers.<language model>.<condition>`` is a string of 1 and 0, a digit a question
@@ -129,26 +129,26 @@ class _Sheet:
             self.ask(lvlm, condition(ratio, FOREIGN), kept.tensors[0])
 
 
-def _pretrained(job: Job, scale: Scale, models: PocketModels) -> _Sheet:
+def _pretrained(job: Job, scale: Scale, models: ModelFamily) -> _Sheet:
     exam = _exam(load_domain(job.domain), scale, models)
-    sheet = _Sheet(Candidate(exam, models.base_tower()))
+    sheet = _Sheet(Candidate(exam, models.pretrained_tower()))
     for name in models.names:
-        sheet.examine(models.lvlm(name))
-    sheet.justify(models.lvlm(MAIN))
-    sheet.candidate = Candidate(exam, models.base_tower(), quantized=False)
+        sheet.examine(models.language_model(name))
+    sheet.justify(models.language_model(MAIN))
+    sheet.candidate = Candidate(exam, models.pretrained_tower(), quantized=False)
     for name in models.names:
-        sheet.examine(models.lvlm(name), CONTINUOUS)
+        sheet.examine(models.language_model(name), CONTINUOUS)
     return sheet
 
 
-def _adapted(job: Job, scale: Scale, models: PocketModels, run_dir: Path) -> _Sheet:
+def _adapted(job: Job, scale: Scale, models: ModelFamily, run_dir: Path) -> _Sheet:
     config = scale.settings(job.changes, job.seed)
     method = METHODS[config.method]
     domain = load_domain(job.domain)
-    reader, readers = models.lvlm(job.surrogate), list(models.names)
+    reader, readers = models.language_model(job.surrogate), list(models.names)
     if method.trains != "encoder":
         reader, readers = copy.deepcopy(reader), [job.surrogate]
-    tower = models.base_tower()
+    tower = models.pretrained_tower()
     general = choosing_views(config.validation_images, tower)
     adapted = adapt(
         tower,
@@ -166,7 +166,7 @@ def _adapted(job: Job, scale: Scale, models: PocketModels, run_dir: Path) -> _Sh
     )
     sheet = _Sheet(candidate)
     for name in readers:
-        sheet.examine(reader if name == job.surrogate else models.lvlm(name))
+        sheet.examine(reader if name == job.surrogate else models.language_model(name))
     if job.pruned:
         sheet.prune(reader, models.general_prior().probabilities)
     if job.variant in _JUSTIFIES and job.surrogate == MAIN:
@@ -175,8 +175,8 @@ def _adapted(job: Job, scale: Scale, models: PocketModels, run_dir: Path) -> _Sh
     return sheet
 
 
-def _exam(domain: Domain, scale: Scale, models: PocketModels) -> Exam:
-    views = measuring_views(scale.general_images, models.base_tower())
+def _exam(domain: ClassDomain, scale: Scale, models: ModelFamily) -> Exam:
+    views = measuring_views(scale.general_images, models.pretrained_tower())
     return Exam.of(domain, views, scale.test_images)
 
 

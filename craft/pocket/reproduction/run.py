@@ -14,20 +14,20 @@ from typing import Any
 import torch
 
 from craft.evaluation.exam import OnProgress, ignore_progress
-from craft.pocket.packs import RESULTS
+from craft.family.family import ModelFamily
 from craft.pocket.reproduction.examination import run_job
 from craft.pocket.reproduction.outcomes import Outcomes
 from craft.pocket.reproduction.plan import SURROGATES, Job, Scale, jobs
 from craft.pocket.reproduction.tables import reproduce_tables
 from craft.pocket.reproduction.training_cost import training_costs
-from craft.pocket.zoo import PocketModels
+from craft.workbench.adapt import RESULTS
 
 JOBS, COSTS = "jobs", "costs.json"
 
 
 def reproduce(
     scale: Scale,
-    models: PocketModels,
+    models: ModelFamily,
     out: Path,
     *,
     workers: int = 1,
@@ -76,7 +76,7 @@ def reproduce(
 
 
 def _work(
-    todo: Iterable[Job], scale: Scale, models: PocketModels, directory: Path, workers: int
+    todo: Iterable[Job], scale: Scale, models: ModelFamily, directory: Path, workers: int
 ) -> Iterator[None]:
     """Yields whenever a job is done; the first that fails stops all."""
     if workers == 1:
@@ -97,13 +97,13 @@ def _work(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-_models: PocketModels | None = None
+_models: ModelFamily | None = None
 
 
 def _prepare(directory: Path) -> None:
     global _models
     torch.set_num_threads(1)
-    _models = PocketModels.load(directory)
+    _models = ModelFamily.load(directory)
 
 
 def _run_here(job: Job, scale: Scale, directory: Path) -> Path:

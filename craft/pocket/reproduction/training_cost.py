@@ -23,8 +23,8 @@ from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
 import craft
-from craft.training.config import LoraConfig
-from craft.training.lora import inject_lora
+from craft.adapters.lora import inject_lora
+from craft.settings.training import LoraConfig
 from craft_kernels import FrozenCodebook
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from craft.data.vocabulary import require_answers, unknown_answers
+from craft.models.vocabulary import require_answers, unknown_answers
 
 
 def test_unknown_words_are_found(tiny_models):

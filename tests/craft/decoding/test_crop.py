@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from craft.decoding.crop import Box, place_crop, whole
-from craft.decoding.settings import LaserSettings
+from craft.settings.laser import LaserSettings
 
 
 def settings(**choices: Any) -> LaserSettings:

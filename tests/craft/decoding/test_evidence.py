@@ -12,7 +12,7 @@ from craft.decoding.evidence import (
     strongest_cells,
     visual_activation,
 )
-from craft.decoding.settings import LaserSettings
+from craft.settings.laser import LaserSettings
 
 
 def looks(layers=5, heads=12, rows=4, columns=6):

@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from craft.data.pixels import squash
+from craft.data.images.pixels import squash
 from craft.models.encoder_pack import EncoderPack
 from craft.prior import TokenPrior
 from tests.craft.conftest import picture
@@ -76,9 +76,9 @@ def test_the_entry_point_leads_to_the_class(lmms_eval):
 def test_answers_are_the_models_own(lmms_eval, tiny_models, tiny_models_dir, documents, batch_size):
     model = lmms_eval.CraftModel(str(tiny_models_dir), "llama", batch_size=batch_size, device="cpu")
     found = model.generate_until(requests(model, documents, {"max_new_tokens": 4}))
-    reader = tiny_models.lvlm("llama")
-    visual = tiny_models.base_tower()(pixels(model.model.tower, documents)).quantized
-    text = reader.questions([d["question"] for d in documents])
+    reader = tiny_models.language_model("llama")
+    visual = tiny_models.pretrained_tower()(pixels(model.model.tower, documents)).quantized
+    text = reader.prompt_batch([d["question"] for d in documents])
     expected = reader.answer(visual, text, 4)
     assert found == [answer.strip() for answer in expected]
     assert len(set(found)) > 1
@@ -91,7 +91,7 @@ def test_answers_are_the_models_own(lmms_eval, tiny_models, tiny_models_dir, doc
 
 def test_packs_prune_with_their_prior(lmms_eval, tiny_models, tiny_models_dir, documents, tmp_path):
     counts = torch.arange(tiny_models.codebook.size) + 1
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     fingerprint = tiny_models.codebook.fingerprint
     prior = TokenPrior(counts, codebook_fingerprint=fingerprint, encoder_hash="x")
     EncoderPack.of(tower, prior).save(tmp_path / "pack")
@@ -110,11 +110,11 @@ def test_packs_prune_with_their_prior(lmms_eval, tiny_models, tiny_models_dir, d
 
 def test_likelihood_is_the_models_own(lmms_eval, tiny_models, tiny_models_dir, documents):
     model = lmms_eval.CraftModel(str(tiny_models_dir), "qwen2", device="cpu")
-    reader = tiny_models.lvlm("qwen2")
+    reader = tiny_models.language_model("qwen2")
     found = model.loglikelihood(requests(model, documents, {}, "thing aa"))
-    visual = tiny_models.base_tower()(pixels(model.model.tower, documents)).quantized
+    visual = tiny_models.pretrained_tower()(pixels(model.model.tower, documents)).quantized
     for i, (score, _) in enumerate(found):
-        text = reader.lessons([documents[i]["question"]], ["thing aa"])
+        text = reader.training_batch([documents[i]["question"]], ["thing aa"])
         logits, targets = reader.answer_logits(visual[i : i + 1], text)
         rows = logits.log_softmax(-1)[torch.arange(len(targets)), targets][:-1]
         assert score == pytest.approx(float(rows.sum()), abs=1e-4)

@@ -8,11 +8,11 @@ import os
 import pytest
 import torch
 
+from craft.family.family import ModelFamily
 from craft.integrations.vila_u import load_tower
 from craft.integrations.vila_u.convert import convert
 from craft.integrations.vila_u.restore import restore
 from craft.integrations.vila_u.tensor_files import same_bytes, stored_tensors
-from craft.pocket.zoo import PocketModels
 from tests.craft.integrations.vila_u import checkout
 from tests.craft.integrations.vila_u.agreement import agreeing
 from tests.craft.integrations.vila_u.checkout import whole_model_runs
@@ -45,7 +45,7 @@ def test_6_our_tower_has_their_codes(layout, tmp_path):
     assert agreeing(theirs, ours, features, table, apart).float().mean() > 0.9
     assert len(ours[..., 0].unique()) > 20
     convert(root, tmp_path / "models")
-    base = PocketModels(tmp_path / "models").base_tower()
+    base = ModelFamily(tmp_path / "models").pretrained_tower()
     with torch.no_grad():
         assert torch.equal(base(pixels).codes, ours)
     restore(tmp_path / "models", tmp_path / "back")

@@ -12,18 +12,20 @@ from craft.codebook import Codebook, CodebookMismatchError
 from craft.codebook_subset import CodebookSubset
 from craft.models.encoder_pack import EncoderMismatchError, EncoderPack
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.tensor_hash import tensor_hash
+from craft.runtime.tensor_hash import tensor_hash
 
 
 @pytest.fixture
 def pack_dir(tiny_models, tmp_path):
-    return EncoderPack.of(tiny_models.base_tower(), domain="handwriting").save(tmp_path / "pack")
+    return EncoderPack.of(tiny_models.pretrained_tower(), domain="handwriting").save(
+        tmp_path / "pack"
+    )
 
 
 def test_round_trip_gives_the_same_codes(tiny_models, pack_dir):
     pack = EncoderPack.load(pack_dir)
     images = torch.rand(2, 3, 24, 24)
-    before = tiny_models.base_tower().encode(images)
+    before = tiny_models.pretrained_tower().encode(images)
     after = pack.tower(tiny_models.codebook).encode(images)
     assert torch.equal(before.codes, after.codes)
     assert torch.equal(before.quantized, after.quantized)
@@ -65,7 +67,7 @@ def test_other_directories_and_formats_are_refused(pack_dir, tmp_path):
 
 
 def test_a_pack_is_a_copy(tiny_models):
-    tower = tiny_models.base_tower().requires_grad_(True)
+    tower = tiny_models.pretrained_tower().requires_grad_(True)
     pack = EncoderPack.of(tower)
     known = pack.encoder_hash
     with torch.no_grad():
@@ -74,7 +76,7 @@ def test_a_pack_is_a_copy(tiny_models):
 
 
 def test_a_pack_remembers_which_codewords_were_used(tiny_models, tmp_path):
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     tower.codebook = tower.codebook.restrict(CodebookSubset(0.25, seed=3))
     images = torch.rand(2, 3, 24, 24)
     before = tower.encode(images)
@@ -82,13 +84,13 @@ def test_a_pack_remembers_which_codewords_were_used(tiny_models, tmp_path):
     again = EncoderPack.load(tmp_path).tower(tiny_models.codebook)
     assert torch.equal(again.encode(images).codes, before.codes)
     assert torch.isin(before.codes, tower.codebook.used).all()
-    assert not torch.equal(tiny_models.base_tower().encode(images).codes, before.codes)
+    assert not torch.equal(tiny_models.pretrained_tower().encode(images).codes, before.codes)
 
 
 @pytest.fixture
 def adapted(tiny_models):
     """The tower with adapters that do something."""
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     tower.adopt_adapters(PRESETS["heba_discrete"])
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
@@ -99,7 +101,7 @@ def adapted(tiny_models):
 
 @pytest.fixture
 def adapter_dir(tiny_models, adapted, tmp_path):
-    pack = EncoderPack.of(adapted, base=tiny_models.base_tower(), domain="flags")
+    pack = EncoderPack.of(adapted, base=tiny_models.pretrained_tower(), domain="flags")
     return pack.save(tmp_path / "adapters")
 
 
@@ -107,28 +109,30 @@ def test_adapters_are_saved_alone_and_come_back_on_their_encoder(tiny_models, ad
     files = {path.name for path in adapter_dir.iterdir()}
     assert files == {"pack.json", "adapters.safetensors"}
     assert load_file(adapter_dir / "adapters.safetensors").keys() == heba_parameters(adapted).keys()
-    pack = EncoderPack.load(adapter_dir, tiny_models.base_tower)
+    pack = EncoderPack.load(adapter_dir, tiny_models.pretrained_tower)
     assert pack.encoder_hash == tensor_hash(adapted.state_dict())
     assert pack.base is not None
-    assert pack.base.hash == tensor_hash(tiny_models.base_tower().state_dict())
+    assert pack.base.hash == tensor_hash(tiny_models.pretrained_tower().state_dict())
     images = torch.rand(2, 3, 24, 24)
     found = pack.tower(tiny_models.codebook).encode(images).codes
     assert torch.equal(found, adapted.encode(images).codes)
-    assert not torch.equal(found, tiny_models.base_tower().encode(images).codes)
-    again = EncoderPack.load(pack.save(adapter_dir.with_name("again")), tiny_models.base_tower)
+    assert not torch.equal(found, tiny_models.pretrained_tower().encode(images).codes)
+    again = EncoderPack.load(
+        pack.save(adapter_dir.with_name("again")), tiny_models.pretrained_tower
+    )
     assert again.encoder_hash == pack.encoder_hash
 
 
 def test_adapters_are_refused_by_another_encoder_and_without_one(tiny_models, adapter_dir):
     def other():
-        tower = tiny_models.base_tower()
+        tower = tiny_models.pretrained_tower()
         with torch.no_grad():
             next(tower.parameters()).view(-1)[0] += 1e-3
         return tower
 
     with pytest.raises(EncoderMismatchError) as error:
         EncoderPack.load(adapter_dir, other)
-    for tower in (other(), tiny_models.base_tower()):
+    for tower in (other(), tiny_models.pretrained_tower()):
         assert tensor_hash(tower.state_dict()) in str(error.value)
     with pytest.raises(ValueError, match="holds adapters alone"):
         EncoderPack.load(adapter_dir)
@@ -140,13 +144,13 @@ def test_changed_adapters_are_refused(tiny_models, adapter_dir):
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(ValueError, match="weights were changed after the pack was saved"):
-        EncoderPack.load(adapter_dir, tiny_models.base_tower)
+        EncoderPack.load(adapter_dir, tiny_models.pretrained_tower)
 
 
 def test_a_pack_of_adapters_asks_for_the_codebook_too(tiny_models, adapter_dir):
     table = tiny_models.codebook.table
     table.view(torch.int32)[3, 5] ^= 1
-    pack = EncoderPack.load(adapter_dir, tiny_models.base_tower)
+    pack = EncoderPack.load(adapter_dir, tiny_models.pretrained_tower)
     with pytest.raises(CodebookMismatchError):
         pack.tower(Codebook(table, tiny_models.codebook.levels))
 
@@ -154,8 +158,8 @@ def test_a_pack_of_adapters_asks_for_the_codebook_too(tiny_models, adapter_dir):
 def test_what_else_changed_is_saved_with_the_adapters(tiny_models, adapted, tmp_path):
     with torch.no_grad():
         adapted.embeddings.patch_embedding.bias.add_(1)
-    pack = EncoderPack.of(adapted, base=tiny_models.base_tower())
-    loaded = EncoderPack.load(pack.save(tmp_path / "pack"), tiny_models.base_tower)
+    pack = EncoderPack.of(adapted, base=tiny_models.pretrained_tower())
+    loaded = EncoderPack.load(pack.save(tmp_path / "pack"), tiny_models.pretrained_tower)
     assert "embeddings.patch_embedding.bias" in loaded.own
     assert loaded.encoder_hash == tensor_hash(adapted.state_dict())
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from craft.data import prompts
-from craft.data.dialogues import prompt_batch
+from craft.models.text_batch import prompt_batch
 from craft.pocket import domains
 from craft.pocket.build.language import LanguageRecipe, LanguageStage, Lessons, noisy_sentence
 from craft.pocket.build.vision import Phase, ResidualCodebook, VisionRecipe, VisionStage

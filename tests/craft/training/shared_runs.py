@@ -20,10 +20,10 @@ from accelerate import PartialState
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from craft.pocket.zoo import PocketModels
+from craft.family.family import ModelFamily
+from craft.settings.reading import read_settings
 from craft.training.adapt import adapt
-from craft.training.settings import read_settings
-from craft.training.shards import gathered, local_part
+from craft.training.distributed.shards import gathered, local_part
 from craft.training.training_run import TrainingRun
 from tests.craft.training.same_training import assert_same_gradients, assert_same_weights
 from tests.craft.training.short_run import SETTINGS, random_domain
@@ -52,7 +52,7 @@ RESUMED = ("craft", "align")
 
 
 def run(
-    models: PocketModels,
+    models: ModelFamily,
     out: Path,
     settings: tuple[str, ...],
     *,
@@ -67,8 +67,8 @@ def run(
         before: settings of another run of the same models, before this one.
     """
     out.mkdir(exist_ok=True)
-    reader = copy.deepcopy(models.lvlm("llama"))
-    call = (models.base_tower(), reader, models.siglip, random_domain())
+    reader = copy.deepcopy(models.language_model("llama"))
+    call = (models.pretrained_tower(), reader, models.siglip, random_domain())
     if before is not None:
         earlier = read_settings(assignments=[*SETTINGS, *before])
         adapt(*call, earlier, out / "before")
@@ -110,7 +110,7 @@ def _keep(patch: pytest.MonkeyPatch, out: Path) -> None:
     patch.setattr(TrainingRun, "gradients", gradients)
 
 
-def runs_of_two(models: PocketModels, out: Path, how: str, **environment: str) -> None:
+def runs_of_two(models: ModelFamily, out: Path, how: str, **environment: str) -> None:
     """Call this module in two processes, which also go on with what one has begun."""
     for name in RESUMED:
         run(models, out / f"{name}-begun-by-one", RUNS[name], stop=2)
@@ -130,7 +130,7 @@ def assert_same_results(found: Path, expected: Path) -> None:
         assert_same_weights(ours, theirs, gradients)
 
 
-def assert_same_run(models: PocketModels, shared: Path, out: Path, name: str) -> None:
+def assert_same_run(models: ModelFamily, shared: Path, out: Path, name: str) -> None:
     """First gradients, results, and norms of the first step are those of one process."""
     found = shared / name
     run(models, out, RUNS[name], before=BEFORE.get(name))
@@ -141,7 +141,7 @@ def assert_same_run(models: PocketModels, shared: Path, out: Path, name: str) ->
         assert first(found)["norms"] == pytest.approx(first(out)["norms"], rel=1e-4)
 
 
-def assert_half_precision(models: PocketModels, found: Path, out: Path) -> None:
+def assert_half_precision(models: ModelFamily, found: Path, out: Path) -> None:
     """The run "bf16" in ``found`` is that of one process, but for sums that are rounded in another
     order, which is far less than bfloat16 differs from float32."""
     for name, settings in (("half", BF16), ("single", ())):
@@ -157,7 +157,7 @@ def assert_half_precision(models: PocketModels, found: Path, out: Path) -> None:
     assert distance(same) < distance(other) / 3
 
 
-def assert_goes_on(models: PocketModels, shared: Path, out: Path, name: str) -> None:
+def assert_goes_on(models: ModelFamily, shared: Path, out: Path, name: str) -> None:
     """A run that was cut off ends as if it had not been: bit for bit with the same processes, and
     to rounding with another number of them, since checkpoints are whole."""
     for part in ("tower", "reader"):
@@ -172,7 +172,7 @@ def assert_goes_on(models: PocketModels, shared: Path, out: Path, name: str) -> 
 
 
 def main() -> None:
-    models, out, how = PocketModels(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
+    models, out, how = ModelFamily(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
     if how == "zero":
         # An operation for CPUs alone, which would be compiled first.
         ops: Any = importlib.import_module("deepspeed.ops")

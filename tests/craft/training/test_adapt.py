@@ -9,10 +9,10 @@ import yaml
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.codebook_subset import CodebookSubset
 from craft.pocket.domains import general_probe, load_domain
-from craft.tensor_hash import tensor_hash
+from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.training import CodebookConfig, CraftConfig
 from craft.training.adapt import adapt
 from craft.training.batches import DomainBatches
-from craft.training.config import CodebookConfig, CraftConfig
 from craft.training.selection import SHARES
 
 SHORT = CraftConfig(steps=4, batch=6, validate_every=2, validation_images=10)
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.usefixtures("small_world")
 
 def run(models, out, config=SHORT, **arguments):
     return adapt(
-        models.base_tower(),
-        models.lvlm("qwen2"),
+        models.pretrained_tower(),
+        models.language_model("qwen2"),
         models.siglip,
         load_domain("handwriting"),
         config,
@@ -33,9 +33,9 @@ def run(models, out, config=SHORT, **arguments):
 
 
 def test_the_encoder_moves_and_nothing_else(tiny_models, tmp_path):
-    lvlm = tiny_models.lvlm("qwen2")
+    lvlm = tiny_models.language_model("qwen2")
     before = tensor_hash(lvlm.state_dict()), tensor_hash(tiny_models.siglip.state_dict())
-    base = tiny_models.base_tower()
+    base = tiny_models.pretrained_tower()
     config = SHORT.model_copy(update={"blend": False})
     result = run(tiny_models, tmp_path, config)
     assert (tensor_hash(lvlm.state_dict()), tensor_hash(tiny_models.siglip.state_dict())) == before
@@ -74,7 +74,7 @@ def test_the_chosen_mixture_comes_back(tiny_models, tmp_path):
     general = general_probe(6, 24, 3)
     last = run(tiny_models, tmp_path / "a", SHORT.model_copy(update={"blend": False}))
     mixed = run(tiny_models, tmp_path / "b", general=general)
-    base, adapted = tiny_models.base_tower().state_dict(), last.tower.state_dict()
+    base, adapted = tiny_models.pretrained_tower().state_dict(), last.tower.state_dict()
     for name, x in mixed.tower.state_dict().items():
         if x.is_floating_point():
             torch.testing.assert_close(x, torch.lerp(base[name], adapted[name], mixed.blend))
@@ -88,7 +88,7 @@ def test_no_heldout_name_or_image_is_in_training(tiny_models):
     for _ in range(20):
         lessons = batches.lessons()
         assert not {domain.train.labels[x.row] for x in lessons} & set(domain.heldout)
-        batch = batches.text(lessons, tiny_models.lvlm("qwen2"))
+        batch = batches.text(lessons, tiny_models.language_model("qwen2"))
         for text in tokenizer.batch_decode(batch.input_ids):
             assert not [name for name in domain.heldout if name in text]
     assert not set(domain.val.labels) & set(domain.heldout)
@@ -96,12 +96,12 @@ def test_no_heldout_name_or_image_is_in_training(tiny_models):
 
 
 def test_a_surrogate_of_another_codebook_is_refused(tiny_models, tmp_path):
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     tower.codebook = Codebook(tiny_models.codebook.table + 1, 2)
     with pytest.raises(CodebookMismatchError):
         adapt(
             tower,
-            tiny_models.lvlm("qwen2"),
+            tiny_models.language_model("qwen2"),
             tiny_models.siglip,
             load_domain("handwriting"),
             SHORT,

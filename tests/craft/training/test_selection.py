@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from craft.pocket.domains import load_domain
-from craft.training.config import CraftConfig
+from craft.settings.training import CraftConfig
 from craft.training.selection import SHARES, Selection, domain_views
 
 CONFIG = CraftConfig(validation_images=10)
@@ -16,12 +16,14 @@ pytestmark = pytest.mark.usefixtures("small_world")
 
 @pytest.fixture
 def tower(tiny_models):
-    return tiny_models.base_tower()
+    return tiny_models.pretrained_tower()
 
 
 @pytest.fixture
 def selection(tiny_models, tower):
-    return Selection(tower, tiny_models.lvlm("qwen2"), load_domain("lineart"), None, CONFIG)
+    return Selection(
+        tower, tiny_models.language_model("qwen2"), load_domain("lineart"), None, CONFIG
+    )
 
 
 def shifted(tower, amount):

@@ -10,14 +10,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from craft.codebook import CodebookMismatchError
-from craft.data.dialogues import TextBatch
+from craft.family.family import ModelFamily
 from craft.integrations.vila_u import export, load_tower
 from craft.integrations.vila_u.convert import convert
 from craft.integrations.vila_u.restore import restore
 from craft.integrations.vila_u.tensor_files import read_header
 from craft.models import EncoderPack
 from craft.models.prompt_template import VICUNA
-from craft.pocket.zoo import PocketModels
+from craft.models.text_batch import TextBatch
 from tests.craft.integrations.vila_u.released import CODES, WIDTH, Released, write_released
 
 KINDS = {
@@ -84,13 +84,13 @@ def test_depth_size_and_sharing_are_the_files(released, kind, tmp_path):
 
 def test_models_are_built_from_it(released, kind, tmp_path):
     convert(released, tmp_path / "models")
-    zoo = PocketModels(tmp_path / "models")
+    zoo = ModelFamily(tmp_path / "models")
     assert zoo.names == ("vila-u",)
-    reader = zoo.lvlm("vila-u")
+    reader = zoo.language_model("vila-u")
     assert reader.language_model.dtype == kind.dtype
     assert reader.template == VICUNA
     llm = LlamaForCausalLM.from_pretrained(released / "llm", dtype=kind.dtype)
-    model = zoo.model("vila-u")
+    model = zoo.lvlm("vila-u")
     assert model.config.prefix_ids == reader.prefix_ids
     stored = load_file(released / "mm_projector" / "model.safetensors")
     w = {name: x.float() for name, x in stored.items()}
@@ -104,7 +104,7 @@ def test_models_are_built_from_it(released, kind, tmp_path):
     assert torch.equal(zoo.siglip.state_dict()["logit_scale"], trained)
     # Prefix, image, question, as VILA-U lays them out.
     tokenizer = AutoTokenizer.from_pretrained(released / "llm")
-    text = reader.questions(["what thing"])
+    text = reader.prompt_batch(["what thing"])
     before = tokenizer(VICUNA.before_image, add_special_tokens=False)["input_ids"]
     after = tokenizer("\nwhat thing ASSISTANT:", add_special_tokens=False)["input_ids"]
     assert text.input_ids[0].tolist() == after
@@ -130,7 +130,7 @@ def test_load_tower_is_the_converted_encoder(released, kind, tmp_path):
     tower = load_tower(released)
     assert next(tower.parameters()).dtype == kind.dtype
     full = load_tower(released, dtype=torch.float32)
-    base = PocketModels(tmp_path / "models").base_tower()
+    base = ModelFamily(tmp_path / "models").pretrained_tower()
     assert full.codebook == base.codebook
     assert torch.equal(full(pixels()).codes, base(pixels()).codes)
     weights = load_file(released / "vision_tower" / "model.safetensors")

@@ -10,7 +10,7 @@ from craft.codebook import CodebookMismatchError
 from craft.integrations.vila_u import UnknownLayoutError, count_prior, patch
 from craft.integrations.vila_u.encoding import recorded
 from craft.prior import EncoderMismatchWarning, TokenPrior
-from craft.prune import prune
+from craft.pruning import prune
 from tests.craft.integrations.vila_u.stand_in import StandIn, pixels, question
 
 LAYOUTS = [(4, True), (4, False), (16, True), (16, False)]

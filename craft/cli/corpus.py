@@ -1,0 +1,109 @@
+"""``craft tokenize`` and ``craft prior``: codes of whole corpora, and how frequent they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from craft.cli import data_options, options
+from craft.cli.options import Force, Models, Pack, PackDomain, console
+
+if TYPE_CHECKING:
+    from craft.corpus.backend import Workers
+
+Ray = Annotated[bool, typer.Option("--ray", help="on workers of Ray, which RAY_ADDRESS may name")]
+RayWorkers = Annotated[int, typer.Option("--workers", min=1, help="with --ray")]
+ShardSize = Annotated[int, typer.Option(min=1, help="images that are worked on together")]
+
+
+def tokenize(
+    data: Annotated[Path, typer.Argument(help="anything that `craft data check` understands")],
+    pack: Annotated[Path, typer.Option(help="encoder pack")],
+    out: Annotated[Path, typer.Option(help="where the Parquet files go")],
+    ray: Ray = False,
+    workers: RayWorkers = 2,
+    shard_size: ShardSize = 1024,
+    format: data_options.Format = None,
+    images: data_options.Images = None,
+    skip_corrupt: data_options.SkipCorrupt = False,
+    models: Models = None,
+) -> None:
+    """Encode images to codes, a Parquet file a shard; a run that was stopped goes on."""
+    options.prepare()
+    from craft.cli.progress import ProgressDisplay
+    from craft.corpus.shard import CorpusEncoder, shards_of
+    from craft.corpus.tokens import tokenize_corpus
+    from craft.family.family import ModelFamily
+    from craft.models.encoder_pack import EncoderPack
+
+    zoo = ModelFamily.load(models)
+    encoder = CorpusEncoder(EncoderPack.load(pack, zoo.pretrained_tower), zoo.codebook)
+    request = data_options.request(
+        data, None, None, format, images, None, None, skip_corrupt, any_size=False
+    )
+    records = request.read().records
+    shards = shards_of(records, shard_size)
+    done = 0
+    with ProgressDisplay(console) as progress:
+        for count in tokenize_corpus(encoder, shards, out, _workers(ray, workers)):
+            done += count
+            progress("images", done, len(records))
+    console.print(f"{out}: {done} images in {len(shards)} shards", highlight=False)
+
+
+def prior(
+    pack: Pack,
+    domain: PackDomain = None,
+    data: data_options.MovedData = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="count what `craft tokenize` wrote there instead")
+    ] = None,
+    ray: Ray = False,
+    workers: RayWorkers = 2,
+    out: Annotated[
+        Path | None, typer.Option(help="file to write [default: prior.safetensors in the pack]")
+    ] = None,
+    models: Models = None,
+    force: Force = False,
+) -> None:
+    """Count how often the domain's training images use each first-level code, for pruning."""
+    options.prepare()
+    from craft.cli.progress import ProgressDisplay
+    from craft.corpus.count import count_corpus
+    from craft.corpus.shard import CorpusEncoder, shards_of
+    from craft.corpus.tokens import prior_of
+    from craft.family.family import ModelFamily
+    from craft.workbench.domains import open_pack
+
+    if out is not None and out.exists() and not force:
+        raise ValueError(f"--out {out} exists; choose another file, or --force to replace it")
+    zoo = ModelFamily.load(models)
+    loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
+    encoder = CorpusEncoder(loaded, zoo.codebook)
+    if tokens is not None:
+        counted = prior_of(tokens, encoder)
+    else:
+        shards = shards_of(chosen.train.images)
+        with ProgressDisplay(console) as progress:
+            counted = count_corpus(
+                encoder,
+                shards,
+                _workers(ray, workers),
+                lambda done, total: progress("shards", done, total),
+            )
+    path = out or pack / "prior.safetensors"
+    counted.save(path)
+    used = int((counted.counts > 0).sum())
+    images = counted.total // (encoder.tower.grid[0] * encoder.tower.grid[1])
+    console.print(
+        f"{path}: {counted.total} tokens of {images} images, {used} of {counted.size} codes",
+        highlight=False,
+    )
+
+
+def _workers(ray: bool, count: int) -> Workers | None:
+    from craft.corpus.backend import Workers
+
+    return Workers(count) if ray else None

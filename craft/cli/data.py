@@ -1,0 +1,79 @@
+"""``craft data``: check your own data, list the known data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from craft.cli import data_options
+from craft.cli.options import (
+    console,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Check your own data; list the known data sets.")
+
+
+@app.command()
+def check(
+    path: Annotated[Path | None, typer.Argument(metavar="[PATH]", help="folder or file")] = None,
+    dataset: data_options.Dataset = None,
+    hub_id: data_options.HubId = None,
+    format: data_options.Format = None,
+    images: data_options.Images = None,
+    class_names: data_options.ClassNames = None,
+    subject: data_options.Subject = None,
+    skip_corrupt: data_options.SkipCorrupt = False,
+    any_size: data_options.AnySize = False,
+    quick: Annotated[bool, typer.Option("--quick", help="decode only the samples")] = False,
+    out: Annotated[Path | None, typer.Option(help="PNG file for the samples")] = None,
+    models: Annotated[
+        Path | None, typer.Option(help="whose image size and vocabulary [default: the package's]")
+    ] = None,
+) -> None:
+    """Show how data is understood, with three samples as the model will see them.
+
+    Every record is checked and every image decoded; the first mistake ends with file and line.
+    """
+    from craft.cli.data_check import Sample, print_records, print_samples, sample_sheet
+    from craft.family.family import ModelFamily
+    from craft.models.vocabulary import unknown_answers
+
+    zoo = ModelFamily.load(models)
+    asked = data_options.request(
+        path, dataset, hub_id, format, images, class_names, subject, skip_corrupt, any_size
+    )
+    with console.status("reading"):
+        records = asked.read()
+    manifest = asked.manifest(records)
+    print_records(console, records, manifest)
+    if not quick:
+        with console.status(f"decoding {len(records)} images"):
+            for record in records:
+                record.rgb()
+    answers = [entry.name for entry in manifest.classes]
+    answers = answers or sorted({turn.target for record in records for turn in record.turns})
+    unknown = unknown_answers(zoo.tokenizer, answers)
+    if unknown:
+        shown = ", ".join(unknown[:5])
+        console.print(
+            f"[yellow]the models have no words for {len(unknown)} of {len(answers)} answers:[/] "
+            f"{escape(shown)}",
+            highlight=False,
+        )
+    samples = Sample.of(records, manifest, zoo.image_size)
+    print_samples(console, samples, zoo.image_size)
+    if out is not None:
+        sample_sheet(samples).save(out, "PNG")
+        console.print(f"{out}: the samples as the encoder sees them", highlight=False)
+
+
+@app.command("list")
+def list_datasets() -> None:
+    """The known public data sets: where they are, how large, under which licence."""
+    from craft.cli.data_check import registry_table
+    from craft.data.known.registry import REGISTRY
+
+    console.print(registry_table(REGISTRY.values()))

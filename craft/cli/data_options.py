@@ -1,0 +1,98 @@
+"""``craft data``, and the options that other commands share with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from craft.data.domains.user_data import DataRequest
+
+_PANEL = "Your own data"
+FormatName = Literal["llava", "image_folder", "table", "parquet", "hf_disk", "webdataset"]
+
+Data = Annotated[
+    Path | None,
+    typer.Option(help="folder or file of your own data, see craft data", rich_help_panel=_PANEL),
+]
+MovedData = Annotated[
+    Path | None,
+    typer.Option("--data", help="where the pack's own data lies now, if it was moved"),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(help="it is this one of `craft data list`", rich_help_panel=_PANEL),
+]
+HubId = Annotated[
+    str | None,
+    typer.Option(help="hub repository instead of the known one", rich_help_panel=_PANEL),
+]
+Format = Annotated[
+    FormatName | None, typer.Option(help="[default: detected]", rich_help_panel=_PANEL)
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        help="folder that image paths begin at [default: beside the file]", rich_help_panel=_PANEL
+    ),
+]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(
+        help="text file, one name a line, of classes that are numbers", rich_help_panel=_PANEL
+    ),
+]
+Subject = Annotated[
+    str | None,
+    typer.Option(
+        help='what "What ... is shown in the image?" asks for [object]', rich_help_panel=_PANEL
+    ),
+]
+Distractors = Annotated[
+    Literal["random", "hard"],
+    typer.Option(help="wrong options of the test questions", rich_help_panel=_PANEL),
+]
+OptionFile = Annotated[
+    Path | None,
+    typer.Option(help="options of the test questions, as FOCI's", rich_help_panel=_PANEL),
+]
+SkipCorrupt = Annotated[
+    bool,
+    typer.Option(
+        "--skip-corrupt", help="leave out and count unreadable images", rich_help_panel=_PANEL
+    ),
+]
+AnySize = Annotated[
+    bool,
+    typer.Option("--any-size", help="accept a --dataset of unknown size", rich_help_panel=_PANEL),
+]
+
+
+def request(
+    path: Path | None,
+    dataset: str | None,
+    hub_id: str | None,
+    format: FormatName | None,
+    images: Path | None,
+    class_names: Path | None,
+    subject: str | None,
+    skip_corrupt: bool,
+    any_size: bool,
+) -> DataRequest:
+    """What the options ask for."""
+    from craft.data.domains.user_data import DataRequest
+    from craft.data.readers import ReadOptions
+
+    names = None
+    if class_names is not None:
+        lines = class_names.read_text(encoding="utf-8-sig").splitlines()
+        names = tuple(line.strip() for line in lines if line.strip())
+    reading = ReadOptions(
+        format=format,
+        images=images.resolve() if images else None,
+        class_names=names,
+        skip_corrupt=skip_corrupt,
+    )
+    return DataRequest(path, dataset, hub_id, subject, reading, any_size)

@@ -1,0 +1,44 @@
+"""``craft pictures``: codes, and what pruning keeps, as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from craft.cli import data_options, options
+from craft.cli.options import (
+    Force,
+    Models,
+    Pack,
+    PackDomain,
+    console,
+)
+
+
+def pictures(
+    pack: Pack,
+    out: Annotated[Path, typer.Option(help="where code_maps.png and codes.png go")],
+    domain: PackDomain = None,
+    data: data_options.MovedData = None,
+    count: Annotated[int, typer.Option(min=1, help="images to draw")] = 6,
+    keep_ratio: Annotated[
+        list[float] | None, typer.Option(help="budget to draw; repeat [0.8 0.6 0.4]")
+    ] = None,
+    models: Models = None,
+    force: Force = False,
+) -> None:
+    """Draw what each patch is called, what pruning keeps, and which codes are frequent or rare."""
+    options.prepare()
+    from craft.cli.run_directory import open_run_directory
+    from craft.family.family import ModelFamily
+    from craft.report.code_pictures import draw_pictures
+    from craft.workbench.domains import open_pack
+
+    zoo = ModelFamily.load(models)
+    loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
+    open_run_directory(out, {"command": "pictures", "pack": str(pack)}, force)
+    ratios = keep_ratio or [0.8, 0.6, 0.4]
+    for path in draw_pictures(loaded, zoo.codebook, chosen, out, count, ratios):
+        console.print(str(path), highlight=False)

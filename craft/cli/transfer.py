@@ -1,0 +1,67 @@
+"""``craft transfer``: every encoder with every language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from craft.cli import data_options, options
+from craft.cli.options import (
+    Force,
+    GeneralImages,
+    LanguageModel,
+    Models,
+    PackDomain,
+    TestLimit,
+    console,
+)
+
+
+def transfer(
+    packs: Annotated[list[Path], typer.Argument(metavar="PACK...", help="encoder packs")],
+    out: Annotated[Path, typer.Option(help="where results.json and predictions.jsonl go")],
+    domain: PackDomain = None,
+    data: data_options.MovedData = None,
+    llm: LanguageModel = "all",
+    keep_ratio: Annotated[float, typer.Option(help="share of the visual tokens to keep")] = 1.0,
+    test_limit: TestLimit = None,
+    general_images: GeneralImages = 900,
+    models: Models = None,
+    force: Force = False,
+) -> None:
+    """Every encoder with every language model: points gained over the pretrained encoder.
+
+    All packs are examined on the domain of the first one, or on --domain.
+    """
+    options.prepare()
+    from craft.cli.progress import ProgressDisplay
+    from craft.cli.run_directory import open_run_directory
+    from craft.family.family import ModelFamily
+    from craft.models.encoder_pack import EncoderPack
+    from craft.report.tables import transfer_table
+    from craft.workbench.domains import open_pack
+    from craft.workbench.transfer import transfer_matrix
+
+    zoo = ModelFamily.load(models)
+    first, chosen = open_pack(packs[0], zoo, name=domain, data=data)
+    others = {str(pack): EncoderPack.load(pack, zoo.pretrained_tower) for pack in packs[1:]}
+    loaded = {str(packs[0]): first} | others
+    if len(loaded) < len(packs):
+        raise ValueError(f"a pack is named twice: {', '.join(map(str, packs))}")
+    command = {"command": "transfer", "packs": list(loaded), "domain": chosen.name}
+    open_run_directory(out, command, force)
+    with ProgressDisplay(console) as progress:
+        results = transfer_matrix(
+            loaded,
+            zoo,
+            chosen,
+            out,
+            names=zoo.names if llm == "all" else [llm],
+            keep_ratio=keep_ratio,
+            test_limit=test_limit,
+            general_images=general_images,
+            on_progress=progress,
+        )
+    console.print(transfer_table(results))

@@ -1,0 +1,99 @@
+"""A user's data set from request to domain, and the same domain again from its manifest."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from craft.data.domains.building import build_domain, make_manifest
+from craft.data.domains.domain import Domain
+from craft.data.domains.manifest import DomainManifest
+from craft.data.known.registry import entry_of, load_dataset
+from craft.data.readers import ReadOptions, RecordSet, read_records, without_corrupt
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Which data, and how to read it.
+
+    Args:
+        path: of any readable format; may be left out for a data set with a hub repository.
+        dataset: key of a data set of the registry.
+        hub_id: instead of the registry's repository.
+        subject: what questions call the things shown; the registry's, or "object".
+        any_size: accept a data set of the registry of an unknown size.
+    """
+
+    path: Path | None = None
+    dataset: str | None = None
+    hub_id: str | None = None
+    subject: str | None = None
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    any_size: bool = False
+
+    def read(self) -> RecordSet:
+        """The records; the log says how many were left out, if that was asked for.
+
+        Raises:
+            DataError: see :func:`~craft.data.readers.read_records` and
+                :func:`~craft.data.known.registry.load_dataset`.
+            ValueError: neither path nor data set, or no such data set.
+        """
+        records = self._records()
+        if records.left_out:
+            skipped = len(records.left_out)
+            log.warning(
+                "left out %d with unreadable images, first %s", skipped, records.left_out[0]
+            )
+        return records
+
+    def _records(self) -> RecordSet:
+        if self.dataset is None:
+            if self.path is None:
+                raise ValueError("name the data: a path, or a data set of `craft data list`")
+            return read_records(self.path, self.reading)
+        records = load_dataset(
+            entry_of(self.dataset),
+            self.path,
+            hub_id=self.hub_id,
+            options=self.reading,
+            any_size=self.any_size,
+        )
+        whole_again = self.reading.skip_corrupt and self.path is None
+        return without_corrupt(records) if whole_again else records
+
+    def manifest(self, records: RecordSet) -> DomainManifest:
+        """How the records become a domain: :func:`~craft.data.domains.building.make_manifest`."""
+        entry = entry_of(self.dataset) if self.dataset else None
+        return make_manifest(
+            records,
+            name=self.dataset,
+            subject=self.subject or (entry.subject if entry else "object"),
+            reading=self.reading,
+            dataset=self.dataset,
+            from_hub=self.path is None,
+            names=entry.names(records) if entry else None,
+        )
+
+
+def reopen(manifest: DomainManifest, size: int, path: Path | None = None) -> Domain:
+    """The domain a manifest was written for.
+
+    Args:
+        size: of the images, in pixels.
+        path: where the data lies now, if it was moved.
+
+    Raises:
+        DataError: the data changed since.
+    """
+    request = DataRequest(
+        path=path or (None if manifest.from_hub else Path(manifest.source)),
+        dataset=manifest.dataset,
+        hub_id=manifest.source if manifest.from_hub else None,
+        reading=manifest.reading,
+        any_size=True,  # the manifest's hash says whether it is the same data
+    )
+    return build_domain(request.read(), manifest, size)

@@ -1,0 +1,186 @@
+"""Asks a judge behind an OpenAI-compatible server, within a budget, and loses nothing paid for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from craft.evaluation.judge import protocol
+from craft.evaluation.judge.protocol import UnreadableVerdict, Verdict
+
+#: Tokens a verdict may take; its five fields need some sixty.
+REPLY_TOKENS = 300
+#: How often a reply that is no verdict is asked for again, at the same temperature.
+ASK_AGAIN = 2
+#: A token is rarely shorter than this many bytes of UTF-8, so that estimates err upwards.
+BYTES_PER_TOKEN = 2
+
+
+class BudgetReached(RuntimeError):
+    """The next question might cost more than is left."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars per million tokens."""
+
+    read: float
+    written: float
+
+    def of(self, read: int, written: int) -> float:
+        return (self.read * read + self.written * written) / 1e6
+
+
+class Judge:
+    """A language model that marks answers.
+
+    Args:
+        model: its name at the server.
+        price: what it costs; zero for a local one.
+        budget: US dollars that must not be exceeded, estimated from above before every request.
+        url: of the server, up to and with "/v1" [default: the library's, or OPENAI_BASE_URL].
+        key: [default: OPENAI_API_KEY].
+        retries: of a request that the server refused or did not answer, with growing pauses or
+            those the server asks for.
+        timeout: seconds a request may take.
+        structured: ask the server to hold the model to the schema; not all servers can.
+
+    Raises:
+        ImportError: the openai package is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        price: Price,
+        budget: float,
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        retries: int = 5,
+        timeout: float = 60,
+        structured: bool = True,
+    ):
+        try:
+            from openai import OpenAI
+        except ImportError:
+            raise ImportError(
+                "a judge needs the openai package: pip install 'craft-vlm[judge]'"
+            ) from None
+        self.model = model
+        self.price = price
+        self.budget = budget
+        self.spent = 0.0
+        self._structured = structured
+        self._client: Any = OpenAI(base_url=url, api_key=key, max_retries=retries, timeout=timeout)
+
+    def mark(self, question: str, answer: str, reply: str) -> Verdict:
+        """The verdict on one reply.
+
+        Raises:
+            BudgetReached: before a request that might exceed the budget.
+            UnreadableVerdict: the judge's replies hold none, also when asked again.
+            openai.APIError: the server failed for good.
+        """
+        chat = protocol.messages(question, answer, reply)
+        problem: UnreadableVerdict | None = None
+        for _ in range(1 + ASK_AGAIN):
+            try:
+                return protocol.parse(self._ask(chat))
+            except UnreadableVerdict as error:
+                problem = error
+        assert problem is not None
+        raise problem
+
+    def _ask(self, chat: list[dict[str, str]]) -> str:
+        at_most = _tokens("".join(message["content"] for message in chat))
+        worst = self.price.of(at_most, REPLY_TOKENS)
+        if self.spent + worst > self.budget:
+            raise BudgetReached(
+                f"{self.spent:.4f} of {self.budget} US dollars are spent and the next question may "
+                f"cost {worst:.4f}; verdicts so far are kept: raise the budget to go on"
+            )
+        options: dict[str, Any] = {}
+        if self._structured:
+            form = {"name": "verdict", "schema": protocol.schema()}
+            options["response_format"] = {"type": "json_schema", "json_schema": form}
+        try:
+            answered = self._client.chat.completions.create(
+                model=self.model,
+                messages=chat,
+                temperature=protocol.TEMPERATURE,
+                max_tokens=REPLY_TOKENS,
+                **options,
+            )
+        except json.JSONDecodeError:
+            self.spent += worst  # nobody knows what was paid
+            raise UnreadableVerdict(
+                f"{self._client.base_url} did not answer in JSON: is that an OpenAI server's URL?"
+            ) from None
+        said = (answered.choices[0].message.content or "") if answered.choices else ""
+        usage = answered.usage
+        read = usage.prompt_tokens if usage else at_most
+        written = usage.completion_tokens if usage else _tokens(said)
+        self.spent += self.price.of(read, written)
+        return said
+
+
+def mark_all(
+    rows: Iterable[Mapping[str, Any]],  # with id, prompt, answer and given, as predictions.jsonl
+    judge: Judge,
+    out: Path,
+    on_verdict: Callable[[int], None] = lambda done: None,
+) -> dict[str, Verdict]:
+    """Marks every row that `out` does not hold yet, a JSON line each, written as it comes.
+
+    Rows whose verdict is unreadable are recorded with the problem and count as not marked.
+
+    Returns:
+        Verdicts by id, those of earlier runs included.
+
+    Raises:
+        BudgetReached, openai.APIError: what was marked before stands in `out`.
+        ValueError: `out` holds verdicts of another judge.
+    """
+    done = _verdicts_in(out, judge.model)
+    with out.open("a") as file:
+        for row in rows:
+            if row["id"] in done:
+                continue
+            record: dict[str, Any] = {"id": row["id"], "judge": judge.model}
+            try:
+                verdict = judge.mark(row["prompt"], row["answer"], row["given"])
+            except UnreadableVerdict as error:
+                record["problem"] = str(error)
+            else:
+                done[row["id"]] = verdict
+                record["verdict"] = verdict.model_dump()
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.flush()
+            on_verdict(len(done))
+    return done
+
+
+def _verdicts_in(path: Path, model: str) -> dict[str, Verdict]:
+    done: dict[str, Verdict] = {}
+    if not path.exists():
+        return done
+    lines = path.read_text().splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):  # the last run was killed while it wrote
+        lines.pop()
+        path.write_text("".join(lines))
+    for record in map(json.loads, lines):
+        if record["judge"] != model:
+            raise ValueError(
+                f"{path} holds verdicts of {record['judge']!r}, not of {model!r}; give another file"
+            )
+        if "verdict" in record:
+            done[record["id"]] = Verdict.model_validate(record["verdict"])
+    return done
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text.encode()) // BYTES_PER_TOKEN)

@@ -1,0 +1,89 @@
+"""One self-contained page a demo: the numbers, the curves, and images with their answers."""
+
+from __future__ import annotations
+
+import colorsys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from torch import Tensor
+
+from craft.evaluation.aggregate import PARTS
+from craft.pocket.demo.example import Example
+from craft.pocket.demo.plots import accuracy_figure, training_figure
+from craft.pocket.demo.results import CONDITIONS
+from craft.report.embedded import data_url, figure_png, image_png
+from craft.report.tables import BASELINE, HEADINGS, TITLES
+
+_SIDE = 144
+_GOLDEN = 0.618033988749895
+
+
+def write_page(results: dict[str, Any], examples: list[Example], directory: Path) -> Path:
+    """Write ``index.html`` and the figures beside it as PNG files.
+
+    Args:
+        results: what the demo's results.json holds.
+        directory: the demo's, with the training logs.
+    """
+    first = results["seeds"][0]
+    logs = {name: directory / name / f"seed-{first}" / "train.jsonl" for name in results["domains"]}
+    figures = {"accuracy": accuracy_figure(results), "training": training_figure(logs)}
+    embedded = {}
+    for name, figure in figures.items():
+        png = figure_png(figure)
+        (directory / f"{name}.png").write_bytes(png)
+        embedded[name] = data_url(png)
+    loader = PackageLoader("craft.pocket.demo", ".")
+    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    page = template.get_template("page.html.j2").render(
+        results=results,
+        figures=embedded,
+        examples=[_card(example) for example in examples],
+        conditions=CONDITIONS,
+        titles=TITLES,
+        parts=PARTS,
+        headings=HEADINGS,
+        baseline=BASELINE,
+    )
+    path = directory / "index.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _card(example: Example) -> dict[str, Any]:
+    return {
+        "example": example,
+        "image": data_url(image_png(_enlarged(example.image))),
+        "pruned": data_url(image_png(dim_pruned(_enlarged(example.image), example.kept))),
+        "codes": data_url(image_png(code_map(example.codes))),
+        "kept": int(example.kept.sum()),
+        "tokens": example.kept.numel(),
+    }
+
+
+def dim_pruned(
+    image: Tensor,  # [3, S, S] in [0, 1]
+    kept: Tensor,  # [H, W] bool
+) -> Tensor:
+    """The image with the patches that pruning drops under a pale red veil: white ones show too."""
+    mask = F.interpolate(kept[None, None].float(), image.shape[-2:], mode="nearest")[0]
+    veil = torch.tensor([0.93, 0.72, 0.70]).view(3, 1, 1)
+    return image * mask + (0.2 * image + 0.8 * veil) * (1 - mask)
+
+
+def code_map(codes: Tensor) -> Tensor:  # [H, W] int64 -> [3, S, S] in [0, 1]
+    """A colour a code: equal colours are equal codes."""
+    colours = [
+        colorsys.hsv_to_rgb(code * _GOLDEN % 1, 0.35 + code % 3 * 0.2, 0.95)
+        for code in codes.flatten().tolist()
+    ]
+    picture = torch.tensor(colours).T.unflatten(1, codes.shape)
+    return F.interpolate(picture[None], (_SIDE, _SIDE), mode="nearest")[0]
+
+
+def _enlarged(image: Tensor) -> Tensor:
+    return F.interpolate(image[None], (_SIDE, _SIDE), mode="nearest-exact")[0]
