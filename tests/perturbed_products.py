@@ -13,12 +13,16 @@ threads see it too; processes that a test starts do not.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+#: Three other ways to round show how much a result moves; a fourth may move it some times more.
+SEEDS = (1, 2, 3)
+MARGIN = 10
 #: Functional, in-place and out= forms: one element of a result is one sum of products.
 PRODUCTS = (
     *(f"{name}{form}" for name in ("mm", "bmm", "mv", "dot") for form in ("", ".out")),
@@ -69,6 +73,30 @@ class PerturbedProducts:
             return result
 
         return product
+
+
+@contextmanager
+def rounded_otherwise(seed: int) -> Iterator[None]:
+    """Products inside the block are perturbed, and there are some."""
+    products = PerturbedProducts(seed)
+    try:
+        yield
+    finally:
+        products.restore()
+    assert products.calls
+
+
+def rounding(compute: Callable[[], Tensor]) -> float:
+    """How far two ways to round may set apart what ``compute`` returns, at its largest.
+
+    How much that is depends on how much its sums cancel, so it is tried out.
+    """
+    expected = compute()
+    changes = []
+    for seed in SEEDS:
+        with rounded_otherwise(seed):
+            changes.append(float((compute() - expected).abs().max()))
+    return MARGIN * max(changes)
 
 
 def perturb(product: Tensor, seed: int) -> None:

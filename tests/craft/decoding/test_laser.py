@@ -197,7 +197,7 @@ def test_dropping_tokens_keeps_the_other_codes_of_the_crop(discrete, monkeypatch
         stays.append(not trace.masked[int(y / 12), int(x / 16)])
     assert len(seen) == 12
     assert 0 < sum(stays) < 12
-    assert torch.equal(rest, seen[torch.tensor(stays)])
+    torch.testing.assert_close(rest, seen[torch.tensor(stays)])  # fewer rows round otherwise
 
 
 def test_a_toy_answer_flips_to_what_only_the_evidence_says(discrete, monkeypatch):
