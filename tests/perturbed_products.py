@@ -111,6 +111,5 @@ def perturb(product: Tensor, seed: int) -> None:
     place = torch.arange(product.numel(), dtype=bits.dtype).view(bits.shape)
     mixed = (bits ^ (place * 0x9E3779B1 + seed)) * 0x2C1B3C6D
     mixed = (mixed ^ (mixed >> 15)) * 0x297A2D39
-    up = ((mixed >> 13) & 1).bool()
-    step = _STEP[product.dtype]
-    product.mul_(torch.where(up, 1 + step, 1 - step).to(product.dtype))
+    sign = (((mixed >> 13) & 1) * 2 - 1).to(product.dtype)
+    product.mul_(1 + _STEP[product.dtype] * sign)
