@@ -13,12 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from craft.codebook_subset import CodebookSubset
+from craft.errors import CraftError
 from craft_kernels import FrozenCodebook
 
 _FORMAT = "craft-codebook-1"
 
 
-class CodebookMismatchError(ValueError):
+class CodebookMismatchError(CraftError):
     """Codes of one codebook met something made for another."""
 
 
@@ -36,7 +37,7 @@ class Codebook:
     check the fingerprint again.
 
     Raises:
-        ValueError: for a table or a number of levels that cannot be used, and what to do.
+        CraftError: for a table or a number of levels that cannot be used, and what to do.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Codebook:
     ) -> None:
         self._frozen = FrozenCodebook(table, levels)
         if self._frozen.levels is None:
-            raise ValueError(
+            raise CraftError(
                 f"levels is needed for a codebook shared by all levels, {tuple(table.shape)}; "
                 "pass levels=4 for VILA-U's"
             )
@@ -129,11 +130,11 @@ class Codebook:
         """Sum of the codewords of the first l levels, added in order of level as `quantize` does.
 
         Raises:
-            ValueError: for more levels than the codebook has, or none.
+            CraftError: for more levels than the codebook has, or none.
             IndexError: for a code outside [0, K).
         """
         if codes.ndim == 0 or not 1 <= codes.shape[-1] <= self._levels:
-            raise ValueError(
+            raise CraftError(
                 f"codes must be [..., l] with 1 <= l <= {self._levels}, got {tuple(codes.shape)}"
             )
         tables = self._frozen.tensor.expand(self._levels, self.size, self.dim)
@@ -182,13 +183,13 @@ class Codebook:
         """Reads what `save` wrote.
 
         Raises:
-            ValueError: not a codebook file.
+            CraftError: not a codebook file.
             CodebookMismatchError: the values are not those the stored fingerprint was made of.
         """
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
-                raise ValueError(
+                raise CraftError(
                     f"{path} is not a codebook file: its format is {metadata.get('format')!r}, "
                     f"expected {_FORMAT!r}; make one with Codebook(table, levels).save(path)"
                 )

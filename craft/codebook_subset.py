@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from craft.errors import CraftError
+
 SubsetKind = Literal["random", "stride"]
 
 
@@ -23,7 +25,7 @@ class CodebookSubset:
         kind: "random" draws them by ``seed``; "stride" takes every so many-th.
 
     Raises:
-        ValueError: a fraction outside (0, 1], or no such kind.
+        CraftError: a fraction outside (0, 1], or no such kind.
     """
 
     fraction: float
@@ -32,9 +34,9 @@ class CodebookSubset:
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
-            raise ValueError(f"fraction must be in (0, 1], got {self.fraction}")
+            raise CraftError(f"fraction must be in (0, 1], got {self.fraction}")
         if self.kind not in ("random", "stride"):
-            raise ValueError(f"kind must be 'random' or 'stride', got {self.kind!r}")
+            raise CraftError(f"kind must be 'random' or 'stride', got {self.kind!r}")
 
     def ids(self, size: int) -> Tensor:  # [k] int64, ascending
         """Which of ``size`` codewords remain; ascending, so that ties go to the lowest of them."""

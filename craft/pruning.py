@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import craft_kernels
+from craft.errors import CraftError
 from craft.prior import TokenPrior
 
 Selector = Literal["full", "quota_residual", "quota_random", "random"]
@@ -67,7 +68,7 @@ def prune(
         image has more distinct IDs than M, so that some of them disappear.
 
     Raises:
-        ValueError: for an argument that cannot be used; the message names it, what came and what
+        CraftError: for an argument that cannot be used; the message names it, what came and what
             was expected.
     """
     ids = _first_level(codes, "codes")
@@ -75,12 +76,12 @@ def prune(
     kept = _budget(count, keep_ratio, keep)
     for i, tensor in enumerate(tensors):
         if tensor.shape[:2] != ids.shape:
-            raise ValueError(
+            raise CraftError(
                 f"tensors[{i}] must be [B, N, ...] with B, N = {batch}, {count}, "
                 f"got {tuple(tensor.shape)}"
             )
     if report and selector == "random":
-        raise ValueError("report=True needs a selector with quotas, got selector='random'")
+        raise CraftError("report=True needs a selector with quotas, got selector='random'")
     if kept == count:
         indices = torch.arange(count, device=ids.device).repeat(batch, 1)
         if not report:
@@ -101,7 +102,7 @@ def prune(
             impl=impl,
         )
     elif order.shape != ids.shape:
-        raise ValueError(f"order must be [B, N] = {tuple(ids.shape)}, got {tuple(order.shape)}")
+        raise CraftError(f"order must be [B, N] = {tuple(ids.shape)}, got {tuple(order.shape)}")
     indices = order[:, :kept].sort(dim=1).values
     rows = torch.arange(batch, device=ids.device)[:, None]
     gathered = tuple(tensor[rows, indices] for tensor in tensors)
@@ -139,10 +140,10 @@ def prune_order(
         order: [B, N] int64.
 
     Raises:
-        ValueError: for an argument that cannot be used.
+        CraftError: for an argument that cannot be used.
     """
     if selector not in _SELECTORS:
-        raise ValueError(
+        raise CraftError(
             f"selector must be one of {', '.join(map(repr, _SELECTORS))}, got {selector!r}"
         )
     ids = _first_level(codes, "codes")
@@ -171,7 +172,7 @@ def keep_count(count: int, keep_ratio: float) -> int:
     205
     """
     if not 0 < keep_ratio <= 1:
-        raise ValueError(f"keep_ratio must be in (0, 1], got {keep_ratio}")
+        raise CraftError(f"keep_ratio must be in (0, 1], got {keep_ratio}")
     return max(1, math.floor(keep_ratio * count + 0.5))
 
 
@@ -179,9 +180,9 @@ def _budget(count: int, keep_ratio: float | None, keep: int | None) -> int:
     if keep is None and keep_ratio is not None:
         return keep_count(count, keep_ratio)
     if keep is None or keep_ratio is not None:
-        raise ValueError(f"give one of keep_ratio and keep, got {keep_ratio=}, {keep=}")
+        raise CraftError(f"give one of keep_ratio and keep, got {keep_ratio=}, {keep=}")
     if not 1 <= keep <= count:
-        raise ValueError(f"keep must be in 1..N with N = {count}, got {keep}")
+        raise CraftError(f"keep must be in 1..N with N = {count}, got {keep}")
     return keep
 
 
@@ -190,14 +191,14 @@ def _first_level(tensor: Tensor, name: str) -> Tensor:  # [B, N]
         return tensor[..., 0]
     if tensor.ndim == 2:
         return tensor
-    raise ValueError(f"{name} must be [B, N, L] or [B, N], got {tuple(tensor.shape)}")
+    raise CraftError(f"{name} must be [B, N, L] or [B, N], got {tuple(tensor.shape)}")
 
 
 def _probabilities(prior: TokenPrior | Tensor, ids: Tensor) -> Tensor:  # [K] float32
     if isinstance(prior, Tensor):
         return prior
     if prior.level != 1:
-        raise ValueError(
+        raise CraftError(
             f"prior must count first-level codes, got level {prior.level}; "
             "count it with TokenPrior.count(..., level=1)"
         )
@@ -210,7 +211,7 @@ def _random_keys(ids: Tensor, seed: int, image_index: int | Tensor) -> Tensor:  
     images = torch.arange(batch, device=ids.device)
     if isinstance(image_index, Tensor):
         if image_index.shape != (batch,):
-            raise ValueError(f"image_index must be [B] = [{batch}], got {tuple(image_index.shape)}")
+            raise CraftError(f"image_index must be [B] = [{batch}], got {tuple(image_index.shape)}")
         images = image_index.to(ids.device)
     else:
         images = images + image_index

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from craft.codebook import Codebook
+from craft.errors import CraftError
 from craft_kernels import FrozenCodebook, ResidualCodes, residual_quantize
 
 
@@ -32,7 +33,7 @@ def quantize(
         residual_sq_norms [..., L] float32, |r_1|^2 first, for `commitment` and `craft.prune`.
 
     Raises:
-        ValueError: for an argument that cannot be used; the message says which and the way out.
+        CraftError: for an argument that cannot be used; the message says which and the way out.
     """
     if not isinstance(codebook, Codebook):
         return residual_quantize(z, codebook, levels, impl=impl)
@@ -59,12 +60,12 @@ def commitment(
         The mean over tokens, channels and, for "cumulative", levels.
 
     Raises:
-        ValueError: for a dim < 1 or unknown levels.
+        CraftError: for a dim < 1 or unknown levels.
     """
     if dim < 1:
-        raise ValueError(f"dim must be the number of channels of z, >= 1, got {dim}")
+        raise CraftError(f"dim must be the number of channels of z, >= 1, got {dim}")
     if levels == "cumulative":
         return residual_sq_norms.mean() / dim
     if levels == "final":
         return residual_sq_norms[..., -1].mean() / dim
-    raise ValueError(f"levels must be 'cumulative' or 'final', got {levels!r}")
+    raise CraftError(f"levels must be 'cumulative' or 'final', got {levels!r}")

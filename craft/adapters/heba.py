@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from craft.errors import CraftError
+
 Site = Literal["attn_in", "ffn_hidden"]
 PresetName = Literal["heba", "heba_discrete"]
 
@@ -42,7 +44,7 @@ class HebaConfig:
         gate: g is multiplied by a learned number that begins as 0.
 
     Raises:
-        ValueError: a value that makes no adapter.
+        CraftError: a value that makes no adapter.
     """
 
     sites: tuple[Site, ...] = ("attn_in",)
@@ -60,24 +62,24 @@ class HebaConfig:
         object.__setattr__(self, "sites", tuple(self.sites))  # JSON has lists
         wrong = [site for site in self.sites if site not in get_args(Site)]
         if wrong or not self.sites or len(set(self.sites)) < len(self.sites):
-            raise ValueError(f"sites must be some of {get_args(Site)}, each once, got {self.sites}")
+            raise CraftError(f"sites must be some of {get_args(Site)}, each once, got {self.sites}")
         whole = isinstance(self.bottleneck, int) and not isinstance(self.bottleneck, bool)
         if self.bottleneck != "quarter" and not (whole and self.bottleneck > 0):
-            raise ValueError(f"bottleneck must be positive or 'quarter', got {self.bottleneck!r}")
+            raise CraftError(f"bottleneck must be positive or 'quarter', got {self.bottleneck!r}")
         if self.init_up not in ("zero", "kaiming_fan_out"):
-            raise ValueError(f"init_up must be 'zero' or 'kaiming_fan_out', got {self.init_up!r}")
+            raise CraftError(f"init_up must be 'zero' or 'kaiming_fan_out', got {self.init_up!r}")
         if self.gate and self.init_up == "zero" and not self.post_norm:
-            raise ValueError(
+            raise CraftError(
                 "gate=true needs init_up='kaiming_fan_out': where both begin as 0, neither has a "
                 "gradient, and the adapter would never learn"
             )
         if not (self.scale > 0 and self.fast_mult > 0 and 0 <= self.fast_prob <= 1):
-            raise ValueError(
+            raise CraftError(
                 "scale and fast_mult must be positive and fast_prob in [0, 1], got "
                 f"{self.scale}, {self.fast_mult} and {self.fast_prob}"
             )
         if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd and positive, got {self.kernel}")
+            raise CraftError(f"kernel must be odd and positive, got {self.kernel}")
 
 
 #: ``heba`` is the public code's; ``heba_discrete`` begins as nothing, so that codes do too.
@@ -151,7 +153,7 @@ class Adapter(nn.Module):
         """A(x); ``fast`` takes the larger scale.
 
         Raises:
-            ValueError: the sequence does not end in the grid's patches.
+            CraftError: the sequence does not end in the grid's patches.
         """
         scale = self.config.scale * (self.config.fast_mult if fast else 1.0)
         if self.grid is None:
@@ -161,7 +163,7 @@ class Adapter(nn.Module):
         if x.shape[1] <= self.prefix_tokens < patches:
             return x  # nothing but the tokens before the patches
         if not 0 <= prefix <= self.prefix_tokens:
-            raise ValueError(
+            raise CraftError(
                 f"a sequence of {x.shape[1]} tokens came to an adapter for {patches} patches "
                 f"({self.grid[0]} x {self.grid[1]}) after at most {self.prefix_tokens} other "
                 "tokens; give install_heba the grid of these images"

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from craft.errors import MissingPackageError
 from craft.runtime.random_numbers import own_random_numbers
 from craft.settings.training import LoraConfig
 
@@ -69,7 +70,7 @@ def _peft() -> Any:
     try:
         import peft
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             "LoRA needs peft, which is not installed; pip install 'craft-vlm[lora]'"
         ) from error
     return peft

@@ -16,6 +16,7 @@ from craft.cli.options import (
     Surrogate,
     console,
 )
+from craft.errors import CraftError
 
 if TYPE_CHECKING:
     from craft.data.domains.domain import Domain
@@ -62,7 +63,7 @@ def adapt(
     config = training_options.config(preset, settings_file, [*(settings or ()), *chosen_settings])
     own = data is not None or dataset is not None
     if own == (domain is not None):
-        raise ValueError("name either --domain or your own data with --data (or --dataset)")
+        raise CraftError("name either --domain or your own data with --data (or --dataset)")
     from craft.cli.progress import ProgressDisplay
     from craft.cli.run_directory import open_run_directory
     from craft.data.domains.manifest import MANIFEST

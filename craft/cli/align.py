@@ -13,6 +13,7 @@ from craft.cli.options import (
     Models,
     console,
 )
+from craft.errors import CraftError
 
 
 def align(
@@ -48,7 +49,7 @@ def align(
     given = {"captions": captions, "instructions": instructions}
     paths = {stage: path for stage, path in given.items() if path is not None}
     if not paths:
-        raise ValueError("name what to learn from: --captions, --instructions, or both")
+        raise CraftError("name what to learn from: --captions, --instructions, or both")
     from craft.cli.progress import ProgressDisplay
     from craft.cli.run_directory import open_run_directory
     from craft.data.domains.building import build_domain

@@ -30,6 +30,7 @@ from craft.cli.pictures import pictures
 from craft.cli.reproduce import reproduce
 from craft.cli.settings import list_settings
 from craft.cli.transfer import transfer
+from craft.errors import CraftError
 
 
 class _Commands(TyperGroup):
@@ -38,7 +39,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (ValueError, OSError, ImportError) as error:
+        except (CraftError, OSError) as error:
             if os.environ.get("CRAFT_DEBUG"):
                 raise
             text = str(error)

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from craft.cli import options
 from craft.cli.options import console
+from craft.errors import CraftError
 
 app = typer.Typer(no_args_is_help=True, help="Checkpoints of other projects as ours, and back.")
 
@@ -43,7 +44,7 @@ def convert_vila_u(
     """
     options.prepare()
     if pack is not None and not back:
-        raise ValueError("--pack goes with --back: it puts an adapted encoder into a checkpoint")
+        raise CraftError("--pack goes with --back: it puts an adapted encoder into a checkpoint")
     if back:
         from craft.integrations.vila_u.restore import restore
         from craft.models.encoder_pack import EncoderPack

@@ -9,6 +9,7 @@ import typer
 
 from craft.cli import data_options, options
 from craft.cli.options import Force, Models, Pack, PackDomain, console
+from craft.errors import CraftError
 
 if TYPE_CHECKING:
     from craft.corpus.backend import Workers
@@ -78,7 +79,7 @@ def prior(
     from craft.workbench.domains import open_pack
 
     if out is not None and out.exists() and not force:
-        raise ValueError(f"--out {out} exists; choose another file, or --force to replace it")
+        raise CraftError(f"--out {out} exists; choose another file, or --force to replace it")
     zoo = ModelFamily.load(models)
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
     encoder = CorpusEncoder(loaded, zoo.codebook)

@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from craft.errors import CraftError
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.runtime.versions import environment
@@ -19,7 +20,7 @@ def installation_facts(directory: Path | None = None) -> dict[str, str]:
     facts = environment() | {"devices": ", ".join(["cpu", *gpus])}
     try:
         models = ModelFamily.load(directory)
-    except ValueError as error:
+    except CraftError as error:
         return facts | {"models": str(error)}
     changed = models.changed_files()
     return facts | {
@@ -37,7 +38,7 @@ def pack_facts(directory: Path, models: Path | None = None) -> dict[str, str]:
         models: directory of the models that a pack of adapters belongs to, or the package's.
 
     Raises:
-        ValueError: not a pack, or one of adapters of another encoder.
+        CraftError: not a pack, or one of adapters of another encoder.
     """
     pack = EncoderPack.load(directory, lambda: ModelFamily.load(models).pretrained_tower())
     base = {}

@@ -10,6 +10,7 @@ import typer
 
 from craft.cli import options
 from craft.cli.options import Force, Models, SelectorName, console
+from craft.errors import CraftError
 
 if TYPE_CHECKING:
     from craft.decoding import LaserSettings
@@ -44,10 +45,10 @@ def generate(
     options.prepare()
     for name, value in {"--set": settings, "--picture": picture, "--trace": trace}.items():
         if value and not laser:
-            raise ValueError(f"{name} belongs to LASER; add --laser")
+            raise CraftError(f"{name} belongs to LASER; add --laser")
     for path in (picture, trace):
         if path is not None and path.exists() and not force:
-            raise ValueError(f"{path} exists; choose another file, or --force to replace it")
+            raise CraftError(f"{path} exists; choose another file, or --force to replace it")
     chosen = laser_settings(settings or ()) if laser else None
     from craft.data.readers.image import decode_rgb
     from craft.family.family import ModelFamily
@@ -73,7 +74,7 @@ def laser_settings(assignments: list[str] | tuple[str, ...]) -> LaserSettings:
     """LASER's settings from ``KEY=VALUE``, values as in YAML.
 
     Raises:
-        ValueError: no such setting, or a value it cannot have; one line a mistake.
+        CraftError: no such setting, or a value it cannot have; one line a mistake.
     """
     import yaml
     from pydantic import ValidationError
@@ -84,10 +85,10 @@ def laser_settings(assignments: list[str] | tuple[str, ...]) -> LaserSettings:
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals:
-            raise ValueError(f"--set takes KEY=VALUE, got {text!r}")
+            raise CraftError(f"--set takes KEY=VALUE, got {text!r}")
         if key not in LaserSettings.model_fields:
             known = ", ".join(LaserSettings.model_fields)
-            raise ValueError(f"--set {text}: no such setting {key!r}; there are {known}")
+            raise CraftError(f"--set {text}: no such setting {key!r}; there are {known}")
         values[key] = yaml.safe_load(value)
     try:
         return LaserSettings(**values)
@@ -96,4 +97,4 @@ def laser_settings(assignments: list[str] | tuple[str, ...]) -> LaserSettings:
             f"{'.'.join(map(str, e['loc'])) or '--set'}: {e['msg'].removeprefix('Value error, ')}"
             for e in error.errors()
         ]
-        raise ValueError("; ".join(lines)) from error
+        raise CraftError("; ".join(lines)) from error

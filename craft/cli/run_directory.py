@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from craft.errors import CraftError
+
 MARKER = "run.yaml"
 
 
@@ -17,13 +19,13 @@ def open_run_directory(directory: Path, command: dict[str, Any], force: bool = F
     repeating a command replaces its files. Nothing is ever deleted.
 
     Raises:
-        ValueError: the directory holds other files and ``force`` is not set.
+        CraftError: the directory holds other files and ``force`` is not set.
     """
     if directory.exists() and not directory.is_dir():
-        raise ValueError(f"--out {directory} is a file; name a directory")
+        raise CraftError(f"--out {directory} is a file; name a directory")
     earlier_run = (directory / MARKER).is_file()
     if directory.is_dir() and any(directory.iterdir()) and not (earlier_run or force):
-        raise ValueError(
+        raise CraftError(
             f"--out {directory} holds files but no {MARKER}, so it is not an earlier run; choose "
             "another directory, or --force to write among those files"
         )

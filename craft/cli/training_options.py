@@ -63,7 +63,7 @@ def config(
     file: Path | None = None,
     settings: list[str] | None = None,
 ) -> CraftConfig:
-    """The training settings of a preset, a file and ``--set``; raises ValueError for mistakes."""
+    """The training settings of a preset, a file and ``--set``; raises CraftError for mistakes."""
     from craft.settings.reading import read_settings
 
     return read_settings(preset, file, settings or ())

@@ -17,6 +17,7 @@ from craft.cli.options import (
     TestLimit,
     console,
 )
+from craft.errors import CraftError
 
 
 def transfer(
@@ -49,7 +50,7 @@ def transfer(
     others = {str(pack): EncoderPack.load(pack, zoo.pretrained_tower) for pack in packs[1:]}
     loaded = {str(packs[0]): first} | others
     if len(loaded) < len(packs):
-        raise ValueError(f"a pack is named twice: {', '.join(map(str, packs))}")
+        raise CraftError(f"a pack is named twice: {', '.join(map(str, packs))}")
     command = {"command": "transfer", "packs": list(loaded), "domain": chosen.name}
     open_run_directory(out, command, force)
     with ProgressDisplay(console) as progress:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from craft.corpus.backend import Workers, each_shard
 from craft.corpus.shard import CorpusEncoder, Shard
+from craft.errors import CraftError
 from craft.prior import TokenPrior
 from craft_kernels import ResidualCodes
 
@@ -47,7 +48,7 @@ def tokenize_corpus(
     stopped goes on. Every file appears at once, complete.
 
     Raises:
-        ValueError: a file in ``out`` is of another encoder or codebook, or of another cut.
+        CraftError: a file in ``out`` is of another encoder or codebook, or of another cut.
         DataError: an image is missing or corrupt.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -74,7 +75,7 @@ class _Tokenize:
         found = read_tokens(path)
         if found.encoder_hash != self.encoder_hash or found.ids != list(shard.ids):
             what = "other images" if found.encoder_hash == self.encoder_hash else "another encoder"
-            raise ValueError(f"{path} holds tokens of {what}; choose another directory")
+            raise CraftError(f"{path} holds tokens of {what}; choose another directory")
 
     def _write(self, path: Path, shard: Shard, codes: ResidualCodes) -> None:
         flat = codes.codes.flatten(1)
@@ -100,12 +101,12 @@ def read_tokens(path: Path) -> CorpusTokens:
     """Read one shard.
 
     Raises:
-        ValueError: not a file of tokens.
+        CraftError: not a file of tokens.
     """
     table = pq.read_table(path)
     about = json.loads((table.schema.metadata or {}).get(b"craft", b"{}"))
     if about.get("format") != _FORMAT:
-        raise ValueError(
+        raise CraftError(
             f"{path} holds no tokens: its format is {about.get('format')!r}, expected {_FORMAT!r}; "
             "make such files with `craft tokenize`"
         )
@@ -129,13 +130,13 @@ def prior_of(directory: Path, encoder: CorpusEncoder) -> TokenPrior:
     """The first-level frequencies of a tokenised corpus, without looking at an image again.
 
     Raises:
-        ValueError: no tokens there, a shard is missing, or they are of another encoder.
+        CraftError: no tokens there, a shard is missing, or they are of another encoder.
         CodebookMismatchError: they are of another codebook.
     """
     paths = sorted(directory.glob("tokens-*-of-*.parquet"))
     totals = {path.stem.split("-of-")[1] for path in paths}
     if len(totals) != 1 or len(paths) != int(next(iter(totals))):
-        raise ValueError(
+        raise CraftError(
             f"{directory} holds {len(paths)} shards of tokens, of {' or '.join(totals) or '?'}; "
             "name the --out of one `craft tokenize` that has finished"
         )
@@ -144,7 +145,7 @@ def prior_of(directory: Path, encoder: CorpusEncoder) -> TokenPrior:
         tokens = read_tokens(path)
         encoder.codebook.require_fingerprint(tokens.codebook_fingerprint)
         if tokens.encoder_hash != prior.encoder_hash:
-            raise ValueError(
+            raise CraftError(
                 f"{path} holds tokens of encoder {tokens.encoder_hash[:12]}, this one is "
                 f"{prior.encoder_hash[:12]}; tokenize the images with it"
             )

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from craft.decoding.look import Look, unit_roundoff, weight_rounding
+from craft.errors import CraftError
 
 # The interface is one for the whole process.
 _WATCHING = threading.RLock()
@@ -37,7 +38,7 @@ def last_row_attention(
         have put each off. Padding has weight 0.
 
     Raises:
-        ValueError: weights that are not numbers; a decoder that does not call its attention
+        CraftError: weights that are not numbers; a decoder that does not call its attention
             through transformers' interface, or whose attention is more than a softmax.
     """
     owned = {id(module) for module in decoder.modules()}
@@ -50,7 +51,7 @@ def last_row_attention(
         if id(module) in owned:
             row = last_row(query, key, attention_mask, depth=len(rows), **how)
             if row.weights.isnan().any():
-                raise ValueError(
+                raise CraftError(
                     f"the attention of layer {len(rows)} is not a number: activations overflow in "
                     f"{query.dtype}, or the weights are broken; run the model in the precision it "
                     "was trained in"
@@ -62,7 +63,7 @@ def last_row_attention(
     with _WATCHING:
         running = ALL_ATTENTION_FUNCTIONS.get(name)
         if running is None and name != "eager":
-            raise ValueError(f"transformers knows no attention named {name!r}")
+            raise CraftError(f"transformers knows no attention named {name!r}")
         local = ALL_ATTENTION_FUNCTIONS._local_mapping
         before = local.get(name)
         local[name] = watch
@@ -74,7 +75,7 @@ def last_row_attention(
             else:
                 local[name] = before
     if not rows:
-        raise ValueError(
+        raise CraftError(
             f"{type(decoder).__name__} called no attention through transformers' interface, so "
             "what it attends to cannot be seen"
         )
@@ -98,12 +99,12 @@ def last_row(
     key. ``depth`` is how many layers ran before this one.
 
     Raises:
-        ValueError: attention sinks, a bias of positions, or a mask that is no tensor (flex
+        CraftError: attention sinks, a bias of positions, or a mask that is no tensor (flex
             attention).
     """
     extra = [k for k in ("s_aux", "position_bias") if how.get(k) is not None]
     if extra:
-        raise ValueError(f"this model's attention has {extra[0]}; its weights cannot be recomputed")
+        raise CraftError(f"this model's attention has {extra[0]}; its weights cannot be recomputed")
     width = key.shape[2]
     groups = query.shape[1] // key.shape[1]  # query heads j*groups... share key head j
     last = query[:, :, -1].float().unflatten(1, (-1, groups))
@@ -114,7 +115,7 @@ def last_row(
         scores = softcap * (scores / softcap).tanh()
     if mask is not None:
         if not isinstance(mask, Tensor):
-            raise ValueError(
+            raise CraftError(
                 f"this attention is masked by a {type(mask).__name__}, whose rows cannot be read; "
                 "load the model with attn_implementation='sdpa'"
             )

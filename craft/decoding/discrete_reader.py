@@ -15,6 +15,7 @@ from craft.decoding.attention_capture import last_row_attention
 from craft.decoding.crop import Box, whole
 from craft.decoding.look import Look
 from craft.decoding.reader import GREEDY, Stream
+from craft.errors import CraftError
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.prompt_template import PromptTemplate
 from craft.models.sequence import embed_prefix, left_padded
@@ -38,7 +39,7 @@ class DiscreteReader:
         prune_look: prune the first look too. Tokens that were pruned got no attention.
 
     Raises:
-        ValueError: a model without a pad token.
+        CraftError: a model without a pad token.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class DiscreteReader:
         prune_look: bool = False,
     ):
         if tokenizer.pad_token_id is None:
-            raise ValueError("the tokenizer has no pad token; set tokenizer.pad_token, eos will do")
+            raise CraftError("the tokenizer has no pad token; set tokenizer.pad_token, eos will do")
         self.model = model
         self.tokenizer = tokenizer
         self.template = template or PromptTemplate()

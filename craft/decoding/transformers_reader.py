@@ -15,6 +15,7 @@ from craft.decoding.attention_capture import last_row_attention
 from craft.decoding.crop import Box, whole
 from craft.decoding.look import Look
 from craft.decoding.reader import GREEDY, Stream
+from craft.errors import CraftError
 
 #: Images and a text to the tensors of a model's forward, batch of one.
 Prepare = Callable[[Sequence[Image.Image], str], Mapping[str, Tensor]]
@@ -34,7 +35,7 @@ class TransformersReader:
         mean_color: of the encoder's normalisation, 0 to 255; CLIP's if not given.
 
     Raises:
-        ValueError: a model whose config does not name its image token.
+        CraftError: a model whose config does not name its image token.
     """
 
     grid: tuple[int, int] | None = None
@@ -50,7 +51,7 @@ class TransformersReader:
         mean_color: tuple[int, int, int] = (123, 117, 104),
     ):
         if getattr(model.config, "image_token_id", None) is None:
-            raise ValueError(
+            raise CraftError(
                 f"{type(model).__name__} names no image_token_id in its config, so its visual "
                 "tokens cannot be found; set model.config.image_token_id"
             )
@@ -66,10 +67,10 @@ class TransformersReader:
         """With the model's own processor and chat template: one turn, images first.
 
         Raises:
-            ValueError: no chat template; preprocessing that pads or crops in a way unknown here.
+            CraftError: no chat template; preprocessing that pads or crops in a way unknown here.
         """
         if not getattr(processor, "chat_template", None):
-            raise ValueError(
+            raise CraftError(
                 "the processor has no chat template; make a TransformersReader with a prepare "
                 "function of your own"
             )
@@ -107,7 +108,7 @@ class TransformersReader:
         """How much the last position of each prompt attends to each patch of its image.
 
         Raises:
-            ValueError: no visual tokens, or tokens that are no grid.
+            CraftError: no visual tokens, or tokens that are no grid.
         """
         return [
             self._looks([self._inputs((image,), text) for text in texts])
@@ -124,12 +125,12 @@ class TransformersReader:
         """Continue each prompt greedily; the streams of a question are a batch.
 
         Raises:
-            ValueError: streams that drop visual tokens.
+            CraftError: streams that drop visual tokens.
         """
         answers = []
         for question, text in zip(streams, texts, strict=True):
             if any(stream.dropped is not None for stream in question):
-                raise ValueError("visual tokens of this model cannot be dropped; hide pixels")
+                raise CraftError("visual tokens of this model cannot be dropped; hide pixels")
             parts = [self._inputs(stream.images, text) for stream in question]
             inputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
             ids = self.model.generate(
@@ -156,7 +157,7 @@ class TransformersReader:
         places = (inputs["input_ids"][0] == self.model.config.image_token_id).nonzero()[:, 0]
         rows, columns = self.grid_of(inputs)
         if not len(places) or rows * columns != len(places):
-            raise ValueError(
+            raise CraftError(
                 f"{len(places)} visual tokens (id {self.model.config.image_token_id}) are no grid "
                 f"of {rows} x {columns}; pass grid= to say how they lie"
             )
@@ -190,7 +191,7 @@ def _same(inputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
 def _view_of(settings: Any) -> Callable[[tuple[int, int]], Box]:
     """What an image processor leaves of an image, as a box of the original."""
     if getattr(settings, "do_pad", False):
-        raise ValueError(
+        raise CraftError(
             "this image processor pads, so its visual tokens do not lie over the image alone; "
             "make a TransformersReader with a view of your own"
         )
@@ -199,7 +200,7 @@ def _view_of(settings: Any) -> Callable[[tuple[int, int]], Box]:
     edge = dict(settings.size).get("shortest_edge")
     crop = settings.crop_size["height"], settings.crop_size["width"]
     if crop != (edge, edge):
-        raise ValueError(
+        raise CraftError(
             f"this image processor resizes to {dict(settings.size)} and crops to {crop}; make a "
             "TransformersReader with a view of your own"
         )

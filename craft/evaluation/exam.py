@@ -12,6 +12,7 @@ from torch import Tensor
 from craft.data.domains.domain import Domain
 from craft.data.images.augment import resize
 from craft.data.questions import Question, seeded
+from craft.errors import CraftError
 from craft.evaluation.four_option import Prediction, accuracy, answer_questions, summarize
 from craft.evaluation.instruction_following import ask_for_reasons, examine
 from craft.evaluation.instruction_following import summarize as summarize_justified
@@ -61,12 +62,12 @@ class Exam:
         """All test images of ``domain``, or a random ``limit`` of them, at the general ones' size.
 
         Raises:
-            ValueError: a limit below 1.
+            CraftError: a limit below 1.
         """
         questions = domain.questions(domain.test)
         if limit is not None:
             if limit < 1:
-                raise ValueError(f"the test limit must be at least 1, got {limit}")
+                raise CraftError(f"the test limit must be at least 1, got {limit}")
             rows = range(len(questions))
             drawn = seeded("test limit").sample(rows, min(limit, len(rows)))
             questions = [questions[row] for row in sorted(drawn)]

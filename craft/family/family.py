@@ -14,6 +14,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, SiglipConfig, SiglipModel
 
 from craft.codebook import Codebook
+from craft.errors import CraftError
 from craft.models.aligned_language_model import CARD, AlignedLanguageModel
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.vision_tower import DiscreteVisionTower
@@ -35,14 +36,14 @@ class ModelFamily:
         directory: holds ``codebook.safetensors``, ``siglip/`` and one directory a language model.
 
     Raises:
-        ValueError: the directory is not one.
+        CraftError: the directory is not one.
     """
 
     def __init__(self, directory: Path):
         self.directory = directory
         missing = [x for x in (CODEBOOK, f"{SIGLIP}/config.json") if not (directory / x).is_file()]
         if missing:
-            raise ValueError(
+            raise CraftError(
                 f"{directory} holds no models: {' and '.join(missing)} missing; leave --models out "
                 "to use the models that come with the package"
             )
@@ -79,10 +80,10 @@ class ModelFamily:
         """SigLIP's.
 
         Raises:
-            ValueError: there is none, as in converted checkpoints that came without.
+            CraftError: there is none, as in converted checkpoints that came without.
         """
         if not (self.directory / SIGLIP / "tokenizer_config.json").is_file():
-            raise ValueError(
+            raise CraftError(
                 f"{self.directory / SIGLIP} holds no tokenizer of SigLIP's; put one there, or "
                 "train without texts: --set lambda_con=0"
             )
@@ -97,11 +98,11 @@ class ModelFamily:
         """A language model with its projector, frozen.
 
         Raises:
-            ValueError: no such model.
+            CraftError: no such model.
             CodebookMismatchError: it was aligned to another codebook.
         """
         if name not in self.names:
-            raise ValueError(
+            raise CraftError(
                 f"language model must be one of {list(self.names)} (in {self.directory}), "
                 f"got {name!r}"
             )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from craft.data import prompts
 from craft.data.questions import Question
+from craft.errors import CraftError, MissingPackageError
 
 #: How many tokens an answer may take, as in our own evaluation (methods F6).
 NEW_TOKENS = 5
@@ -56,13 +57,13 @@ def export_lmms_eval(
 
     Raises:
         ImportError: the datasets package is not installed.
-        ValueError: no questions, or a name that cannot be a file's.
+        CraftError: no questions, or a name that cannot be a file's.
     """
     _check(name, questions)
     try:
         from datasets import Dataset
     except ImportError:
-        raise ImportError(
+        raise MissingPackageError(
             "the lmms-eval export writes Parquet: pip install 'craft-vlm[data]'"
         ) from None
     directory.mkdir(parents=True, exist_ok=True)
@@ -122,14 +123,14 @@ def export_vlmevalkit(
     The suite adds the options to the question itself, so the question stands here without them.
 
     Raises:
-        ValueError: no questions, a name that cannot be a file's, options for some only, or more
+        CraftError: no questions, a name that cannot be a file's, options for some only, or more
             than 26.
     """
     _check(name, questions)
     most = max(len(q.options) for q in questions)
     if most and any(not q.options for q in questions):
         open_ones = [q.id for q in questions if not q.options]
-        raise ValueError(
+        raise CraftError(
             f"{len(open_ones)} of {len(questions)} questions have no options, {open_ones[0]!r} "
             "first; a table holds either kind: export them apart"
         )
@@ -162,12 +163,12 @@ def png(image: Tensor) -> bytes:  # uint8 [3, S, S]
 
 def _check(name: str, questions: Sequence[Question]) -> None:
     if not name.isidentifier():
-        raise ValueError(
+        raise CraftError(
             f"the task's name must be letters, digits and underscores, not beginning with a digit, "
             f"got {name!r}"
         )
     if not questions:
-        raise ValueError("there are no questions to export: the test split is empty")
+        raise CraftError("there are no questions to export: the test split is empty")
 
 
 def _without_options(question: Question) -> str:

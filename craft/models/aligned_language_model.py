@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from craft.errors import CraftError
 from craft.models.projector import Projector
 from craft.models.prompt_template import PromptTemplate
 from craft.models.sequence import embed_prefix, image_then_text
@@ -98,7 +99,7 @@ class AlignedLanguageModel(nn.Module):
         The vocabulary projection runs only where an answer token is predicted.
         """
         if text.labels is None:
-            raise ValueError("text.labels is None: build the batch with training_batch()")
+            raise CraftError("text.labels is None: build the batch with training_batch()")
         embeds, mask = self.embed(visual, text, projected)
         labels = text.labels.to(embeds.device)
         hidden = self.language_model.base_model(

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig, SiglipVisionConfig
 
+from craft.errors import CraftError
+
 
 class DiscreteVisionConfig(SiglipVisionConfig):
     """A SigLIP encoder, where it is read, and which codebook its features belong to.
@@ -61,7 +63,7 @@ class DiscreteLVLMConfig(PreTrainedConfig):
             self.vision_config = DiscreteVisionConfig(**self.vision_config)
         if isinstance(self.text_config, dict):
             if "model_type" not in self.text_config:
-                raise ValueError(
+                raise CraftError(
                     "text_config is a dict without 'model_type', so it could be any language "
                     "model's; add it, such as 'qwen2', or pass the config object"
                 )

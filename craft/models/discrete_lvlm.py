@@ -15,6 +15,7 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from craft.codebook import Codebook
+from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.codebook_checkpoint import CodebookCheckpoint
 from craft.models.configuration import DiscreteLVLMConfig
@@ -34,7 +35,7 @@ class DiscreteLVLM(CodebookCheckpoint):
         codebook: of the tower's width.
 
     Raises:
-        ValueError: no language model in the config; a codebook of another width.
+        CraftError: no language model in the config; a codebook of another width.
         CodebookMismatchError: the config names another codebook.
     """
 
@@ -51,7 +52,7 @@ class DiscreteLVLM(CodebookCheckpoint):
     def __init__(self, config: DiscreteLVLMConfig, codebook: Codebook | None = None):
         super().__init__(config)
         if config.text_config is None:
-            raise ValueError(
+            raise CraftError(
                 "text_config is missing; give the language model's config, such as Qwen2Config()"
             )
         self.tower = DiscreteVisionTower(config.vision_config, codebook)
@@ -128,14 +129,14 @@ class DiscreteLVLM(CodebookCheckpoint):
             selector, seed, image_index: as for `craft.prune`.
 
         Raises:
-            ValueError: a keep ratio outside (0, 1]; pruning by rarity without a prior.
+            CraftError: a keep ratio outside (0, 1]; pruning by rarity without a prior.
             CodebookMismatchError: the prior was counted on another codebook.
         """
         codes, quantized, residual_sq = self.tower(pixel_values)
         if prior is not None:
             prior.check(self.codebook.fingerprint)
         elif keep_ratio < 1 and selector != "random":
-            raise ValueError(
+            raise CraftError(
                 f"keep_ratio={keep_ratio} with selector {selector!r} needs the domain's token "
                 "prior; pass prior=TokenPrior.load(...), or selector='random'"
             )
@@ -176,10 +177,10 @@ class DiscreteLVLM(CodebookCheckpoint):
         """Next-token logits [B, P + M + T, V] and, with labels, the token mean of their loss.
 
         Raises:
-            ValueError: labels with text that is padded on the left.
+            CraftError: labels with text that is padded on the left.
         """
         if labels is not None and attention_mask is not None and (attention_mask[:, 0] == 0).any():
-            raise ValueError(
+            raise CraftError(
                 "attention_mask starts with padding; pad on the right where there are labels"
             )
         visual = self.visual_tokens(pixel_values)
@@ -216,7 +217,7 @@ class DiscreteLVLM(CodebookCheckpoint):
             kwargs: of transformers' ``generate``, such as ``max_new_tokens`` and ``do_sample``.
 
         Raises:
-            ValueError: as for :meth:`visual_tokens`.
+            CraftError: as for :meth:`visual_tokens`.
         """
         visual = self.visual_tokens(
             pixel_values, keep_ratio=keep_ratio, prior=prior, selector=selector, seed=seed

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from craft.codebook import Codebook
+from craft.errors import CraftError
 from craft.models.configuration import DiscreteVisionConfig
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
@@ -30,7 +31,7 @@ _CARD, _WEIGHTS, _PRIOR = "pack.json", "encoder.safetensors", "prior.safetensors
 _ADAPTERS = "adapters.safetensors"
 
 
-class EncoderMismatchError(ValueError):
+class EncoderMismatchError(CraftError):
     """Adapters met another encoder than the one they were trained in."""
 
 
@@ -156,16 +157,16 @@ class EncoderPack:
                 called only for a pack of adapters, which cannot do without.
 
         Raises:
-            ValueError: not a pack, a newer format, weights that were changed since, or adapters and
+            CraftError: not a pack, a newer format, weights that were changed since, or adapters and
                 no ``base``.
             EncoderMismatchError: adapters of another encoder than ``base``; names both.
         """
         directory = Path(directory)
         if not (directory / _CARD).is_file():
-            raise ValueError(f"{directory} is not an encoder pack: it holds no {_CARD}")
+            raise CraftError(f"{directory} is not an encoder pack: it holds no {_CARD}")
         card = json.loads((directory / _CARD).read_text())
         if card.get("format") not in (FORMAT, ADAPTER_FORMAT):
-            raise ValueError(
+            raise CraftError(
                 f"{directory / _CARD} has format {card.get('format')!r}, this version reads "
                 f"{FORMAT} and {ADAPTER_FORMAT}; update craft-vlm"
             )
@@ -178,7 +179,7 @@ class EncoderPack:
             weights = pretrained | weights
         found = tensor_hash(weights)
         if found != card["encoder_hash"]:
-            raise ValueError(
+            raise CraftError(
                 f"{file} hashes to {found}, its card says "
                 f"{card['encoder_hash']}: the weights were changed after the pack was saved"
             )
@@ -199,7 +200,7 @@ def _pretrained(
 ) -> dict[str, Tensor]:
     """The weights of the encoder that adapters belong to."""
     if base is None:
-        raise ValueError(
+        raise CraftError(
             f"{directory} holds adapters alone, of the encoder {wanted}; give load() that encoder "
             "as base=, such as ModelFamily.load().pretrained_tower"
         )

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from craft.errors import CraftError
+
 IGNORE = -100
 
 
@@ -29,10 +31,10 @@ class TextBatch:
         """Where each row's first answer token [B] stands among all answer tokens of the batch.
 
         Raises:
-            ValueError: the batch has no labels.
+            CraftError: the batch has no labels.
         """
         if self.labels is None:
-            raise ValueError("the batch has no labels: build it with training_batch")
+            raise CraftError("the batch has no labels: build it with training_batch")
         lengths = (self.labels != IGNORE).sum(1)
         return lengths.cumsum(0) - lengths
 
@@ -58,7 +60,7 @@ def training_batch(
 
 def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
     if not isinstance(tokenizer.pad_token_id, int):
-        raise ValueError("the tokenizer has no pad token; set tokenizer.pad_token, eos will do")
+        raise CraftError("the tokenizer has no pad token; set tokenizer.pad_token, eos will do")
     return tokenizer.pad_token_id
 
 

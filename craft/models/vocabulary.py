@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from craft.errors import CraftError
+
 
 def unknown_answers(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str]) -> list[str]:
     """The answers with a word the tokenizer has no token for. Tokenizers of bytes know them all."""
@@ -20,12 +22,12 @@ def require_answers(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str], 
     """Refuse data whose answers a language model could not tell apart.
 
     Raises:
-        ValueError: an answer has unknown words, or two answers have the same tokens.
+        CraftError: an answer has unknown words, or two answers have the same tokens.
     """
     unknown = unknown_answers(tokenizer, answers)
     if unknown:
         shown = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-        raise ValueError(
+        raise CraftError(
             f"the language model {name!r} has no words for {len(unknown)} of {len(answers)} "
             f"answers: {shown}; rename them in words it knows, or use models with a larger "
             "vocabulary (--models)"
@@ -35,7 +37,7 @@ def require_answers(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str], 
     for answer, row in zip(answers, ids, strict=True):
         other = said.setdefault(tuple(row), answer)
         if other != answer:
-            raise ValueError(
+            raise CraftError(
                 f"the language model {name!r} cannot tell the answers {other!r} and {answer!r} "
                 "apart: they are the same tokens"
             )

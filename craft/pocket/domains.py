@@ -8,6 +8,7 @@ from torch import Tensor
 from craft.data.domains.class_domain import ClassDomain
 from craft.data.images.augment import Augmentation, resize
 from craft.data.questions import Question, four_options, heldout_classes, seeded
+from craft.errors import CraftError
 from craft.pocket.world import DOMAINS, GENERAL_AREAS, general_world, load_area
 
 #: The general world's unseen views: geometry and light only, so that flags keep their colours.
@@ -24,10 +25,10 @@ def load_domain(name: str, *, holdout_fraction: float = 0.2, split_seed: int = 0
     the encoder was not adapted on.
 
     Raises:
-        ValueError: no such domain.
+        CraftError: no such domain.
     """
     if name not in DOMAINS:
-        raise ValueError(f"domain must be one of {sorted(DOMAINS)}, got {name!r}")
+        raise CraftError(f"domain must be one of {sorted(DOMAINS)}, got {name!r}")
     area = load_area(DOMAINS[name])
     test = area.split("test")
     train = area.split("train")

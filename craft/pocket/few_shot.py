@@ -17,6 +17,7 @@ from craft.data import prompts
 from craft.data.images.augment import resize
 from craft.data.images.image_set import ImageSet
 from craft.data.images.random_crop import RandomResizedCrop
+from craft.errors import CraftError
 from craft.evaluation.exam import OnProgress, ignore_progress
 from craft.family.family import ModelFamily
 from craft.pocket.world import DOMAINS, load_area
@@ -42,10 +43,10 @@ def few_shot_task(name: str, models: ModelFamily) -> FewShotTask:
     two sets, likewise; handwriting has many images a class.
 
     Raises:
-        ValueError: no such domain.
+        CraftError: no such domain.
     """
     if name not in DOMAINS:
-        raise ValueError(f"domain must be one of {sorted(DOMAINS)}, got {name!r}")
+        raise CraftError(f"domain must be one of {sorted(DOMAINS)}, got {name!r}")
     area = load_area(DOMAINS[name])
     train, test = area.split("train"), area.split("test")
     classes = sorted(set(train.labels) | set(test.labels))
@@ -92,7 +93,7 @@ def compare_few_shot(
         per cent, each as mean and standard deviation over seeds, and ``trained`` weights.
 
     Raises:
-        ValueError: no such domain or preset.
+        CraftError: no such domain or preset.
     """
     task = few_shot_task(name, models)
     recipe = recipe or FewShotRecipe()
@@ -103,7 +104,7 @@ def compare_few_shot(
         scores[ZERO_SHOT] = [untouched.scores(task)]
     for mode in modes:
         if mode not in PRESETS:
-            raise ValueError(f"adapters must be one of {', '.join(PRESETS)}, got {mode!r}")
+            raise CraftError(f"adapters must be one of {', '.join(PRESETS)}, got {mode!r}")
         config = PRESETS[mode]
         text = config if mode == "heba" else None
         for seed in seeds:

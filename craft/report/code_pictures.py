@@ -19,6 +19,7 @@ from craft.codebook import Codebook
 from craft.data.domains.domain import Domain
 from craft.data.images.augment import resize
 from craft.data.questions import seeded
+from craft.errors import CraftError
 from craft.evaluation.visual_tokens import VisualTokens
 from craft.models.encoder_pack import EncoderPack
 from craft.pocket.demo.page import code_map, dim_pruned
@@ -41,11 +42,11 @@ def draw_pictures(
 
     Raises:
         CodebookMismatchError: the pack speaks another codebook; names both.
-        ValueError: the pack has no prior to prune by.
+        CraftError: the pack has no prior to prune by.
     """
     tower = pack.tower(codebook)
     if pack.prior is None:
-        raise ValueError("the pack has no token prior to prune by; count it with `craft prior`")
+        raise CraftError("the pack has no token prior to prune by; count it with `craft prior`")
     test = domain.test
     drawn = sorted(seeded("pictures").sample(range(len(test)), min(count, len(test))))
     images = resize(test.images[drawn].float() / 255, tower.image_size)
@@ -75,13 +76,13 @@ def code_map_figure(
     """A row an image: the image, its first-level codes by number, and what each budget keeps.
 
     Raises:
-        ValueError: no image, or shapes that do not belong together.
+        CraftError: no image, or shapes that do not belong together.
     """
     if not len(images):
-        raise ValueError("there is no image to draw")
+        raise CraftError("there is no image to draw")
     for name, tensor in {"codes": codes, **{f"kept at {r}": k for r, k in kept.items()}}.items():
         if tensor.ndim != 3 or len(tensor) != len(images):
-            raise ValueError(
+            raise CraftError(
                 f"{name} must be [n, H, W] with n = {len(images)}, got {tuple(tensor.shape)}"
             )
     columns = 2 + len(kept)
@@ -112,16 +113,16 @@ def frequent_and_rare_figure(
     A patch is shown with its neighbours and framed.
 
     Raises:
-        ValueError: no code occurs, or codes that are not [n, H, W].
+        CraftError: no code occurs, or codes that are not [n, H, W].
     """
     if codes.ndim != 3 or len(codes) != len(images):
-        raise ValueError(
+        raise CraftError(
             f"codes must be [n, H, W] with n = {len(images)}, got {tuple(codes.shape)}"
         )
     present = codes.unique()
     ranked = present[prior.counts[present].argsort(descending=True, stable=True)].tolist()
     if not ranked:
-        raise ValueError("there is no code to draw: no image was given")
+        raise CraftError("there is no code to draw: no image was given")
     frequent = ranked[:count]
     rare = [code for code in ranked[-count:] if code not in frequent]
     figure = Figure(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from craft.errors import CraftError
+
 
 def between_marks(text: str, begin: str, end: str, content: str) -> str:
     """``text`` with ``content`` between the two marks, which stay.
 
     Raises:
-        ValueError: a mark is missing.
+        CraftError: a mark is missing.
     """
     before, first, rest = text.partition(begin)
     _, last, after = rest.partition(end)
     if not (first and last):
-        raise ValueError(f"the document lacks {begin!r} or {end!r}")
+        raise CraftError(f"the document lacks {begin!r} or {end!r}")
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"

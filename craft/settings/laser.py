@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from craft.errors import CraftError
+
 NullPrompt = Literal["instruction_only", "empty", "generic"]
 Placement = Literal["sliding", "centroid", "topk_box"]
 MaskMode = Literal["pixel_mean", "pixel_zero", "blur", "token_drop"]
@@ -16,7 +18,7 @@ class LaserSettings(BaseModel):
     """How evidence is found, cropped, hidden and decoded.
 
     Raises:
-        ValueError: a value outside its range; both ``layer_range`` and ``fixed_layer``.
+        CraftError: a value outside its range; both ``layer_range`` and ``fixed_layer``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,9 +39,9 @@ class LaserSettings(BaseModel):
     @model_validator(mode="after")
     def _one_choice_of_layers(self) -> LaserSettings:
         if self.layer_range is not None and self.fixed_layer is not None:
-            raise ValueError("give one of layer_range and fixed_layer, not both")
+            raise CraftError("give one of layer_range and fixed_layer, not both")
         if self.layer_range is not None and not 0 <= self.layer_range[0] < self.layer_range[1]:
-            raise ValueError(
+            raise CraftError(
                 f"layer_range must be (first, end) with 0 <= first < end, got {self.layer_range}"
             )
         return self

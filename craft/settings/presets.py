@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+from craft.errors import CraftError
 from craft.settings.training import CraftConfig
 
 PresetName = Literal["craft", "craft_paper", "align"]
@@ -35,8 +36,8 @@ def preset(name: PresetName, **changes: Any) -> CraftConfig:
     """The settings of a preset, with changes.
 
     Raises:
-        ValueError: no such preset, or a setting that cannot be (pydantic's ValidationError).
+        CraftError: no such preset, or a setting that cannot be (pydantic's ValidationError).
     """
     if name not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(get_args(PresetName))}, got {name!r}")
+        raise CraftError(f"preset must be one of {', '.join(get_args(PresetName))}, got {name!r}")
     return CraftConfig(**PRESETS[name] | changes)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from craft.errors import CraftError
 from craft.settings.presets import PRESETS, PresetName, preset
 from craft.settings.training import CraftConfig
 
@@ -25,7 +26,7 @@ def read_settings(
         assignments: such as ``lr=1e-4`` or ``checkpoint.every=50``.
 
     Raises:
-        ValueError: no such preset, file or setting, or a value it cannot have; one line a mistake,
+        CraftError: no such preset, file or setting, or a value it cannot have; one line a mistake,
             which says where it stands.
     """
     values: dict[str, Any] = {}
@@ -36,14 +37,14 @@ def read_settings(
         try:
             written = yaml.safe_load(file.read_text())
         except yaml.YAMLError as error:
-            raise ValueError(f"{file} is not YAML: {error}") from error
+            raise CraftError(f"{file} is not YAML: {error}") from error
         if not isinstance(written, dict | None):
-            raise ValueError(f"{file} must hold settings as KEY: VALUE, got {type(written)}")
+            raise CraftError(f"{file} must hold settings as KEY: VALUE, got {type(written)}")
         _merge(values, written or {}, str(file), origin)
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals:
-            raise ValueError(f"--set takes KEY=VALUE, got {text!r}")
+            raise CraftError(f"--set takes KEY=VALUE, got {text!r}")
         nested: Any = _scalar(value)
         for part in reversed(key.split(".")):
             nested = {part: nested}
@@ -51,7 +52,7 @@ def read_settings(
     unknown = [key for key in origin if key not in setting_names()]
     if unknown:
         top = ", ".join(CraftConfig.model_fields)
-        raise ValueError(f"{origin[unknown[0]]}: no such setting {unknown[0]!r}; there are {top}")
+        raise CraftError(f"{origin[unknown[0]]}: no such setting {unknown[0]!r}; there are {top}")
     try:
         return CraftConfig(**values)
     except ValidationError as error:
@@ -65,7 +66,7 @@ def read_settings(
             where = origin.get(key) or ", ".join(inside) or parts[0]
             said = problem["msg"].removeprefix("Value error, ")
             lines[f"{where}: {said}"] = None
-        raise ValueError("; ".join(lines)) from error
+        raise CraftError("; ".join(lines)) from error
 
 
 def setting_names(model: type[BaseModel] = CraftConfig, prefix: str = "") -> dict[str, Any]:

@@ -37,7 +37,7 @@ def with_table(text: str) -> str:
     """A document with the table between its marks brought up to date.
 
     Raises:
-        ValueError: the marks are missing.
+        CraftError: the marks are missing.
     """
     return between_marks(text, BEGIN, END, settings_table())
 

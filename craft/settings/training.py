@@ -130,7 +130,7 @@ class HebaSettings(_Section):
     )
 
     def over(self, name: PresetName) -> HebaConfig:
-        """The preset with what is given here. Raises ValueError for values that cannot be."""
+        """The preset with what is given here. Raises CraftError for values that cannot be."""
         given = {key: value for key, value in self if value is not None}
         return replace(HEBA_PRESETS[name], **given)
 

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase, SiglipModel
 
 from craft.adapters.lora import merge_lora
 from craft.data.domains.domain import Domain
+from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.tensor_hash import tensor_hash
@@ -91,7 +92,7 @@ def adapt(
 
     Raises:
         CodebookMismatchError: surrogate and tower speak different codebooks.
-        ValueError: a checkpoint of other settings or another encoder; see
+        CraftError: a checkpoint of other settings or another encoder; see
             :func:`~craft.training.distributed.processes.make_accelerator`.
         OSError: a checkpoint could not be written; the earlier ones are whole.
         RuntimeError: a frozen part changed, a part that trains did not move, or a loss was not
@@ -217,28 +218,28 @@ def _restore_selection(selection: Selection, found: Checkpoint) -> None:
 
 
 def _require_shared(found: Checkpoint | None, accelerator: Accelerator) -> None:
-    """Raises ValueError unless all processes go on from the same checkpoint."""
+    """Raises CraftError unless all processes go on from the same checkpoint."""
     step = torch.tensor([-1 if found is None else found.step], device=accelerator.device)
     steps = cast(Tensor, accelerator.gather(step)).tolist()
     if len(set(steps)) > 1:
-        raise ValueError(
+        raise CraftError(
             f"processes see checkpoints of different steps ({steps}, -1 being none); --out must be "
             "on a disk that all of them share"
         )
 
 
 def _require_same(found: Checkpoint, config: CraftConfig, identity: dict[str, Any]) -> None:
-    """Raises ValueError unless the checkpoint is of this very run."""
+    """Raises CraftError unless the checkpoint is of this very run."""
     written, wanted = found.state["config"], config.model_dump()
     other = [n for n in wanted if n not in _FREE and written.get(n) != wanted[n]]
     if other:
         changes = ", ".join(f"{n}: {written.get(n)!r} -> {wanted[n]!r}" for n in other)
-        raise ValueError(
+        raise CraftError(
             f"the checkpoint of step {found.step} was made with other settings ({changes}); "
             "resume with the same ones, or start anew without --resume"
         )
     if found.state["identity"] != identity:
-        raise ValueError(
+        raise CraftError(
             f"the checkpoint of step {found.step} belongs to another encoder or other data "
             f"({found.state['identity']} instead of {identity}); start anew without --resume"
         )

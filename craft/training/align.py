@@ -16,6 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, SiglipModel
 
 from craft.data.domains.domain import Domain
+from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.projector import Projector
 from craft.models.prompt_template import PromptTemplate
@@ -55,12 +56,12 @@ def new_reader(
 
     Raises:
         OSError: no such model.
-        ValueError: a tokenizer without pad and end token.
+        CraftError: a tokenizer without pad and end token.
     """
     model: Any = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(language_model)
     if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {language_model} has no end token; answers need one")
+        raise CraftError(f"the tokenizer of {language_model} has no end token; answers need one")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     with own_random_numbers(torch.device("cpu"), seed):
@@ -93,11 +94,11 @@ def align(
 
     Raises:
         CodebookMismatchError: the reader belongs to another codebook.
-        ValueError: no data, or a stage nobody knows.
+        CraftError: no data, or a stage nobody knows.
         RuntimeError: see :func:`~craft.training.adapt.adapt`.
     """
     if not data or set(data) - set(STAGES):
-        raise ValueError(f"data must be for some of {', '.join(STAGES)}, got {list(data)}")
+        raise CraftError(f"data must be for some of {', '.join(STAGES)}, got {list(data)}")
     results = {}
     for stage, method in STAGES.items():
         if stage not in data:

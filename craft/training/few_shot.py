@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from craft.adapters.heba import HebaConfig
 from craft.adapters.installation import heba_parameters, install_heba, remove_heba
+from craft.errors import CraftError
 from craft.runtime.random_numbers import own_random_numbers
 
 #: Makes training images out of stored ones: uint8 [b, 3, S, S] -> pixels [b, 3, size, size].
@@ -61,7 +62,7 @@ class FewShotTask:
     more sentences a class; ``base`` and ``novel`` are numbers of classes.
 
     Raises:
-        ValueError: two classes whose sentences are the same; rounding would decide between them.
+        CraftError: two classes whose sentences are the same; rounding would decide between them.
     """
 
     train: ClassImages
@@ -75,7 +76,7 @@ class FewShotTask:
         for number, ids in enumerate(self.prompts):
             first = numbers.setdefault(str(ids.tolist()), number)
             if first != number:
-                raise ValueError(
+                raise CraftError(
                     f"classes {first} and {number} have the same sentences, so that nothing tells "
                     "them apart; give them names that the tokenizer knows"
                 )
@@ -178,7 +179,7 @@ class FewShotLearner:
                     generator,
                 )
                 if not loss.isfinite():
-                    raise RuntimeError(
+                    raise CraftError(
                         f"the loss is not finite at step {len(losses) + 1}: {loss.item()}; lower "
                         f"lr (now {recipe.lr})"
                     )

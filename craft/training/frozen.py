@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from craft.codebook import Codebook
+from craft.errors import CraftError
 from craft.runtime.tensor_hash import tensor_hash
 
 
@@ -16,14 +17,14 @@ class FrozenProof:
         modules: name -> module whose every parameter and buffer must stay as it is.
 
     Raises:
-        ValueError: a module still has parameters that require gradients.
+        CraftError: a module still has parameters that require gradients.
     """
 
     def __init__(self, codebook: Codebook, **modules: nn.Module):
         for name, module in modules.items():
             loose = [key for key, p in module.named_parameters() if p.requires_grad]
             if loose:
-                raise ValueError(
+                raise CraftError(
                     f"{name} must be frozen but {len(loose)} of its parameters require gradients, "
                     f"first {loose[0]!r}; call requires_grad_(False) on it"
                 )

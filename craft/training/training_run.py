@@ -20,6 +20,7 @@ from transformers import (
 from craft.adapters.installation import is_heba
 from craft.adapters.lora import inject_lora, train_dropout
 from craft.data.domains.domain import Domain
+from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.attention import available_attention
 from craft.models.vision_tower import DiscreteVisionTower
@@ -203,7 +204,7 @@ class TrainingRun:
                 loss = torch.stack(list(terms.values())).sum()
                 if not loss.isfinite():
                     values = {name: term.item() for name, term in terms.items()}
-                    raise RuntimeError(
+                    raise CraftError(
                         f"the loss is not finite at step {self.schedule.last_epoch + 1}: {values}; "
                         f"lower lr (now {self.config.lr})"
                     )
@@ -267,12 +268,12 @@ class TrainingRun:
         """Put back what :meth:`state` took out.
 
         Raises:
-            ValueError: the checkpoint trains other weights than this run.
+            CraftError: the checkpoint trains other weights than this run.
         """
         weights, state = found.tensors["weights"], found.state
         if set(weights) != set(self.trained):
             other = sorted(set(weights) ^ set(self.trained))
-            raise ValueError(
+            raise CraftError(
                 f"the checkpoint and this run do not train the same weights; {other[0]!r} is only "
                 "in one of them"
             )

@@ -71,7 +71,7 @@ def adapt_pack(
         resume, on_start: as for :func:`~craft.training.adapt.adapt`.
 
     Raises:
-        ValueError: no such language model.
+        CraftError: no such language model.
     """
     reader = models.language_model(surrogate)
     own = METHODS[config.method].trains in ("projector", "language_model")
@@ -146,7 +146,7 @@ def evaluate_pack(
 
     Raises:
         CodebookMismatchError: the pack speaks another codebook than the models; names both.
-        ValueError: no such language model, a keep ratio outside (0, 1], no prior to prune by.
+        CraftError: no such language model, a keep ratio outside (0, 1], no prior to prune by.
     """
     tower = pack.tower(models.codebook)
     lvlms = [models.language_model(name) for name in names] if reader is None else [reader]

@@ -11,6 +11,7 @@ from craft.data.domains.distractors import hardest, read_foci, with_options
 from craft.data.domains.domain import Domain
 from craft.data.domains.manifest import MANIFEST, DomainManifest
 from craft.data.domains.user_data import DataRequest, reopen
+from craft.errors import CraftError
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.models.vocabulary import require_answers
@@ -33,7 +34,7 @@ def new_domain(
         option_file: instead, options in the layout of FOCI-Benchmark.
 
     Raises:
-        DataError, ValueError: see :class:`~craft.data.domains.user_data.DataRequest`; answers the
+        DataError, CraftError: see :class:`~craft.data.domains.user_data.DataRequest`; answers the
             language models have no words for; options for data that has questions of its own.
     """
     records = request.read()
@@ -44,7 +45,7 @@ def new_domain(
     if distractors == "random" and option_file is None:
         return domain, manifest
     if not isinstance(domain, ClassDomain):
-        raise ValueError("this data has questions of its own; distractors are for data of classes")
+        raise CraftError("this data has questions of its own; distractors are for data of classes")
     if option_file is not None:
         return with_options(domain, manifest, read_foci(option_file, domain), "file")
     similarity = class_similarity(models.siglip, models.tokenizer, domain.test, domain.classes)
@@ -69,18 +70,18 @@ def open_pack(
     Raises:
         CodebookMismatchError: the pack speaks another codebook than the models; names both.
         DataError: the data changed since the pack was made.
-        ValueError: nothing says which domain, or ``data`` for a pack of the pocket world.
+        CraftError: nothing says which domain, or ``data`` for a pack of the pocket world.
     """
     pack = EncoderPack.load(directory, models.pretrained_tower)
     models.codebook.require_fingerprint(pack.codebook_fingerprint)
     manifest, made_for = directory / MANIFEST, pack.notes.get("domain")
     if data is not None and not manifest.is_file():
-        raise ValueError(
+        raise CraftError(
             f"{directory} holds no {MANIFEST}: it was not adapted to data of yours, so nothing "
             "says which classes it has seen; adapt with --data first"
         )
     if name is None and manifest.is_file():
         return pack, reopen(DomainManifest.load(manifest), models.image_size, data)
     if name is None and made_for is None:
-        raise ValueError("the pack does not say which domain it was made for; choose --domain")
+        raise CraftError("the pack does not say which domain it was made for; choose --domain")
     return pack, load_domain(name or made_for or "")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from craft.data import prompts
 from craft.decoding import DiscreteReader, Grounded, LaserSettings, laser, plain
+from craft.errors import CraftError
 from craft.family.family import ModelFamily
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.encoder_pack import EncoderPack
@@ -35,7 +36,7 @@ def open_reader(
 
     Raises:
         CodebookMismatchError: the pack speaks another codebook than the models; names both.
-        ValueError: no such language model, or a pack whose language model reads no codes.
+        CraftError: no such language model, or a pack whose language model reads no codes.
     """
     prunes_by_rarity = keep_ratio < 1 and selector != "random"
     lvlm = models.language_model(name)
@@ -46,7 +47,7 @@ def open_reader(
         loaded = EncoderPack.load(pack, models.pretrained_tower)
         method = loaded.notes.get("config", {}).get("method", "craft")
         if not METHODS[method].quantized:
-            raise ValueError(
+            raise CraftError(
                 f"{pack} was made by method {method!r}, whose language model reads plain features "
                 "and no codes; examine it with `craft evaluate`"
             )
@@ -81,18 +82,18 @@ def generate(
         The answer, with LASER's trace if it was used.
 
     Raises:
-        ValueError: an empty question, words that the model lacks, a single option, settings that do
+        CraftError: an empty question, words that the model lacks, a single option, settings that do
             not fit the model, or pruning without a prior.
     """
     if not question.strip():
-        raise ValueError("the question is empty")
+        raise CraftError("the question is empty")
     if unknown_answers(reader.tokenizer, [question]):
-        raise ValueError(
+        raise CraftError(
             f"the language model has no words for parts of {question!r}; the pocket models know "
             f"questions like {prompts.QUESTION.format(subject='object')!r}"
         )
     if len(options) == 1:
-        raise ValueError(f"one option, {options[0]!r}, is no choice; give two or more, or none")
+        raise CraftError(f"one option, {options[0]!r}, is no choice; give two or more, or none")
     if options:
         family = reader.model.config.text_config.model_type
         require_answers(reader.tokenizer, options, family)

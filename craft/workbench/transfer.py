@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from craft.data.domains.domain import Domain
+from craft.errors import CraftError
 from craft.evaluation.bootstrap import interval
 from craft.evaluation.exam import Candidate, Exam, Marks, OnProgress, ignore_progress
 from craft.family.family import ModelFamily
@@ -44,10 +45,10 @@ def transfer_matrix(
 
     Raises:
         CodebookMismatchError: a pack speaks another codebook than the models; names both.
-        ValueError: no such language model, or a pack called "pretrained".
+        CraftError: no such language model, or a pack called "pretrained".
     """
     if PRETRAINED in packs:
-        raise ValueError(f"no pack may be called {PRETRAINED!r}: that is the row to compare with")
+        raise CraftError(f"no pack may be called {PRETRAINED!r}: that is the row to compare with")
     towers = {name: pack.tower(models.codebook) for name, pack in packs.items()}
     lvlms = [models.language_model(name) for name in names]
     base = models.pretrained_tower()

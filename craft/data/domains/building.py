@@ -15,6 +15,7 @@ from craft.data.images.image_set import ImageSet
 from craft.data.images.pixels import read_images
 from craft.data.questions import heldout_classes
 from craft.data.readers import DataError, Place, ReadOptions, Record, RecordSet
+from craft.errors import CraftError
 
 
 def make_manifest(
@@ -39,7 +40,7 @@ def make_manifest(
     Raises:
         DataError: too few classes or images, or see
             :func:`~craft.data.domains.splitting.split_records`.
-        ValueError: two classes of one name.
+        CraftError: two classes of one name.
     """
     digests = [record.digest() for record in records]
     entries: tuple[ClassEntry, ...] = ()
@@ -103,7 +104,7 @@ def build_domain(records: RecordSet, manifest: DomainManifest, size: int) -> Dom
 
     Raises:
         DataError: the data is not what the manifest was made for, or an image is corrupt.
-        ValueError: a held-out class among the training images, by id or by name.
+        CraftError: a held-out class among the training images, by id or by name.
     """
     found = content_hash(records, [record.digest() for record in records])
     if found != manifest.content:
@@ -163,7 +164,7 @@ def require_held_out(manifest: DomainManifest, records: dict[str, Record]) -> No
     """Refuse a manifest with a held-out class in training or validation, by id or by name.
 
     Raises:
-        ValueError: names the image.
+        CraftError: names the image.
     """
     out = {entry.id for entry in manifest.classes if entry.heldout}
     called = {entry.id: entry.name for entry in manifest.classes}
@@ -172,4 +173,4 @@ def require_held_out(manifest: DomainManifest, records: dict[str, Record]) -> No
         label = records[key].label or ""
         name = called[label]
         if label in out or class_names.name_key(name) in names:
-            raise ValueError(f"image {key!r} of the held-out class {name!r} is in training")
+            raise CraftError(f"image {key!r} of the held-out class {name!r} is in training")

@@ -13,6 +13,7 @@ from craft.data.class_names import name_key
 from craft.data.domains.class_domain import ClassDomain
 from craft.data.domains.manifest import Distractors, DomainManifest
 from craft.data.questions import seeded
+from craft.errors import CraftError
 
 
 def hardest(
@@ -66,7 +67,7 @@ def read_foci(path: Path, domain: ClassDomain) -> list[list[str]]:
     or by file name, classes by name without regard to case.
 
     Raises:
-        ValueError: another layout, a test image that is missing, given twice or of another class,
+        CraftError: another layout, a test image that is missing, given twice or of another class,
             or a class the domain does not have.
     """
     try:
@@ -75,7 +76,7 @@ def read_foci(path: Path, domain: ClassDomain) -> list[list[str]]:
         listed = [(e["image"], tuple(e["options"]), e["groundtruth"]) for e in entries]
     except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
         layout = '{class: [{"image", "options", "groundtruth"}]}'
-        raise ValueError(f"{path} is no option file {layout}: {error!r}") from error
+        raise CraftError(f"{path} is no option file {layout}: {error!r}") from error
     names = {name_key(name): name for name in domain.classes}
     by_path: dict[str, list[tuple[tuple[str, ...], str]]] = {}
     for image, options, truth in listed:
@@ -85,18 +86,18 @@ def read_foci(path: Path, domain: ClassDomain) -> list[list[str]]:
     for key, label in zip(domain.test.ids, domain.test.labels, strict=True):
         matches = by_path.get(key) or by_path.get(Path(key).name) or []
         if len(matches) != 1:
-            raise ValueError(f"{path} has {len(matches)} entries for the test image {key!r}, not 1")
+            raise CraftError(f"{path} has {len(matches)} entries for the test image {key!r}, not 1")
         options, truth = matches[0]
         unknown = [name for name in (*options, truth) if name_key(name) not in names]
         if unknown:
-            raise ValueError(
+            raise CraftError(
                 f"{path}: image {key!r}: no class of the data is called {unknown[0]!r}"
             )
         if names[name_key(truth)] != label:
-            raise ValueError(f"{path}: image {key!r} is {truth!r} there and {label!r} in the data")
+            raise CraftError(f"{path}: image {key!r} is {truth!r} there and {label!r} in the data")
         wrong = [names[name_key(name)] for name in options if names[name_key(name)] != label]
         if len(options) != 4 or len(set(wrong)) != 3:
-            raise ValueError(
+            raise CraftError(
                 f"{path}: image {key!r} must have four different options, got {list(options)}"
             )
         found.append(wrong)

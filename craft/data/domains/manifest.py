@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from craft.data.readers import ReadOptions
+from craft.errors import CraftError
 
 MANIFEST = "domain.json"
 Distractors = Literal["random", "hard", "file"]
@@ -82,11 +83,11 @@ class DomainManifest(BaseModel):
         """Read what :meth:`save` wrote.
 
         Raises:
-            ValueError: not a manifest, or of a newer format; names the field.
+            CraftError: not a manifest, or of a newer format; names the field.
         """
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"
-            raise ValueError(f"{path} is not a domain manifest: {where}: {first['msg']}") from error
+            raise CraftError(f"{path} is not a domain manifest: {where}: {first['msg']}") from error

@@ -11,6 +11,7 @@ from craft.data.domains.domain import Domain
 from craft.data.domains.manifest import DomainManifest
 from craft.data.known.registry import entry_of, load_dataset
 from craft.data.readers import ReadOptions, RecordSet, read_records, without_corrupt
+from craft.errors import CraftError
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class DataRequest:
         Raises:
             DataError: see :func:`~craft.data.readers.read_records` and
                 :func:`~craft.data.known.registry.load_dataset`.
-            ValueError: neither path nor data set, or no such data set.
+            CraftError: neither path nor data set, or no such data set.
         """
         records = self._records()
         if records.left_out:
@@ -53,7 +54,7 @@ class DataRequest:
     def _records(self) -> RecordSet:
         if self.dataset is None:
             if self.path is None:
-                raise ValueError("name the data: a path, or a data set of `craft data list`")
+                raise CraftError("name the data: a path, or a data set of `craft data list`")
             return read_records(self.path, self.reading)
         records = load_dataset(
             entry_of(self.dataset),

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from craft.errors import CraftError
+
 T = TypeVar("T")
 
 
@@ -57,10 +59,10 @@ class ImageSet:
         )
 
     def split(self, *names: str) -> ImageSet:
-        """The rows of the named splits. Raises ValueError when there are none."""
+        """The rows of the named splits. Raises CraftError when there are none."""
         subset = self.where([s in names for s in self.splits])
         if not len(subset):
-            raise ValueError(
+            raise CraftError(
                 f"area {self.area!r} has no split named {' or '.join(names)}; "
                 f"it has {sorted(set(self.splits))}"
             )

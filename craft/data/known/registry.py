@@ -13,6 +13,7 @@ from craft.data.known.iconqa import is_iconqa_folder, read_iconqa_folder
 from craft.data.readers import Columns, DataError, Place, ReadOptions, RecordSet, read_records
 from craft.data.readers.columns import MissingColumn
 from craft.data.readers.hf_disk import import_datasets, read_hf
+from craft.errors import CraftError
 
 #: Part -> number of records; "all" for data without parts, "classes" for how many classes.
 Sizes = Mapping[str, int]
@@ -194,9 +195,9 @@ REGISTRY: dict[str, DatasetEntry] = {entry.key: entry for entry in _ENTRIES}
 
 
 def entry_of(key: str) -> DatasetEntry:
-    """A data set of the registry. Raises ValueError with the known ones."""
+    """A data set of the registry. Raises CraftError with the known ones."""
     if key not in REGISTRY:
-        raise ValueError(f"dataset must be one of {', '.join(REGISTRY)}, got {key!r}")
+        raise CraftError(f"dataset must be one of {', '.join(REGISTRY)}, got {key!r}")
     return REGISTRY[key]
 
 
@@ -218,7 +219,7 @@ def load_dataset(
 
     Raises:
         DataError: not of the expected kind or size, or unreadable.
-        ValueError: no path given and no repository known.
+        CraftError: no path given and no repository known.
     """
     options = options or ReadOptions()
     if path is not None:
@@ -226,7 +227,7 @@ def load_dataset(
     else:
         repository = hub_id or entry.hub_id
         if repository is None:
-            raise ValueError(f"{entry.key} has no hub repository ({entry.notes}); give its path")
+            raise CraftError(f"{entry.key} has no hub repository ({entry.notes}); give its path")
         config = entry.hub_config if hub_id is None else None
         loaded = import_datasets().load_dataset(repository, config, revision=revision)
         columns = options.columns or entry.columns

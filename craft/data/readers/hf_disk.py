@@ -13,6 +13,7 @@ from craft.data.readers.options import ReadOptions
 from craft.data.readers.record import DataError, Place, Record, RecordSet
 from craft.data.readers.rows import record_of
 from craft.data.readers.splits import split_name
+from craft.errors import MissingPackageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,7 @@ def import_datasets() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             "this needs the datasets library: pip install 'craft-vlm[data]'"
         ) from error
     return datasets

@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from craft.errors import CraftError
+
 #: File names that end so are images; those that Pillow reads without further libraries.
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
@@ -18,7 +20,7 @@ SUFFIXES = frozenset(
 _SIXTEEN_BITS = 65535
 
 
-class UnreadableImage(ValueError):
+class UnreadableImage(CraftError):
     """Bytes that are no whole image."""
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from craft.data import prompts
 from craft.data.readers.image import EncodedImage, decode_rgb
+from craft.errors import CraftError
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Place:
         return f"{where}, {self.part}" if self.part else where
 
 
-class DataError(ValueError):
+class DataError(CraftError):
     """Data that cannot be read as what it claims to be; the message starts with file and line."""
 
     def __init__(self, place: Place, problem: str):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from craft.errors import CraftError, MissingPackageError
 from craft.evaluation.judge import protocol
 from craft.evaluation.judge.protocol import UnreadableVerdict, Verdict
 
@@ -19,7 +20,7 @@ ASK_AGAIN = 2
 BYTES_PER_TOKEN = 2
 
 
-class BudgetReached(RuntimeError):
+class BudgetReached(CraftError):
     """The next question might cost more than is left."""
 
 
@@ -67,7 +68,7 @@ class Judge:
         try:
             from openai import OpenAI
         except ImportError:
-            raise ImportError(
+            raise MissingPackageError(
                 "a judge needs the openai package: pip install 'craft-vlm[judge]'"
             ) from None
         self.model = model
@@ -143,7 +144,7 @@ def mark_all(
 
     Raises:
         BudgetReached, openai.APIError: what was marked before stands in `out`.
-        ValueError: `out` holds verdicts of another judge.
+        CraftError: `out` holds verdicts of another judge.
     """
     done = _verdicts_in(out, judge.model)
     with out.open("a") as file:
@@ -174,7 +175,7 @@ def _verdicts_in(path: Path, model: str) -> dict[str, Verdict]:
         path.write_text("".join(lines))
     for record in map(json.loads, lines):
         if record["judge"] != model:
-            raise ValueError(
+            raise CraftError(
                 f"{path} holds verdicts of {record['judge']!r}, not of {model!r}; give another file"
             )
         if "verdict" in record:

@@ -15,6 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from craft.errors import CraftError
+
 #: The paper's sampling temperature and number of answers judged.
 TEMPERATURE, MOST_ANSWERS = 0.6, 350
 
@@ -54,7 +56,7 @@ class Verdict(BaseModel):
     verbosity: float = Field(ge=0, le=10)
 
 
-class UnreadableVerdict(ValueError):
+class UnreadableVerdict(CraftError):
     """The judge's reply holds no verdict."""
 
 

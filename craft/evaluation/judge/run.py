@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from craft.data.questions import seeded
+from craft.errors import CraftError
 from craft.evaluation.exam import OnProgress, ignore_progress
 from craft.evaluation.judge import protocol
 from craft.evaluation.judge.client import Judge, mark_all
@@ -30,7 +31,7 @@ def judge_predictions(
         The judge's summary by "<model>/<condition>".
 
     Raises:
-        ValueError: no justified answers in `predictions`.
+        CraftError: no justified answers in `predictions`.
         BudgetReached, openai.APIError: verdicts so far stand in `out`.
     """
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -40,7 +41,7 @@ def judge_predictions(
             if row["world"] == "justified":
                 groups[f"{row['model']}/{row['condition']}"].append(row)
     if not groups:
-        raise ValueError(
+        raise CraftError(
             f"{predictions} holds no justified answers: make them with craft evaluate --justify"
         )
     rows = []

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from craft.data.images.pixels import squash
+from craft.errors import CraftError
 from craft.family.family import ModelFamily
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.encoder_pack import EncoderPack
@@ -32,7 +33,7 @@ class CraftModel(lmms):
         device: "cpu", "cuda", "cuda:1", ...
 
     Raises:
-        ValueError: no such model; nothing to prune by; a document without exactly one image.
+        CraftError: no such model; nothing to prune by; a document without exactly one image.
         CodebookMismatchError: the pack or the prior belongs to another codebook.
     """
 
@@ -59,7 +60,7 @@ class CraftModel(lmms):
         self.prior = TokenPrior.load(prior) if prior else loaded.prior if loaded else None
         self.batch = int(batch_size)
         if self.keep_ratio < 1 and self.prior is None:
-            raise ValueError(f"keep_ratio={keep_ratio} needs a pack with a prior, or prior=FILE")
+            raise CraftError(f"keep_ratio={keep_ratio} needs a pack with a prior, or prior=FILE")
 
     @torch.inference_mode()
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
@@ -117,7 +118,7 @@ class CraftModel(lmms):
         """The document's image [3, S, S] in [-1, 1]."""
         images = doc_to_visual(self._document(doc_id, task, split))
         if len(images) != 1 or not isinstance(images[0], Image.Image):
-            raise ValueError(
+            raise CraftError(
                 f"{task} {doc_id} has {len(images)} visuals, expected one image; these models read "
                 "one image a question"
             )

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from craft.codebook import Codebook
+from craft.errors import CraftError
 from craft.integrations.vila_u.tensor_files import StoredTensor, TensorFile, tensor_files
 
 SIGLIP = "rqvaesiglip.siglip_model."
@@ -33,7 +34,7 @@ class VilaUCheckpoint:
     of the stored tensors; the config must agree.
 
     Raises:
-        ValueError: not such a directory; pickles; a file that was cut short.
+        CraftError: not such a directory; pickles; a file that was cut short.
     """
 
     def __init__(self, path: Path | str):
@@ -43,7 +44,7 @@ class VilaUCheckpoint:
         self.root = root
         self.folder = root / "vision_tower"
         if not (self.folder / "config.json").is_file():
-            raise ValueError(
+            raise CraftError(
                 f"{path} is no VILA-U checkpoint: {self.folder / 'config.json'} is missing; name "
                 "the directory that holds llm, vision_tower and mm_projector"
             )
@@ -56,7 +57,7 @@ class VilaUCheckpoint:
     def tensor(self, name: str) -> Tensor:
         """One tensor, mapped from its file."""
         if name not in self.tensors:
-            raise ValueError(f"{self.folder} holds no {name}; the download is not complete")
+            raise CraftError(f"{self.folder} holds no {name}; the download is not complete")
         with safe_open(self.tensors[name].path, framework="pt") as file:
             return file.get_tensor(name)
 
@@ -73,7 +74,7 @@ class VilaUCheckpoint:
         if _DEPTH in self.tensors:
             depths.add(self.tensors[_DEPTH].shape[1])
         if len(depths) != 1:
-            raise ValueError(
+            raise CraftError(
                 f"{self.folder}: residual depth is {sorted(depths) or 'unknown'}, by code_shape in "
                 f"config.json ({stated}) and the shape of {_DEPTH}; they must agree"
             )
@@ -84,12 +85,12 @@ class VilaUCheckpoint:
         """Float32 codewords, without VILA-U's row of padding.
 
         Raises:
-            ValueError: some levels are missing, or their sharing is not what the config says.
+            CraftError: some levels are missing, or their sharing is not what the config says.
         """
         found = [i for i in range(self.levels) if _CODEBOOK.format(i) in self.tensors]
         shared = (self.config.get("rqvaesiglip") or {}).get("shared_codebook")
         if len(found) not in ({1, self.levels} if shared else {self.levels}):
-            raise ValueError(
+            raise CraftError(
                 f"{self.folder} holds the codebooks of levels {found} of {self.levels} and its "
                 f"config says shared_codebook={shared}; the download is not complete"
             )
@@ -97,7 +98,7 @@ class VilaUCheckpoint:
         if all(torch.equal(table, tables[0]) for table in tables[1:]):
             return Codebook(tables[0].float(), self.levels)
         if shared:
-            raise ValueError(
+            raise CraftError(
                 f"{self.folder}: config.json says shared_codebook=true, but its codebooks differ"
             )
         return Codebook(torch.stack(tables).float())
@@ -109,7 +110,7 @@ class VilaUCheckpoint:
         content), the named path where it exists here, the SigLIP of a release of this width.
 
         Raises:
-            ValueError: none of these, or one that does not fit the weights.
+            CraftError: none of these, or one that does not fit the weights.
         """
         named = (self.config.get("rqvaesiglip") or {}).get("pretrained_model")
         if given is None and named is not None and (Path(named) / "config.json").is_file():
@@ -124,10 +125,10 @@ class VilaUCheckpoint:
             path = Path(given)
             path = path / "config.json" if path.is_dir() else path
             if not path.is_file():
-                raise ValueError(f"siglip_config {given}: no config.json there")
+                raise CraftError(f"siglip_config {given}: no config.json there")
             config = json.loads(path.read_text())
         if config is None:
-            raise ValueError(
+            raise CraftError(
                 f"this encoder is {width} wide, which no release is, and its config names SigLIP "
                 f"by {named!r} alone; pass siglip_config, a folder with SigLIP's config.json"
             )
@@ -146,7 +147,7 @@ class VilaUCheckpoint:
             ("patch_size", patch),
         ):
             if vision.get(key) != stored:
-                raise ValueError(
+                raise CraftError(
                     f"the SigLIP config {which} has vision {key}={vision.get(key)}, the weights "
                     f"have {stored}; pass the siglip_config that belongs to {self.folder}"
                 )

@@ -18,6 +18,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, SiglipConfig, SiglipModel
 
 from craft.codebook import Codebook
+from craft.errors import CraftError
 from craft.integrations.vila_u.checkpoint import SIGLIP, VilaUCheckpoint
 from craft.integrations.vila_u.tensor_files import (
     StoredTensor,
@@ -66,17 +67,17 @@ def convert(
             contrastive loss needs it.
 
     Raises:
-        ValueError: not a checkpoint, or not complete; a tensor or projector nobody knows; ``out``
+        CraftError: not a checkpoint, or not complete; a tensor or projector nobody knows; ``out``
             exists.
     """
     source, out = VilaUCheckpoint(path), Path(out)
     if out.exists():
-        raise ValueError(f"{out} exists; name a new directory")
+        raise CraftError(f"{out} exists; name a new directory")
     siglip = {n.removeprefix(SIGLIP): t for n, t in source.tensors.items() if n.startswith(_PAIR)}
     aside = {n: t for n, t in source.tensors.items() if not n.startswith(_PAIR)}
     for tensor_name in aside:
         if not tensor_name.startswith(_UNUSED):
-            raise ValueError(f"{source.folder} holds {tensor_name!r}, which no VILA-U tower has")
+            raise CraftError(f"{source.folder} holds {tensor_name!r}, which no VILA-U tower has")
     for scale in ("logit_scale", "logit_bias"):  # one tensor under two names, mostly stored once
         for stored in (f"rqvaesiglip.{scale}", f"{SIGLIP}{scale}"):
             if stored in aside:
@@ -126,7 +127,7 @@ def _siglip(config: Mapping[str, Any]) -> SiglipConfig:
 
 
 def _require_names(stored: set[str], kind: Any, config: Any, folder: Path) -> None:
-    """Raises ValueError unless the stored tensors are those of a model of this config."""
+    """Raises CraftError unless the stored tensors are those of a model of this config."""
     with torch.device("meta"):
         build = getattr(kind, "from_config", kind)
         model = build(config)
@@ -134,7 +135,7 @@ def _require_names(stored: set[str], kind: Any, config: Any, folder: Path) -> No
     wanted -= set(getattr(model, "_tied_weights_keys", None) or ()) - stored
     missing, unknown = sorted(wanted - stored), sorted(stored - wanted)
     if missing or unknown:
-        raise ValueError(
+        raise CraftError(
             f"{folder} does not hold the weights its config asks for: "
             f"missing {missing[:3]} ({len(missing)}), not known {unknown[:3]} ({len(unknown)})"
         )
@@ -154,7 +155,7 @@ def _projector(files: Mapping[str, TensorFile], folder: Path) -> dict[str, Store
     tensors = {n: t for file in files.values() for n, t in file.tensors.items()}
     kind = json.loads((folder / "config.json").read_text()).get("mm_projector_type")
     if kind != "mlp2x_gelu" or set(tensors) != set(PROJECTOR_NAMES):
-        raise ValueError(
+        raise CraftError(
             f"{folder} holds a projector {kind!r} of {sorted(tensors)}; only mlp2x_gelu, as in "
             "both releases, is supported"
         )

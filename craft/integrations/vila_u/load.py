@@ -29,7 +29,7 @@ def load_tower(
             codes are those of float32 arithmetic on the features.
 
     Raises:
-        ValueError: not a checkpoint, not complete, or of a SigLIP that nothing here describes.
+        CraftError: not a checkpoint, not complete, or of a SigLIP that nothing here describes.
     """
     from craft.models.configuration import DiscreteVisionConfig
     from craft.models.vision_tower import DiscreteVisionTower

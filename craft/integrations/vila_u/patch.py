@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from craft.codebook import CodebookMismatchError
+from craft.errors import CraftError
 from craft.integrations.vila_u.encoding import Encoding, recorded
 from craft.integrations.vila_u.exact_quantizer import ExactQuantizer
 from craft.integrations.vila_u.layout import UnknownLayoutError, encoder_of, encoder_weights
@@ -55,14 +56,14 @@ def patch(
 
     Raises:
         UnknownLayoutError: the model is not VILA-U's.
-        ValueError: it is patched already; a keep ratio outside (0, 1]; no prior to prune by.
+        CraftError: it is patched already; a keep ratio outside (0, 1]; no prior to prune by.
         CodebookMismatchError: the prior was counted on another codebook.
     """
     if precision not in get_args(Precision):
-        raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
+        raise CraftError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
     keep_count(1, keep_ratio)  # refuses what is no ratio
     if keep_ratio != 1 and prior is None and selector != "random":
-        raise ValueError(
+        raise CraftError(
             f"keep_ratio={keep_ratio} with selector {selector!r} needs the domain's token prior; "
             "pass prior=count_prior(model, images), or selector='random'"
         )
@@ -109,7 +110,7 @@ class Handle:
                 "returns"
             )
         if any(isinstance(getattr(vars(model).get(n), "__self__", None), Handle) for n in methods):
-            raise ValueError("the model is patched already; unpatch() its handle first")
+            raise CraftError("the model is patched already; unpatch() its handle first")
         try:
             if precision == "exact":
                 self._replace(quantizer, "forward", ExactQuantizer(quantizer).forward)
@@ -128,7 +129,7 @@ class Handle:
         """
         for owner, name, ours, _ in self._places:
             if vars(owner).get(name) != ours:
-                raise RuntimeError(f"{name} was replaced again after patch(); undo that first")
+                raise CraftError(f"{name} was replaced again after patch(); undo that first")
         for owner, name, _, before in self._places:
             del vars(owner)[name]
             if before is not None:

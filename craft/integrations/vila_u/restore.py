@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from craft.codebook import Codebook
+from craft.errors import CraftError
 from craft.integrations.vila_u.checkpoint import SIGLIP
 from craft.integrations.vila_u.convert import (
     ASIDE,
@@ -41,14 +42,14 @@ def restore(
         pack: put this adapted encoder into it.
 
     Raises:
-        ValueError: ``models`` was not converted from VILA-U, or ``out`` exists.
+        CraftError: ``models`` was not converted from VILA-U, or ``out`` exists.
         CodebookMismatchError: the pack speaks another codebook.
     """
     models, out = Path(models), Path(out)
     if not (models / ASIDE / CARD).is_file():
-        raise ValueError(f"{models} was not converted from VILA-U: it holds no {ASIDE}/{CARD}")
+        raise CraftError(f"{models} was not converted from VILA-U: it holds no {ASIDE}/{CARD}")
     if out.exists():
-        raise ValueError(f"{out} exists; name a new directory")
+        raise CraftError(f"{out} exists; name a new directory")
     card = json.loads((models / ASIDE / CARD).read_text())
     tower = {SIGLIP + n: t for n, t in read_header(models / SIGLIP_WEIGHTS).tensors.items()}
     tower |= read_header(models / ASIDE / REST).tensors

@@ -16,6 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
+from craft.errors import CraftError
+
 _BUFFER = 16 << 20
 _DTYPES = {"torch.float32": "F32", "torch.bfloat16": "BF16", "torch.float16": "F16"}
 
@@ -47,14 +49,14 @@ def read_header(path: Path) -> TensorFile:
     """What a safetensors file holds, without reading it.
 
     Raises:
-        ValueError: not a safetensors file, or one that was cut short.
+        CraftError: not a safetensors file, or one that was cut short.
     """
     total = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else total
         if length > total - 8:
-            raise ValueError(f"{path} is not a safetensors file, or was cut short; get it again")
+            raise CraftError(f"{path} is not a safetensors file, or was cut short; get it again")
         header: dict[str, Any] = json.loads(file.read(length))
     metadata = header.pop("__metadata__", {})
     begin = 8 + length
@@ -66,7 +68,7 @@ def read_header(path: Path) -> TensorFile:
     }
     end = max((tensor.end for tensor in tensors.values()), default=begin)
     if end != total:
-        raise ValueError(f"{path} has {total} bytes, its header says {end}; get it again")
+        raise CraftError(f"{path} has {total} bytes, its header says {end}; get it again")
     return TensorFile(tensors, metadata)
 
 
@@ -74,19 +76,19 @@ def tensor_files(folder: Path) -> dict[str, TensorFile]:
     """Headers of all safetensors files of a folder, by file name.
 
     Raises:
-        ValueError: there are none, there are pickles instead, or a name occurs twice.
+        CraftError: there are none, there are pickles instead, or a name occurs twice.
     """
     files = {path.name: read_header(path) for path in sorted(folder.glob("*.safetensors"))}
     if not files:
         pickles = [path.name for path in folder.glob("*.bin")]
         instead = f", only {pickles[0]}: a pickle, which is never loaded" if pickles else ""
-        raise ValueError(f"{folder} holds no safetensors files{instead}")
+        raise CraftError(f"{folder} holds no safetensors files{instead}")
     names = [name for file in files.values() for name in file.tensors]
     twice = (
         {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
     )
     if twice:
-        raise ValueError(f"{folder} holds {sorted(twice)[0]!r} in more than one file")
+        raise CraftError(f"{folder} holds {sorted(twice)[0]!r} in more than one file")
     return files
 
 
@@ -136,7 +138,7 @@ def same_bytes(a: StoredTensor | Tensor, b: StoredTensor | Tensor) -> bool:
 
 def _dtype(name: str, tensor: Tensor) -> str:
     if str(tensor.dtype) not in _DTYPES:
-        raise ValueError(f"{name} is {tensor.dtype}, expected one of {', '.join(_DTYPES)}")
+        raise CraftError(f"{name} is {tensor.dtype}, expected one of {', '.join(_DTYPES)}")
     return _DTYPES[str(tensor.dtype)]
 
 
@@ -154,6 +156,6 @@ def _pieces(tensor: StoredTensor | Tensor) -> Iterable[bytes | memoryview]:
         while left:
             piece = file.read(min(_BUFFER, left))
             if not piece:
-                raise ValueError(f"{tensor.path} was cut short while it was read")
+                raise CraftError(f"{tensor.path} was cut short while it was read")
             left -= len(piece)
             yield piece

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from craft.data.domains.class_domain import ClassDomain
 from craft.data.questions import seeded
+from craft.errors import CraftError
 from craft.evaluation.exam import Candidate, Exam, Marks, OnProgress, ignore_progress
 from craft.family.family import ModelFamily
 from craft.pocket.demo.example import Example
@@ -62,13 +63,13 @@ def run_demo(
         general_images: how many views of the general world measure forgetting.
 
     Raises:
-        ValueError: no such domain or language model, no domain or seed at all, or a method that
+        CraftError: no such domain or language model, no domain or seed at all, or a method that
             trains no encoder.
     """
     if not domains or not seeds:
-        raise ValueError(f"a demo needs a domain and a seed, got {domains=} and {seeds=}")
+        raise CraftError(f"a demo needs a domain and a seed, got {domains=} and {seeds=}")
     if METHODS[config.method].trains not in ("encoder", None):
-        raise ValueError(
+        raise CraftError(
             f"a demo plugs an encoder into every language model, and method={config.method} trains "
             "no encoder; use craft adapt and craft evaluate"
         )

@@ -99,7 +99,7 @@ def with_table(readme: str, results: dict[str, Any]) -> str:
     """The README with this table between its marks.
 
     Raises:
-        ValueError: it lacks a mark.
+        CraftError: it lacks a mark.
     """
     return between_marks(readme, BEGIN, END, readme_table(results))
 

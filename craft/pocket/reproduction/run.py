@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from craft.errors import CraftError
 from craft.evaluation.exam import OnProgress, ignore_progress
 from craft.family.family import ModelFamily
 from craft.pocket.reproduction.examination import run_job
@@ -47,11 +48,11 @@ def reproduce(
         with ``seconds`` of work of all jobs and of this call.
 
     Raises:
-        ValueError: a language model is missing, or results of another scale in ``out``.
+        CraftError: a language model is missing, or results of another scale in ``out``.
     """
     missing = [name for name in SURROGATES if name not in models.names]
     if missing:
-        raise ValueError(f"{models.directory} lacks {', '.join(missing)}, which the tables need")
+        raise CraftError(f"{models.directory} lacks {', '.join(missing)}, which the tables need")
     started = time.monotonic()
     directory = out / JOBS
     directory.mkdir(parents=True, exist_ok=True)
@@ -112,7 +113,7 @@ def _run_here(job: Job, scale: Scale, directory: Path) -> Path:
 
 
 def _same_scale(directory: Path, scale: Scale) -> None:
-    """Notes the scale, or raises ValueError if the jobs there are of another."""
+    """Notes the scale, or raises CraftError if the jobs there are of another."""
     note = directory / "scale.json"
     wanted = json.loads(json.dumps(scale.__dict__))
     if not note.is_file():
@@ -122,6 +123,6 @@ def _same_scale(directory: Path, scale: Scale) -> None:
         return
     found = json.loads(note.read_text())
     if found != wanted:
-        raise ValueError(
+        raise CraftError(
             f"{directory} holds jobs of scale {found}, this run is {wanted}; choose another --out"
         )

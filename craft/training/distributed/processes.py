@@ -7,6 +7,7 @@ from accelerate import Accelerator, DistributedType, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import parse_flag_from_env, patch_environment
 
+from craft.errors import CraftError
 from craft.settings.training import CraftConfig
 from craft.training.distributed import sharded, zero
 from craft.training.distributed.strategy import Strategy
@@ -23,7 +24,7 @@ def make_accelerator(config: CraftConfig) -> Accelerator:
     """Accelerate as its environment (torchrun, `accelerate launch`) and the settings want it.
 
     Raises:
-        ValueError: a kind of sharding that is not supported, or a batch that cannot be shared out
+        CraftError: a kind of sharding that is not supported, or a batch that cannot be shared out
             evenly over processes and their parts.
     """
     deepspeed = zero.launched()
@@ -31,13 +32,13 @@ def make_accelerator(config: CraftConfig) -> Accelerator:
     cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
     state = PartialState(cpu=cpu)
     if state.distributed_type not in _SUPPORTED:
-        raise ValueError(
+        raise CraftError(
             f"{state.distributed_type.value} is not supported; start with torchrun, or with an "
             "accelerate config of type MULTI_GPU, FSDP (fsdp_version 2) or DEEPSPEED"
         )
     parts = state.num_processes * config.hardware.accumulate
     if config.batch % parts:
-        raise ValueError(
+        raise CraftError(
             f"batch={config.batch} cannot be shared out over {state.num_processes} processes with "
             f"hardware.accumulate={config.hardware.accumulate}; make it a multiple of {parts}"
         )
@@ -58,7 +59,7 @@ def choose_strategy(config: CraftConfig, accelerator: Accelerator) -> type[Strat
     """How processes share a step: by settings, or by the accelerate config that started them.
 
     Raises:
-        ValueError: a kind of sharding that is not supported.
+        CraftError: a kind of sharding that is not supported.
     """
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         return zero.ZeroStrategy

@@ -22,6 +22,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from craft.errors import CraftError
 from craft.settings.training import HardwareConfig
 from craft.training.distributed.optimizer_state import unpack_optimizer
 from craft.training.distributed.shards import (
@@ -41,23 +42,23 @@ def wanted(hardware: HardwareConfig, processes: int) -> bool:
     """Whether the settings, or an accelerate config of type FSDP, ask for sharding.
 
     Raises:
-        ValueError: FSDP 1, offloading, or a precision that sharding does not have.
+        CraftError: FSDP 1, offloading, or a precision that sharding does not have.
     """
     launched = parse_flag_from_env("ACCELERATE_USE_FSDP")
     if launched and os.environ.get("FSDP_VERSION", "1") != "2":
-        raise ValueError(
+        raise CraftError(
             "the accelerate config asks for FSDP 1; write `fsdp_version: 2` under fsdp_config, or "
             "leave FSDP out of it and set hardware.shard=true"
         )
     if launched and parse_flag_from_env("FSDP_OFFLOAD_PARAMS"):
-        raise ValueError(
+        raise CraftError(
             "fsdp_offload_params: true is not supported; leave it out (hardware.grad_checkpoint "
             "and more processes save memory too)"
         )
     if not (hardware.shard or launched):
         return False
     if hardware.precision == "fp16":
-        raise ValueError(
+        raise CraftError(
             "hardware.precision=fp16 needs a loss scale, which sharded gradients do not have here; "
             "use bf16 or fp32"
         )
@@ -141,11 +142,11 @@ def shard_blocks(stack: nn.Module, mesh: DeviceMesh) -> None:
     as embeddings that are also read elsewhere, stay whole.
 
     Raises:
-        ValueError: there are no blocks.
+        CraftError: there are no blocks.
     """
     blocks = [m for m in stack.modules() if isinstance(m, GradientCheckpointingLayer)]
     if not blocks:
-        raise ValueError(
+        raise CraftError(
             f"{type(stack).__name__} has no blocks that could be shared out, of transformers' "
             "GradientCheckpointingLayer; leave hardware.shard out"
         )

@@ -18,6 +18,7 @@ from accelerate import DeepSpeedPlugin
 from accelerate.utils import is_deepspeed_available, parse_flag_from_env
 from torch import Tensor, nn
 
+from craft.errors import CraftError, MissingPackageError
 from craft.settings.training import CraftConfig
 from craft.training.distributed.optimizer_state import by_weight
 from craft.training.distributed.strategy import Strategy
@@ -35,10 +36,10 @@ def plugin(config: CraftConfig, processes: int) -> DeepSpeedPlugin:
 
     Raises:
         ImportError: DeepSpeed is not installed.
-        ValueError: see :func:`require_supported`.
+        CraftError: see :func:`require_supported`.
     """
     if not is_deepspeed_available():
-        raise ImportError(
+        raise MissingPackageError(
             "an accelerate config of type DEEPSPEED needs DeepSpeed, which is not installed; "
             "pip install 'craft-vlm[deepspeed]'"
         )
@@ -55,29 +56,29 @@ def plugin(config: CraftConfig, processes: int) -> DeepSpeedPlugin:
 
 
 def require_supported(settings: dict[str, Any], config: CraftConfig) -> None:
-    """Raises ValueError for DeepSpeed settings of other stages, of offloading, and of an optimiser,
+    """Raises CraftError for DeepSpeed settings of other stages, of offloading, and of an optimiser,
     schedule or precision of DeepSpeed's own, and for ``hardware.shard`` beside them."""
     zero = settings.get("zero_optimization") or {}
     stage = zero.get("stage", 0)
     if stage not in (1, 2):
-        raise ValueError(
+        raise CraftError(
             f"ZeRO stage {stage} is not supported: use zero_stage 1 or 2, or, to share weights "
             "out too, an accelerate config with fsdp_version 2"
         )
     for key in ("offload_optimizer", "offload_param"):
         device = (zero.get(key) or {}).get("device", "none")
         if device not in ("none", None):
-            raise ValueError(f"{key} to {device} is not supported; leave it out")
+            raise CraftError(f"{key} to {device} is not supported; leave it out")
     own = [key for key in ("optimizer", "scheduler") if key in settings]
     own += [key for key in _PRECISIONS if (settings.get(key) or {}).get("enabled") is True]
     if own:
-        raise ValueError(
+        raise CraftError(
             f"the DeepSpeed config has {', '.join(own)} of its own; leave that out: optimiser, "
             "learning rate and precision are CRAFT's settings (optimizer, lr, hardware.precision)"
         )
     if config.hardware.shard or config.hardware.precision == "fp16":
         setting = "shard=true" if config.hardware.shard else "precision=fp16"
-        raise ValueError(f"hardware.{setting} cannot be used with DeepSpeed; leave it out")
+        raise CraftError(f"hardware.{setting} cannot be used with DeepSpeed; leave it out")
 
 
 class ZeroStrategy(Strategy):

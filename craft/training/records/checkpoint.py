@@ -20,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from craft.errors import CraftError
+
 log = logging.getLogger(__name__)
 
 FORMAT = 2
@@ -146,12 +148,12 @@ def _existing(path: Path) -> Path:
 def _read(directory: Path) -> Checkpoint:
     card = json.loads((directory / _STATE).read_text())
     if card["format"] != FORMAT:
-        raise ValueError(f"format {card['format']!r}, this version reads {FORMAT}")
+        raise CraftError(f"format {card['format']!r}, this version reads {FORMAT}")
     tensors = {}
     for name, known in card["hashes"].items():
         path = directory / f"{name}.safetensors"
         if _hash(path) != known:
-            raise ValueError(f"{path.name} is not what was written")
+            raise CraftError(f"{path.name} is not what was written")
         tensors[name] = load_file(path)
     return Checkpoint(card["step"], tensors, card["state"])
 

@@ -21,6 +21,7 @@ from accelerate.tracking import (
     WandBTracker,
 )
 
+from craft.errors import MissingPackageError
 from craft.settings.training import CraftConfig, LogConfig
 
 #: What a continuation must know of the run: its name and id, and the last step of each tracker.
@@ -33,7 +34,7 @@ def require_trackers(config: LogConfig) -> None:
         found = importlib.util.find_spec(name)
         # A folder of that name, as wandb and tensorboard make them, is found too, without origin.
         if found is None or found.origin is None:
-            raise ImportError(
+            raise MissingPackageError(
                 f"log.trackers names {name}, which is not installed; `pip install {name}`, or "
                 "leave it out: train.jsonl has the same numbers"
             )

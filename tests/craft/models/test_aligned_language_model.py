@@ -77,5 +77,5 @@ def test_round_trip(tiny_models, visual, tmp_path):
 
 def test_a_batch_without_labels_has_no_loss(tiny_models, visual):
     lvlm = tiny_models.language_model("llama")
-    with pytest.raises(ValueError, match="build the batch with lessons"):
+    with pytest.raises(ValueError, match="build the batch with training_batch"):
         lvlm.answer_logits(visual, prompt_batch(lvlm.tokenizer, PROMPTS))

@@ -8,6 +8,7 @@ import yaml
 
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.codebook_subset import CodebookSubset
+from craft.errors import CraftError
 from craft.pocket.domains import general_probe, load_domain
 from craft.runtime.tensor_hash import tensor_hash
 from craft.settings.training import CodebookConfig, CraftConfig
@@ -111,7 +112,7 @@ def test_a_surrogate_of_another_codebook_is_refused(tiny_models, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_with_its_terms(tiny_models, tmp_path):
     config = SHORT.model_copy(update={"lambda_con": float("inf")})
-    with pytest.raises(RuntimeError, match=r"not finite at step 1.*sal.*lower lr"):
+    with pytest.raises(CraftError, match=r"not finite at step 1.*sal.*lower lr"):
         run(tiny_models, tmp_path, config)
 
 

@@ -9,6 +9,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from craft.adapters.heba import PRESETS, PresetName
 from craft.data.images.random_crop import RandomResizedCrop
+from craft.errors import CraftError
 from craft.pocket import few_shot
 from craft.pocket.few_shot import few_shot_task
 from craft.runtime.tensor_hash import tensor_hash
@@ -177,7 +178,7 @@ def test_the_harmonic_mean_is_that():
 
 
 def test_a_loss_that_explodes_is_said(pair, task):
-    with learner(pair) as found, pytest.raises(RuntimeError, match="lower lr"):
+    with learner(pair) as found, pytest.raises(CraftError, match="lower lr"):
         found.fit(task, FewShotRecipe(epochs=9, lr=1e30))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from craft.pocket.reproduction.page import readme_table, with_table
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_the_readme_is_up_to_date() -> None:

@@ -24,7 +24,7 @@ from craft.training.rehearsal import rehearse
 from tests.craft.training.short_run import random_domain, short_run
 from tests.craft.training.tracked_runs import tracked_run
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def numbers_of(run_dir):
