@@ -6,10 +6,31 @@ from pathlib import Path
 
 #: File names that end so are images that are read.
 SUFFIXES = frozenset(
-    (
-        ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .gif .tif .tiff .bmp .dib "
-        ".ppm .pgm .pbm .pnm .jp2 .j2k .j2c .jpx .jpf"
-    ).split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".png",
+        ".apng",
+        ".webp",
+        ".avif",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".dib",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".j2k",
+        ".j2c",
+        ".jpx",
+        ".jpf",
+    ]
 )
 
 #: Endings of images that are not read, and what such files are.
@@ -20,10 +41,11 @@ OTHER_SUFFIXES = {
     **dict.fromkeys((".dcm", ".dicom"), "DICOM"),
     **dict.fromkeys((".fits", ".fit"), "FITS"),
     **dict.fromkeys((".wmf", ".emf"), "Windows metafile"),
-    **dict.fromkeys(
-        (".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2"), "camera raw"
-    ),
-    **{f".{name}": name.upper() for name in "jxl psd tga ico icns pcx exr hdr qoi dds xcf".split()},
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2"), "camera raw"),
+    **{
+        f".{name}": name.upper()
+        for name in ["jxl", "psd", "tga", "ico", "icns", "pcx", "exr", "hdr", "qoi", "dds", "xcf"]
+    },
 }
 
 #: How formats begin that are not read. The first that fits counts.
