@@ -6,16 +6,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from craft.adapters.heba import PRESETS
 from craft.adapters.installation import heba_parameters
-from craft.codebook import Codebook, CodebookMismatchError
-from craft.codebook_subset import CodebookSubset
+from craft.codebook import Codebook, CodebookMismatchError, CodebookSubset
 from craft.models.encoder_pack import EncoderMismatchError, EncoderPack
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.runtime.json_cards import with_checksum
 from craft.runtime.stored_files import StoredFileError
 from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.heba import PRESETS
 from tests.craft.runtime.broken_files import DAMAGE
 
 
