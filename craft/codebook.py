@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from craft.codebook_subset import CodebookSubset
 from craft.errors import CraftError
+from craft.runtime.whole_file import write_tensors
 from craft_kernels import FrozenCodebook
 
 _FORMAT = "craft-codebook-1"
@@ -176,7 +176,7 @@ class Codebook:
             "levels": str(self._levels),
             "fingerprint": self._fingerprint,
         }
-        save_file({"codebook": self._frozen.tensor}, path, metadata)
+        write_tensors(path, {"codebook": self._frozen.tensor}, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Codebook:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from craft.codebook import Codebook, CodebookMismatchError, shorten
 from craft.errors import CraftError
+from craft.runtime.whole_file import write_tensors
 
 _FORMAT = "craft-token-prior-1"
 
@@ -192,7 +192,7 @@ class TokenPrior:
     def save(self, path: str | Path) -> None:
         """Writes a safetensors file: the counts, everything else in its metadata."""
         schema = {name: str(value) for name, value in self._schema().items()}
-        save_file({"counts": self.counts}, path, {"format": _FORMAT, **schema})
+        write_tensors(path, {"counts": self.counts}, {"format": _FORMAT, **schema})
 
     @classmethod
     def load(cls, path: str | Path) -> TokenPrior:

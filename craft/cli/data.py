@@ -40,6 +40,7 @@ def check(
     from craft.cli.data_check import Sample, print_records, print_samples, sample_sheet
     from craft.family.family import ModelFamily
     from craft.models.vocabulary import unknown_answers
+    from craft.runtime.whole_file import whole_file
 
     zoo = ModelFamily.load(models)
     asked = data_options.request(
@@ -66,7 +67,8 @@ def check(
     samples = Sample.of(records, manifest, zoo.image_size)
     print_samples(console, samples, zoo.image_size)
     if out is not None:
-        sample_sheet(samples).save(out, "PNG")
+        with whole_file(out) as written:
+            sample_sheet(samples).save(written, "PNG")
         console.print(f"{out}: the samples as the encoder sees them", highlight=False)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +52,7 @@ def generate(
     from craft.data.readers.image import decode_rgb
     from craft.family.family import ModelFamily
     from craft.report.laser_picture import laser_figure
+    from craft.runtime.whole_file import whole_file, write_json
     from craft.workbench import generate
 
     pixels = decode_rgb(image.read_bytes())
@@ -65,9 +65,11 @@ def generate(
     console.print(given.text, markup=False, highlight=False)
     if given.trace is not None:
         if trace is not None:
-            trace.write_text(json.dumps(given.trace.to_dict(), indent=2) + "\n")
+            write_json(trace, given.trace.to_dict())
         if picture is not None:
-            laser_figure(pixels, given.trace, question, given.text).savefig(picture, dpi=120)
+            figure = laser_figure(pixels, given.trace, question, given.text)
+            with whole_file(picture) as written:
+                figure.savefig(written, dpi=120, format=picture.suffix.removeprefix(".") or "png")
 
 
 def laser_settings(assignments: list[str] | tuple[str, ...]) -> LaserSettings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from craft.corpus.backend import Workers, each_shard
 from craft.corpus.shard import CorpusEncoder, Shard
 from craft.errors import CraftError
 from craft.prior import TokenPrior
+from craft.runtime.whole_file import whole_file
 from craft_kernels import ResidualCodes
 
 _FORMAT = "craft-tokens-1"
@@ -92,9 +92,8 @@ class _Tokenize:
             "encoder_hash": self.encoder_hash,
         }
         table = pa.table(columns).replace_schema_metadata({"craft": json.dumps(about)})
-        unfinished = path.with_suffix(f".{os.getpid()}.part")
-        pq.write_table(table, unfinished, compression="zstd")
-        os.replace(unfinished, path)
+        with whole_file(path, table.nbytes) as unfinished:
+            pq.write_table(table, unfinished, compression="zstd")
 
 
 def read_tokens(path: Path) -> CorpusTokens:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -23,6 +23,7 @@ from craft.models.projector import Projector
 from craft.models.prompt_template import PromptTemplate
 from craft.models.sequence import embed_prefix, image_then_text
 from craft.models.text_batch import IGNORE, TextBatch, prompt_batch, training_batch
+from craft.runtime.whole_file import files_together, write_json, write_tensors
 
 CARD = "craft.json"
 _PROJECTOR = "projector.safetensors"
@@ -133,11 +134,11 @@ class AlignedLanguageModel(nn.Module):
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 
     def save_pretrained(self, directory: Path | str) -> None:
-        """Write language model, tokenizer, projector and a card that names the codebook."""
-        directory = Path(directory)
-        self.language_model.save_pretrained(directory)
-        self.tokenizer.save_pretrained(directory / _TOKENIZER)
-        save_file(self.projector.state_dict(), directory / _PROJECTOR)
+        """Write language model, tokenizer, projector and a card that names the codebook.
+
+        Raises:
+            OSError: they could not be written; an earlier model in ``directory`` is as it was.
+        """
         card = {
             "name": self.name,
             "codebook_fingerprint": self.codebook_fingerprint,
@@ -149,7 +150,11 @@ class AlignedLanguageModel(nn.Module):
             "dtype": str(self.language_model.dtype).removeprefix("torch."),
             "template": self.template.to_dict(),
         }
-        (directory / CARD).write_text(json.dumps(card, indent=2) + "\n")
+        with files_together(directory, sum(x.nbytes for x in self.parameters())) as written:
+            self.language_model.save_pretrained(written)
+            self.tokenizer.save_pretrained(written / _TOKENIZER)
+            write_tensors(written / _PROJECTOR, self.projector.state_dict())
+            write_json(written / CARD, card)
 
     @classmethod
     def from_pretrained(

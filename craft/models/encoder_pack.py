@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from craft.codebook import Codebook
@@ -25,6 +25,7 @@ from craft.models.configuration import DiscreteVisionConfig
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.runtime.tensor_hash import tensor_hash
+from craft.runtime.whole_file import files_together, write_json, write_tensors
 
 FORMAT, ADAPTER_FORMAT = 1, 2
 _CARD, _WEIGHTS, _PRIOR = "pack.json", "encoder.safetensors", "prior.safetensors"
@@ -125,14 +126,15 @@ class EncoderPack:
         return tower.eval().requires_grad_(False)
 
     def save(self, directory: Path | str) -> Path:
-        """Write the pack; the directory is made if need be."""
+        """Write the pack; the directory is made if need be.
+
+        A pack that is there already is replaced once all files of the new one are written.
+
+        Raises:
+            OSError: it could not be written; names path, room needed and room there is.
+        """
         directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
         file, other = (_ADAPTERS, _WEIGHTS) if self.base else (_WEIGHTS, _ADAPTERS)
-        save_file(self.own, directory / file)
-        (directory / other).unlink(missing_ok=True)  # of an earlier pack
-        if self.prior is not None:
-            self.prior.save(directory / _PRIOR)
         card = {
             "format": ADAPTER_FORMAT if self.base else FORMAT,
             "codebook_fingerprint": self.codebook_fingerprint,
@@ -143,7 +145,15 @@ class EncoderPack:
         }
         if self.base:
             card["base_hash"] = self.base.hash
-        (directory / _CARD).write_text(json.dumps(card, indent=2) + "\n")
+        own = self.own
+        with files_together(directory, sum(x.nbytes for x in own.values())) as written:
+            write_tensors(written / file, own)
+            if self.prior is not None:
+                self.prior.save(written / _PRIOR)
+            write_json(written / _CARD, card)
+        for name, stays in {other: False, _PRIOR: self.prior is not None}.items():
+            if not stays:
+                (directory / name).unlink(missing_ok=True)  # of an earlier pack
         return directory
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from craft.evaluation.exam import OnProgress, ignore_progress
 from craft.family.family import ModelFamily
 from craft.pocket.world import DOMAINS, load_area
 from craft.runtime.versions import environment
+from craft.runtime.whole_file import write_json
 from craft.training.few_shot import (
     ClassImages,
     FewShotLearner,
@@ -128,7 +128,7 @@ def compare_few_shot(
         "versions": environment(),
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+    write_json(out / RESULTS, results)
     return results
 
 

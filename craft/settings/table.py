@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from craft.report.documents import between_marks
+from craft.runtime.whole_file import write_text
 from craft.settings.presets import PRESETS
 from craft.settings.reading import setting_names
 
@@ -61,4 +62,4 @@ def _value(value: Any) -> str:
 
 if __name__ == "__main__":
     document = Path(sys.argv[1])
-    document.write_text(with_table(document.read_text()))
+    write_text(document, with_table(document.read_text()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from craft.pocket.domains import general_probe
 from craft.prior import TokenPrior
 from craft.pruning import Selector, keep_count
 from craft.runtime.versions import environment
+from craft.runtime.whole_file import open_whole, write_json
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 from craft.training.adapt import AdaptationResult, adapt
@@ -161,7 +161,7 @@ def evaluate_pack(
         candidate.domain.order(selector)  # a missing prior fails before anything long starts
     scores: dict[str, dict[str, Any]] = {}
     out.mkdir(parents=True, exist_ok=True)
-    with (out / PREDICTIONS).open("w") as predictions:
+    with open_whole(out / PREDICTIONS) as predictions:
         for lvlm in lvlms:
             scores[lvlm.name] = {}
             for ratio in keep_ratios:
@@ -198,5 +198,5 @@ def evaluate_pack(
         "codebook_fingerprint": pack.codebook_fingerprint,
         "versions": environment(),
     }
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+    write_json(out / RESULTS, results)
     return results

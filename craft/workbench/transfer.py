@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from craft.evaluation.exam import Candidate, Exam, Marks, OnProgress, ignore_pro
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.runtime.versions import environment
+from craft.runtime.whole_file import open_whole, write_json
 from craft.workbench.adapt import PREDICTIONS, RESULTS, measuring_views
 
 #: The row of the encoder that nobody adapted.
@@ -56,7 +56,7 @@ def transfer_matrix(
     out.mkdir(parents=True, exist_ok=True)
     matrix: dict[str, dict[str, Any]] = {}
     before: dict[str, Marks] = {}
-    with (out / PREDICTIONS).open("w") as predictions:
+    with open_whole(out / PREDICTIONS) as predictions:
         for encoder, tower in {PRETRAINED: base, **towers}.items():
             pack = packs.get(encoder)
             prior = None
@@ -90,7 +90,7 @@ def transfer_matrix(
         "codebook_fingerprint": models.codebook.fingerprint,
         "versions": environment(),
     }
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+    write_json(out / RESULTS, results)
     return results
 
 

@@ -17,6 +17,7 @@ from craft.pocket.demo.plots import accuracy_figure, training_figure
 from craft.pocket.demo.results import CONDITIONS
 from craft.report.embedded import data_url, figure_png, image_png
 from craft.report.tables import BASELINE, HEADINGS, TITLES
+from craft.runtime.whole_file import write_bytes, write_text
 
 _SIDE = 144
 _GOLDEN = 0.618033988749895
@@ -35,7 +36,7 @@ def write_page(results: dict[str, Any], examples: list[Example], directory: Path
     embedded = {}
     for name, figure in figures.items():
         png = figure_png(figure)
-        (directory / f"{name}.png").write_bytes(png)
+        write_bytes(directory / f"{name}.png", png)
         embedded[name] = data_url(png)
     loader = PackageLoader("craft.pocket.demo", ".")
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
@@ -50,7 +51,7 @@ def write_page(results: dict[str, Any], examples: list[Example], directory: Path
         baseline=BASELINE,
     )
     path = directory / "index.html"
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from craft.errors import CraftError
+from craft.runtime.whole_file import follow_umask
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class CheckpointDirectory:
             for name, values in tensors.items():
                 path = writing / f"{name}.safetensors"
                 save_file({k: x.detach().cpu().contiguous() for k, x in values.items()}, path)
+                follow_umask(path)
                 hashes[name] = _flush(path)
             card = {"format": FORMAT, "step": step, "hashes": hashes, "state": state}
             (writing / _STATE).write_text(json.dumps(card))
