@@ -55,6 +55,18 @@ def tokenize_corpus(
     yield from each_shard(_Tokenize(encoder, out), shards, workers)
 
 
+def require_same_cut(directory: Path, shards: int) -> None:
+    """Raises CraftError if ``directory`` holds tokens that were cut into another number of shards:
+    two cuts in one place belong together in no way."""
+    cuts = {path.stem.split("-of-")[1] for path in directory.glob("tokens-*-of-*.parquet")}
+    other = sorted(int(cut) for cut in cuts if int(cut) != shards)
+    if other:
+        raise CraftError(
+            f"{directory} holds tokens in {other[0]} shards, these would be {shards}; choose "
+            "another directory, or the --shard-size and data of that run"
+        )
+
+
 class _Tokenize:
     """The work of one worker."""
 

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from craft.errors import CraftError
 from craft.settings.closest import did_you_mean
 from craft.settings.idle import why_idle
+from craft.settings.laser import LaserSettings
 from craft.settings.presets import PRESETS, PresetName, preset
 from craft.settings.training import CraftConfig
 
@@ -214,3 +215,29 @@ def _scalar(value: str, text: str) -> Any:
         return yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise CraftError(f"--set {text}: the value is not YAML: {error}") from error
+
+
+def laser_settings(assignments: Sequence[str]) -> LaserSettings:
+    """LASER's settings from ``KEY=VALUE``, values as in YAML.
+
+    Raises:
+        CraftError: no such setting, one that is given twice, or a value it cannot have; one line a
+            mistake.
+    """
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise CraftError(f"--set takes KEY=VALUE, got {text!r}")
+        if key not in LaserSettings.model_fields:
+            known = ", ".join(LaserSettings.model_fields)
+            meant = did_you_mean(key, LaserSettings.model_fields)
+            raise CraftError(f"--set {text}: no such setting {key!r}{meant}; there are {known}")
+        if key in values:
+            raise CraftError(f"{key} is set twice, by {origin[key]} and by --set {text}")
+        values[key], origin[key] = _scalar(value, text), f"--set {text}"
+    try:
+        return LaserSettings(**values)
+    except ValidationError as error:
+        raise CraftError(_mistakes(error, origin)) from error

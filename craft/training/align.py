@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, SiglipModel
+from transformers import AutoModelForCausalLM, SiglipModel
 
 from craft.data.domains.domain import Domain
 from craft.errors import CraftError
-from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.aligned_language_model import AlignedLanguageModel, require_end_token
+from craft.models.loading import load_model, load_tokenizer
 from craft.models.projector import Projector
 from craft.models.prompt_template import PromptTemplate
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.random_numbers import own_random_numbers
-from craft.settings.training import CraftConfig, MethodName
+from craft.settings.choices import MethodName
+from craft.settings.training import CraftConfig
 from craft.training.adapt import AdaptationResult, adapt
 from craft.training.trainee import TrainableTable
 
@@ -55,15 +57,12 @@ def new_reader(
         seed: of the projector.
 
     Raises:
-        OSError: no such model.
-        CraftError: a tokenizer without pad and end token.
+        CraftError: no such model, files that cannot be read, a tokenizer without an end token.
     """
-    model: Any = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(language_model)
-    if tokenizer.eos_token_id is None:
-        raise CraftError(f"the tokenizer of {language_model} has no end token; answers need one")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    what = "the language model"
+    model: Any = load_model(AutoModelForCausalLM, language_model, what, dtype=torch.float32)
+    tokenizer = load_tokenizer(language_model, what)
+    require_end_token(tokenizer, language_model)
     with own_random_numbers(torch.device("cpu"), seed):
         projector = Projector(tower.codebook.dim, model.get_input_embeddings().embedding_dim)
     template = template or PromptTemplate.of_chat(tokenizer)

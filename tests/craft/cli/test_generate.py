@@ -12,6 +12,7 @@ from PIL import Image
 from craft.data import prompts
 from craft.decoding import LaserSettings
 from craft.models.text_batch import prompt_batch
+from craft.runtime.json_cards import with_checksum
 from craft.workbench.generate import generate, open_reader
 from tests.craft.cli.commands import craft_command, done, one_error_line
 from tests.craft.conftest import NAMES, picture
@@ -70,7 +71,7 @@ def test_packs_of_models_that_read_no_codes_are_refused(tiny_models, pack, tmp_p
     copy = shutil.copytree(pack, tmp_path / "continuous")
     card = json.loads((copy / "pack.json").read_text())
     card["notes"]["config"]["method"] = "llm_lora"
-    (copy / "pack.json").write_text(json.dumps(card))
+    (copy / "pack.json").write_text(json.dumps(with_checksum(card)))
     with pytest.raises(ValueError, match="'llm_lora', whose language model reads plain features"):
         open_reader(tiny_models, copy)
 
@@ -106,11 +107,11 @@ def test_questions_beyond_the_vocabulary_are_refused(tiny_models):
         (["--trace", "x.json"], "--trace belongs to LASER; add --laser"),
         (["--laser", "--set", "alpha"], "--set takes KEY=VALUE, got 'alpha'"),
         (["--laser", "--set", "beta=1"], "no such setting 'beta'; there are null_prompt"),
-        (["--laser", "--set", "alpha=-1"], "alpha: Input should be greater than or equal to 0"),
+        (["--laser", "--set", "alpha=-1"], "--set alpha=-1: Input should be greater than or equal to 0"),
         (["--laser", "--set", "fixed_layer=9"], "fixed_layer must be in 0..1"),
         (["--option", "a quokka", "--option", NAMES[0]], "has no words for 1 of 2"),
         (["--option", NAMES[0]], "is no choice; give two or more"),
-        (["--llm", "gpt"], "language model must be one of"),
+        (["--llm", "gpt"], "--llm must be one of qwen2, llama"),
     ],
 )
 def test_mistakes_end_with_one_line(image, tiny_models, more, message):
