@@ -30,13 +30,61 @@ _KINDS: dict[str, Kind] = {
     ".tar": "webdataset",
 }
 _UNREAD = frozenset(
-    ".zip .tgz .gz .bz2 .xz .zst .7z .rar .arrow .feather .xlsx .xls .h5 .hdf5 .npz .npy .pkl "
-    ".mat .mdb .tfrecord .txt .xml .yaml .yml".split()
+    [
+        ".zip",
+        ".tgz",
+        ".gz",
+        ".bz2",
+        ".xz",
+        ".zst",
+        ".7z",
+        ".rar",
+        ".arrow",
+        ".feather",
+        ".xlsx",
+        ".xls",
+        ".h5",
+        ".hdf5",
+        ".npz",
+        ".npy",
+        ".pkl",
+        ".mat",
+        ".mdb",
+        ".tfrecord",
+        ".txt",
+        ".xml",
+        ".yaml",
+        ".yml",
+    ]
 )
 #: Suffixes of images, read or not; those that are not read are named instead of overlooked.
 _IMAGES = frozenset(
-    ".jfif .jpe .avif .apng .heic .heif .jxl .svg .eps .psd .dcm .nii .cr2 .cr3 .nef .arw .dng "
-    ".raw .exr .hdr .tga .ico .jp2 .j2k".split()
+    [
+        ".jfif",
+        ".jpe",
+        ".avif",
+        ".apng",
+        ".heic",
+        ".heif",
+        ".jxl",
+        ".svg",
+        ".eps",
+        ".psd",
+        ".dcm",
+        ".nii",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".dng",
+        ".raw",
+        ".exr",
+        ".hdr",
+        ".tga",
+        ".ico",
+        ".jp2",
+        ".j2k",
+    ]
 )
 
 
