@@ -79,6 +79,7 @@ def adapt(
     console.quiet = not main
     zoo = ModelFamily.load(models)
     zoo.language_model(surrogate)
+    texts = zoo.text_tokenizer(config)  # a missing one is found before anything is read
     if domain is not None:
         chosen, manifest = load_domain(domain), None
     else:
@@ -87,9 +88,14 @@ def adapt(
         )
         with console.status("reading the data"):
             chosen, manifest = new_domain(
-                request, zoo, distractors=distractors, option_file=option_file
+                request,
+                zoo,
+                readers=[surrogate],
+                text_tokenizer=texts,
+                distractors=distractors,
+                option_file=option_file,
             )
-    probe = retention_probe(zoo, general)
+    probe = retention_probe(zoo, general, [surrogate])
     if probe is None:
         console.print(NOT_MEASURED, highlight=False)
     if dry_run:

@@ -30,6 +30,7 @@ from craft.cli.pictures import pictures
 from craft.cli.reproduce import reproduce
 from craft.cli.settings import list_settings
 from craft.cli.transfer import transfer
+from craft.cli.words import words
 from craft.errors import CraftError
 
 
@@ -96,6 +97,7 @@ for command in (
     prior,
     generate,
     align,
+    words,
     info,
 ):
     app.command()(command)

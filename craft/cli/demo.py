@@ -52,6 +52,7 @@ def demo(
     from craft.pocket.demo.table import demo_table
 
     zoo = ModelFamily.load(models)
+    zoo.text_tokenizer(config)  # a missing one is found before anything is written
     domains = DOMAINS if domain == "all" else (domain,)
     command = {"command": "demo", "domains": list(domains), "seeds": seeds, "surrogate": surrogate}
     open_run_directory(out, command | {"config": config.model_dump()}, force)

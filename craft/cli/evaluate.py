@@ -53,7 +53,7 @@ def evaluate(
     A pack made for another codebook is refused, with both fingerprints.
     """
     process.prepare()
-    from craft.cli.packs import open_pack
+    from craft.cli.packs import examined, open_pack
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
     from craft.cli.run_directory import open_run_directory
@@ -64,9 +64,10 @@ def evaluate(
 
     zoo = ModelFamily.load(models)
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
+    names = examined(zoo, llm, loaded, chosen, console)
     command = {"command": "evaluate", "pack": str(pack), "domain": chosen.name}
     open_run_directory(out, command, force)
-    probe = retention_probe(zoo, general)
+    probe = retention_probe(zoo, general, names)
     if probe is None:
         console.print(NOT_MEASURED, highlight=False)
     with ProgressDisplay(console) as progress:
@@ -75,7 +76,7 @@ def evaluate(
             zoo,
             chosen,
             out,
-            names=zoo.names if llm == "all" else [llm],
+            names=names,
             probe=probe,
             keep_ratios=keep_ratio or [1.0],
             selector=selector,

@@ -39,7 +39,7 @@ def transfer(
     All packs are examined on the domain of the first one, or on --domain.
     """
     process.prepare()
-    from craft.cli.packs import open_pack
+    from craft.cli.packs import examined, open_pack
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
     from craft.cli.run_directory import open_run_directory
@@ -53,9 +53,10 @@ def transfer(
     loaded = {str(packs[0]): first} | others
     if len(loaded) < len(packs):
         raise CraftError(f"a pack is named twice: {', '.join(map(str, packs))}")
+    names = examined(zoo, llm, first, chosen, console)
     command = {"command": "transfer", "packs": list(loaded), "domain": chosen.name}
     open_run_directory(out, command, force)
-    probe = retention_probe(zoo, general)
+    probe = retention_probe(zoo, general, names)
     if probe is None:
         console.print(NOT_MEASURED, highlight=False)
     with ProgressDisplay(console) as progress:
@@ -64,7 +65,7 @@ def transfer(
             zoo,
             chosen,
             out,
-            names=zoo.names if llm == "all" else [llm],
+            names=names,
             probe=probe,
             keep_ratio=keep_ratio,
             test_limit=test_limit,
