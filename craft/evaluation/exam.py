@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TextIO
 
@@ -22,16 +21,10 @@ from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.pruning import Selector
+from craft.runtime.progress import OnProgress, ignore_progress
 
 #: A justification names the letter, the class and its group.
 JUSTIFICATION_TOKENS = 48
-
-#: Called with (what is being done, how much is done, how much there is).
-OnProgress = Callable[[str, int, int], None]
-
-
-def ignore_progress(task: str, done: int, total: int) -> None:
-    """The :data:`OnProgress` of those who do not care."""
 
 
 @dataclass(frozen=True)

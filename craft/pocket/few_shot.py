@@ -18,9 +18,9 @@ from craft.data.images.augment import resize
 from craft.data.images.image_set import ImageSet
 from craft.data.images.random_crop import RandomResizedCrop
 from craft.errors import CraftError
-from craft.evaluation.exam import OnProgress, ignore_progress
 from craft.family.family import ModelFamily
 from craft.pocket.world import DOMAINS, load_area
+from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.versions import environment
 from craft.training.few_shot import (
     ClassImages,

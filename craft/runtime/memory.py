@@ -1,9 +1,11 @@
-"""Keep freed memory in the process: training frees and takes the same tensors at every step."""
+"""The memory of this process: how much it holds, and how to keep what was freed."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
@@ -11,8 +13,9 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 def keep_freed_memory() -> None:
     """Tell glibc not to give freed blocks back to the kernel; does nothing elsewhere.
 
-    By default a block over 32 MiB is mapped and unmapped by every allocation, and each of its pages
-    faults again; on a CPU that took half of the time of a small training step.
+    Training frees and takes the same tensors at every step. By default a block over 32 MiB is
+    mapped and unmapped by every allocation, and each of its pages faults again; on a CPU that took
+    half of the time of a small training step.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -21,3 +24,22 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
         mallopt(_M_TOP_PAD, 1 << 26)
+
+
+def memory_in_use() -> int:
+    """Bytes that this process holds now: of a GPU's memory if it computes there, else resident.
+
+    Costs microseconds and imports nothing. Where the system does not tell, it is the largest
+    amount the process ever held.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return int(torch.cuda.memory_reserved())
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        import resource
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+    return pages * os.sysconf("SC_PAGE_SIZE")

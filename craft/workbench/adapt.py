@@ -13,7 +13,7 @@ from torch import Tensor
 
 from craft.data.domains.domain import Domain
 from craft.data.questions import Question
-from craft.evaluation.exam import Candidate, Exam, OnProgress, ignore_progress
+from craft.evaluation.exam import Candidate, Exam
 from craft.evaluation.four_option import by_class
 from craft.family.family import ModelFamily
 from craft.models.aligned_language_model import AlignedLanguageModel
@@ -23,6 +23,7 @@ from craft.models.vision_tower import DiscreteVisionTower
 from craft.pocket.domains import general_probe
 from craft.prior import TokenPrior
 from craft.pruning import Selector, keep_count
+from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.versions import environment
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig

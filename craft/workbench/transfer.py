@@ -10,9 +10,10 @@ from typing import Any
 from craft.data.domains.domain import Domain
 from craft.errors import CraftError
 from craft.evaluation.bootstrap import interval
-from craft.evaluation.exam import Candidate, Exam, Marks, OnProgress, ignore_progress
+from craft.evaluation.exam import Candidate, Exam, Marks
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
+from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.versions import environment
 from craft.workbench.adapt import PREDICTIONS, RESULTS, measuring_views
 

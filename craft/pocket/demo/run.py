@@ -16,12 +16,13 @@ from typing import Any, TextIO
 from craft.data.domains.class_domain import ClassDomain
 from craft.data.questions import seeded
 from craft.errors import CraftError
-from craft.evaluation.exam import Candidate, Exam, Marks, OnProgress, ignore_progress
+from craft.evaluation.exam import Candidate, Exam, Marks
 from craft.family.family import ModelFamily
 from craft.pocket.demo.example import Example
 from craft.pocket.demo.results import ADAPTED, over_domains, over_seeds
 from craft.pocket.domains import load_domain
 from craft.pruning import Selector
+from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
 from craft.settings.methods import METHODS

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 
 from craft.errors import CraftError
-from craft.evaluation.exam import OnProgress, ignore_progress
 from craft.family.family import ModelFamily
 from craft.pocket.reproduction.examination import run_job
 from craft.pocket.reproduction.outcomes import Outcomes
 from craft.pocket.reproduction.plan import SURROGATES, Job, Scale, jobs
 from craft.pocket.reproduction.tables import reproduce_tables
 from craft.pocket.reproduction.training_cost import training_costs
+from craft.runtime.progress import OnProgress, ignore_progress
 from craft.workbench.adapt import RESULTS
 
 JOBS, COSTS = "jobs", "costs.json"
