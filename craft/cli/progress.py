@@ -72,6 +72,7 @@ class ProgressDisplay:
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, _Running] = {}
+        self._images: dict[str, int] = {}
         self._idle_since = clock()
 
     def __enter__(self) -> ProgressDisplay:
@@ -87,12 +88,13 @@ class ProgressDisplay:
     ) -> None:
         self._progress.stop()
 
-    def __call__(self, task: str, done: int, total: int, *, images: int = 0) -> None:
-        """Show how far a task is.
+    def count_images(self, task: str, each: int) -> None:
+        """Show the rate of ``task`` in images, of which one of its counts stands for ``each``."""
+        self._images[task] = each
 
-        Args:
-            images: how many images one of ``total`` stands for, where a rate of images says more.
-        """
+    def __call__(self, task: str, done: int, total: int) -> None:
+        """Show how far a task is."""
+        images = self._images.get(task, 0)
         now = self._clock()
         if task not in self._tasks:
             self._begin(task, done, total, images, now)

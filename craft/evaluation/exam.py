@@ -16,6 +16,7 @@ from craft.evaluation.four_option import Prediction, accuracy, answer_questions,
 from craft.evaluation.instruction_following import ask_for_reasons, examine
 from craft.evaluation.instruction_following import summarize as summarize_justified
 from craft.evaluation.likelihood import likelihood_accuracy, option_log_likelihoods
+from craft.evaluation.results import Gain
 from craft.evaluation.visual_tokens import VisualTokens
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
@@ -77,6 +78,10 @@ class Marks:
     scores: dict[str, Any]
     domain: list[Prediction]
     general: list[Prediction]
+
+    def gain_over(self, before: Marks) -> Gain:
+        """Points gained on the domain since ``before``, which answered the same questions."""
+        return Gain.between([p.right for p in before.domain], [p.right for p in self.domain])
 
     def write(self, file: TextIO, run: dict[str, Any]) -> None:
         """One JSON line an answer, with ``run`` saying whose it is."""
@@ -140,6 +145,7 @@ class Candidate:
             Marks whose scores are ``all``, ``seen``, ``heldout``, ``general`` and ``n``.
         """
         total = len(self.exam.domain.questions) + len(self.exam.general.questions)
+        on_progress(task, 0, total)
         answers: list[list[Prediction]] = []
         for tokens, part in (
             (self.domain, self.exam.domain),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from craft.data.images.augment import resize
 from craft.data.images.image_set import ImageSet
 from craft.data.images.random_crop import RandomResizedCrop
 from craft.errors import CraftError
+from craft.evaluation.results import FewShotMode, FewShotResults, MeanScore
 from craft.family.family import ModelFamily
 from craft.pocket.world import DOMAINS, load_area
 from craft.runtime.progress import OnProgress, ignore_progress
@@ -30,7 +30,6 @@ from craft.training.few_shot import (
     FewShotTask,
 )
 
-RESULTS = "results.json"
 ZERO_SHOT = "zero-shot"
 #: Where a mirrored image may be another class.
 _HANDED = ("digits", "flags")
@@ -79,7 +78,7 @@ def compare_few_shot(
     recipe: FewShotRecipe | None = None,
     smallest_crop: float = 0.08,
     on_progress: OnProgress = ignore_progress,
-) -> dict[str, Any]:
+) -> FewShotResults:
     """Zero-shot and adapted accuracies of each mode; writes results.json.
 
     The text tower has adapters in ``heba`` alone, as the presets mean it (methods 1.9).
@@ -89,8 +88,7 @@ def compare_few_shot(
         smallest_crop: share of an image's area that a training view has at least.
 
     Returns:
-        What results.json holds: ``modes.<mode>`` with ``base``, ``novel`` and ``harmonic_mean`` in
-        per cent, each as mean and standard deviation over seeds, and ``trained`` weights.
+        What results.json holds; its ``modes`` are "zero-shot" and ``modes``.
 
     Raises:
         CraftError: no such domain or preset.
@@ -119,16 +117,17 @@ def compare_few_shot(
             scores.setdefault(mode, []).append(
                 FewShotScores(found.base, found.novel, losses, trained)
             )
-    results = {
-        "domain": name,
-        "classes": {"base": len(task.base), "novel": len(task.novel)},
-        "modes": {mode: _summary(found) for mode, found in scores.items()},
-        "seeds": list(seeds),
-        "recipe": asdict(recipe) | {"smallest_crop": smallest_crop, "flip": flip},
-        "versions": environment(),
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+    tested = {"base": _count(task, task.base), "novel": _count(task, task.novel)}
+    results = FewShotResults.of(
+        domain=name,
+        classes={"base": len(task.base), "novel": len(task.novel)},
+        n=tested,
+        modes={mode: _summary(found) for mode, found in scores.items()},
+        seeds=list(seeds),
+        recipe=asdict(recipe) | {"smallest_crop": smallest_crop, "flip": flip},
+        versions=environment(),
+    )
+    results.save(out)
     return results
 
 
@@ -158,11 +157,21 @@ def _numbered(images: ImageSet, classes: list[str]) -> ClassImages:
     return ClassImages(images.images, torch.tensor([numbers[x] for x in images.labels]))
 
 
-def _summary(found: list[FewShotScores]) -> dict[str, Any]:
+def _count(task: FewShotTask, classes: list[int]) -> int:
+    """Test images of ``classes``."""
+    return int(torch.isin(task.test.labels, torch.tensor(classes)).sum())
+
+
+def _summary(found: list[FewShotScores]) -> FewShotMode:
     """Mean and standard deviation of each accuracy."""
-    summary: dict[str, Any] = {"trained": found[0].trained}
-    for name in ("base", "novel", "harmonic_mean"):
-        values = [getattr(scores, name) for scores in found]
+
+    def over_seeds(values: list[float]) -> MeanScore:
         spread = statistics.stdev(values) if len(values) > 1 else None
-        summary[name] = {"mean": statistics.fmean(values), "std": spread}
-    return summary
+        return MeanScore(mean=statistics.fmean(values), std=spread)
+
+    return FewShotMode(
+        trained=found[0].trained,
+        base=over_seeds([scores.base for scores in found]),
+        novel=over_seeds([scores.novel for scores in found]),
+        harmonic_mean=over_seeds([scores.harmonic_mean for scores in found]),
+    )

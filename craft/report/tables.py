@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from craft.evaluation.aggregate import PARTS
+from craft.evaluation.results import EvaluationResults, Gain, TransferResults
 from craft.pocket.demo.results import CONDITIONS
 
 TITLES = {
@@ -30,7 +31,10 @@ def demo_table(results: dict[str, Any]) -> Table:
     unpruned.
     """
     seeds = len(results["seeds"])
-    caption = "Per cent right. In brackets: points to zero-shot; of pruning, to all tokens kept."
+    caption = (
+        "Per cent right, of n questions. In brackets: points to zero-shot; of pruning, to all "
+        "tokens kept."
+    )
     if seeds > 1:
         caption += f" ± is the standard deviation over {seeds} seeds."
     table = _table(caption)
@@ -40,6 +44,7 @@ def demo_table(results: dict[str, Any]) -> Table:
     for title, models in blocks.items():
         table.add_section()
         table.add_row(Text(title, "bold"))
+        table.add_row(*_counts(next(iter(models.values()))[CONDITIONS[0]]["n"]))
         for name, model in models.items():
             table.add_row(Text(f" {name}").append(f" ({model['role']})", "dim"))
             for condition in CONDITIONS:
@@ -52,25 +57,45 @@ def demo_table(results: dict[str, Any]) -> Table:
     return table
 
 
-def evaluation_table(results: dict[str, Any]) -> Table:
-    """The ``results.json`` of ``craft evaluate``."""
-    table = _table(f"Per cent right, pruned with selector {results['settings']['selector']}.")
-    table.add_row(Text(results["domain"], "bold"))
-    for name, conditions in results["models"].items():
-        table.add_row(f" {name}")
+def evaluation_table(results: EvaluationResults) -> Table:
+    """Of ``craft evaluate``: the pretrained encoder first, if it was examined, then each keep ratio
+    with what it gained. Where classes have different numbers of questions, a row counts them the
+    same."""
+    caption = f"Per cent right, of n questions, pruned with selector {results.settings.selector}."
+    every = [scores for conditions in results.models.values() for scores in conditions.values()]
+    gains = any(scores.gain is not None for scores in every)
+    if gains:
+        caption += " Gains: points over the pretrained encoder, question by question."
+    if any(scores.unequal for scores in every):
+        caption += " Balanced: every class counts the same."
+    table = _table(caption)
+    if gains:
+        table.add_column("gain (95 % interval)", justify="right")
+    table.add_row(Text(results.domain, "bold"))
+    if every:
+        table.add_row(*_counts(every[0].n))
+    for name, conditions in results.models.items():
+        table.add_row(Text(f" {name}"))
         for condition, scores in conditions.items():
-            cells = (_cell(scores, part, None, None) for part in PARTS)
+            cells = [_number(getattr(scores, part)) for part in PARTS]
+            if scores.gain is not None:
+                cells.append(_gain(scores.gain))
             table.add_row(f"  {condition.replace('_', ' ')}", *cells)
+            if scores.unequal:
+                balanced = (_number(scores.balanced.get(part)) for part in PARTS)
+                table.add_row(Text("    balanced", "dim"), *balanced)
     return table
 
 
-def transfer_table(results: dict[str, Any]) -> Table:
-    """The ``results.json`` of ``craft transfer``: an encoder a row, a language model a column."""
-    matrix = results["matrix"]
-    names = list(next(iter(matrix.values())))
+def transfer_table(results: TransferResults) -> Table:
+    """Of ``craft transfer``: an encoder a row, a language model a column."""
+    matrix = results.matrix
+    first = next(iter(matrix.values()))
+    names = list(first)
+    counts = {row.n["all"] for row in first.values()}
     table = Table(
-        caption=f"Per cent right on {results['domain']}, all classes. In brackets: points over the "
-        "pretrained encoder with their 95 % interval.",
+        caption=f"Per cent right on {results.domain}, all classes, n = {min(counts)}. In brackets: "
+        "points over the pretrained encoder with their 95 % interval.",
         caption_justify="left",
     )
     table.add_column("encoder")
@@ -79,17 +104,32 @@ def transfer_table(results: dict[str, Any]) -> Table:
     for encoder, row in matrix.items():
         cells = []
         for name in names:
-            cell = Text(f"{row[name]['all']:.1f}")
-            if "gain" in row[name]:
-                points, (low, high) = row[name]["gain"]["all"], row[name]["gain"]["interval"]
+            cell, gain = _number(row[name].all), row[name].gain
+            if gain is not None:
+                points, (low, high) = gain.all, gain.interval
                 cell.append(f" ({points:+.1f}, {low:+.1f} to {high:+.1f})", points_style(points))
             cells.append(cell)
-        surrogates = {row[name].get("surrogate") for name in names} - {None}
+        surrogates = {found for name in names if (found := row[name].surrogate) is not None}
         title = Text(encoder)
         if surrogates:
             title.append(f" (tuned with {', '.join(sorted(surrogates))})", "dim")
         table.add_row(title, *cells)
     return table
+
+
+def _counts(n: dict[str, int]) -> list[Text]:
+    """The row that says how many questions are behind each column."""
+    return [Text(" n", "dim"), *(Text(str(n[part]), "dim") for part in PARTS)]
+
+
+def _number(value: float | None) -> Text:
+    return Text("–" if value is None else f"{value:.1f}")
+
+
+def _gain(gain: Gain) -> Text:
+    low, high = gain.interval
+    cell = Text(f"{gain.all:+.1f}", points_style(gain.all))
+    return cell.append(f" ({low:+.1f} to {high:+.1f})", "dim")
 
 
 def _table(caption: str) -> Table:

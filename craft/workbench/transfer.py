@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from craft.data.domains.domain import Domain
 from craft.errors import CraftError
-from craft.evaluation.bootstrap import interval
 from craft.evaluation.exam import Candidate, Exam, Marks
+from craft.evaluation.results import PREDICTIONS, TransferResults
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.versions import environment
-from craft.workbench.adapt import PREDICTIONS, RESULTS, measuring_views
+from craft.workbench.adapt import measuring_views
 
 #: The row of the encoder that nobody adapted.
 PRETRAINED = "pretrained"
@@ -32,7 +31,7 @@ def transfer_matrix(
     test_limit: int | None = None,
     general_images: int = 900,
     on_progress: OnProgress = ignore_progress,
-) -> dict[str, Any]:
+) -> TransferResults:
     """Examine each pack and the pretrained encoder; writes results.json and predictions.jsonl.
 
     Args:
@@ -40,9 +39,8 @@ def transfer_matrix(
         names: language models, one a column.
 
     Returns:
-        What results.json holds: ``matrix.<encoder>.<language model>`` with the scores, the
-        surrogate that the encoder was adapted with, and ``gain``, points over the pretrained
-        encoder with the 95 % interval of the paired difference.
+        What results.json holds: a row an encoder, the pretrained one first; those of packs with
+        their surrogate and their gain over the first.
 
     Raises:
         CodebookMismatchError: a pack speaks another codebook than the models; names both.
@@ -76,28 +74,20 @@ def transfer_matrix(
                 before.setdefault(lvlm.name, marks)
                 cell = dict(marks.scores)
                 if pack is not None:
-                    cell["gain"] = gain(before[lvlm.name], marks)
+                    cell["gain"] = marks.gain_over(before[lvlm.name])
                     cell["surrogate"] = pack.notes.get("surrogate")
                 matrix[encoder][lvlm.name] = cell
-    results = {
-        "domain": domain.name,
-        "matrix": matrix,
-        "settings": {
+    results = TransferResults.of(
+        domain=domain.name,
+        matrix=matrix,
+        settings={
             "keep_ratio": keep_ratio,
             "test_limit": test_limit,
             "general_images": general_images,
         },
-        "encoder_hashes": {name: pack.encoder_hash for name, pack in packs.items()},
-        "codebook_fingerprint": models.codebook.fingerprint,
-        "versions": environment(),
-    }
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+        encoder_hashes={name: pack.encoder_hash for name, pack in packs.items()},
+        codebook_fingerprint=models.codebook.fingerprint,
+        versions=environment(),
+    )
+    results.save(out)
     return results
-
-
-def gain(before: Marks, after: Marks) -> dict[str, Any]:
-    """Points gained on the domain, with the interval of the difference question by question."""
-    differences = [
-        100.0 * (a.right - b.right) for a, b in zip(after.domain, before.domain, strict=True)
-    ]
-    return {"all": sum(differences) / len(differences), "interval": list(interval(differences))}

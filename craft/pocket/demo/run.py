@@ -6,7 +6,6 @@ all of them, before and after, with all visual tokens and with fewer.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from craft.data.domains.class_domain import ClassDomain
 from craft.data.questions import seeded
 from craft.errors import CraftError
 from craft.evaluation.exam import Candidate, Exam, Marks
+from craft.evaluation.results import PREDICTIONS, RESULTS, write_results
 from craft.family.family import ModelFamily
 from craft.pocket.demo.example import Example
 from craft.pocket.demo.results import ADAPTED, over_domains, over_seeds
@@ -27,8 +27,10 @@ from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
-from craft.workbench.adapt import PREDICTIONS, RESULTS, adapt_pack, choosing_views, measuring_views
+from craft.workbench.adapt import adapt_pack, choosing_views, measuring_views
 
+#: Of a demo's results.json; raised whenever a key changes its meaning or goes.
+FORMAT = 1
 _EXAMPLES = 8
 
 
@@ -90,6 +92,8 @@ def run_demo(
         for name in models.names
     }
     results = {
+        "command": "demo",
+        "format": FORMAT,
         "domains": per_domain,
         "average": average,
         "gains": {name: entry["gains"] for name, entry in average.items()},
@@ -108,7 +112,7 @@ def run_demo(
         "versions": environment(),
         "seconds": time.monotonic() - started,
     }
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+    write_results(out / RESULTS, results)
     return DemoRun(results, examples)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from craft.errors import CraftError
+from craft.evaluation.results import RESULTS, write_results
 from craft.family.family import ModelFamily
 from craft.pocket.reproduction.examination import run_job
 from craft.pocket.reproduction.outcomes import Outcomes
@@ -21,7 +22,6 @@ from craft.pocket.reproduction.plan import SURROGATES, Job, Scale, jobs
 from craft.pocket.reproduction.tables import reproduce_tables
 from craft.pocket.reproduction.training_cost import training_costs
 from craft.runtime.progress import OnProgress, ignore_progress
-from craft.workbench.adapt import RESULTS
 
 JOBS, COSTS = "jobs", "costs.json"
 
@@ -72,7 +72,7 @@ def reproduce(
         "this call": time.monotonic() - started,
         "workers": workers,
     }
-    (out / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
+    write_results(out / RESULTS, results, indent=1)
     return results
 
 

@@ -36,10 +36,12 @@ def logged(steps: int, seconds_each: float, first: int = 0, images: int = 0) -> 
     """The lines of a log file of a task that takes so long."""
     clock, file = Clock(), io.StringIO()
     with ProgressDisplay(Console(file=file, width=60), clock) as progress:
-        progress("adapting", first, steps, images=images)
+        if images:
+            progress.count_images("adapting", images)
+        progress("adapting", first, steps)
         for step in range(first + 1, steps + 1):
             clock.now += seconds_each
-            progress("adapting", step, steps, images=images)
+            progress("adapting", step, steps)
     return file.getvalue().splitlines()
 
 
