@@ -24,7 +24,7 @@ from craft.errors import CraftError
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 _STATE, _STEP, _WRITING, _DELETING = "state.json", "step-", ".writing-", ".deleting-"
 
 

@@ -98,3 +98,19 @@ def test_few_images_are_asked_several_times_with_other_distractors():
     assert not {q.label for q in questions} & set(domain.heldout)
     images, questions = domain_views(domain, 2, 24)
     assert len(images) == len(questions) == 2
+
+
+def test_forgetting_is_told_apart_from_learning_nothing(selection, monkeypatch):
+    # The adapted weights know the domain better, but every mixture loses too much.
+    scored(selection, monkeypatch, lambda x: 50 + x, lambda x: 90 - 100 * x)
+    assert selection.blend(3) == 0
+    assert selection.taken == 0
+    assert selection.forgot
+
+
+def test_where_nothing_was_learnt_nothing_was_forgotten(selection, monkeypatch):
+    scored(selection, monkeypatch, lambda x: 50 - x, lambda x: 90 - 100 * x)
+    tried = []
+    assert selection.blend(3, lambda *counts: tried.append(counts)) == 0
+    assert not selection.forgot
+    assert tried == [(number, len(SHARES) + 1) for number in range(len(SHARES) + 2)]
