@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from craft.cli import data_options, options, training_options
+from craft.cli import data_options, process, training_options
 from craft.cli.options import (
     DomainName,
     Force,
+    General,
     Models,
     Surrogate,
     console,
@@ -40,6 +41,7 @@ def adapt(
     option_file: data_options.OptionFile = None,
     skip_corrupt: data_options.SkipCorrupt = False,
     any_size: data_options.AnySize = False,
+    general: General = None,
     surrogate: Surrogate = "qwen2",
     method: training_options.Method = None,
     encoder: training_options.EncoderMode = None,
@@ -57,7 +59,7 @@ def adapt(
     class, a LLaVA JSON file, or anything else that `craft data check` understands. Under torchrun
     all processes share every step.
     """
-    options.prepare()
+    process.prepare()
     short = {"method": method, "encoder": encoder}
     chosen_settings = [f"{key}={value}" for key, value in short.items() if value is not None]
     config = training_options.config(preset, settings_file, [*(settings or ()), *chosen_settings])
@@ -65,14 +67,15 @@ def adapt(
     if own == (domain is not None):
         raise CraftError("name either --domain or your own data with --data (or --dataset)")
     from craft.cli.progress import ProgressDisplay
+    from craft.cli.retention import NOT_MEASURED, retention_probe
     from craft.cli.run_directory import open_run_directory
     from craft.data.domains.manifest import MANIFEST
     from craft.family.family import ModelFamily
     from craft.pocket.domains import load_domain
-    from craft.workbench.adapt import adapt_pack, choosing_views
+    from craft.workbench.adapt import adapt_pack
     from craft.workbench.domains import new_domain
 
-    main = options.is_main_process()
+    main = process.is_main_process()
     console.quiet = not main
     zoo = ModelFamily.load(models)
     zoo.language_model(surrogate)
@@ -86,6 +89,9 @@ def adapt(
             chosen, manifest = new_domain(
                 request, zoo, distractors=distractors, option_file=option_file
             )
+    probe = retention_probe(zoo, general)
+    if probe is None:
+        console.print(NOT_MEASURED, highlight=False)
     if dry_run:
         print_rehearsal(console, zoo, surrogate, chosen, config)
         return
@@ -102,7 +108,7 @@ def adapt(
             chosen,
             config,
             out,
-            choosing_views(config.validation_images, zoo.pretrained_tower()),
+            probe,
             task=f"{chosen.name}: adapting with {surrogate}",
             resume=resume == "auto",
             on_start=lambda table: console.print(str(table), highlight=False),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from craft.cli import data_options, options, training_options
+from craft.cli import data_options, process, training_options
 from craft.cli.options import (
     Force,
     Models,
@@ -45,7 +45,7 @@ def align(
     one epoch and lr 1e-4. Give --out a place in the directory of --models, and it can be named as
     --surrogate.
     """
-    options.prepare()
+    process.prepare()
     given = {"captions": captions, "instructions": instructions}
     paths = {stage: path for stage, path in given.items() if path is not None}
     if not paths:
@@ -79,7 +79,7 @@ def align(
             language_model, encoder.tower, name=name or out.name, seed=config.seed
         )
     command = {"command": "align", "language_model": str(language_model), "stages": list(paths)}
-    main = options.is_main_process()
+    main = process.is_main_process()
     console.quiet = not main
     if main:
         open_run_directory(out, command | {"config": config.model_dump()}, force)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from craft.cli import data_options, options
+from craft.cli import data_options, process
 from craft.cli.options import Force, Models, Pack, PackDomain, console
 from craft.errors import CraftError
 
@@ -32,15 +32,14 @@ def tokenize(
     models: Models = None,
 ) -> None:
     """Encode images to codes, a Parquet file a shard; a run that was stopped goes on."""
-    options.prepare()
+    process.prepare()
     from craft.cli.progress import ProgressDisplay
     from craft.corpus.shard import CorpusEncoder, shards_of
     from craft.corpus.tokens import tokenize_corpus
     from craft.family.family import ModelFamily
-    from craft.models.encoder_pack import EncoderPack
 
     zoo = ModelFamily.load(models)
-    encoder = CorpusEncoder(EncoderPack.load(pack, zoo.pretrained_tower), zoo.codebook)
+    encoder = CorpusEncoder.of(zoo.plug(pack), zoo.codebook)
     request = data_options.request(
         data, None, None, format, images, None, None, skip_corrupt, any_size=False
     )
@@ -70,19 +69,19 @@ def prior(
     force: Force = False,
 ) -> None:
     """Count how often the domain's training images use each first-level code, for pruning."""
-    options.prepare()
+    process.prepare()
+    from craft.cli.packs import open_pack
     from craft.cli.progress import ProgressDisplay
     from craft.corpus.count import count_corpus
     from craft.corpus.shard import CorpusEncoder, shards_of
     from craft.corpus.tokens import prior_of
     from craft.family.family import ModelFamily
-    from craft.workbench.domains import open_pack
 
     if out is not None and out.exists() and not force:
         raise CraftError(f"--out {out} exists; choose another file, or --force to replace it")
     zoo = ModelFamily.load(models)
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
-    encoder = CorpusEncoder(loaded, zoo.codebook)
+    encoder = CorpusEncoder.of(loaded, zoo.codebook)
     if tokens is not None:
         counted = prior_of(tokens, encoder)
     else:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from craft.cli import options, training_options
+from craft.cli import process, training_options
 from craft.cli.options import (
     DOMAINS,
     Force,
@@ -42,14 +42,14 @@ def demo(
     Writes results.json, predictions.jsonl (every answer), index.html and, for each domain and seed,
     an encoder pack. An --out of an earlier run is written over; one with other files is refused.
     """
-    options.prepare()
+    process.prepare()
     config = training_options.config(preset, settings_file, settings)
     from craft.cli.progress import ProgressDisplay
     from craft.cli.run_directory import open_run_directory
     from craft.family.family import ModelFamily
     from craft.pocket.demo.page import write_page
     from craft.pocket.demo.run import run_demo
-    from craft.report.tables import demo_table
+    from craft.pocket.demo.table import demo_table
 
     zoo = ModelFamily.load(models)
     domains = DOMAINS if domain == "all" else (domain,)

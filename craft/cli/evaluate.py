@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from craft.cli import data_options, options
+from craft.cli import data_options, process
 from craft.cli.options import (
     Force,
+    General,
     GeneralImages,
     LanguageModel,
     Models,
@@ -34,6 +35,13 @@ def evaluate(
     prior: Annotated[
         Path | None, typer.Option(help="token prior to prune by [default: the pack's]")
     ] = None,
+    pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--pretrained/--no-pretrained",
+            help="also examine the pretrained encoder, to say what was gained",
+        ),
+    ] = True,
     likelihood: Annotated[
         bool, typer.Option("--likelihood", help="also score the likeliest option letter")
     ] = False,
@@ -42,29 +50,33 @@ def evaluate(
     ] = False,
     seed: Annotated[int, typer.Option(help="of the random selectors")] = 0,
     test_limit: TestLimit = None,
+    general: General = None,
     general_images: GeneralImages = 900,
     models: Models = None,
     force: Force = False,
 ) -> None:
     """Examine an encoder pack through language models that share its codebook.
 
-    A pack made for another codebook is refused, with both fingerprints.
+    The pretrained encoder answers the same questions, so that gains and their intervals can be
+    told. A pack made for another codebook is refused, with both fingerprints.
     """
-    options.prepare()
+    process.prepare()
+    from craft.cli.packs import open_pack
     from craft.cli.progress import ProgressDisplay
+    from craft.cli.retention import NOT_MEASURED, retention_probe
     from craft.cli.run_directory import open_run_directory
     from craft.family.family import ModelFamily
-    from craft.models.aligned_language_model import AlignedLanguageModel
     from craft.prior import TokenPrior
     from craft.report.tables import evaluation_table
-    from craft.workbench.adapt import LANGUAGE_MODEL, evaluate_pack
-    from craft.workbench.domains import open_pack
+    from craft.workbench.evaluate import evaluate_pack
 
     zoo = ModelFamily.load(models)
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
     command = {"command": "evaluate", "pack": str(pack), "domain": chosen.name}
     open_run_directory(out, command, force)
-    own = pack / LANGUAGE_MODEL
+    probe = retention_probe(zoo, general)
+    if probe is None:
+        console.print(NOT_MEASURED, highlight=False)
     with ProgressDisplay(console) as progress:
         results = evaluate_pack(
             loaded,
@@ -72,9 +84,10 @@ def evaluate(
             chosen,
             out,
             names=zoo.names if llm == "all" else [llm],
-            reader=AlignedLanguageModel.from_pretrained(own) if own.is_dir() else None,
+            probe=probe,
             keep_ratios=keep_ratio or [1.0],
             selector=selector,
+            pretrained=pretrained,
             likelihood=likelihood,
             justify=justify,
             prior=TokenPrior.load(prior) if prior else None,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from craft.cli import data_options, options
+from craft.cli import data_options, process
 from craft.cli.options import (
     Models,
     Pack,
@@ -26,10 +26,10 @@ def export(
     models: Models = None,
 ) -> None:
     """Write the test questions of the pack's domain as a task of another evaluation suite."""
-    options.prepare()
+    process.prepare()
+    from craft.cli.packs import open_pack
     from craft.family.family import ModelFamily
     from craft.integrations.task_export import export_lmms_eval, export_vlmevalkit
-    from craft.workbench.domains import open_pack
 
     _, chosen = open_pack(pack, ModelFamily.load(models), name=domain, data=data)
     questions = chosen.questions(chosen.test)

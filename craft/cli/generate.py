@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from craft.cli import options
+from craft.cli import process
 from craft.cli.options import Force, Models, SelectorName, console
 from craft.errors import CraftError
 
 if TYPE_CHECKING:
-    from craft.decoding import LaserSettings
+    pass
 
 
 def generate(
@@ -42,13 +42,15 @@ def generate(
     force: Force = False,
 ) -> None:
     """Answer a question about an image, plainly or with LASER (docs/laser.md)."""
-    options.prepare()
+    process.prepare()
     for name, value in {"--set": settings, "--picture": picture, "--trace": trace}.items():
         if value and not laser:
             raise CraftError(f"{name} belongs to LASER; add --laser")
     for path in (picture, trace):
         if path is not None and path.exists() and not force:
             raise CraftError(f"{path} exists; choose another file, or --force to replace it")
+    from craft.settings.reading import laser_settings
+
     chosen = laser_settings(settings or ()) if laser else None
     from craft.data.readers.image import decode_rgb
     from craft.family.family import ModelFamily
@@ -68,33 +70,3 @@ def generate(
             trace.write_text(json.dumps(given.trace.to_dict(), indent=2) + "\n")
         if picture is not None:
             laser_figure(pixels, given.trace, question, given.text).savefig(picture, dpi=120)
-
-
-def laser_settings(assignments: list[str] | tuple[str, ...]) -> LaserSettings:
-    """LASER's settings from ``KEY=VALUE``, values as in YAML.
-
-    Raises:
-        CraftError: no such setting, or a value it cannot have; one line a mistake.
-    """
-    import yaml
-    from pydantic import ValidationError
-
-    from craft.decoding import LaserSettings
-
-    values = {}
-    for text in assignments:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise CraftError(f"--set takes KEY=VALUE, got {text!r}")
-        if key not in LaserSettings.model_fields:
-            known = ", ".join(LaserSettings.model_fields)
-            raise CraftError(f"--set {text}: no such setting {key!r}; there are {known}")
-        values[key] = yaml.safe_load(value)
-    try:
-        return LaserSettings(**values)
-    except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, e['loc'])) or '--set'}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        ]
-        raise CraftError("; ".join(lines)) from error

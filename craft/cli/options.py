@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,27 +23,18 @@ Force = Annotated[bool, typer.Option("--force", help="write to --out whatever el
 TestLimit = Annotated[
     int | None, typer.Option(min=1, help="so many random test images instead of all")
 ]
+General = Annotated[
+    Path | None,
+    typer.Option(
+        "--general",
+        help="data that measures forgetting, see craft data [default: what the models name]",
+    ),
+]
 GeneralImages = Annotated[
-    int, typer.Option(min=3, help="views of the general world that measure forgetting")
+    int, typer.Option(min=3, help="questions that measure forgetting, at most")
 ]
 Pack = Annotated[Path, typer.Argument(metavar="PACK", help="directory of an encoder pack")]
 PackDomain = Annotated[
     DomainName | None, typer.Option("--domain", help="[default: the one the pack was made for]")
 ]
 LanguageModel = Annotated[str, typer.Option(help="a language model, or all")]
-
-
-def is_main_process() -> bool:
-    """Of those that torchrun starts; a command that runs alone is one."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def prepare() -> None:
-    """What must happen before torch and transformers are imported."""
-    from craft.runtime.memory import keep_freed_memory
-
-    keep_freed_memory()
-    # transformers warns about token ids of default configurations that nobody uses.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # transformers would draw a bar of its own for every little model it loads.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

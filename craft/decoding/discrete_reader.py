@@ -19,7 +19,7 @@ from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.prompt_template import PromptTemplate
 from craft.models.sequence import embed_prefix, left_padded
 from craft.prior import TokenPrior
-from craft.pruning import Selector
+from craft.settings.choices import Selector
 
 
 class DiscreteReader:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,6 +25,8 @@ from craft.models.configuration import DiscreteVisionConfig
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.choices import MethodName
+from craft.settings.methods import METHODS
 
 FORMAT, ADAPTER_FORMAT = 1, 2
 _CARD, _WEIGHTS, _PRIOR = "pack.json", "encoder.safetensors", "prior.safetensors"
@@ -70,6 +72,16 @@ class EncoderPack:
         """The weights that the files hold: all, or those that the base encoder does not have."""
         names = self.base.names if self.base else frozenset()
         return {name: x for name, x in self.weights.items() if name not in names}
+
+    @property
+    def method(self) -> MethodName:
+        """What made the pack."""
+        return self.notes.get("config", {}).get("method", "craft")
+
+    @property
+    def reads(self) -> Literal["codes", "features"]:
+        """What language models read of the encoder, as they did when the pack was made."""
+        return "codes" if METHODS[self.method].quantized else "features"
 
     @property
     def encoder_hash(self) -> str:
@@ -201,8 +213,8 @@ def _pretrained(
     """The weights of the encoder that adapters belong to."""
     if base is None:
         raise CraftError(
-            f"{directory} holds adapters alone, of the encoder {wanted}; give load() that encoder "
-            "as base=, such as ModelFamily.load().pretrained_tower"
+            f"{directory} holds adapters alone, of the encoder {wanted}; open "
+            "it with the family of models it belongs to: ModelFamily.plug"
         )
     weights = base().state_dict()
     found = tensor_hash(weights)

@@ -8,53 +8,18 @@ from rich.table import Table
 from rich.text import Text
 
 from craft.evaluation.aggregate import PARTS
-from craft.evaluation.results import EvaluationResults, Gain, TransferResults
-from craft.pocket.demo.results import CONDITIONS
+from craft.evaluation.results import (
+    EvaluationResults,
+    FewShotResults,
+    Gain,
+    MeanScore,
+    TransferResults,
+)
 
-TITLES = {
-    "zero_shot": "zero-shot",
-    "adapted": "adapted",
-    "adapted_keep_0.8": "keep 0.8",
-    "random_keep_0.8": "random 0.8",
-}
 HEADINGS = {"all": "all", "seen": "seen", "heldout": "held-out", "general": "general"}
-#: What each condition's points are counted from.
-BASELINE = {"adapted": "zero_shot", "adapted_keep_0.8": "adapted", "random_keep_0.8": "adapted"}
+
 #: Where points and spreads are shown: the main number and the one that may not fall.
 _COMPARED = ("all", "general")
-
-
-def demo_table(results: dict[str, Any]) -> Table:
-    """A demo's ``results.json``: a block a domain, and their average if there are several.
-
-    Accuracies in per cent; in brackets the points to zero-shot, or, of pruning, to the same encoder
-    unpruned.
-    """
-    seeds = len(results["seeds"])
-    caption = (
-        "Per cent right, of n questions. In brackets: points to zero-shot; of pruning, to all "
-        "tokens kept."
-    )
-    if seeds > 1:
-        caption += f" ± is the standard deviation over {seeds} seeds."
-    table = _table(caption)
-    blocks = {name: entry["models"] for name, entry in results["domains"].items()}
-    if len(blocks) > 1:
-        blocks["average"] = results["average"]
-    for title, models in blocks.items():
-        table.add_section()
-        table.add_row(Text(title, "bold"))
-        table.add_row(*_counts(next(iter(models.values()))[CONDITIONS[0]]["n"]))
-        for name, model in models.items():
-            table.add_row(Text(f" {name}").append(f" ({model['role']})", "dim"))
-            for condition in CONDITIONS:
-                baseline = model[BASELINE[condition]] if condition in BASELINE else None
-                spread = model.get("spread", {}).get(condition)
-                table.add_row(
-                    f"  {TITLES[condition]}",
-                    *(_cell(model[condition], part, baseline, spread) for part in PARTS),
-                )
-    return table
 
 
 def evaluation_table(results: EvaluationResults) -> Table:
@@ -68,12 +33,12 @@ def evaluation_table(results: EvaluationResults) -> Table:
         caption += " Gains: points over the pretrained encoder, question by question."
     if any(scores.unequal for scores in every):
         caption += " Balanced: every class counts the same."
-    table = _table(caption)
+    table = score_table(caption)
     if gains:
         table.add_column("gain (95 % interval)", justify="right")
     table.add_row(Text(results.domain, "bold"))
     if every:
-        table.add_row(*_counts(every[0].n))
+        table.add_row(*count_row(every[0].n))
     for name, conditions in results.models.items():
         table.add_row(Text(f" {name}"))
         for condition, scores in conditions.items():
@@ -117,7 +82,7 @@ def transfer_table(results: TransferResults) -> Table:
     return table
 
 
-def _counts(n: dict[str, int]) -> list[Text]:
+def count_row(n: dict[str, int]) -> list[Text]:
     """The row that says how many questions are behind each column."""
     return [Text(" n", "dim"), *(Text(str(n[part]), "dim") for part in PARTS)]
 
@@ -132,7 +97,8 @@ def _gain(gain: Gain) -> Text:
     return cell.append(f" ({low:+.1f} to {high:+.1f})", "dim")
 
 
-def _table(caption: str) -> Table:
+def score_table(caption: str) -> Table:
+    """An empty table with a column for each part of :data:`PARTS`."""
     table = Table(caption=caption, caption_justify="left")
     table.add_column("")
     for part in PARTS:
@@ -140,28 +106,14 @@ def _table(caption: str) -> Table:
     return table
 
 
-def claims_table(results: dict[str, Any]) -> Table:
-    """The claims of ``craft reproduce``, each with what was found and the verdict."""
-    table = Table(caption="In brackets: 95 % intervals.", caption_justify="left")
-    for heading in ("claim", "paper", "here", "verdict"):
-        table.add_column(heading)
-    for claim in results["claims"]:
-        found, here = claim["found"], ""
-        if found is not None and "percent" in found:
-            here = f"{found['percent']:+.0f} %"
-        elif found is not None:
-            low, high = found["interval"]
-            here = f"{found['mean']:+.1f} ({low:+.1f} to {high:+.1f})"
-        table.add_row(claim["claim"], claim["paper"], here, claim["verdict"])
-    return table
-
-
-def _cell(
+def score_cell(
     scores: dict[str, Any],
     part: str,
     baseline: dict[str, Any] | None,
     spread: dict[str, Any] | None,
 ) -> Text:
+    """One accuracy in per cent, with its spread and the points from ``baseline`` where they count:
+    for all classes and for the general world."""
     value = scores[part]
     if value is None:
         return Text("–")
@@ -180,3 +132,27 @@ def points_style(points: float) -> str:
     if points >= 0.05:
         return "green"
     return "red" if points <= -0.05 else "dim"
+
+
+def few_shot_table(results: FewShotResults) -> Table:
+    """Of ``craft few-shot``: a mode a row, accuracies in per cent."""
+    classes, n = results.classes, results.n
+    table = Table(
+        caption=f"Per cent right on {results.domain}, of n test images: base classes among "
+        f"{classes['base']}, novel ones among {classes['novel']}. ± is the standard deviation over "
+        "seeds.",
+        caption_justify="left",
+    )
+    table.add_column("")
+    headings = ("trained weights", f"base\nn = {n['base']}", f"novel\nn = {n['novel']}")
+    for heading in (*headings, "harmonic mean"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for mode, found in results.modes.items():
+        scores = (found.base, found.novel, found.harmonic_mean)
+        table.add_row(mode, f"{found.trained:,}", *map(_with_spread, scores))
+    return table
+
+
+def _with_spread(score: MeanScore) -> str:
+    spread = "" if score.std is None else f" ±{score.std:.1f}"
+    return f"{score.mean:.1f}{spread}"

@@ -1,11 +1,19 @@
-"""The memory of this process: how much it holds, and how to keep what was freed."""
+"""The process's memory: how freed blocks are kept, and how much is and was used.
+
+Nothing here imports torch before it is needed: the allocator must be set up first.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
@@ -32,14 +40,22 @@ def memory_in_use() -> int:
     Costs microseconds and imports nothing. Where the system does not tell, it is the largest
     amount the process ever held.
     """
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        return int(torch.cuda.memory_reserved())
+    loaded = sys.modules.get("torch")
+    if loaded is not None and loaded.cuda.is_initialized():
+        return int(loaded.cuda.memory_reserved())
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
-        import resource
-
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_memory(device: torch.device | None = None) -> float:
+    """Largest memory so far in MiB: the GPU's if ``device`` is one, else the process's."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

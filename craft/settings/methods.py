@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from craft.settings.training import MethodName
+from craft.settings.choices import MethodName
 
 Part = Literal["encoder", "projector", "language_model", "reader"]
 

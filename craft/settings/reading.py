@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from craft.errors import CraftError
+from craft.settings.laser import LaserSettings
 from craft.settings.presets import PRESETS, PresetName, preset
 from craft.settings.training import CraftConfig
 
@@ -99,3 +100,31 @@ def _merge(
         else:
             into[key] = value
             origin[prefix + str(key)] = source
+
+
+def laser_settings(assignments: list[str] | tuple[str, ...]) -> LaserSettings:
+    """LASER's settings from ``KEY=VALUE``, values as in YAML.
+
+    Raises:
+        CraftError: no such setting, or a value it cannot have; one line a mistake.
+    """
+    import yaml
+    from pydantic import ValidationError
+
+    values = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise CraftError(f"--set takes KEY=VALUE, got {text!r}")
+        if key not in LaserSettings.model_fields:
+            known = ", ".join(LaserSettings.model_fields)
+            raise CraftError(f"--set {text}: no such setting {key!r}; there are {known}")
+        values[key] = yaml.safe_load(value)
+    try:
+        return LaserSettings(**values)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, e['loc'])) or '--set'}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
+        raise CraftError("; ".join(lines)) from error

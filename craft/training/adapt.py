@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase, SiglipModel
 
 from craft.adapters.lora import merge_lora
 from craft.data.domains.domain import Domain
+from craft.data.questions import QuestionSet
 from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
@@ -26,12 +27,12 @@ from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.settings.training import CraftConfig
 from craft.training.distributed.processes import make_accelerator
-from craft.training.frozen import FrozenProof
+from craft.training.proofs import FrozenProof
 from craft.training.records.checkpoint import Checkpoint, CheckpointDirectory
 from craft.training.records.pace import Pace
 from craft.training.records.run_log import RunLog
 from craft.training.records.trackers import Trackers, require_trackers
-from craft.training.selection import Selection, Views
+from craft.training.selection import Selection
 from craft.training.trainee import TrainableTable
 from craft.training.training_run import TrainingRun
 
@@ -85,7 +86,7 @@ def adapt(
     config: CraftConfig,
     run_dir: Path,
     *,
-    general: Views | None = None,
+    general: QuestionSet | None = None,
     text_tokenizer: PreTrainedTokenizerBase | None = None,
     resume: bool = False,
     on_start: Callable[[TrainableTable], None] | None = None,
@@ -104,7 +105,8 @@ def adapt(
         surrogate: frozen language model that gives L_SAL. The methods ``projector_ft`` and
             ``llm_lora`` train it in place instead of the tower.
         siglip: the frozen pair the tower came from; its text tower gives the contrastive texts.
-        general: images [n, 3, S, S] in [0, 1] and questions that watch for forgetting.
+        general: questions that watch for forgetting; without, weights are chosen on the domain
+            alone.
         text_tokenizer: of SigLIP's text tower, if it is not the surrogate's.
         resume: resume from the newest checkpoint in ``run_dir``, if there is one. Without, those of
             an earlier run are deleted.
@@ -221,7 +223,7 @@ def adapt(
         answers=ValidationAnswers(
             before=selection.right[0],
             after=selection.right[selection.taken],
-            images=tuple(question.row for question in selection.sets["domain"][1]),
+            images=tuple(question.row for question in selection.sets["domain"].questions),
             forgot=selection.forgot,
         ),
         history=selection.history,

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from craft.adapters.heba import HebaConfig
 from craft.adapters.installation import heba_parameters, install_heba, remove_heba
 from craft.errors import CraftError
 from craft.runtime.random_numbers import own_random_numbers
+from craft.settings.heba import HebaConfig
 
 #: Makes training images out of stored ones: uint8 [b, 3, S, S] -> pixels [b, 3, size, size].
 View = Callable[[Tensor, torch.Generator], Tensor]

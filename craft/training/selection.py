@@ -11,7 +11,7 @@ from torch import Tensor
 from craft.adapters.installation import idle_state
 from craft.data.domains.domain import Domain
 from craft.data.images.augment import resize
-from craft.data.questions import Question, seeded
+from craft.data.questions import QuestionSet, seeded
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.settings.methods import METHODS
@@ -21,8 +21,6 @@ from craft.training.validation import letter_scores
 #: Shares of the adapted weights that are tried beside all of them, the rest being pretrained ones.
 SHARES = tuple(i / 10 for i in range(1, 10))
 
-Views = tuple[Tensor, list[Question]]
-
 
 class Selection:
     """How far from the pretrained weights towards the adapted ones an adaptation goes.
@@ -30,8 +28,9 @@ class Selection:
     Mixtures of both sets of weights often know what either knows (Wortsman et al., 2022, "Robust
     fine-tuning of zero-shot models"). Taken is the mixture that is best on validation images of
     the domain, which hold no held-out class, among those that lose at most
-    ``config.forget_at_most`` on ``general``, images of the world the models already knew. Both are
-    measured by the language model's mean probability of the right letter.
+    ``config.forget_at_most`` on ``general``, images of the world the models already knew, if there
+    are any: else on the domain alone. Both are measured by the language
+    model's mean probability of the right letter.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class Selection:
         tower: DiscreteVisionTower,
         surrogate: AlignedLanguageModel,
         domain: Domain,
-        general: Views | None,
+        general: QuestionSet | None,
         config: CraftConfig,
     ):
         self.tower = tower
@@ -66,9 +65,13 @@ class Selection:
         training = self.tower.training
         self.tower.eval()
         entry: dict[str, float] = {}
-        for name, (images, questions) in self.sets.items():
+        for name, asked in self.sets.items():
             found = letter_scores(
-                self.tower, self.surrogate, images, questions, quantized=self.quantized
+                self.tower,
+                self.surrogate,
+                asked.images,
+                asked.questions,
+                quantized=self.quantized,
             )
             entry |= {name: found.accuracy, f"{name}_confidence": found.confidence}
             if name == "domain":
@@ -91,7 +94,7 @@ class Selection:
         return float(changed.float().mean())
 
     def _first_level(self) -> Tensor:  # [n, N]
-        return self.tower.encode(self.sets["domain"][0]).codes[..., 0].cpu()
+        return self.tower.encode(self.sets["domain"].images).codes[..., 0].cpu()
 
     def take_best(self) -> int:
         """Give the tower its best validated weights; returns their step, or -1 for the last."""
@@ -150,7 +153,7 @@ class Selection:
         self.tower.load_state_dict(mixed)
 
 
-def domain_views(domain: Domain, count: int, size: int) -> Views:
+def domain_views(domain: Domain, count: int, size: int) -> QuestionSet:
     """Validation images, at most ``count``; the fewer there are, the more questions on each, so
     that the distractors' luck of the draw evens out."""
     rows = seeded("validation rows").sample(range(len(domain.val)), len(domain.val))
@@ -159,4 +162,4 @@ def domain_views(domain: Domain, count: int, size: int) -> Views:
     fixed = domain.fixed_questions
     draws = 1 if fixed else max(1, count // len(part))
     questions = [q for seed in range(draws) for q in domain.questions(part, seed)]
-    return resize(part.images.float() / 255, size), questions
+    return QuestionSet(resize(part.images.float() / 255, size), questions)

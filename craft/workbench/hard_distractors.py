@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase, SiglipModel
 from craft.data import prompts
 from craft.data.images.augment import resize
 from craft.data.images.image_set import ImageSet
-from craft.training.objective import text_embeddings
+from craft.models.siglip_texts import text_embeddings
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 import craft
 from craft import Codebook, CodebookMismatchError
-from craft.codebook_subset import CodebookSubset
+from craft.codebook import CodebookSubset
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from craft.integrations.vila_u.exact_quantizer import ExactQuantizer
 from craft.integrations.vila_u.layout import UnknownLayoutError, encoder_of, encoder_weights
 from craft.integrations.vila_u.prior import codebook_for, precision_of
 from craft.prior import TokenPrior
-from craft.pruning import Selector, keep_count, prune
+from craft.pruning import keep_count, prune
 from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.choices import Selector
 
 Precision = Literal["vila-u", "exact"]
 

@@ -21,13 +21,14 @@ from craft.family.family import ModelFamily
 from craft.pocket.demo.example import Example
 from craft.pocket.demo.results import ADAPTED, over_domains, over_seeds
 from craft.pocket.domains import load_domain
-from craft.pruning import Selector
+from craft.pocket.retention import PocketProbe
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
+from craft.settings.choices import Selector
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
-from craft.workbench.adapt import adapt_pack, choosing_views, measuring_views
+from craft.workbench.adapt import adapt_pack
 
 #: Of a demo's results.json; raised whenever a key changes its meaning or goes.
 FORMAT = 1
@@ -84,7 +85,7 @@ def run_demo(
     with (out / PREDICTIONS).open("w") as predictions:
         demo = _Demo(models, surrogate, config, out, predictions, general_images, on_progress)
         for domain in [load_domain(name) for name in domains]:
-            exam = Exam.of(domain, demo.general, test_limit)
+            exam = Exam.of(domain, models.image_size, demo.general, test_limit)
             per_domain[domain.name], shown = demo.run(domain, exam, seeds)
             examples += shown
     average = {
@@ -137,8 +138,8 @@ class _Demo:
         self.on_progress = on_progress
         self.quantized = METHODS[config.method].quantized
         self.base = models.pretrained_tower().requires_grad_(False)
-        self.general = measuring_views(general_images, self.base)
-        self.watched = choosing_views(config.validation_images, self.base)
+        self.probe = PocketProbe()
+        self.general = self.probe.questions(general_images, models.image_size, "report")
 
     def run(
         self, domain: ClassDomain, exam: Exam, seeds: Sequence[int]
@@ -161,7 +162,7 @@ class _Demo:
                 domain,
                 self.config.model_copy(update={"seed": self.config.seed + seed}),
                 self.out / domain.name / f"seed-{seed}",
-                self.watched,
+                self.probe,
                 task=f"{domain.name}, seed {seed}: adapting with {self.surrogate}",
                 on_progress=self.on_progress,
             )

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from craft.adapters.heba import PRESETS, Adapter, HebaConfig
+from craft.adapters.heba import Adapter
+from craft.settings.heba import PRESETS, HebaConfig
 
 LITERAL, DISCRETE = PRESETS["heba"], PRESETS["heba_discrete"]
 #: The literal preset without its random scale.

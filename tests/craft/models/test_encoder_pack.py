@@ -6,13 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from craft.adapters.heba import PRESETS
 from craft.adapters.installation import heba_parameters
-from craft.codebook import Codebook, CodebookMismatchError
-from craft.codebook_subset import CodebookSubset
+from craft.codebook import Codebook, CodebookMismatchError, CodebookSubset
 from craft.models.encoder_pack import EncoderMismatchError, EncoderPack
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.heba import PRESETS
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from craft.evaluation.results import EvaluationResults, FewShotResults, TransferResults
 from craft.pocket.demo.results import CONDITIONS, over_domains, over_seeds
-from craft.report.few_shot_table import few_shot_table
-from craft.report.tables import demo_table, evaluation_table, points_style, transfer_table
+from craft.pocket.demo.table import demo_table
+from craft.report.tables import evaluation_table, few_shot_table, points_style, transfer_table
 
 
 def scores(value: float, heldout: float | None = 12.3) -> dict[str, Any]:

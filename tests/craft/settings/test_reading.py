@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from craft.report.documents import settings_table, with_table
 from craft.settings.presets import PRESETS, preset
 from craft.settings.reading import read_settings, setting_names
-from craft.settings.table import settings_table, with_table
 from craft.settings.training import CraftConfig
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "training.md"
@@ -99,7 +99,7 @@ def test_epochs_decide_the_steps_with_a_floor():
 
 def test_the_documented_table_is_up_to_date():
     text = DOCUMENT.read_text()
-    assert with_table(text) == text, "run python -m craft.settings.table docs/training.md"
+    assert with_table(text) == text, "run python -m craft.report.documents docs/training.md"
     for name, field in setting_names().items():
         assert field.description, name
         assert f"| `{name}` |" in settings_table()
@@ -109,8 +109,8 @@ def test_the_table_is_written_between_its_marks(tmp_path, monkeypatch):
     copy = tmp_path / "training.md"
     copy.write_text(DOCUMENT.read_text().replace("| `lr` |", "| `rate` |"))
     monkeypatch.setattr(sys, "argv", ["settings_table", str(copy)])
-    monkeypatch.delitem(sys.modules, "craft.settings.table")
-    runpy.run_module("craft.settings.table", run_name="__main__")
+    monkeypatch.delitem(sys.modules, "craft.report.documents")
+    runpy.run_module("craft.report.documents", run_name="__main__")
     assert copy.read_text() == DOCUMENT.read_text()
     with pytest.raises(ValueError, match="the document lacks"):
         with_table("nothing")

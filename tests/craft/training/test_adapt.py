@@ -6,10 +6,10 @@ import pytest
 import torch
 import yaml
 
-from craft.codebook import Codebook, CodebookMismatchError
-from craft.codebook_subset import CodebookSubset
+from craft.codebook import Codebook, CodebookMismatchError, CodebookSubset
 from craft.errors import CraftError
-from craft.pocket.domains import general_probe, load_domain
+from craft.pocket.domains import load_domain
+from craft.pocket.retention import general_probe
 from craft.runtime.tensor_hash import tensor_hash
 from craft.settings.training import CodebookConfig, CraftConfig
 from craft.training.adapt import adapt

@@ -6,12 +6,12 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from craft.adapters.heba import PRESETS, PresetName
 from craft.data.images.random_crop import RandomResizedCrop
 from craft.errors import CraftError
 from craft.pocket import few_shot
 from craft.pocket.few_shot import few_shot_task
 from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.heba import PRESETS, PresetName
 from craft.training.few_shot import (
     ClassImages,
     FewShotLearner,
