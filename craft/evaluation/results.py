@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,6 +12,7 @@ from typing_extensions import Self
 
 from craft.errors import CraftError
 from craft.evaluation.bootstrap import interval
+from craft.runtime.whole_file import write_json
 
 RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
 
@@ -136,8 +136,9 @@ class ResultsFile(BaseModel):
 
     def save(self, directory: Path) -> Path:
         """Write ``directory/results.json``, whole or not at all; the directory is made."""
-        directory.mkdir(parents=True, exist_ok=True)
-        return write_results(directory / RESULTS, self.model_dump(mode="json"))
+        path = directory / RESULTS
+        write_json(path, self.model_dump(mode="json"))
+        return path
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -261,17 +262,6 @@ class FewShotResults(ResultsFile):
     modes: dict[str, FewShotMode]
     seeds: list[int]
     recipe: dict[str, Any]
-
-
-def write_results(path: Path, content: dict[str, Any], indent: int = 2) -> Path:
-    """Write JSON beside ``path``, flush it and rename it: the file is whole or the earlier one."""
-    unfinished = path.with_name(f".{path.name}.part")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=indent) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
-    return path
 
 
 def _writer(found: dict[str, Any]) -> str:

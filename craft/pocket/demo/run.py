@@ -16,7 +16,7 @@ from craft.data.domains.class_domain import ClassDomain
 from craft.data.questions import seeded
 from craft.errors import CraftError
 from craft.evaluation.exam import Candidate, Exam, Marks
-from craft.evaluation.results import PREDICTIONS, RESULTS, write_results
+from craft.evaluation.results import PREDICTIONS, RESULTS
 from craft.family.family import ModelFamily
 from craft.pocket.demo.example import Example
 from craft.pocket.demo.results import ADAPTED, over_domains, over_seeds
@@ -25,6 +25,7 @@ from craft.pocket.retention import PocketProbe
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
+from craft.runtime.whole_file import write_json
 from craft.settings.choices import Selector
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
@@ -113,7 +114,7 @@ def run_demo(
         "versions": environment(),
         "seconds": time.monotonic() - started,
     }
-    write_results(out / RESULTS, results)
+    write_json(out / RESULTS, results)
     return DemoRun(results, examples)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from craft.errors import CraftError
-from craft.evaluation.results import RESULTS, write_results
+from craft.evaluation.results import RESULTS
 from craft.family.family import ModelFamily
 from craft.pocket.reproduction.examination import run_job
 from craft.pocket.reproduction.outcomes import Outcomes
@@ -22,6 +22,7 @@ from craft.pocket.reproduction.plan import SURROGATES, Job, Scale, jobs
 from craft.pocket.reproduction.tables import reproduce_tables
 from craft.pocket.reproduction.training_cost import training_costs
 from craft.runtime.progress import OnProgress, ignore_progress
+from craft.runtime.whole_file import write_json
 
 JOBS, COSTS = "jobs", "costs.json"
 
@@ -72,7 +73,7 @@ def reproduce(
         "this call": time.monotonic() - started,
         "workers": workers,
     }
-    write_results(out / RESULTS, results, indent=1)
+    write_json(out / RESULTS, results, indent=1)
     return results
 
 

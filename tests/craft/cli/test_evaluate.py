@@ -159,8 +159,9 @@ def test_judge_marks_justified_answers(
         assert result.exit_code == 0, result.output
         assert '"overall": 10.0' in result.output
         assert "llama/keep_0.5" in result.output
-    assert len(seen) == 4
-    assert len((tmp_path / "v.jsonl").read_text().splitlines()) == 4
+        assert "llama/pretrained" in result.output
+    assert len(seen) == 2 * 4
+    assert len((tmp_path / "v.jsonl").read_text().splitlines()) == 2 * 4
 
 
 def test_judge_needs_justified_answers(
