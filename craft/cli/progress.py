@@ -22,6 +22,8 @@ from rich.text import Text
 
 from craft.runtime.memory import memory_in_use
 
+#: Seconds that a finished task must have taken to leave a line.
+WORTH_A_LINE = 1.0
 #: Seconds between two lines of a log: a twentieth of the time a task has taken, within bounds.
 SHORTEST, LONGEST, SHARE = 10.0, 300.0, 1 / 20
 
@@ -51,7 +53,8 @@ class _Running:
 
 
 class ProgressDisplay:
-    """A context manager that is called with (task, done, total); finished tasks leave one line.
+    """A context manager that is called with (task, done, total); a finished task that
+    took a second or more leaves one line.
 
     A task is announced with what is done before its work begins, usually 0. One whose first report
     comes later is taken to have begun when the task before it ended.
@@ -105,7 +108,10 @@ class ProgressDisplay:
             self._progress.remove_task(running.number)
             del self._tasks[task]
             self._idle_since = now
-            self._tell(f"{task}: {total} in {seconds:.1f} s{_average(running, total, images, now)}")
+            if seconds >= WORTH_A_LINE:
+                self._tell(
+                    f"{task}: {total} in {seconds:.1f} s{_average(running, total, images, now)}"
+                )
             return
         wait = min(LONGEST, max(SHORTEST, seconds * SHARE))
         if self._console.is_terminal or done == running.first or now - running.told < wait:

@@ -70,7 +70,9 @@ class CodebookCheckpoint(PreTrainedModel):
         options = {key: kwargs[key] for key in _HUB_OPTIONS if key in kwargs}
         if codebook is None:
             codebook = Codebook.load(str(cached_file(name, CODEBOOK_FILE, **options)))
-        config = kwargs.pop("config", None) or AutoConfig.from_pretrained(name, **options)
+        config = kwargs.pop("config", None)
+        if config is None:
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
         vision = getattr(config, "vision_config", config)
         if vision.codebook_fingerprint is not None:
             codebook.require_fingerprint(vision.codebook_fingerprint)

@@ -2,47 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from craft.evaluation.results import Gain
+from craft.evaluation.validation_gain import ValidationGain
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 from craft.training.adapt import AdaptationResult
-
-
-@dataclass(frozen=True)
-class ValidationGain:
-    """Per cent of right letters on a domain's validation images, before and after.
-
-    The images also chose the weights, so that the gain is a little flattered; they hold no
-    held-out class.
-    """
-
-    before: float
-    after: float
-    gain: Gain
-    images: int
-    questions: int
-
-    @classmethod
-    def of(cls, result: AdaptationResult) -> ValidationGain:
-        """What a run measured anyway."""
-        answers = result.answers
-        before, after = (
-            100 * sum(right) / len(right) for right in (answers.before, answers.after)
-        )
-        gain = Gain.between(answers.before, answers.after, answers.images)
-        return cls(before, after, gain, len(set(answers.images)), len(answers.images))
-
-    def __str__(self) -> str:
-        low, high = self.gain.interval
-        asked = f"{self.images} images"
-        if self.questions != self.images:
-            asked += f", {self.questions} questions"
-        return (
-            f"{self.before:.1f} % right before, {self.after:.1f} % after, {self.gain.all:+.1f} "
-            f"points (95 % interval {low:+.1f} to {high:+.1f}, n = {asked})"
-        )
 
 
 def adaptation_lines(
@@ -54,7 +17,8 @@ def adaptation_lines(
         surrogate: language model that gave the answers.
         measures_forgetting: whether general questions could hold the weights back.
     """
-    found = ValidationGain.of(result)
+    answers = result.answers
+    found = ValidationGain.of(answers.before, answers.after, answers.images)
     lines = [f"validation images of the domain, read by {surrogate}: {found}"]
     if METHODS[config.method].trains is None:
         return [*lines, f"method {config.method} trains nothing: the encoder is as it was"]
@@ -64,8 +28,8 @@ def adaptation_lines(
         lines.append(f"the answers became worse; {_advice()}")
     elif not found.gain.certain:
         lines.append(
-            "the gain is within chance: its interval holds 0. The language model may still be surer "
-            f"of its answers; {_advice()}, and more validation images tell smaller gains apart "
+            "the gain is within chance: its interval holds 0. The language model may still be "
+            f"surer of its answers; {_advice()}; more validation images tell smaller gains apart "
             f"(--set validation_images=N, now {config.validation_images})"
         )
     return lines

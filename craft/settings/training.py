@@ -104,7 +104,7 @@ class CodebookConfig(_Section):
 
 
 class CraftConfig(_Section):
-    """Settings of CRAFT and its baselines (methods 3, 4.A-4.C, 4.G; the paper's where it gives
+    """Settings of CRAFT and its baselines (methods A-C, M and P; the paper's where it gives
     them)."""
 
     method: MethodName = Field(

@@ -13,10 +13,10 @@ from accelerate import PartialState
 from craft.corpus.count import count_prior
 from craft.data.domains.domain import Domain
 from craft.evaluation.retention import RetentionProbe
+from craft.evaluation.validation_gain import ValidationGain
 from craft.family.family import ModelFamily
 from craft.family.layout import LANGUAGE_MODEL
 from craft.models.encoder_pack import EncoderPack
-from craft.report.adaptation import ValidationGain
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
@@ -92,6 +92,7 @@ def adapt_pack(
         on_images=partial(phase, "counting the token prior"),
     )
     phase("saving the pack", 0, 1)
+    answers = adapted.answers
     pack = EncoderPack.of(
         tower.to(home),
         prior,
@@ -101,8 +102,8 @@ def adapt_pack(
         heldout_classes=domain.heldout,
         blend=adapted.blend,
         code_flip_rate=adapted.code_flip_rate,
-        validation=str(ValidationGain.of(adapted)),
-        models=None if family.is_default else str(family.directory.resolve()),
+        validation=str(ValidationGain.of(answers.before, answers.after, answers.images)),
+        models=family.origin,
         config=config.model_dump(),
     )
     if PartialState().is_main_process:

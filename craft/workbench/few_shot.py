@@ -43,7 +43,7 @@ def compare_few_shot(
 ) -> FewShotResults:
     """Zero-shot and adapted accuracies of each mode; writes results.json.
 
-    The text tower has adapters in ``heba`` alone, as the presets mean it (methods 1.9).
+    The text tower has adapters in ``heba`` alone, as the presets mean it (docs/heba.md).
 
     Args:
         name: what results call the task.

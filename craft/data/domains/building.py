@@ -76,6 +76,7 @@ def make_manifest(
         classes=entries,
         parts=Parts(train=ids(train), val=ids(val), test=ids(test), unused=ids(unused)),
         notes=tuple(notes),
+        account=records.account.summary(len(records)),
     )
 
 

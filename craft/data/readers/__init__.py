@@ -3,18 +3,23 @@
 ``read_records(path)`` is the one call; each format has a file of its own.
 """
 
+from craft.data.readers.account import Account, AccountSummary, Tally
 from craft.data.readers.columns import Columns
 from craft.data.readers.detect import read_records, without_corrupt
 from craft.data.readers.options import ReadOptions
-from craft.data.readers.record import DataError, Place, Record, RecordSet, Turn
+from craft.data.readers.place import DataError, Place
+from craft.data.readers.record import Record, RecordSet, Turn
 
 __all__ = [
+    "Account",
+    "AccountSummary",
     "Columns",
     "DataError",
     "Place",
     "ReadOptions",
     "Record",
     "RecordSet",
+    "Tally",
     "Turn",
     "read_records",
     "without_corrupt",

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from craft.data.readers.conversation import llava_turns, message_turns
-from craft.data.readers.record import DataError, Place, Turn
+from craft.data.readers.place import DataError, Place
+from craft.data.readers.record import Turn
 from craft.data.readers.splits import split_name
 
 #: What a table may call each column; the first that is there counts.

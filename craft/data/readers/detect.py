@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from craft.data.readers.account import UNREADABLE
 from craft.data.readers.hf_disk import read_hf_disk
 from craft.data.readers.image import is_image_name
 from craft.data.readers.image_folder import read_image_folder
@@ -12,7 +14,8 @@ from craft.data.readers.json_lines import read_objects
 from craft.data.readers.llava import read_llava
 from craft.data.readers.options import Format, ReadOptions
 from craft.data.readers.parquet import read_parquet
-from craft.data.readers.record import DataError, Place, Record, RecordSet
+from craft.data.readers.place import DataError, Place
+from craft.data.readers.record import Record, RecordSet
 from craft.data.readers.splits import split_of_file
 from craft.data.readers.table import read_table
 from craft.data.readers.webdataset import read_webdataset
@@ -124,17 +127,16 @@ def _joined(path: Path, parts: list[RecordSet]) -> RecordSet:
 
 
 def without_corrupt(records: RecordSet) -> RecordSet:
-    """Decode every image and leave out those that cannot be, with the reasons.
+    """Decode every image; those that cannot be are left out and go to the account.
 
     Raises:
         DataError: none is left.
     """
     good: list[Record] = []
-    reasons: list[str] = []
     for record in records:
         try:
             record.rgb()
             good.append(record)
         except DataError as error:
-            reasons.append(str(error))
-    return RecordSet(records.path, records.format, good, records.notes, tuple(reasons))
+            records.account.skip(UNREADABLE, error.place, error.problem)
+    return replace(records, records=good)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from craft.data.readers.record import DataError, Place
+from craft.data.readers.place import DataError, Place
 from craft.errors import CraftError
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from craft.data.readers.image import ImageFile, is_image_name
 from craft.data.readers.options import ReadOptions
-from craft.data.readers.record import DataError, Place, Record, RecordSet
+from craft.data.readers.place import DataError, Place
+from craft.data.readers.record import Record, RecordSet
 from craft.data.readers.splits import split_name
 
 

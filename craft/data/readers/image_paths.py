@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from craft.data.readers.image import ImageFile
-from craft.data.readers.record import DataError, Place
+from craft.data.readers.place import DataError, Place
 
 
 @dataclass

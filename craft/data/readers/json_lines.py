@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from craft.data.readers.record import DataError, Place
+from craft.data.readers.place import DataError, Place
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from craft.data.readers.record import DataError, Place
+from craft.data.readers.place import DataError, Place
 
 
 def label_of(value: Any, names: Sequence[str] | None, place: Place) -> str:

@@ -8,7 +8,8 @@ from craft.data.readers.conversation import IMAGE_TOKEN, llava_turns
 from craft.data.readers.image_paths import ImagePaths
 from craft.data.readers.json_lines import read_objects
 from craft.data.readers.options import ReadOptions
-from craft.data.readers.record import DataError, Record, RecordSet
+from craft.data.readers.place import DataError
+from craft.data.readers.record import Record, RecordSet
 from craft.data.readers.splits import split_name
 
 

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from craft.data.readers.columns import Columns
 from craft.data.readers.image_cells import image_bytes, require_one_image
 from craft.data.readers.options import ReadOptions
-from craft.data.readers.record import DataError, Place, Record, RecordSet
+from craft.data.readers.place import DataError, Place
+from craft.data.readers.record import Record, RecordSet
 from craft.data.readers.rows import record_of
 
 

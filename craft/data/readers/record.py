@@ -11,29 +11,9 @@ from pathlib import Path
 from PIL import Image
 
 from craft.data import prompts
+from craft.data.readers.account import UNREADABLE, Account
 from craft.data.readers.image import EncodedImage, decode_rgb
-from craft.errors import CraftError
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where something was read: a file, and the line, row or member in it."""
-
-    path: Path
-    line: int | None = None
-    part: str = ""
-
-    def __str__(self) -> str:
-        where = str(self.path) if self.line is None else f"{self.path}:{self.line}"
-        return f"{where}, {self.part}" if self.part else where
-
-
-class DataError(CraftError):
-    """Data that cannot be read as what it claims to be; the message starts with file and line."""
-
-    def __init__(self, place: Place, problem: str):
-        super().__init__(f"{place}: {problem}")
-        self.place = place
+from craft.data.readers.place import DataError, Place
 
 
 @dataclass(frozen=True)
@@ -121,7 +101,7 @@ class RecordSet:
 
     Args:
         notes: one sentence each: which columns, which splits, what was left out.
-        left_out: records that were asked to be skipped, with the reason.
+        account: everything that was skipped, with the reason, and what deserves a look.
 
     Raises:
         DataError: no records, two of one id, or labels beside questions.
@@ -131,11 +111,12 @@ class RecordSet:
     format: str
     records: Sequence[Record]
     notes: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = field(default=())
+    account: Account = field(default_factory=Account, compare=False)
 
     def __post_init__(self) -> None:
         if not self.records:
-            why = f"; left out: {'; '.join(self.left_out[:3])}" if self.left_out else ""
+            lost = self.left_out
+            why = f"; left out: {'; '.join(lost[:3])}" if lost else ""
             raise DataError(Place(self.path), f"holds no records ({self.format}){why}")
         places: dict[str, Place] = {}
         for record in self.records:
@@ -166,6 +147,11 @@ class RecordSet:
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self.records)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Where images could not be read and were left out, as was asked, with the reasons."""
+        return self.account.skipped(UNREADABLE)
 
     @property
     def labelled(self) -> bool:

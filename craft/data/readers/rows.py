@@ -8,7 +8,8 @@ from typing import Any
 from craft.data.readers.columns import Columns
 from craft.data.readers.image import EncodedImage
 from craft.data.readers.labels import label_of
-from craft.data.readers.record import Place, Record
+from craft.data.readers.place import Place
+from craft.data.readers.record import Record
 
 
 def record_of(

@@ -11,7 +11,8 @@ from craft.data.readers.columns import ALIASES, EXPECTED, Columns
 from craft.data.readers.image_paths import ImagePaths
 from craft.data.readers.json_lines import read_objects
 from craft.data.readers.options import ReadOptions
-from craft.data.readers.record import DataError, Place, Record, RecordSet
+from craft.data.readers.place import DataError, Place
+from craft.data.readers.record import Record, RecordSet
 from craft.data.readers.rows import record_of
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}

@@ -12,7 +12,8 @@ from typing import Any
 from craft.data.readers.columns import Columns
 from craft.data.readers.image import is_image_name
 from craft.data.readers.options import ReadOptions
-from craft.data.readers.record import DataError, Place, RecordSet
+from craft.data.readers.place import DataError, Place
+from craft.data.readers.record import RecordSet
 from craft.data.readers.rows import record_of
 
 

@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, SiglipConfig, SiglipModel
+from transformers import AutoModelForCausalLM, SiglipConfig, SiglipModel
 
 from craft.codebook import Codebook
 from craft.errors import CraftError
 from craft.integrations.vila_u.checkpoint import SIGLIP, VilaUCheckpoint
-from craft.integrations.vila_u.tensor_files import (
-    StoredTensor,
-    TensorFile,
-    tensor_files,
-    write_tensors,
-)
+from craft.integrations.vila_u.tensor_files import write_tensors
+from craft.models.loading import load_config
 from craft.models.prompt_template import VICUNA
+from craft.runtime.json_cards import read_json
+from craft.runtime.stored_tensors import StoredTensor, TensorFile, tensor_files
 
 ASIDE, CARD, REST = "vila_u", "conversion.json", "rest.safetensors"
 SIGLIP_WEIGHTS, PROJECTOR = "siglip/model.safetensors", "projector.safetensors"
@@ -146,14 +144,14 @@ def _language_model(folder: Path) -> set[str]:
     names = {n for file in tensor_files(folder).values() for n in file.tensors}
     computed = {n for n in names if n.endswith("rotary_emb.inv_freq")}  # old files store them
     _require_names(
-        names - computed, AutoModelForCausalLM, AutoConfig.from_pretrained(folder), folder
+        names - computed, AutoModelForCausalLM, load_config(folder, "the language model"), folder
     )
     return names
 
 
 def _projector(files: Mapping[str, TensorFile], folder: Path) -> dict[str, StoredTensor]:
     tensors = {n: t for file in files.values() for n, t in file.tensors.items()}
-    kind = json.loads((folder / "config.json").read_text()).get("mm_projector_type")
+    kind = read_json(folder / "config.json", "the projector's config").get("mm_projector_type")
     if kind != "mlp2x_gelu" or set(tensors) != set(PROJECTOR_NAMES):
         raise CraftError(
             f"{folder} holds a projector {kind!r} of {sorted(tensors)}; only mlp2x_gelu, as in "

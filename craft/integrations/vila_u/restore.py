@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,9 @@ from craft.integrations.vila_u.convert import (
     SIGLIP_WEIGHTS,
 )
 from craft.integrations.vila_u.export import replacements
-from craft.integrations.vila_u.tensor_files import StoredTensor, read_header, write_tensors
+from craft.integrations.vila_u.tensor_files import write_tensors
+from craft.runtime.json_cards import read_json
+from craft.runtime.stored_tensors import StoredTensor, read_header
 
 if TYPE_CHECKING:
     from craft.models.encoder_pack import EncoderPack
@@ -50,7 +51,7 @@ def restore(
         raise CraftError(f"{models} was not converted from VILA-U: it holds no {ASIDE}/{CARD}")
     if out.exists():
         raise CraftError(f"{out} exists; name a new directory")
-    card = json.loads((models / ASIDE / CARD).read_text())
+    card = read_json(models / ASIDE / CARD, "the record of the conversion")
     tower = {SIGLIP + n: t for n, t in read_header(models / SIGLIP_WEIGHTS).tensors.items()}
     tower |= read_header(models / ASIDE / REST).tensors
     projector = read_header(models / card["name"] / PROJECTOR).tensors

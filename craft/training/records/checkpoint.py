@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from craft.errors import CraftError
+from craft.runtime.json_cards import CHECKSUM, checksum, read_json, with_checksum
+from craft.runtime.stored_tensors import read_tensors
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +84,7 @@ class CheckpointDirectory:
                 save_file({k: x.detach().cpu().contiguous() for k, x in values.items()}, path)
                 hashes[name] = _flush(path)
             card = {"format": FORMAT, "step": step, "hashes": hashes, "state": state}
-            (writing / _STATE).write_text(json.dumps(card))
+            (writing / _STATE).write_text(json.dumps(with_checksum(card)))
             _flush(writing / _STATE)
             _flush_directory(writing)
             shutil.rmtree(target, ignore_errors=True)  # without state.json: half deleted
@@ -106,7 +108,7 @@ class CheckpointDirectory:
     def _usable(self, directory: Path) -> Checkpoint | None:
         try:
             return _read(directory)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (CraftError, OSError) as error:
             log.warning("%s cannot be used: %s", directory, error)
             return None
 
@@ -150,15 +152,17 @@ def _existing(path: Path) -> Path:
 
 
 def _read(directory: Path) -> Checkpoint:
-    card = json.loads((directory / _STATE).read_text())
-    if card["format"] != FORMAT:
-        raise CraftError(f"format {card['format']!r}, this version reads {FORMAT}")
+    card = read_json(directory / _STATE, "the state of a checkpoint")
+    if card.get("format") != FORMAT:
+        raise CraftError(f"format {card.get('format')!r}, this version reads {FORMAT}")
+    if card.get(CHECKSUM) != checksum(card):
+        raise CraftError(f"{_STATE} is not what was written")
     tensors = {}
     for name, known in card["hashes"].items():
         path = directory / f"{name}.safetensors"
         if _hash(path) != known:
             raise CraftError(f"{path.name} is not what was written")
-        tensors[name] = load_file(path)
+        tensors[name] = read_tensors(path, "part of a checkpoint").tensors
     return Checkpoint(card["step"], tensors, card["state"])
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from craft.data import prompts
 from craft.decoding import LaserSettings
 from craft.models.text_batch import prompt_batch
+from craft.runtime.json_cards import with_checksum
 from craft.workbench.generate import generate, open_reader
 from tests.craft.cli.commands import craft_command, done, one_error_line
 from tests.craft.conftest import NAMES, picture
@@ -70,7 +71,7 @@ def test_packs_of_models_that_read_no_codes_are_refused(tiny_models, pack, tmp_p
     copy = shutil.copytree(pack, tmp_path / "continuous")
     card = json.loads((copy / "pack.json").read_text())
     card["notes"]["config"]["method"] = "llm_lora"
-    (copy / "pack.json").write_text(json.dumps(card))
+    (copy / "pack.json").write_text(json.dumps(with_checksum(card)))
     with pytest.raises(ValueError, match="'llm_lora', whose language model reads plain features"):
         open_reader(tiny_models, copy)
 

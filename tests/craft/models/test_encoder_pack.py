@@ -10,8 +10,12 @@ from craft.adapters.installation import heba_parameters
 from craft.codebook import Codebook, CodebookMismatchError, CodebookSubset
 from craft.models.encoder_pack import EncoderMismatchError, EncoderPack
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.prior import TokenPrior
+from craft.runtime.json_cards import with_checksum
+from craft.runtime.stored_files import StoredFileError
 from craft.runtime.tensor_hash import tensor_hash
 from craft.settings.heba import PRESETS
+from tests.craft.runtime.broken_files import DAMAGE
 
 
 @pytest.fixture
@@ -176,3 +180,61 @@ def test_a_whole_checkpoint_has_its_adapters(adapted, tmp_path):
     images = torch.rand(2, 3, 24, 24)
     assert torch.equal(again.continuous(images), adapted.continuous(images))
     assert heba_parameters(again).keys() == heba_parameters(adapted).keys()
+
+
+@pytest.mark.parametrize("damage", [name for name in DAMAGE if name != "missing"])
+@pytest.mark.parametrize("file", ["pack.json", "encoder.safetensors", "prior.safetensors"])
+def test_damaged_files_are_one_line(tiny_models, tmp_path, file, damage):
+    tower = tiny_models.pretrained_tower()
+    prior = TokenPrior.empty(tiny_models.codebook, encoder_hash="x")
+    path = EncoderPack.of(tower, prior).save(tmp_path / "pack") / file
+    break_it, message = DAMAGE[damage]
+    break_it(path)
+    with pytest.raises(StoredFileError) as error:
+        EncoderPack.load(path.parent)
+    assert str(error.value).startswith(f"{path}, ")
+    assert message in str(error.value)
+
+
+def test_missing_weights_are_one_line(pack_dir):
+    (pack_dir / "encoder.safetensors").unlink()
+    with pytest.raises(StoredFileError, match="the weights of an encoder pack, is missing"):
+        EncoderPack.load(pack_dir)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"read_layer": -1}, "is damaged or was edited"),
+        ({"checksum": None}, "is damaged or was edited"),
+        ({"format": 2}, "is damaged or was edited"),
+    ],
+)
+def test_cards_that_were_changed_are_refused(pack_dir, changes, message):
+    card = json.loads((pack_dir / "pack.json").read_text())
+    (pack_dir / "pack.json").write_text(json.dumps(card | changes))
+    with pytest.raises(StoredFileError, match=message):
+        EncoderPack.load(pack_dir)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"read_layer": "-2"}, "read_layer: Input should be a valid integer"),
+        ({"vision_config": []}, "vision_config: Input should be a valid dictionary"),
+        ({"base_hash": "0" * 64}, "has format 3 and base 000"),
+        ({"more": 1}, "more: Extra inputs are not permitted"),
+    ],
+)
+def test_cards_of_wrong_types_are_refused(pack_dir, changes, message):
+    card = json.loads((pack_dir / "pack.json").read_text())
+    (pack_dir / "pack.json").write_text(json.dumps(with_checksum(card | changes)))
+    with pytest.raises(StoredFileError, match=message):
+        EncoderPack.load(pack_dir)
+
+
+def test_packs_of_earlier_versions_are_read(pack_dir):
+    card = json.loads((pack_dir / "pack.json").read_text())
+    del card["checksum"], card["base_hash"]
+    (pack_dir / "pack.json").write_text(json.dumps(card | {"format": 1}))
+    assert EncoderPack.load(pack_dir).notes == {"domain": "handwriting"}

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from craft.report.adaptation import ValidationGain, adaptation_lines
+from craft.evaluation.validation_gain import ValidationGain
+from craft.report.adaptation import adaptation_lines
 from craft.settings.training import CraftConfig
 from craft.training.adapt import AdaptationResult, ValidationAnswers
 
@@ -53,5 +54,5 @@ def test_a_method_that_trains_nothing_is_not_blamed() -> None:
 
 
 def test_images_with_one_question_are_counted_once() -> None:
-    answers = ValidationAnswers((True, False), (True, True), (0, 1))
-    assert str(ValidationGain.of(AdaptationResult(NONE, 1.0, answers))).endswith("n = 2 images)")
+    found = ValidationGain.of((True, False), (True, True), (0, 1))
+    assert str(found).endswith("n = 2 images)")

@@ -21,6 +21,7 @@ from craft.family.family import ModelFamily
 from craft.settings.reading import read_settings
 from craft.training.adapt import AdaptationResult, adapt
 from craft.training.training_run import TrainingRun
+from tests.craft.training.same_training import smooth_updates
 
 SETTINGS = (
     "steps=4",
@@ -97,7 +98,8 @@ def main() -> None:
     models, out, *settings = sys.argv[1:]
     Path(out).mkdir(parents=True, exist_ok=True)
     keep_first_gradients(Path(out) / "gradients.safetensors")
-    result = short_run(ModelFamily(Path(models)), Path(out), tuple(settings))
+    with smooth_updates():
+        result = short_run(ModelFamily(Path(models)), Path(out), tuple(settings))
     if PartialState().is_main_process:
         save_file(dict(result.tower.state_dict()), Path(out) / "final.safetensors")
 

@@ -14,10 +14,10 @@ from craft.family.family import ModelFamily
 from craft.integrations.vila_u import export, load_tower
 from craft.integrations.vila_u.convert import convert
 from craft.integrations.vila_u.restore import restore
-from craft.integrations.vila_u.tensor_files import read_header
 from craft.models import EncoderPack
 from craft.models.prompt_template import VICUNA
 from craft.models.text_batch import TextBatch
+from craft.runtime.stored_tensors import read_header
 from tests.craft.integrations.vila_u.released import CODES, WIDTH, Released, write_released
 
 KINDS = {
