@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from craft.cli import data_options, process, training_options
+from craft.cli import checks, data_options, process, training_options
 from craft.cli.options import (
     Force,
     Models,
@@ -53,7 +53,7 @@ def align(
     from craft.cli.interrupt import checkpoint_kept, telling_what_is_kept
     from craft.cli.next_steps import resuming
     from craft.cli.progress import ProgressDisplay
-    from craft.cli.run_directory import open_run_directory
+    from craft.cli.run_directory import open_run_directory, require_run_directory
     from craft.data.domains.building import build_domain
     from craft.family.family import ModelFamily
     from craft.models.aligned_language_model import CARD, AlignedLanguageModel
@@ -62,6 +62,9 @@ def align(
     from craft.training.adapt import CHECKPOINTS
 
     config = read_settings("align", settings_file, settings or ())
+    checks.require_trainable(config)
+    going_on = resume == "auto"
+    require_run_directory(out, "align", resume=going_on, force=force)
     zoo = ModelFamily.load(models)
     encoder = aligning.Encoder(zoo.pretrained_tower(), zoo.siglip)
     data: dict[str, Any] = {}
@@ -85,11 +88,12 @@ def align(
     main = process.is_main_process()
     console.quiet = not main
     if main:
-        open_run_directory(out, command | {"config": config.model_dump()}, force)
+        noted = command | {"config": config.model_dump()}
+        open_run_directory(out, noted, resume=going_on, force=force)
     directories = {stage: out / stage / CHECKPOINTS for stage in aligning.STAGES if stage in paths}
 
     def begin(stage: str, step: int, steps: int) -> None:
-        if resume == "auto":
+        if going_on:
             said = resuming(directories[stage], step, steps)
             console.print(f"{stage}: {said}", soft_wrap=True, highlight=False)
         if step < steps:
@@ -107,7 +111,7 @@ def align(
             data,
             config,
             out,
-            resume=resume == "auto",
+            resume=going_on,
             on_start=lambda table: console.print(str(table), highlight=False),
             on_begin=begin,
             on_step=lambda stage, step, steps: progress(f"aligning: {stage}", step, steps),

@@ -10,8 +10,10 @@ from rich.markup import escape
 
 from craft.cli import data_options
 from craft.cli.options import (
+    Force,
     console,
 )
+from craft.cli.run_directory import require_new_file
 
 app = typer.Typer(no_args_is_help=True, help="Check your own data; list the known data sets.")
 
@@ -29,6 +31,7 @@ def check(
     any_size: data_options.AnySize = False,
     quick: Annotated[bool, typer.Option("--quick", help="decode only the samples")] = False,
     out: Annotated[Path | None, typer.Option(help="PNG file for the samples")] = None,
+    force: Force = False,
     models: Annotated[
         Path | None, typer.Option(help="whose image size and vocabulary [default: the package's]")
     ] = None,
@@ -40,7 +43,9 @@ def check(
     from craft.cli.data_check import Sample, print_records, print_samples, sample_sheet
     from craft.family.family import ModelFamily
     from craft.models.vocabulary import unknown_answers
+    from craft.runtime.whole_file import whole_file
 
+    require_new_file(out, "--out", force)
     zoo = ModelFamily.load(models)
     asked = data_options.request(
         path, dataset, hub_id, format, images, class_names, subject, skip_corrupt, any_size
@@ -66,7 +71,8 @@ def check(
     samples = Sample.of(records, manifest, zoo.image_size)
     print_samples(console, samples, zoo.image_size)
     if out is not None:
-        sample_sheet(samples).save(out, "PNG")
+        with whole_file(out) as written:
+            sample_sheet(samples).save(written, "PNG")
         console.print(f"{out}: the samples as the encoder sees them", highlight=False)
 
 

@@ -84,6 +84,6 @@ def checkpoint_kept(directories: Sequence[Path], every: int) -> str:
             )
     when = f"after {every} steps" if every else "never (checkpoint.every is 0)"
     return (
-        f"nothing is kept: the first checkpoint would be written {when}; --set checkpoint.every=N "
-        "writes one each N steps; the same command begins anew"
+        f"nothing is kept: the first checkpoint would be written {when} (--set checkpoint.every=N "
+        f"writes one each N steps); to begin anew: {typed_line(resume='auto')}"
     )

@@ -20,6 +20,7 @@ from craft.pruning import keep_count
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
+from craft.runtime.whole_file import open_whole
 from craft.settings.choices import Selector
 
 #: The condition of the encoder that nobody adapted, on all tokens.
@@ -75,7 +76,7 @@ def evaluate_pack(
     pack_marks: dict[str, dict[str, Marks]] = {}
     scores: dict[str, dict[str, Any]] = {}
     out.mkdir(parents=True, exist_ok=True)
-    with (out / PREDICTIONS).open("w") as predictions:
+    with open_whole(out / PREDICTIONS) as predictions:
         sitting = _Sitting(domain.name, predictions, likelihood, justify, on_progress)
         candidate = Candidate(
             exam,

@@ -16,6 +16,7 @@ from craft.family.plugged import PluggedEncoder
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
+from craft.runtime.whole_file import open_whole
 
 #: The row of the encoder that nobody adapted.
 PRETRAINED = "pretrained"
@@ -71,7 +72,7 @@ def transfer_matrix(
     out.mkdir(parents=True, exist_ok=True)
     matrix: dict[str, dict[str, Any]] = {}
     before: dict[str, Marks] = {}
-    with (out / PREDICTIONS).open("w") as predictions:
+    with open_whole(out / PREDICTIONS) as predictions:
         for name, encoder in rows.items():
             quantized = encoder.reads == "codes"
             prior = encoder.prior if keep_ratio < 1 else None

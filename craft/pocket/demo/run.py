@@ -25,7 +25,7 @@ from craft.pocket.retention import PocketProbe
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
-from craft.runtime.whole_file import write_json
+from craft.runtime.whole_file import open_whole, write_json
 from craft.settings.choices import Selector
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
@@ -83,7 +83,7 @@ def run_demo(
     out.mkdir(parents=True, exist_ok=True)
     per_domain: dict[str, dict[str, Any]] = {}
     examples: list[Example] = []
-    with (out / PREDICTIONS).open("w") as predictions:
+    with open_whole(out / PREDICTIONS) as predictions:
         demo = _Demo(models, surrogate, config, out, predictions, general_images, on_progress)
         for domain in [load_domain(name) for name in domains]:
             exam = Exam.of(domain, models.image_size, demo.general, test_limit)

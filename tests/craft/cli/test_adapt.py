@@ -83,12 +83,15 @@ def test_ctrl_c_says_what_was_kept_and_the_line_that_resumes(
 
 @pytest.mark.usefixtures("stopped")
 def test_ctrl_c_before_a_checkpoint_says_that_nothing_is_kept(
-    tiny_models: ModelFamily, tmp_path: Path
+    tiny_models: ModelFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = craft_command(*adapt(tiny_models, tmp_path / "p"))
     assert result.exit_code == 130
     assert "nothing is kept: the first checkpoint would be written after 100 steps" in result.stderr
     assert not (tmp_path / "p" / "pack.json").exists()
+    again = shlex.split(result.stderr.split("to begin anew: ")[1])
+    monkeypatch.undo()
+    assert "starting at step 1 of 2" in done(craft_command(*again[1:]))
 
 
 def test_resuming_says_when_there_is_nothing_or_all_is_done(
