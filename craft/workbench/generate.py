@@ -16,6 +16,9 @@ from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.vocabulary import require_answers, unknown_answers
 from craft.settings.choices import Selector
 
+#: Tokens of a letter or a short answer, and of an answer to an instruction of the user's own.
+SHORT, LONG = 5, 64
+
 
 def open_reader(
     family: ModelFamily,
@@ -62,14 +65,16 @@ def generate(
     options: Sequence[str] = (),
     *,
     settings: LaserSettings | None = None,
-    max_new_tokens: int = 5,
+    max_new_tokens: int | None = None,
+    instruction: str | None = None,
 ) -> Grounded:
     """What the model answers, greedily.
 
     Args:
         image: of any size.
-        options: offered with letters; without any, a short answer is asked for.
+        options: offered with letters, of which one is asked for.
         settings: answer with LASER; None for plain decoding.
+        max_new_tokens, instruction: see :func:`how_to_answer`.
 
     Returns:
         The answer, with LASER's trace if it was used.
@@ -80,9 +85,10 @@ def generate(
     """
     if not question.strip():
         raise CraftError("the question is empty")
-    if unknown_answers(reader.tokenizer, [question]):
+    instruction, max_new_tokens = how_to_answer(options, instruction, max_new_tokens)
+    if unknown_answers(reader.tokenizer, [question, *filter(None, [instruction])]):
         raise CraftError(
-            f"the language model has no words for parts of {question!r}; they know "
+            f"the language model has no words for parts of {question!r}; it knows "
             f"questions like {prompts.QUESTION.format(subject='object')!r}"
         )
     if len(options) == 1:
@@ -90,10 +96,35 @@ def generate(
     if options:
         family = reader.model.config.text_config.model_type
         require_answers(reader.tokenizer, options, family)
-    instruction = prompts.ONE_LETTER if options else prompts.SHORT_ANSWER
     asked = f"{question}\n{prompts.option_lines(options)}" if options else question
     answer = plain if settings is None else partial(laser, settings=settings)
     (given,) = answer(
         reader, [image], [asked], instruction=instruction, max_new_tokens=max_new_tokens
     )
     return given
+
+
+def how_to_answer(
+    options: Sequence[str], instruction: str | None = None, max_new_tokens: int | None = None
+) -> tuple[str, int]:
+    """What follows a question on a line of its own, and where its answer is cut off.
+
+    Args:
+        options: a choice asks for one letter, whatever else is given.
+        instruction: of an open question; "" for none. By default a short answer is asked for, as
+            the models learn it, unless ``max_new_tokens`` has room for more: then nothing is.
+        max_new_tokens: by default enough for what is asked.
+
+    Raises:
+        CraftError: an instruction for a choice.
+    """
+    if options:
+        if instruction is not None:
+            raise CraftError(
+                "--instruction is for open questions; --option asks for one letter of a choice"
+            )
+        return prompts.ONE_LETTER, max_new_tokens or SHORT
+    if instruction is None:
+        short = max_new_tokens is None or max_new_tokens <= SHORT
+        return (prompts.SHORT_ANSWER if short else ""), max_new_tokens or SHORT
+    return instruction, max_new_tokens or (SHORT if instruction == prompts.SHORT_ANSWER else LONG)
