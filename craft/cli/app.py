@@ -31,6 +31,7 @@ from craft.cli.pictures import pictures
 from craft.cli.reproduce import reproduce
 from craft.cli.settings import list_settings
 from craft.cli.transfer import transfer
+from craft.cli.usage import usage_line
 from craft.errors import CraftError
 
 
@@ -51,14 +52,26 @@ class _Commands(TyperGroup):
         except (CraftError, OSError) as error:
             if os.environ.get("CRAFT_DEBUG"):
                 raise
+            if isinstance(error, BrokenPipeError):
+                raise  # whoever read our output has seen enough, as `head`; typer ends quietly
             text = str(error)
             if isinstance(error, OSError) and error.strerror and error.filename:
                 text = f"{error.strerror}: {error.filename}"  # without the system's number
-            line = " ".join(text.split())
-            Console(stderr=True).print(
-                f"[bold red]error:[/] [red]{escape(line)}[/]", soft_wrap=True, highlight=False
-            )
+            _print_error(text)
             raise typer.Exit(2) from None
+        except Exception as error:
+            line = usage_line(error)
+            if line is None:
+                raise
+            _print_error(line)
+            raise typer.Exit(2) from None
+
+
+def _print_error(text: str) -> None:
+    line = " ".join(text.split())
+    Console(stderr=True).print(
+        f"[bold red]error:[/] [red]{escape(line)}[/]", soft_wrap=True, highlight=False
+    )
 
 
 app = typer.Typer(

@@ -24,6 +24,7 @@ from craft.models.loading import has_tokenizer, load_config, load_model, load_to
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.runtime.json_cards import read_json
+from craft.settings.closest import did_you_mean
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 
@@ -121,7 +122,7 @@ class ModelFamily:
         if name not in self.names:
             raise CraftError(
                 f"language model must be one of {list(self.names)} (in {self.directory}), "
-                f"got {name!r}"
+                f"got {name!r}{did_you_mean(name, self.names)}"
             )
         if name not in self._language_models:
             model = AlignedLanguageModel.from_pretrained(self.directory / name)

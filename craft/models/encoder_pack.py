@@ -236,7 +236,7 @@ def _read_card(path: Path) -> PackCard:
     if not isinstance(written, int) or written not in (*_WITHOUT_CHECKSUM, FORMAT, ADAPTER_FORMAT):
         raise CraftError(
             f"{path} has format {written!r}, this version reads 1 to {ADAPTER_FORMAT}; update "
-            "craft-vlm"
+            "the package"
         )
     if written not in _WITHOUT_CHECKSUM and CHECKSUM not in content:
         raise StoredFileError(f"{path}, {what}, has lost its checksum; get the pack again")
