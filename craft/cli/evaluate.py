@@ -35,6 +35,13 @@ def evaluate(
     prior: Annotated[
         Path | None, typer.Option(help="token prior to prune by [default: the pack's]")
     ] = None,
+    pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--pretrained/--no-pretrained",
+            help="also examine the pretrained encoder, to say what was gained",
+        ),
+    ] = True,
     likelihood: Annotated[
         bool, typer.Option("--likelihood", help="also score the likeliest option letter")
     ] = False,
@@ -50,7 +57,8 @@ def evaluate(
 ) -> None:
     """Examine an encoder pack through language models that share its codebook.
 
-    A pack made for another codebook is refused, with both fingerprints.
+    The pretrained encoder answers the same questions, so that gains and their intervals can be
+    told. A pack made for another codebook is refused, with both fingerprints.
     """
     process.prepare()
     from craft.cli.data_check import print_account
@@ -92,6 +100,7 @@ def evaluate(
             probe=probe,
             keep_ratios=ratios,
             selector=selector,
+            pretrained=pretrained,
             likelihood=likelihood,
             justify=justify,
             prior=other_prior,
