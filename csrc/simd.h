@@ -6,7 +6,7 @@
 
 #include "host_device.h"
 
-#if defined(__AVX2__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -27,7 +27,7 @@ typedef float FloatVector __attribute__((vector_size(kVectorBytes)));
 typedef double DoubleVector __attribute__((vector_size(kVectorBytes)));
 typedef float HalfFloatVector __attribute__((vector_size(kVectorBytes / 2)));
 typedef int32_t IntVector __attribute__((vector_size(kVectorBytes)));
-typedef int16_t ShortVector __attribute__((vector_size(kVectorBytes / 2)));
+typedef int16_t HalfShortVector __attribute__((vector_size(kVectorBytes / 2)));
 
 CRAFT_INLINE FloatVector load(const float* p) {
   FloatVector v;
@@ -52,17 +52,10 @@ CRAFT_INLINE FloatVector load_integers(const int16_t* p) {
 #elif defined(__AVX2__)
   return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i*)p)));
 #else
-  ShortVector v;
+  HalfShortVector v;
   __builtin_memcpy(&v, p, sizeof v);
   return __builtin_convertvector(__builtin_convertvector(v, IntVector), FloatVector);
 #endif
-}
-
-// The other way: floats without a fraction, of magnitude below 2^15.
-CRAFT_INLINE void store_integers(int16_t* p, FloatVector v) {
-  const ShortVector integers =
-      __builtin_convertvector(__builtin_convertvector(v, IntVector), ShortVector);
-  __builtin_memcpy(p, &integers, sizeof integers);
 }
 
 CRAFT_INLINE FloatVector splat(float x) { return x - FloatVector{}; }

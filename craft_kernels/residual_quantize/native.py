@@ -67,7 +67,6 @@ def _quantize_by_products(
     return native_module().quantize_by_products(
         [book.native for book in books],
         residuals,
-        norms=tile.norms.data_ptr(),
         parts=tile.parts(len(codes), threads),
         lists=tile.lists.data_ptr(),
         candidates=tile.candidates.data_ptr(),
@@ -88,13 +87,14 @@ def _quantize_by_gram_rows(
     """False if a residual is not finite."""
     native, threads = native_module(), torch.get_num_threads()
     codes, quantized, sq_norms = outputs
-    native.screen(book.native, residuals, threads=threads)
-    tile.state[: len(codes), 0] = 0
-    gram = book.gram.snapshot
+    gram, fresh = book.gram.snapshot, True
     while True:
-        missing = native.advance(
+        missing = native.quantize_by_gram_rows(
             book.native,
             residuals,
+            fresh=fresh,
+            scores=tile.scores.data_ptr(),
+            maxima=tile.maxima.data_ptr(),
             L=codes.shape[1],
             quantized=quantized.data_ptr(),
             codes=codes.data_ptr(),
@@ -106,7 +106,7 @@ def _quantize_by_gram_rows(
         )
         if missing <= 0:
             return missing == 0
-        gram = book.gram.with_rows(tile.missing[:missing])
+        gram, fresh = book.gram.with_rows(tile.missing[:missing]), False
 
 
 def residual_sq_norms_backward(
