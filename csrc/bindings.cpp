@@ -114,7 +114,7 @@ void bind_codewords(py::module_& m) {
         });
       },
       py::kw_only(), "K"_a, "D"_a, "words"_a, "mean"_a, "half_sq_norms"_a, "threads"_a);
-  py::class_<craft::Codewords>(m, "Codewords", "See csrc/codewords.h.");
+  py::class_<craft::Codewords>(m, "Codewords", "See csrc/codewords.h.", py::module_local());
   m.def("pack_codewords", &pack_codewords, py::kw_only(), "K"_a, "D"_a, "P"_a, "words"_a,
         "half_sq_norms64"_a, "mean"_a, "centred_half_sq_norms64"_a, "order"_a, "panels"_a,
         "along_mean"_a, "half_sq_norms"_a, "block_norm"_a, "block_rounding"_a, "threads"_a);
@@ -131,7 +131,7 @@ void pack_tokens(const craft::Codewords& book, const craft::ScreenTile& tile, in
 }
 
 void bind_screen(py::module_& m) {
-  py::class_<craft::ScreenTile>(m, "ScreenTile", "See csrc/screen.h.")
+  py::class_<craft::ScreenTile>(m, "ScreenTile", "See csrc/screen.h.", py::module_local())
       .def(py::init([](int64_t T, uintptr_t residual, uintptr_t tokens, uintptr_t rounding,
                        uintptr_t parts) {
              return craft::ScreenTile{.T = T,
