@@ -38,6 +38,7 @@ class ScoreSearch {
         consider_block(b + i, floor - bounds[i]);
       }
     }
+    consider_listed();
     consider_unsound_blocks(floor);
     return nearest_.best();
   }
@@ -80,9 +81,23 @@ class ScoreSearch {
     for (int64_t j = b * kBlock; j < (b + 1) * kBlock; j += kShorts) {
       for (uint32_t lanes = reaching(load(scores_ + j), least); lanes != 0; lanes &= lanes - 1) {
         const int64_t index = book_.order[j + __builtin_ctz(lanes)];
-        if (index >= 0) nearest_.consider(index);
+        if (index >= 0) list(index);
       }
     }
+  }
+
+  // Codewords lie anywhere in memory: one is fetched while others are still looked for.
+  void list(int64_t index) {
+    if (listed_ == kRoom) consider_listed();
+    list_[listed_++] = static_cast<int32_t>(index);
+    const auto* word = reinterpret_cast<const char*>(book_.words + index * book_.D);
+    const int64_t bytes = book_.D * static_cast<int64_t>(sizeof(float));
+    for (int64_t i = 0; i < bytes && i < kFetched; i += 64) __builtin_prefetch(word + i);
+  }
+
+  void consider_listed() {
+    for (int i = 0; i < listed_; ++i) nearest_.consider(list_[i]);
+    listed_ = 0;
   }
 
   // Their scores mean nothing. But codewords are longer and longer from block to block, and the
@@ -100,6 +115,11 @@ class ScoreSearch {
     }
   }
 
+  static constexpr int kRoom = 16;
+  static constexpr int64_t kFetched = 8192;
+
+  int32_t list_[kRoom];
+  int listed_ = 0;
   const Codewords& book_;
   const TokenState& state_;
   const int16_t* scores_;

@@ -37,15 +37,21 @@ CRAFT_INLINE FloatVector load(const float* p) {
 
 CRAFT_INLINE void store(float* p, FloatVector v) { __builtin_memcpy(p, &v, sizeof v); }
 
-// kDoubles consecutive floats, widened (which is exact).
+// kDoubles consecutive floats, widened (which is exact). GCC 12 splits the generic conversion in
+// halves, as it does the next one.
 CRAFT_INLINE DoubleVector load_wide(const float* p) {
+#if defined(__AVX512F__)
+  return (DoubleVector)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+#elif defined(__AVX2__)
+  return (DoubleVector)_mm256_cvtps_pd(_mm_loadu_ps(p));
+#else
   HalfFloatVector v;
   __builtin_memcpy(&v, p, sizeof v);
   return __builtin_convertvector(v, DoubleVector);
+#endif
 }
 
-// kFloats consecutive 16-bit integers, as floats (which is exact). GCC 12 splits the generic
-// conversion in halves.
+// kFloats consecutive 16-bit integers, as floats (which is exact).
 CRAFT_INLINE FloatVector load_integers(const int16_t* p) {
 #if defined(__AVX512F__)
   return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i*)p)));
