@@ -26,7 +26,7 @@ inline constexpr int kRows = 4, kVectors = 2;
 inline constexpr bool kRounds = false;  // operands are multiplied as they are
 inline constexpr int kColumns = kVectors * kFloats;
 inline constexpr int kTokensAtOnce = kRows;   // multiply_block rounds its count up to these
-inline constexpr int64_t kProductDepth = 32;  // see shortlist.h; reckoned, docs/performance.md
+inline constexpr int64_t kProductDepth = 16;  // see shortlist.h; measured, docs/performance.md
 
 CRAFT_INLINE float rounded(float x) { return x; }
 CRAFT_INLINE int64_t packed_depth(int64_t D) { return D; }
