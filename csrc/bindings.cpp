@@ -130,21 +130,30 @@ void pack_tokens(const craft::Codewords& book, const craft::ScreenTile& tile, in
   });
 }
 
+// The buffers with T residuals in them; source: where they come from, or 0 if they are there.
+craft::ScreenTile holding(craft::ScreenTile buffers, int64_t T, uintptr_t source) {
+  buffers.T = T;
+  buffers.source = at<const float>(source);
+  return buffers;
+}
+
 void bind_screen(py::module_& m) {
   py::class_<craft::ScreenTile>(m, "ScreenTile", "See csrc/screen.h.", py::module_local())
-      .def(py::init([](int64_t T, uintptr_t residual, uintptr_t tokens, uintptr_t rounding,
-                       uintptr_t parts) {
-             return craft::ScreenTile{.T = T,
+      .def(py::init([](uintptr_t residual, uintptr_t tokens, uintptr_t rounding, uintptr_t parts) {
+             return craft::ScreenTile{.T = 0,
+                                      .source = nullptr,
                                       .residual = at<float>(residual),
                                       .tokens = at<void>(tokens),
                                       .rounding = at<float>(rounding),
                                       .parts = at<craft::TokenParts>(parts)};
            }),
-           py::kw_only(), "T"_a, "residual"_a, "tokens"_a, "rounding"_a, "parts"_a);
+           py::kw_only(), "residual"_a, "tokens"_a, "rounding"_a, "parts"_a);
   m.def(
       "gram_rows",
-      [](const craft::Codewords& book, const craft::ScreenTile& tile, uintptr_t rows, int threads) {
+      [](const craft::Codewords& book, const craft::ScreenTile& screen, int64_t T, uintptr_t source,
+         uintptr_t rows, int threads) {
         py::gil_scoped_release release;
+        const craft::ScreenTile tile = holding(screen, T, source);
         craft::Codewords centred = book;
         centred.mean = nullptr;
         pack_tokens(centred, tile, threads);
@@ -152,7 +161,7 @@ void bind_screen(py::module_& m) {
           CRAFT_DISPATCH(store_gram_rows(book, tile, at<void>(rows), begin, end));
         });
       },
-      "book"_a, "tile"_a, py::kw_only(), "rows"_a, "threads"_a,
+      "book"_a, "tile"_a, py::kw_only(), "T"_a, "source"_a, "rows"_a, "threads"_a,
       "Gram rows of the codewords that stand in the tile as residuals, less the mean; see "
       "csrc/gram_rows.h.");
 }
@@ -185,9 +194,9 @@ void bind_shortlist(py::module_& m) {
   m.def(
       "quantize_by_products",
       [](const std::vector<const craft::Codewords*>& books, const craft::ScreenTile& screen,
-         int64_t parts, uintptr_t lists, uintptr_t candidates, int64_t L, uintptr_t quantized,
+         int64_t T, uintptr_t source, int64_t parts, uintptr_t lists, uintptr_t candidates, int64_t L, uintptr_t quantized,
          uintptr_t codes, uintptr_t sq_norms, int threads) {
-        const craft::ShortlistTile tile{.screen = screen,
+        craft::ShortlistTile tile{.screen = holding(screen, T, source),
                                         .parts = parts,
                                         .lists = at<craft::Shortlist>(lists),
                                         .candidates = at<craft::Candidate>(candidates)};
@@ -198,10 +207,11 @@ void bind_shortlist(py::module_& m) {
                                   at<float>(quantized), at<float>(sq_norms) + level, threads)) {
             return false;
           }
+          tile.screen.source = nullptr;
         }
         return true;
       },
-      "books"_a, "tile"_a, py::kw_only(), "parts"_a, "lists"_a, "candidates"_a, "L"_a,
+      "books"_a, "tile"_a, py::kw_only(), "T"_a, "source"_a, "parts"_a, "lists"_a, "candidates"_a, "L"_a,
       "quantized"_a, "codes"_a, "sq_norms"_a, "threads"_a,
       "All levels of a tile, a product each; see csrc/shortlist.h. Returns False where a residual "
       "is not finite.");
@@ -227,11 +237,11 @@ constexpr int64_t kTokensAtATime = 16;
 void bind_residual_quantize(py::module_& m) {
   m.def(
       "quantize_by_gram_rows",
-      [](const craft::Codewords& book, const craft::ScreenTile& screen, bool fresh,
-         uintptr_t scores, uintptr_t maxima, int64_t L, uintptr_t quantized, uintptr_t codes,
+      [](const craft::Codewords& book, const craft::ScreenTile& screen, int64_t T, uintptr_t source,
+         bool fresh, uintptr_t scores, uintptr_t maxima, int64_t L, uintptr_t quantized, uintptr_t codes,
          uintptr_t sq_norms, uintptr_t state, uintptr_t gram_row_at, uintptr_t missing,
          int threads) {
-        const craft::QuantizeTile tile{.screen = screen,
+        const craft::QuantizeTile tile{.screen = holding(screen, T, source),
                                        .scores = at<int16_t>(scores),
                                        .maxima = at<int16_t>(maxima),
                                        .L = L,
@@ -242,20 +252,20 @@ void bind_residual_quantize(py::module_& m) {
                                        .gram_row_at = at<const int64_t>(gram_row_at)};
         py::gil_scoped_release release;
         if (fresh) {
-          craft::parallel_for(groups_of(screen), 1, threads, [&](int64_t begin, int64_t end) {
+          craft::parallel_for(groups_of(tile.screen), 1, threads, [&](int64_t begin, int64_t end) {
             CRAFT_DISPATCH(start_tokens(book, tile, begin, end));
           });
           craft::parallel_for(book.blocks(), 1, threads, [&](int64_t begin, int64_t end) {
             CRAFT_DISPATCH(score(book, tile, begin, end));
           });
         }
-        const int64_t grain = std::clamp<int64_t>(screen.T / (4 * threads), 1, kTokensAtATime);
-        craft::parallel_for(screen.T, grain, threads, [&](int64_t begin, int64_t end) {
+        const int64_t grain = std::clamp<int64_t>(T / (4 * threads), 1, kTokensAtATime);
+        craft::parallel_for(T, grain, threads, [&](int64_t begin, int64_t end) {
           CRAFT_DISPATCH(advance(book, tile, begin, end));
         });
         return collect_missing(tile, at<int64_t>(missing));
       },
-      "book"_a, "tile"_a, py::kw_only(), "fresh"_a, "scores"_a, "maxima"_a, "L"_a, "quantized"_a,
+      "book"_a, "tile"_a, py::kw_only(), "T"_a, "source"_a, "fresh"_a, "scores"_a, "maxima"_a, "L"_a, "quantized"_a,
       "codes"_a, "sq_norms"_a, "state"_a, "gram_row_at"_a, "missing"_a, "threads"_a,
       "All levels of a tile as far as the Gram rows at hand allow, from the start or from where the "
       "last call stopped; see csrc/residual_quantize.h. Returns the number of codes written to "

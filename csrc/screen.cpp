@@ -157,7 +157,10 @@ void pack_tokens(const Codewords& book, const ScreenTile& tile, int64_t begin, i
     float* rest = tile.rounding + t * D;
     TokenParts parts = {};
     if (!padding) {
-      const float* residual = tile.residual + t * D;
+      float* residual = tile.residual + t * D;
+      if (tile.source != nullptr) {
+        __builtin_memcpy(residual, tile.source + t * D, D * sizeof(float));
+      }
       parts.along = take_off_mean(book, residual, rest);
       parts.norm = std::sqrt(sum_of_squares(residual, D));
       parts.rest = book.mean == nullptr ? parts.norm : std::sqrt(sum_of_squares(rest, D));

@@ -28,10 +28,11 @@ struct TokenParts {
 
 struct ScreenTile {
   int64_t T;
-  float* residual;    // [T, D] r, only read here
-  void* tokens;       // scratch: the rounded rests, packed
-  float* rounding;    // [T, D] out: e - rounded e
-  TokenParts* parts;  // [T] out
+  const float* source;  // [T, D] what r starts as, or nullptr: it is there
+  float* residual;      // [T, D] r
+  void* tokens;         // scratch: the rounded rests, packed
+  float* rounding;      // [T, D] out: e - rounded e
+  TokenParts* parts;    // [T] out
 };
 
 #define CRAFT_DECLARE_SCREEN(isa)                                                               \

@@ -78,9 +78,13 @@ class GramRows:
         tile = tile_of_thread(GramTile, K, dim)
         for start in range(0, len(codes), tile.tokens):
             words = self._words[codes[start : start + tile.tokens]]
+            if self._mean is not None:
+                words -= self._mean
             native_module().gram_rows(
                 self._native_codewords,
-                tile.holding(words if self._mean is None else words - self._mean),
+                tile.native,
+                T=len(words),
+                source=tile.source(words, 0, len(words)),
                 rows=rows[start:].data_ptr(),
                 threads=torch.get_num_threads(),
             )

@@ -25,25 +25,32 @@ class Tile:
     """Room for `tokens` tokens. Memory that nothing has written to costs nothing."""
 
     def __init__(self, tokens: int, dim: int) -> None:
+        native = native_module()
         self.tokens = tokens
         self.residual = empty(tokens, dim, dtype=torch.float32)
-        self.packed = empty(native_module().tokens_bytes(tokens, dim), dtype=torch.uint8)
-        self.rounding = empty(tokens, dim, dtype=torch.float32)
-        self.token_parts = empty(tokens, native_module().TOKEN_PARTS_BYTES, dtype=torch.uint8)
-
-    def holding(
-        self,
-        vectors: Tensor,  # [T, D], T at most `tokens`
-    ):
-        """The native tile with `vectors` as residuals."""
-        self.residual[: len(vectors)].copy_(vectors)
-        return native_module().ScreenTile(
-            T=len(vectors),
+        packed = empty(native.tokens_bytes(tokens, dim), dtype=torch.uint8)
+        rounding = empty(tokens, dim, dtype=torch.float32)
+        token_parts = empty(tokens, native.TOKEN_PARTS_BYTES, dtype=torch.uint8)
+        self._kept_alive = packed, rounding, token_parts
+        self.native = native.ScreenTile(
             residual=self.residual.data_ptr(),
-            tokens=self.packed.data_ptr(),
-            rounding=self.rounding.data_ptr(),
-            parts=self.token_parts.data_ptr(),
+            tokens=packed.data_ptr(),
+            rounding=rounding.data_ptr(),
+            parts=token_parts.data_ptr(),
         )
+
+    def source(
+        self,
+        vectors: Tensor,  # [N, D] float32, bfloat16 or float16
+        start: int,
+        count: int,  # at most `tokens`
+    ) -> int:
+        """The address from which the native code takes `count` vectors to be its residuals, or 0
+        where they have been converted and put in their place."""
+        if vectors.dtype == torch.float32 and vectors.is_contiguous():
+            return vectors.data_ptr() + 4 * start * vectors.shape[1]
+        self.residual[:count].copy_(vectors[start : start + count])
+        return 0
 
 
 class ShortlistTile(Tile):
