@@ -37,7 +37,8 @@ void use_isa(const std::string& name) {
 }
 
 void bind_dispatch(py::module_& m) {
-  m.def("use_isa", &use_isa, "Force an instruction set (baseline, avx2, avx512, avx512_bf16, amx), for tests.");
+  m.def("use_isa", &use_isa,
+        "Force an instruction set (baseline, avx2, avx512, avx512_bf16, amx), for tests.");
   m.def("isa", [] { return std::string(craft::kIsaNames[static_cast<int>(craft::current_isa)]); });
   craft::current_isa = craft::best_isa();
 }
@@ -194,12 +195,12 @@ void bind_shortlist(py::module_& m) {
   m.def(
       "quantize_by_products",
       [](const std::vector<const craft::Codewords*>& books, const craft::ScreenTile& screen,
-         int64_t T, uintptr_t source, int64_t parts, uintptr_t lists, uintptr_t candidates, int64_t L, uintptr_t quantized,
-         uintptr_t codes, uintptr_t sq_norms, int threads) {
+         int64_t T, uintptr_t source, int64_t parts, uintptr_t lists, uintptr_t candidates,
+         int64_t L, uintptr_t quantized, uintptr_t codes, uintptr_t sq_norms, int threads) {
         craft::ShortlistTile tile{.screen = holding(screen, T, source),
-                                        .parts = parts,
-                                        .lists = at<craft::Shortlist>(lists),
-                                        .candidates = at<craft::Candidate>(candidates)};
+                                  .parts = parts,
+                                  .lists = at<craft::Shortlist>(lists),
+                                  .candidates = at<craft::Candidate>(candidates)};
         py::gil_scoped_release release;
         for (int64_t level = 0; level < L; ++level) {
           const craft::Codewords& book = *books[books.size() == 1 ? 0 : level];
@@ -211,8 +212,8 @@ void bind_shortlist(py::module_& m) {
         }
         return true;
       },
-      "books"_a, "tile"_a, py::kw_only(), "T"_a, "source"_a, "parts"_a, "lists"_a, "candidates"_a, "L"_a,
-      "quantized"_a, "codes"_a, "sq_norms"_a, "threads"_a,
+      "books"_a, "tile"_a, py::kw_only(), "T"_a, "source"_a, "parts"_a, "lists"_a, "candidates"_a,
+      "L"_a, "quantized"_a, "codes"_a, "sq_norms"_a, "threads"_a,
       "All levels of a tile, a product each; see csrc/shortlist.h. Returns False where a residual "
       "is not finite.");
 }
@@ -238,9 +239,9 @@ void bind_residual_quantize(py::module_& m) {
   m.def(
       "quantize_by_gram_rows",
       [](const craft::Codewords& book, const craft::ScreenTile& screen, int64_t T, uintptr_t source,
-         bool fresh, uintptr_t scores, uintptr_t maxima, int64_t L, uintptr_t quantized, uintptr_t codes,
-         uintptr_t sq_norms, uintptr_t state, uintptr_t gram_row_at, uintptr_t missing,
-         int threads) {
+         bool fresh, uintptr_t scores, uintptr_t maxima, int64_t L, uintptr_t quantized,
+         uintptr_t codes, uintptr_t sq_norms, uintptr_t state, uintptr_t gram_row_at,
+         uintptr_t missing, int threads) {
         const craft::QuantizeTile tile{.screen = holding(screen, T, source),
                                        .scores = at<int16_t>(scores),
                                        .maxima = at<int16_t>(maxima),
@@ -265,9 +266,11 @@ void bind_residual_quantize(py::module_& m) {
         });
         return collect_missing(tile, at<int64_t>(missing));
       },
-      "book"_a, "tile"_a, py::kw_only(), "T"_a, "source"_a, "fresh"_a, "scores"_a, "maxima"_a, "L"_a, "quantized"_a,
-      "codes"_a, "sq_norms"_a, "state"_a, "gram_row_at"_a, "missing"_a, "threads"_a,
-      "All levels of a tile as far as the Gram rows at hand allow, from the start or from where the "
+      "book"_a, "tile"_a, py::kw_only(), "T"_a, "source"_a, "fresh"_a, "scores"_a, "maxima"_a,
+      "L"_a, "quantized"_a, "codes"_a, "sq_norms"_a, "state"_a, "gram_row_at"_a, "missing"_a,
+      "threads"_a,
+      "All levels of a tile as far as the Gram rows at hand allow, from the start or from where "
+      "the "
       "last call stopped; see csrc/residual_quantize.h. Returns the number of codes written to "
       "`missing`, whose rows are wanted, or -1 where a residual is not finite.");
   m.def(

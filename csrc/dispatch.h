@@ -15,8 +15,8 @@ namespace craft {
 
 enum class Isa { baseline, avx2, avx512, avx512_bf16, amx };
 
-inline constexpr std::string_view kIsaNames[] = {"baseline", "avx2", "avx512",
-                                                   "avx512_bf16", "amx"};
+inline constexpr std::string_view kIsaNames[] = {"baseline", "avx2", "avx512", "avx512_bf16",
+                                                 "amx"};
 
 // Built into this module, and the processor has it.
 inline bool isa_available(Isa isa) {

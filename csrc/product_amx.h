@@ -20,8 +20,8 @@ using Packed = uint16_t;
 inline constexpr bool kRounds = true;  // operands are rounded before they are multiplied
 inline constexpr int kRows = 16, kColumns = 16;
 inline constexpr int kTokensAtOnce = 2 * kRows;  // multiply_block rounds its count up to these
-inline constexpr int kDepth = 32;             // components in a tile row
-inline constexpr int kTile = kRows * kDepth;  // bfloat16 numbers in a tile
+inline constexpr int kDepth = 32;                // components in a tile row
+inline constexpr int kTile = kRows * kDepth;     // bfloat16 numbers in a tile
 inline constexpr int kTileRowBytes = 64;
 inline constexpr int64_t kProductDepth = 256;  // see shortlist.h; measured, docs/performance.md
 

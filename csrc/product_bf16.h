@@ -22,11 +22,11 @@ namespace craft::CRAFT_ISA {
 
 using Packed = uint16_t;
 
-inline constexpr bool kRounds = true;             // operands are rounded before they are multiplied
-inline constexpr int kRows = 8, kVectors = 3;     // 24 of 32 registers hold sums
+inline constexpr bool kRounds = true;          // operands are rounded before they are multiplied
+inline constexpr int kRows = 8, kVectors = 3;  // 24 of 32 registers hold sums
 inline constexpr int kColumns = kVectors * kFloats;
-inline constexpr int kTokensAtOnce = kRows;       // multiply_block rounds its count up to these
-inline constexpr int64_t kProductDepth = 32;      // see shortlist.h; measured, docs/performance.md
+inline constexpr int kTokensAtOnce = kRows;   // multiply_block rounds its count up to these
+inline constexpr int64_t kProductDepth = 32;  // see shortlist.h; measured, docs/performance.md
 
 CRAFT_INLINE float rounded(float x) { return rounded_to_bfloat16(x); }
 CRAFT_INLINE Packed packed(float x) { return bfloat16_bits(rounded_to_bfloat16(x)); }

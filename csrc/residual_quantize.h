@@ -14,10 +14,10 @@ namespace craft {
 struct TokenState {
   int64_t level;  // how many codes are known; kNotFinite where a residual is not finite
   ScoreHistory history;
-  double norm;   // |r|
-  double rest;   // |e| now: |r - (a + 1) m|
-  double along;  // a now: each codeword takes one m away
-  float step;    // the token's scores are multiples of it
+  double norm;           // |r|
+  double rest;           // |e| now: |r - (a + 1) m|
+  double along;          // a now: each codeword takes one m away
+  float step;            // the token's scores are multiples of it
   int32_t sound_blocks;  // scores of these leading blocks fit; those of others mean nothing
 };
 

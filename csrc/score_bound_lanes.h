@@ -30,8 +30,8 @@ struct BoundLanes {
   // than `constant`. That leaves room for what comparisons with scores lose.
   FloatVector of_blocks(FloatVector norm, FloatVector dropped) const {
     const FloatVector rounded_norm = norm + dropped, half_sq_norm = 0.5f * norm * norm;
-    const FloatVector bound = residual * dropped + per_norm * rounded_norm +
-                              per_half_sq_norm * half_sq_norm + constant;
+    const FloatVector bound =
+        residual * dropped + per_norm * rounded_norm + per_half_sq_norm * half_sq_norm + constant;
     const FloatVector range = path * rounded_norm + half_sq_norm + bound;
     return range < splat(static_cast<float>(0.99 * kHuge))
                ? 1.03f * bound

@@ -48,9 +48,7 @@ class ScoreSearch {
     return bounds_.of_blocks(load(book_.block_norm + b), load(book_.block_rounding + b));
   }
 
-  FloatVector score_of(int64_t b) const {
-    return splat(state_.step) * load_integers(maxima_ + b);
-  }
+  FloatVector score_of(int64_t b) const { return splat(state_.step) * load_integers(maxima_ + b); }
 
   uint32_t sound_lanes(int64_t b) const {
     const int64_t count = state_.sound_blocks - b;
@@ -76,8 +74,7 @@ class ScoreSearch {
 
   void consider_block(int64_t b, float threshold) {
     const float steps = std::floor(threshold / state_.step) - 1;
-    const ShortVector least = splat(steps > kLowest    ? static_cast<int16_t>(steps)
-                                                       : kLowest);
+    const ShortVector least = splat(steps > kLowest ? static_cast<int16_t>(steps) : kLowest);
     for (int64_t j = b * kBlock; j < (b + 1) * kBlock; j += kShorts) {
       for (uint32_t lanes = reaching(load(scores_ + j), least); lanes != 0; lanes &= lanes - 1) {
         const int64_t index = book_.order[j + __builtin_ctz(lanes)];

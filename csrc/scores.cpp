@@ -19,8 +19,8 @@ void score_block(const Codewords& book, const QuantizeTile& tile, int64_t b, flo
       const TokenState& state = tile.state[t];
       tile.maxima[t * book.padded_blocks() + b] = store_scores<kHasMean>(
           products + (t - first) * kBlock, book.half_sq_norms + at,
-          kHasMean ? book.along_mean + at : nullptr,
-          static_cast<float>(state.along), state.step, tile.scores + t * book.P + at);
+          kHasMean ? book.along_mean + at : nullptr, static_cast<float>(state.along), state.step,
+          tile.scores + t * book.P + at);
     }
   }
 }

@@ -115,8 +115,8 @@ void half_sq_norms(const float* words, const float* mean, int64_t D, double* hal
   const IeeeDenormals denormals;
   for (int64_t j = begin; j < end; ++j) {
     const float* word = words + j * D;
-    half_sq_norms[j] = 0.5 * (mean == nullptr ? sum_of_squares(word, D)
-                                              : centred_dot64(word, mean, true, D));
+    half_sq_norms[j] =
+        0.5 * (mean == nullptr ? sum_of_squares(word, D) : centred_dot64(word, mean, true, D));
   }
 }
 
@@ -135,8 +135,8 @@ void pack_codewords(const Codewords& book, const double* half_sq_norms64, int64_
       if (book.mean != nullptr) {
         writable(book.along_mean)[at] =
             index < 0 ? 0
-                      : static_cast<float>(centred_dot64(book.words + index * book.D, book.mean,
-                                                         false, book.D));
+                      : static_cast<float>(
+                            centred_dot64(book.words + index * book.D, book.mean, false, book.D));
       }
       if (index >= 0) norm = std::fmax(norm, std::sqrt(2 * half_sq_norms64[index]));
     }

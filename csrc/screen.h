@@ -35,22 +35,22 @@ struct ScreenTile {
   TokenParts* parts;    // [T] out
 };
 
-#define CRAFT_DECLARE_SCREEN(isa)                                                               \
-  namespace isa {                                                                               \
-  /* Whether products round their operands, so that a mean taken off both narrows the bound. */ \
-  bool rounds_operands();                                                                       \
-  /* Bytes that packed codewords [P, D] take, and packed tokens [T, D]. */                      \
-  int64_t codewords_bytes(int64_t P, int64_t D);                                                \
-  int64_t tokens_bytes(int64_t T, int64_t D);                                                   \
-  /* half_sq_norms [K] of words [begin, end) less `mean`, or as they are where it is nullptr. */ \
-  void half_sq_norms(const float* words, const float* mean, int64_t D, double* half_sq_norms,   \
-                     int64_t begin, int64_t end);                                               \
-  /* All arrays of `book` that are marked as by position or by block, for blocks [begin, end);  \
+#define CRAFT_DECLARE_SCREEN(isa)                                                                  \
+  namespace isa {                                                                                  \
+  /* Whether products round their operands, so that a mean taken off both narrows the bound. */    \
+  bool rounds_operands();                                                                          \
+  /* Bytes that packed codewords [P, D] take, and packed tokens [T, D]. */                         \
+  int64_t codewords_bytes(int64_t P, int64_t D);                                                   \
+  int64_t tokens_bytes(int64_t T, int64_t D);                                                      \
+  /* half_sq_norms [K] of words [begin, end) less `mean`, or as they are where it is nullptr. */   \
+  void half_sq_norms(const float* words, const float* mean, int64_t D, double* half_sq_norms,      \
+                     int64_t begin, int64_t end);                                                  \
+  /* All arrays of `book` that are marked as by position or by block, for blocks [begin, end);     \
      reads the others, and writes through the pointers to const. `half_sq_norms64` are centred. */ \
-  void pack_codewords(const Codewords& book, const double* half_sq_norms64, int64_t begin,      \
-                      int64_t end);                                                             \
-  /* Tokens of groups [begin, end): writes `tokens`, `rounding` and `parts`. */                 \
-  void pack_tokens(const Codewords& book, const ScreenTile& tile, int64_t begin, int64_t end);  \
+  void pack_codewords(const Codewords& book, const double* half_sq_norms64, int64_t begin,         \
+                      int64_t end);                                                                \
+  /* Tokens of groups [begin, end): writes `tokens`, `rounding` and `parts`. */                    \
+  void pack_tokens(const Codewords& book, const ScreenTile& tile, int64_t begin, int64_t end);     \
   }
 CRAFT_FOR_EACH_ISA(CRAFT_DECLARE_SCREEN)
 #undef CRAFT_DECLARE_SCREEN

@@ -13,8 +13,8 @@ namespace craft::CRAFT_ISA {
 
 static_assert(kBlock % kShorts == 0 && kBlockGroup % kFloats == 0);
 
-inline constexpr int16_t kLowest = -32768;    // the score of padding; no true one is as low
-inline constexpr double kGreatest = 32700;    // scores that fit are no greater, either way
+inline constexpr int16_t kLowest = -32768;  // the score of padding; no true one is as low
+inline constexpr double kGreatest = 32700;  // scores that fit are no greater, either way
 inline constexpr double kLeastStep = 0x1p-110, kGreatestStep = 0x1p110;
 
 // A step for scores whose magnitudes, bounds included, are at most `magnitude`.
@@ -92,7 +92,8 @@ CRAFT_INLINE void subtract_gram_row(const GramRow& row, int64_t P, float step, i
 // Goes over to a greater step.
 CRAFT_INLINE void enlarge_step(double ratio, int64_t K, int64_t P, int16_t* scores) {
   const ShortVector factor = splat(static_cast<int16_t>(0x1p15 / ratio + 0.5));
-  for (int64_t j = 0; j < P; j += kShorts) store(scores + j, scaled_product(load(scores + j), factor));
+  for (int64_t j = 0; j < P; j += kShorts)
+    store(scores + j, scaled_product(load(scores + j), factor));
   for (int64_t j = K; j < P; ++j) scores[j] = kLowest;
 }
 

@@ -1,5 +1,5 @@
-// Vectors of 16-bit integers. Their arithmetic has no counterpart in the vector extension of GCC and
-// Clang, so x86 is given its instructions by name.
+// Vectors of 16-bit integers. Their arithmetic has no counterpart in the vector extension of GCC
+// and Clang, so x86 is given its instructions by name.
 #pragma once
 
 #include <cstdint>
@@ -78,12 +78,12 @@ CRAFT_INLINE ShortVector scaled_product(ShortVector a, ShortVector b) {
 // kShorts floats to the nearest integers, or to the nearest 16-bit ones; NaN becomes any.
 CRAFT_INLINE ShortVector to_shorts(FloatVector first, FloatVector second) {
 #if defined(__AVX512BW__)
-  const __m512i pairs = _mm512_packs_epi32(_mm512_cvtps_epi32((__m512)first),
-                                           _mm512_cvtps_epi32((__m512)second));
+  const __m512i pairs =
+      _mm512_packs_epi32(_mm512_cvtps_epi32((__m512)first), _mm512_cvtps_epi32((__m512)second));
   return (ShortVector)_mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), pairs);
 #elif defined(__AVX2__)
-  const __m256i pairs = _mm256_packs_epi32(_mm256_cvtps_epi32((__m256)first),
-                                           _mm256_cvtps_epi32((__m256)second));
+  const __m256i pairs =
+      _mm256_packs_epi32(_mm256_cvtps_epi32((__m256)first), _mm256_cvtps_epi32((__m256)second));
   return (ShortVector)_mm256_permute4x64_epi64(pairs, 0xd8);
 #elif defined(__x86_64__)
   return (ShortVector)_mm_packs_epi32(_mm_cvtps_epi32((__m128)first),
@@ -93,7 +93,9 @@ CRAFT_INLINE ShortVector to_shorts(FloatVector first, FloatVector second) {
   for (int i = 0; i < kShorts; ++i) {
     const float x = i < kFloats ? first[i] : second[i - kFloats];
     const float shifted = x + 0x1.8p23f - 0x1.8p23f;
-    result[i] = !(shifted > -32768) ? -32768 : shifted > 32767 ? 32767 : static_cast<int16_t>(shifted);
+    result[i] = !(shifted > -32768) ? -32768
+                : shifted > 32767   ? 32767
+                                    : static_cast<int16_t>(shifted);
   }
   return result;
 #endif

@@ -38,7 +38,8 @@ struct ShortlistTile {
   namespace isa {                                                                                 \
   /* The greatest D at which a product costs no more than a pass over a Gram row. */              \
   int64_t product_depth();                                                                        \
-  /* Token groups [begin, end), packed, at most kChunkGroups of them, against a part's codewords. */ \
+  /* Token groups [begin, end), packed, at most kChunkGroups of them, against a part's codewords. \
+   */                                                                                             \
   void list_candidates(const Codewords& book, const ShortlistTile& tile, int64_t begin,           \
                        int64_t end, int64_t part);                                                \
   /* Tokens [begin, end): the nearest codeword of those listed, written to codes[t * L], and its  \

@@ -52,8 +52,8 @@ class PackedCodewords:
         K, D = words.shape
         self.padded = round_up(K, native.BLOCK)
         blocks = round_up(self.padded // native.BLOCK, native.BLOCK_GROUP)
-        mean = _common_mean(words) if native.rounds_operands() else None
         half_sq_norms64 = _half_sq_norms(words, None)
+        mean = _common_mean(words, half_sq_norms64) if native.rounds_operands() else None
         centred = half_sq_norms64 if mean is None else _half_sq_norms(words, mean)
         order = empty(self.padded, dtype=torch.int32).fill_(-1)
         order[:K] = centred.argsort()
@@ -91,10 +91,11 @@ _LEAST_MEAN = 0.2
 
 def _common_mean(
     words: Tensor,  # [K, D] float32
+    half_sq_norms: Tensor,  # [K] float64
 ) -> Tensor | None:  # [D] float32
     """What codewords have in common, where that is much of them."""
     mean = words.mean(0)
-    length, typical = mean.norm(), words.norm(dim=1).mean()
+    length, typical = mean.norm().item(), (2 * half_sq_norms.mean()).sqrt().item()
     # Far from both ends of float32's range no product with a mean overflows or vanishes.
     usable = 2.0**-40 < length < 2.0**40
     return mean if usable and length > _LEAST_MEAN * typical else None
