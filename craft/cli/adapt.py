@@ -39,6 +39,7 @@ def adapt(
     distractors: data_options.Distractors = "random",
     option_file: data_options.OptionFile = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    pixel_range: data_options.PixelRange = None,
     any_size: data_options.AnySize = False,
     surrogate: Surrogate = "qwen2",
     method: training_options.Method = None,
@@ -80,7 +81,16 @@ def adapt(
         chosen, manifest = load_domain(domain), None
     else:
         request = data_options.request(
-            data, dataset, hub_id, format, images, class_names, subject, skip_corrupt, any_size
+            data,
+            dataset,
+            hub_id,
+            format,
+            images,
+            class_names,
+            subject,
+            skip_corrupt,
+            any_size,
+            pixel_range,
         )
         with console.status("reading the data"):
             chosen, manifest = new_domain(

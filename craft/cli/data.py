@@ -26,6 +26,7 @@ def check(
     class_names: data_options.ClassNames = None,
     subject: data_options.Subject = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    pixel_range: data_options.PixelRange = None,
     any_size: data_options.AnySize = False,
     quick: Annotated[bool, typer.Option("--quick", help="decode only the samples")] = False,
     out: Annotated[Path | None, typer.Option(help="PNG file for the samples")] = None,
@@ -37,13 +38,29 @@ def check(
 
     Every record is checked and every image decoded; the first mistake ends with file and line.
     """
-    from craft.cli.data_check import Sample, print_records, print_samples, sample_sheet
+    from craft.cli.data_check import (
+        Sample,
+        print_images,
+        print_records,
+        print_samples,
+        sample_sheet,
+    )
+    from craft.data.readers import ImageReport
     from craft.family.family import ModelFamily
     from craft.models.vocabulary import unknown_answers
 
     zoo = ModelFamily.load(models)
     asked = data_options.request(
-        path, dataset, hub_id, format, images, class_names, subject, skip_corrupt, any_size
+        path,
+        dataset,
+        hub_id,
+        format,
+        images,
+        class_names,
+        subject,
+        skip_corrupt,
+        any_size,
+        pixel_range,
     )
     with console.status("reading"):
         records = asked.read()
@@ -51,8 +68,11 @@ def check(
     print_records(console, records, manifest)
     if not quick:
         with console.status(f"decoding {len(records)} images"):
+            report = ImageReport(records.account)
             for record in records:
-                record.rgb()
+                report.image(record)
+            report.close()
+        print_images(console, report)
     answers = [entry.name for entry in manifest.classes]
     answers = answers or sorted({turn.target for record in records for turn in record.turns})
     unknown = unknown_answers(zoo.tokenizer, answers)

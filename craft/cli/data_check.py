@@ -15,7 +15,7 @@ from craft.data.domains.manifest import DomainManifest
 from craft.data.images.pixels import squash
 from craft.data.known.registry import DatasetEntry
 from craft.data.questions import four_options, seeded
-from craft.data.readers import Record, RecordSet
+from craft.data.readers import ImageReport, Record, RecordSet
 
 _SHOWN = 8
 _TILE = 192
@@ -91,6 +91,17 @@ def print_records(console: Console, records: RecordSet, manifest: DomainManifest
         for reason in records.left_out[:_SHOWN]:
             table.add_row("", escape(reason))
     console.print(table, highlight=False)
+
+
+def print_images(console: Console, report: ImageReport) -> None:
+    """How images of more than eight bits were mapped, and which of them deserve a look."""
+    ranges = report.ranges()
+    if ranges is not None:
+        console.print(ranges, highlight=False)
+    for tally in report.account.summary(0).warnings:
+        console.print(f"[yellow]{tally.count} {escape(tally.reason)}[/]", highlight=False)
+        for place in tally.places[:_SHOWN]:
+            console.print(f"  {escape(place)}", highlight=False)
 
 
 def print_samples(console: Console, samples: Sequence[Sample], size: int) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from craft.cli import options
+from craft.cli import data_options, options
 from craft.cli.options import Force, Models, SelectorName, console
 from craft.errors import CraftError
 
 if TYPE_CHECKING:
+    from craft.data.readers import PixelRange
     from craft.decoding import LaserSettings
 
 
@@ -38,6 +39,7 @@ def generate(
     keep_ratio: Annotated[float, typer.Option(help="share of the visual tokens to keep")] = 1.0,
     selector: Annotated[SelectorName, typer.Option(help="how tokens are chosen")] = "full",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="where an answer is cut off")] = 5,
+    pixel_range: data_options.PixelRange = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -50,12 +52,17 @@ def generate(
         if path is not None and path.exists() and not force:
             raise CraftError(f"{path} exists; choose another file, or --force to replace it")
     chosen = laser_settings(settings or ()) if laser else None
-    from craft.data.readers.image import decode_rgb
+    from craft.data import readers
+    from craft.data.readers.decoding import decode_rgb
     from craft.family.family import ModelFamily
     from craft.report.laser_picture import laser_figure
     from craft.workbench import generate
 
-    pixels = decode_rgb(image.read_bytes())
+    used = readers.PixelRange.parse(pixel_range) if pixel_range else _range_of(pack)
+    try:
+        pixels = decode_rgb(image.read_bytes(), used)
+    except CraftError as error:
+        raise CraftError(f"{image}: {error}") from error
     reader = generate.open_reader(
         ModelFamily.load(models), pack, name=llm, keep_ratio=keep_ratio, selector=selector
     )
@@ -68,6 +75,15 @@ def generate(
             trace.write_text(json.dumps(given.trace.to_dict(), indent=2) + "\n")
         if picture is not None:
             laser_figure(pixels, given.trace, question, given.text).savefig(picture, dpi=120)
+
+
+def _range_of(pack: Path | None) -> PixelRange | None:
+    """The range that the pack's own data was read with."""
+    from craft.data.domains.manifest import MANIFEST, DomainManifest
+
+    if pack is None or not (pack / MANIFEST).is_file():
+        return None
+    return DomainManifest.load(pack / MANIFEST).reading.pixel_range
 
 
 def laser_settings(assignments: list[str] | tuple[str, ...]) -> LaserSettings:

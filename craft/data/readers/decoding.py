@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from craft.data.readers.image_kinds import foreign_format, is_lfs_pointer
+from craft.data.readers.image_kinds import content_format
 from craft.data.readers.pixel_range import SIXTEEN_BITS, Depth, PixelRange, eight_bits
 from craft.errors import CraftError
+from craft.runtime.stored_files import LFS_POINTER
 
 #: Raster formats by their signature. None of them starts another program, as PostScript would;
 #: formats without a signature (TGA) are left out, because anything may be taken for one.
@@ -129,11 +130,11 @@ def _load(image: Image.Image) -> None:
 
 
 def _not_an_image(data: bytes) -> UnreadableImage:
-    if is_lfs_pointer(data):
+    if data.startswith(LFS_POINTER):
         return UnreadableImage("is a Git LFS pointer, not the image itself: run `git lfs pull`")
-    foreign = foreign_format(data)
-    if foreign is not None:
-        return UnreadableImage(f"is {foreign}, which is not read; convert it to PNG or JPEG")
+    known = content_format(data)
+    if known is not None:
+        return UnreadableImage(f"is {known}, which is not read; convert it to PNG or JPEG")
     if data[4:12] == b"ftypavif":
         return UnreadableImage("is AVIF, which this Pillow was built without; update Pillow")
     start = data[:8].hex(" ")
@@ -164,9 +165,11 @@ def _deep(image: Image.Image) -> str:
 def _raw_mode(image: Image.Image) -> str:
     """How Pillow says that the pixels lie in the file, such as "RGB;16B"; until it is loaded."""
     tiles = getattr(image, "tile", ())
-    args = tiles[0].args if tiles else ""
+    if not tiles or tiles[0].codec_name == "jpeg":
+        return ""
+    args = tiles[0].args
     first = args[0] if isinstance(args, tuple) and args else args
-    return first if isinstance(first, str) and tiles[0].codec_name != "jpeg" else ""
+    return first if isinstance(first, str) else ""
 
 
 def _from_grey(image: Image.Image, chosen: PixelRange | None) -> tuple[Image.Image, Depth]:
@@ -197,7 +200,6 @@ def _from_deep_colour(
                 f"16 bits as {image.mode} of {image.format} cannot be mapped by a pixel range; "
                 "convert the image to RGB or grey"
             )
-        low, high = (257.0 * x for x in np.asarray(rgb).flat[[0, 0]])
         seen = np.asarray(rgb)
         low, high = 257.0 * seen.min(), 257.0 * seen.max()
         return rgb, Depth(low, high, full, False)
@@ -231,8 +233,6 @@ def _bytes_of(
 ) -> tuple[np.ndarray, Depth]:
     try:
         return eight_bits(values, full, chosen)
-    except UnreadableImage:
-        raise
     except CraftError as error:
         raise UnreadableImage(str(error)) from error
 

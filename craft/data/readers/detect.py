@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from craft.data.readers.account import UNREADABLE
 from craft.data.readers.hf_disk import read_hf_disk
-from craft.data.readers.image import is_image_name
 from craft.data.readers.image_folder import read_image_folder
+from craft.data.readers.image_kinds import is_image_name
+from craft.data.readers.image_report import ImageReport
 from craft.data.readers.json_lines import read_objects
 from craft.data.readers.llava import read_llava
 from craft.data.readers.options import Format, ReadOptions
 from craft.data.readers.parquet import read_parquet
 from craft.data.readers.place import DataError, Place
-from craft.data.readers.record import Record, RecordSet
+from craft.data.readers.record import RecordSet
 from craft.data.readers.splits import split_of_file
 from craft.data.readers.table import read_table
 from craft.data.readers.webdataset import read_webdataset
@@ -59,6 +59,7 @@ def read_records(path: Path | str, options: ReadOptions | None = None) -> Record
     else:
         read = _FILE_READERS[kind]
         records = _joined(path, [read(f, options, split_of_file(f.stem)) for f in files])
+    records = records.mapped(options.pixel_range)
     return without_corrupt(records) if options.skip_corrupt else records
 
 
@@ -127,16 +128,12 @@ def _joined(path: Path, parts: list[RecordSet]) -> RecordSet:
 
 
 def without_corrupt(records: RecordSet) -> RecordSet:
-    """Decode every image; those that cannot be are left out and go to the account.
+    """Decode every image; those that are missing or damaged are left out and go to the account.
 
     Raises:
-        DataError: none is left.
+        DataError: none is left, or an image cannot be read for another reason.
     """
-    good: list[Record] = []
-    for record in records:
-        try:
-            record.rgb()
-            good.append(record)
-        except DataError as error:
-            records.account.skip(UNREADABLE, error.place, error.problem)
+    report = ImageReport(records.account, skip=True)
+    good = [record for record in records if report.image(record) is not None]
+    report.close()
     return replace(records, records=good)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from craft.data.readers.image import ImageFile, is_image_name
+from craft.data.readers.image import ImageFile
+from craft.data.readers.image_kinds import is_image_name
 from craft.data.readers.options import ReadOptions
 from craft.data.readers.place import DataError, Place
 from craft.data.readers.record import Record, RecordSet

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from craft.data.readers.columns import Columns
-from craft.data.readers.image import is_image_name
+from craft.data.readers.image_kinds import is_image_name
 from craft.data.readers.options import ReadOptions
 from craft.data.readers.place import DataError, Place
 from craft.data.readers.record import RecordSet
