@@ -30,8 +30,10 @@ from benchmarks.results import RESULTS, machine
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.pocket.domains import load_domain
+from craft.pocket.retention import PocketProbe
 from craft.settings.reading import read_settings
-from craft.workbench.adapt import adapt_pack, choosing_views, evaluate_pack
+from craft.workbench.adapt import adapt_pack
+from craft.workbench.evaluate import evaluate_pack
 
 DOMAIN, SURROGATE, TRANSFER = "handwriting", "qwen2", "llama"
 MEASURED = "measured.json"
@@ -60,7 +62,6 @@ def adapt_once(mode: str, rate: float, seed: int, steps: int, out: Path) -> None
         ]
     )
     models, domain = ModelFamily.load(), load_domain(DOMAIN)
-    views = choosing_views(config.validation_images, models.pretrained_tower())
     weights: list[int] = []
     started = time.monotonic()
     adapted, pack = adapt_pack(
@@ -69,7 +70,7 @@ def adapt_once(mode: str, rate: float, seed: int, steps: int, out: Path) -> None
         domain,
         config,
         out,
-        views,
+        PocketProbe(),
         resume=True,
         on_start=lambda table: weights.extend(
             n for part, (_, n) in table.rows.items() if part.startswith("encoder.")
@@ -99,11 +100,12 @@ def examine(pack: Path, general_images: int) -> dict[str, Any]:
     if not (out / "results.json").is_file():
         models = ModelFamily.load()
         evaluate_pack(
-            EncoderPack.load(pack, models.pretrained_tower),
+            models.plug(pack),
             models,
             load_domain(DOMAIN),
             out,
             names=[SURROGATE, TRANSFER],
+            probe=PocketProbe(),
             keep_ratios=[1.0],
             general_images=general_images,
         )

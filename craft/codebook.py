@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
-from craft.codebook_subset import CodebookSubset
 from craft.errors import CraftError
 from craft.runtime.stored_files import StoredFileError
 from craft.runtime.stored_tensors import read_tensors
+from craft.runtime.whole_file import write_tensors
 from craft_kernels import FrozenCodebook
 
 _FORMAT = "craft-codebook-1"
@@ -177,7 +178,7 @@ class Codebook:
             "levels": str(self._levels),
             "fingerprint": self._fingerprint,
         }
-        save_file({"codebook": self._frozen.tensor}, path, metadata)
+        write_tensors(path, {"codebook": self._frozen.tensor}, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Codebook:
@@ -246,3 +247,40 @@ def _fingerprint(table: Tensor, levels: int) -> str:
     with torch.no_grad():
         digest.update(table.detach().cpu().contiguous().numpy().astype("<f4", copy=False).data)
     return digest.hexdigest()
+
+
+SubsetKind = Literal["random", "stride"]
+
+
+@dataclass(frozen=True)
+class CodebookSubset:
+    """A uniform choice of codewords, the same at every level (methods A11).
+
+    Codes keep their numbers, as if all others were infinitely far away, so language models and
+    priors of the whole codebook go on to work.
+
+    Args:
+        fraction: share of the codewords, in (0, 1]; at least one remains.
+        kind: "random" draws them by ``seed``; "stride" takes every so many-th.
+
+    Raises:
+        CraftError: a fraction outside (0, 1], or no such kind.
+    """
+
+    fraction: float
+    kind: SubsetKind = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise CraftError(f"fraction must be in (0, 1], got {self.fraction}")
+        if self.kind not in ("random", "stride"):
+            raise CraftError(f"kind must be 'random' or 'stride', got {self.kind!r}")
+
+    def ids(self, size: int) -> Tensor:  # [k] int64, ascending
+        """Which of ``size`` codewords remain; ascending, so that ties go to the lowest of them."""
+        count = max(1, round(self.fraction * size))
+        if self.kind == "stride":
+            return torch.arange(count) * size // count
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randperm(size, generator=generator)[:count].sort().values

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,8 +11,8 @@ from torch import Tensor
 import craft_kernels
 from craft.errors import CraftError
 from craft.prior import TokenPrior
+from craft.settings.choices import Selector
 
-Selector = Literal["full", "quota_residual", "quota_random", "random"]
 _SELECTORS = ("full", "quota_residual", "quota_random", "random")
 
 

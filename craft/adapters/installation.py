@@ -15,8 +15,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from craft.adapters.heba import Adapter, HebaConfig, Site
+from craft.adapters.heba import Adapter
 from craft.errors import CraftError
+from craft.settings.heba import HebaConfig, Site
 
 #: Name of the adapters in each block, and so in the names of their weights.
 ATTRIBUTE = "heba"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from craft.cli import options
+from craft.cli import process
 from craft.cli.options import console
 from craft.errors import CraftError
+
+if TYPE_CHECKING:
+    from craft.models.encoder_pack import EncoderPack
 
 app = typer.Typer(no_args_is_help=True, help="Checkpoints of other projects as ours, and back.")
 
@@ -42,14 +45,13 @@ def convert_vila_u(
     Depth, size and sharing of the codebook are read from the files. Nothing is lost: what our
     models do not use is kept aside, for the way back.
     """
-    options.prepare()
+    process.prepare()
     if pack is not None and not back:
         raise CraftError("--pack goes with --back: it puts an adapted encoder into a checkpoint")
     if back:
         from craft.integrations.vila_u.restore import restore
-        from craft.models.encoder_pack import EncoderPack
 
-        restore(path, out, pack=None if pack is None else EncoderPack.load(pack))
+        restore(path, out, pack=None if pack is None else _mergeable(path, pack))
         console.print(f"{out}: ready for vila_u.load", highlight=False)
         return
     from craft.integrations.vila_u.convert import convert
@@ -67,3 +69,22 @@ def convert_vila_u(
         count = sum(tensor.startswith(group) for tensor in done.aside)
         console.print(f"  {escape(group)}: {count}", highlight=False)
     console.print(f"next: craft adapt --models {out} --surrogate {name} ...", highlight=False)
+
+
+def _mergeable(models: Path, directory: Path) -> EncoderPack:
+    """A pack whose weights VILA-U's encoder has a place for."""
+    from craft.family.family import ModelFamily
+
+    pack = ModelFamily.load(models).plug(directory)
+    if pack.own is not None or pack.pack is None:
+        raise CraftError(
+            f"{directory} trained a projector or language model and no encoder, so there is "
+            "nothing to put into VILA-U's encoder; adapt with method craft, discrete_ft, vision_ft "
+            "or ldifs"
+        )
+    if pack.pack.base is not None:
+        raise CraftError(
+            f"{directory} holds HeBA adapters, which cannot be merged into VILA-U's encoder; adapt "
+            "with --encoder full, lora or norm_only to write a VILA-U checkpoint"
+        )
+    return pack.pack

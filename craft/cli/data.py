@@ -10,8 +10,10 @@ from rich.markup import escape
 
 from craft.cli import data_options
 from craft.cli.options import (
+    Force,
     console,
 )
+from craft.cli.run_directory import require_new_file
 
 app = typer.Typer(no_args_is_help=True, help="Check your own data; list the known data sets.")
 
@@ -27,20 +29,23 @@ def check(
     subject: data_options.Subject = None,
     skip_corrupt: data_options.SkipCorrupt = False,
     pixel_range: data_options.PixelRange = None,
+    min_images: data_options.MinImages = 1,
     any_size: data_options.AnySize = False,
     quick: Annotated[bool, typer.Option("--quick", help="decode only the samples")] = False,
     out: Annotated[Path | None, typer.Option(help="PNG file for the samples")] = None,
+    force: Force = False,
     models: Annotated[
         Path | None, typer.Option(help="whose image size and vocabulary [default: the package's]")
     ] = None,
 ) -> None:
     """Show how data is understood, with three samples as the model will see them.
 
-    Every record is checked and every image decoded; the first mistake ends with file and line.
+    Every record is checked and every image decoded; mistakes end with file and line, several at
+    once. What was skipped is listed with the reason.
     """
     from craft.cli.data_check import (
         Sample,
-        print_images,
+        print_account,
         print_records,
         print_samples,
         sample_sheet,
@@ -48,7 +53,9 @@ def check(
     from craft.data.readers import ImageReport
     from craft.family.family import ModelFamily
     from craft.models.vocabulary import unknown_answers
+    from craft.runtime.whole_file import whole_file
 
+    require_new_file(out, "--out", force)
     zoo = ModelFamily.load(models)
     asked = data_options.request(
         path,
@@ -61,18 +68,23 @@ def check(
         skip_corrupt,
         any_size,
         pixel_range,
+        min_images=min_images,
     )
     with console.status("reading"):
         records = asked.read()
     manifest = asked.manifest(records)
     print_records(console, records, manifest)
+    report = ImageReport(records.account)
     if not quick:
         with console.status(f"decoding {len(records)} images"):
-            report = ImageReport(records.account)
             for record in records:
                 report.image(record)
-            report.close()
-        print_images(console, report)
+    report.warn()
+    ranges = report.ranges()
+    if ranges is not None:
+        console.print(ranges, highlight=False)
+    print_account(console, records.account.summary(len(records)))
+    report.raise_failures()
     answers = [entry.name for entry in manifest.classes]
     answers = answers or sorted({turn.target for record in records for turn in record.turns})
     unknown = unknown_answers(zoo.tokenizer, answers)
@@ -86,7 +98,8 @@ def check(
     samples = Sample.of(records, manifest, zoo.image_size)
     print_samples(console, samples, zoo.image_size)
     if out is not None:
-        sample_sheet(samples).save(out, "PNG")
+        with whole_file(out) as written:
+            sample_sheet(samples).save(written, "PNG")
         console.print(f"{out}: the samples as the encoder sees them", highlight=False)
 
 

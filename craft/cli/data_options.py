@@ -74,6 +74,15 @@ PixelRange = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+MinImages = Annotated[
+    int,
+    typer.Option(
+        "--min-images",
+        min=1,
+        help="leave out classes with fewer images than that",
+        rich_help_panel=_PANEL,
+    ),
+]
 AnySize = Annotated[
     bool,
     typer.Option("--any-size", help="accept a --dataset of unknown size", rich_help_panel=_PANEL),
@@ -91,6 +100,7 @@ def request(
     skip_corrupt: bool,
     any_size: bool,
     pixel_range: str | None = None,
+    min_images: int = 1,
 ) -> DataRequest:
     """What the options ask for."""
     from craft.data import readers
@@ -106,5 +116,6 @@ def request(
         class_names=names,
         skip_corrupt=skip_corrupt,
         pixel_range=readers.PixelRange.parse(pixel_range) if pixel_range else None,
+        min_images=min_images,
     )
     return DataRequest(path, dataset, hub_id, subject, reading, any_size)

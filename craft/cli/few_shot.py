@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from craft.cli import options
+from craft.cli import process
 from craft.cli.options import DomainName, Force, Models, console
 
 
@@ -34,26 +34,31 @@ def few_shot(
     The loss and recipe of HeBA's code: SGD, smoothed labels, sampled negative classes. Accuracy on
     base and novel classes and their harmonic mean, beside the pair's zero-shot.
     """
-    options.prepare()
+    process.prepare()
     from craft.cli.progress import ProgressDisplay
-    from craft.cli.run_directory import open_run_directory
+    from craft.cli.run_directory import open_run_directory, require_run_directory
     from craft.family.family import ModelFamily
-    from craft.pocket.few_shot import compare_few_shot
-    from craft.report.few_shot_table import few_shot_table
+    from craft.pocket.few_shot import few_shot_task, flip_chance
+    from craft.report.tables import few_shot_table
     from craft.training.few_shot import FewShotRecipe
+    from craft.workbench.few_shot import compare_few_shot
 
+    require_run_directory(out, "few-shot", force=force)
     zoo = ModelFamily.load(models)
+    task = few_shot_task(domain, zoo)
     recipe = FewShotRecipe(shots=shots, epochs=epochs, lr=lr)
-    open_run_directory(out, {"command": "few-shot", "domain": domain, "seeds": seeds}, force)
+    open_run_directory(out, {"command": "few-shot", "domain": domain, "seeds": seeds}, force=force)
     with ProgressDisplay(console) as progress:
         results = compare_few_shot(
             domain,
+            task,
             zoo,
             out,
             modes=("heba", "heba_discrete") if adapters == "both" else (adapters,),
             seeds=range(seeds),
             recipe=recipe,
             smallest_crop=smallest_crop,
+            flip=flip_chance(domain),
             on_progress=progress,
         )
     console.print(few_shot_table(results))

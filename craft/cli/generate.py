@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from craft.cli import data_options, options
-from craft.cli.options import Force, Models, SelectorName, console
+from craft.cli import checks, data_options, process
+from craft.cli.options import Force, KeepRatio, Models, SelectorName, console
+from craft.cli.run_directory import require_new_file
 from craft.errors import CraftError
 
 if TYPE_CHECKING:
     from craft.data.readers import PixelRange
-    from craft.decoding import LaserSettings
 
 
 def generate(
@@ -36,7 +35,7 @@ def generate(
     ] = None,
     picture: Annotated[Path | None, typer.Option(help="draw LASER's trace (PNG, SVG)")] = None,
     trace: Annotated[Path | None, typer.Option(help="write LASER's trace (JSON)")] = None,
-    keep_ratio: Annotated[float, typer.Option(help="share of the visual tokens to keep")] = 1.0,
+    keep_ratio: KeepRatio = 1.0,
     selector: Annotated[SelectorName, typer.Option(help="how tokens are chosen")] = "full",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="where an answer is cut off")] = 5,
     pixel_range: data_options.PixelRange = None,
@@ -44,18 +43,23 @@ def generate(
     force: Force = False,
 ) -> None:
     """Answer a question about an image, plainly or with LASER (docs/laser.md)."""
-    options.prepare()
+    process.prepare()
     for name, value in {"--set": settings, "--picture": picture, "--trace": trace}.items():
         if value and not laser:
             raise CraftError(f"{name} belongs to LASER; add --laser")
-    for path in (picture, trace):
-        if path is not None and path.exists() and not force:
-            raise CraftError(f"{path} exists; choose another file, or --force to replace it")
+    require_new_file(picture, "--picture", force)
+    require_new_file(trace, "--trace", force)
+    if picture is not None and picture.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise CraftError(f"--picture {picture} must end in .png, .svg or .pdf")
+    checks.require_effect_of_pruning([keep_ratio], selector)
+    from craft.settings.reading import laser_settings
+
     chosen = laser_settings(settings or ()) if laser else None
     from craft.data import readers
     from craft.data.readers.decoding import decode_rgb
     from craft.family.family import ModelFamily
     from craft.report.laser_picture import laser_figure
+    from craft.runtime.whole_file import whole_file, write_json
     from craft.workbench import generate
 
     used = readers.PixelRange.parse(pixel_range) if pixel_range else _range_of(pack)
@@ -63,18 +67,20 @@ def generate(
         pixels = decode_rgb(image.read_bytes(), used)
     except CraftError as error:
         raise CraftError(f"{image}: {error}") from error
-    reader = generate.open_reader(
-        ModelFamily.load(models), pack, name=llm, keep_ratio=keep_ratio, selector=selector
-    )
+    family = ModelFamily.load(models)
+    checks.require_language_model(family, "--llm", llm)
+    reader = generate.open_reader(family, pack, name=llm, keep_ratio=keep_ratio, selector=selector)
     given = generate.generate(
         reader, pixels, question, option or (), settings=chosen, max_new_tokens=max_new_tokens
     )
     console.print(given.text, markup=False, highlight=False)
     if given.trace is not None:
         if trace is not None:
-            trace.write_text(json.dumps(given.trace.to_dict(), indent=2) + "\n")
+            write_json(trace, given.trace.to_dict())
         if picture is not None:
-            laser_figure(pixels, given.trace, question, given.text).savefig(picture, dpi=120)
+            figure = laser_figure(pixels, given.trace, question, given.text)
+            with whole_file(picture) as written:
+                figure.savefig(written, dpi=120, format=picture.suffix.removeprefix("."))
 
 
 def _range_of(pack: Path | None) -> PixelRange | None:
@@ -84,33 +90,3 @@ def _range_of(pack: Path | None) -> PixelRange | None:
     if pack is None or not (pack / MANIFEST).is_file():
         return None
     return DomainManifest.load(pack / MANIFEST).reading.pixel_range
-
-
-def laser_settings(assignments: list[str] | tuple[str, ...]) -> LaserSettings:
-    """LASER's settings from ``KEY=VALUE``, values as in YAML.
-
-    Raises:
-        CraftError: no such setting, or a value it cannot have; one line a mistake.
-    """
-    import yaml
-    from pydantic import ValidationError
-
-    from craft.decoding import LaserSettings
-
-    values = {}
-    for text in assignments:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise CraftError(f"--set takes KEY=VALUE, got {text!r}")
-        if key not in LaserSettings.model_fields:
-            known = ", ".join(LaserSettings.model_fields)
-            raise CraftError(f"--set {text}: no such setting {key!r}; there are {known}")
-        values[key] = yaml.safe_load(value)
-    try:
-        return LaserSettings(**values)
-    except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, e['loc'])) or '--set'}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        ]
-        raise CraftError("; ".join(lines)) from error

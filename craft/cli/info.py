@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from craft.cli import options
+from craft.cli import process
 from craft.cli.options import (
     Models,
     console,
@@ -21,7 +21,7 @@ def info(
     models: Models = None,
 ) -> None:
     """What is installed, what will run and why, and what is in an encoder pack."""
-    options.prepare()
+    process.prepare()
     from craft.cli.facts import installation_facts, pack_facts, print_facts
 
     print_facts(console, "installation", installation_facts(models))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+
+from craft.cli.checks import require_shares
 
 console = Console()
 
@@ -20,31 +21,35 @@ Models = Annotated[
     typer.Option(help="directory of the models [default: those that come with the package]"),
 ]
 Surrogate = Annotated[str, typer.Option(help="language model to adapt with")]
-Force = Annotated[bool, typer.Option("--force", help="write to --out whatever else is there")]
+Force = Annotated[
+    bool, typer.Option("--force", help="replace an earlier run, write among other files")
+]
+KeepRatio = Annotated[
+    float, typer.Option(callback=require_shares, help="share of the visual tokens to keep")
+]
+KeepRatios = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--keep-ratio",
+        callback=require_shares,
+        help="share of the visual tokens to keep; may be repeated",
+    ),
+]
 TestLimit = Annotated[
     int | None, typer.Option(min=1, help="so many random test images instead of all")
 ]
+General = Annotated[
+    Path | None,
+    typer.Option(
+        "--general",
+        help="data that measures forgetting, see craft data [default: what the models name]",
+    ),
+]
 GeneralImages = Annotated[
-    int, typer.Option(min=3, help="views of the general world that measure forgetting")
+    int, typer.Option(min=3, help="questions that measure forgetting, at most")
 ]
 Pack = Annotated[Path, typer.Argument(metavar="PACK", help="directory of an encoder pack")]
 PackDomain = Annotated[
     DomainName | None, typer.Option("--domain", help="[default: the one the pack was made for]")
 ]
 LanguageModel = Annotated[str, typer.Option(help="a language model, or all")]
-
-
-def is_main_process() -> bool:
-    """Of those that torchrun starts; a command that runs alone is one."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def prepare() -> None:
-    """What must happen before torch and transformers are imported."""
-    from craft.runtime.memory import keep_freed_memory
-
-    keep_freed_memory()
-    # transformers warns about token ids of default configurations that nobody uses.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # transformers would draw a bar of its own for every little model it loads.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from craft.cli import options
+from craft.cli import process
 from craft.cli.options import Force, Models, console
 
 
@@ -28,20 +28,20 @@ def reproduce(
 
     A run that was stopped goes on where it was. Writes results.json, and index.html beside it.
     """
-    options.prepare()
+    process.prepare()
     import torch
 
     from craft.cli.progress import ProgressDisplay
     from craft.cli.run_directory import open_run_directory
     from craft.family.family import ModelFamily
+    from craft.pocket.reproduction.claims_table import claims_table
     from craft.pocket.reproduction.page import write_reproduction_page
     from craft.pocket.reproduction.plan import SCALES
     from craft.pocket.reproduction.run import reproduce as run
-    from craft.report.tables import claims_table
 
     scale = SCALES["quick" if quick else "full"]
     zoo = ModelFamily.load(models)
-    open_run_directory(out, {"command": "reproduce", "scale": scale.name}, force)
+    open_run_directory(out, {"command": "reproduce", "scale": scale.name}, resume=True, force=force)
     with ProgressDisplay(console) as progress:
         results = run(
             scale, zoo, out, workers=workers or torch.get_num_threads(), on_progress=progress

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from craft.corpus.backend import Workers, each_shard
 from craft.corpus.shard import CorpusEncoder, Shard
+from craft.data.images.augment import resize
+from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
+from craft.runtime.tensor_hash import tensor_hash
 
 
 def count_corpus(
@@ -42,3 +45,18 @@ class _Count:
     def __call__(self, shard: Shard) -> Tensor:  # [K] int64
         ids = self.encoder.encode(shard).codes[..., 0].flatten()
         return ids.bincount(minlength=self.encoder.codebook.size)
+
+
+def count_prior(
+    tower: DiscreteVisionTower,
+    images: Tensor,  # uint8 [n, 3, S, S]
+    batch: int = 256,
+) -> TokenPrior:
+    """First-level code frequencies of ``images``, unaugmented, at the encoder's size."""
+    size = tower.image_size
+    chunks = (resize(chunk.float() / 255, size) for chunk in images.split(batch))
+    return TokenPrior.count(
+        (tower.encode(chunk).codes for chunk in chunks),
+        tower.codebook,
+        encoder_hash=tensor_hash(tower.state_dict()),
+    )

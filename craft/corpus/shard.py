@@ -13,6 +13,7 @@ from craft.data.images.augment import resize
 from craft.data.images.pixels import read_images
 from craft.data.readers import Record
 from craft.errors import CraftError
+from craft.family.plugged import PluggedEncoder
 from craft.models.encoder_pack import EncoderPack
 from craft.models.vision_tower import DiscreteVisionTower
 from craft_kernels import ResidualCodes
@@ -74,6 +75,11 @@ class CorpusEncoder:
 
     pack: EncoderPack
     codebook: Codebook
+
+    @classmethod
+    def of(cls, encoder: PluggedEncoder, codebook: Codebook) -> CorpusEncoder:
+        """A plugged encoder; the pretrained one is sent as a pack too."""
+        return cls(encoder.pack or EncoderPack.of(encoder.tower), codebook)
 
     @cached_property
     def tower(self) -> DiscreteVisionTower:

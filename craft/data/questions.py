@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from torch import Tensor
+
 from craft.data import prompts
 from craft.errors import CraftError
 
@@ -104,3 +106,11 @@ def four_options(
             Question(key, row, label, prompt, letter, tuple(options), label in kept_out)
         )
     return questions
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """Images [n, 3, S, S] in [0, 1] and questions about them."""
+
+    images: Tensor
+    questions: list[Question]

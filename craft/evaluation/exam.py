@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TextIO
 
@@ -11,7 +10,8 @@ from torch import Tensor
 
 from craft.data.domains.domain import Domain
 from craft.data.images.augment import resize
-from craft.data.questions import Question, seeded
+from craft.data.images.image_set import ImageSet
+from craft.data.questions import Question, QuestionSet, seeded
 from craft.errors import CraftError
 from craft.evaluation.four_option import Prediction, accuracy, answer_questions, summarize
 from craft.evaluation.instruction_following import ask_for_reasons, examine
@@ -21,45 +21,38 @@ from craft.evaluation.visual_tokens import VisualTokens
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.pruning import Selector
+from craft.runtime.progress import OnProgress, ignore_progress
+from craft.settings.choices import Selector
 
 #: A justification names the letter, the class and its group.
 JUSTIFICATION_TOKENS = 48
 
-#: Called with (what is being done, how much is done, how much there is).
-OnProgress = Callable[[str, int, int], None]
 
-
-def ignore_progress(task: str, done: int, total: int) -> None:
-    """The :data:`OnProgress` of those who do not care."""
-
-
-@dataclass(frozen=True)
-class QuestionSet:
-    """Images [n, 3, S, S] in [0, 1] and questions about them."""
-
-    images: Tensor
-    questions: list[Question]
+def question_set(part: ImageSet, questions: list[Question], size: int) -> QuestionSet:
+    """Questions about images of a part with an image for each, unaugmented, at side ``size``."""
+    images = part.images[[q.row for q in questions]].float() / 255
+    return QuestionSet(resize(images, size), [replace(q, row=i) for i, q in enumerate(questions)])
 
 
 @dataclass(frozen=True)
 class Exam:
-    """Questions about a domain's test images, and general ones that show forgetting.
+    """Questions about a domain's test images, and general ones that show forgetting, if any.
 
     Options and held-out classes are the same for every seed of an adaptation (methods B8).
     """
 
     domain: QuestionSet
-    general: QuestionSet
+    general: QuestionSet | None = None
 
     @classmethod
     def of(
         cls,
         domain: Domain,
-        general: tuple[Tensor, list[Question]],
+        size: int,
+        general: QuestionSet | None = None,
         limit: int | None = None,
     ) -> Exam:
-        """All test images of ``domain``, or a random ``limit`` of them, at the general ones' size.
+        """All test images of ``domain``, or a random ``limit`` of them, at side ``size``.
 
         Raises:
             CraftError: a limit below 1.
@@ -71,10 +64,7 @@ class Exam:
             rows = range(len(questions))
             drawn = seeded("test limit").sample(rows, min(limit, len(rows)))
             questions = [questions[row] for row in sorted(drawn)]
-        images = domain.test.images[[q.row for q in questions]].float() / 255
-        images = resize(images, general[0].shape[-1])
-        questions = [replace(q, row=i) for i, q in enumerate(questions)]
-        return cls(QuestionSet(images, questions), QuestionSet(*general))
+        return cls(question_set(domain.test, questions, size), general)
 
 
 @dataclass(frozen=True)
@@ -130,7 +120,9 @@ class Candidate:
     ):
         self.exam = exam
         self.domain = VisualTokens(tower, exam.domain.images, prior, seed, quantized)
-        self.general = VisualTokens(tower, exam.general.images, prior, seed, quantized)
+        self.general = None
+        if exam.general is not None:
+            self.general = VisualTokens(tower, exam.general.images, prior, seed, quantized)
 
     def answer(
         self,
@@ -144,28 +136,33 @@ class Candidate:
         """Answer everything through ``lvlm`` on the kept tokens.
 
         Returns:
-            Marks whose scores are ``all``, ``seen``, ``heldout``, ``general`` and ``n``.
+            Marks whose scores are ``all``, ``seen``, ``heldout``, ``general`` and ``n``;
+            ``general`` is None where nothing measures forgetting.
         """
-        total = len(self.exam.domain.questions) + len(self.exam.general.questions)
+        general = self.exam.general
+        asked_general = [] if general is None else general.questions
+        total = len(self.exam.domain.questions) + len(asked_general)
         answers: list[list[Prediction]] = []
-        for tokens, part in (
-            (self.domain, self.exam.domain),
-            (self.general, self.exam.general),
+        for tokens, questions in (
+            (self.domain, self.exam.domain.questions),
+            (self.general, asked_general),
         ):
             before = sum(map(len, answers))
             answers.append(
-                answer_questions(
+                []
+                if tokens is None
+                else answer_questions(
                     lvlm,
                     tokens.keep(keep_ratio, selector).tensors[0],
-                    part.questions,
+                    questions,
                     on_batch=lambda done, _, before=before: on_progress(task, before + done, total),
                 )
             )
-        domain, general = answers
+        domain, forgetting = answers
         scores = summarize(domain)
-        scores["general"] = accuracy(general)
-        scores["n"]["general"] = len(general)
-        return Marks(scores, domain, general)
+        scores["general"] = accuracy(forgetting)
+        scores["n"]["general"] = len(forgetting)
+        return Marks(scores, domain, forgetting)
 
     def likelihood(
         self, lvlm: AlignedLanguageModel, keep_ratio: float = 1.0, selector: Selector = "full"

@@ -8,8 +8,9 @@ from torch import Tensor
 from craft.errors import CraftError
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.pruning import Pruned, Selector, prune, prune_order
+from craft.pruning import Pruned, prune, prune_order
 from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.choices import Selector
 
 
 class VisualTokens:

@@ -1,11 +1,12 @@
-"""The pocket models as shipped: a SigLIP pair, its codebook, language models aligned to it."""
+"""A family: an encoder, its codebook, and language models that read its codes."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable
 from functools import cached_property
-from importlib.resources import files
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from transformers import PreTrainedTokenizerBase, SiglipConfig, SiglipModel
 
 from craft.codebook import Codebook
 from craft.errors import CraftError
+from craft.family.layout import CODEBOOK, LANGUAGE_MODEL, MANIFEST, PRIOR, SIGLIP
+from craft.family.plugged import PluggedEncoder
 from craft.models.aligned_language_model import CARD, AlignedLanguageModel
 from craft.models.discrete_lvlm import DiscreteLVLM
+from craft.models.encoder_pack import EncoderPack
 from craft.models.loading import has_tokenizer, load_config, load_model, load_tokenizer
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
@@ -23,18 +27,12 @@ from craft.runtime.json_cards import read_json
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 
-MANIFEST = "manifest.json"
-CODEBOOK = "codebook.safetensors"
-PRIOR = "general_prior.safetensors"
-SIGLIP = "siglip"
-FAMILIES = ("qwen2", "llama", "phi")
-
 
 class ModelFamily:
     """A directory of models that share one codebook.
 
     Args:
-        directory: holds ``codebook.safetensors``, ``siglip/`` and one directory a language model.
+        directory: holds ``codebook.safetensors``, ``siglip/`` and one directory per language model.
 
     Raises:
         CraftError: the directory is not one.
@@ -49,16 +47,25 @@ class ModelFamily:
                 "to use the models that come with the package"
             )
         names = sorted(path.parent.name for path in directory.glob(f"*/{CARD}"))
-        first = [name for name in FAMILIES if name in names]
+        first = [name for name in self.manifest.get("language_models", ()) if name in names]
         self.names = (*first, *(name for name in names if name not in first))
-        self._lvlms: dict[str, AlignedLanguageModel] = {}
+        self._language_models: dict[str, AlignedLanguageModel] = {}
 
     @classmethod
     def load(cls, directory: Path | str | None = None) -> ModelFamily:
         """Open ``directory``, or the models that come with the package."""
-        if directory is None:
-            directory = Path(str(files("craft.pocket") / "weights"))
-        return cls(Path(directory))
+        return cls(default_directory() if directory is None else Path(directory))
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What ``manifest.json`` says of the directory; empty if there is none."""
+        path = self.directory / MANIFEST
+        return read_json(path, "the manifest of the models") if path.is_file() else {}
+
+    @property
+    def retention(self) -> str | None:
+        """What measures forgetting, by name or by the path of its data, if the manifest says so."""
+        return self.manifest.get("retention")
 
     @cached_property
     def codebook(self) -> Codebook:
@@ -109,29 +116,64 @@ class ModelFamily:
                 f"language model must be one of {list(self.names)} (in {self.directory}), "
                 f"got {name!r}"
             )
-        if name not in self._lvlms:
-            lvlm = AlignedLanguageModel.from_pretrained(self.directory / name)
-            self.codebook.require_fingerprint(lvlm.codebook_fingerprint)
-            self._lvlms[name] = lvlm
-        return self._lvlms[name]
+        if name not in self._language_models:
+            model = AlignedLanguageModel.from_pretrained(self.directory / name)
+            self.codebook.require_fingerprint(model.codebook_fingerprint)
+            self._language_models[name] = model
+        return self._language_models[name]
 
     def pretrained_tower(self) -> DiscreteVisionTower:
         """A copy of the pretrained encoder, for zero-shot use or to be adapted."""
         vision = copy.deepcopy(self.siglip.vision_model)
         return DiscreteVisionTower.from_siglip(vision, self.codebook).eval()
 
+    def plug(self, pack: EncoderPack | Path | str | None = None) -> PluggedEncoder:
+        """Join an encoder pack to this family; the only way to do so.
+
+        Args:
+            pack: a pack or its directory; None for the pretrained encoder.
+
+        Raises:
+            CraftError: not a pack, or one whose files were changed.
+            CodebookMismatchError: the pack speaks another codebook; names both.
+            EncoderMismatchError: adapters of another encoder than this family's; names both.
+        """
+        if pack is None:
+            return PluggedEncoder(self.pretrained_tower(), self.general_prior())
+        own = None
+        if not isinstance(pack, EncoderPack):
+            trained = Path(pack) / LANGUAGE_MODEL
+            own = trained if trained.is_dir() else None
+            pack = EncoderPack.load(pack, self.pretrained_tower)
+        self.codebook.require_fingerprint(pack.codebook_fingerprint)
+        return PluggedEncoder(pack.tower(self.codebook), pack.prior, pack, own)
+
     def lvlm(self, name: str) -> DiscreteLVLM:
         """The pretrained encoder and a language model as one checkpoint of the general classes."""
         return DiscreteLVLM.from_parts(self.pretrained_tower(), self.language_model(name))
 
-    def general_prior(self) -> TokenPrior:
-        """First-level code frequencies of the general world under the pretrained encoder."""
-        return TokenPrior.load(self.directory / PRIOR)
+    def general_prior(self) -> TokenPrior | None:
+        """First-level code frequencies of the general world under the pretrained encoder; None if
+        the directory has none, as after a conversion."""
+        path = self.directory / PRIOR
+        return TokenPrior.load(path) if path.is_file() else None
 
     def changed_files(self) -> list[str]:
         """Files that are not what the manifest says, by SHA-256; empty when all is well."""
-        listed = read_json(self.directory / MANIFEST, "the manifest of the models")["files"]
+        listed = self.manifest.get("files", {})
         return [name for name, known in listed.items() if file_hash(self.directory / name) != known]
+
+
+def default_directory() -> Path:
+    """The models that come with the package: the entry point ``default`` of ``craft.families``.
+
+    Raises:
+        CraftError: nothing installed brings models.
+    """
+    for entry in entry_points(group="craft.families", name="default"):
+        directory: Callable[[], Path] = entry.load()
+        return directory()
+    raise CraftError("no models are installed with the package; name a directory with --models")
 
 
 def file_hash(path: Path) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal, get_args
+from typing import get_args
 
 from transformers.utils import import_utils
 
 from craft.errors import CraftError
+from craft.settings.choices import AttentionName
 
 log = logging.getLogger(__name__)
-
-AttentionName = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"]
 
 
 def available_attention(name: str | None) -> str:

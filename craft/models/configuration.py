@@ -18,7 +18,7 @@ class DiscreteVisionConfig(SiglipVisionConfig):
         class_token: a learned token goes through all blocks before the patches, which then read it
             (the paper's words taken literally; methods A6). It is part of the encoder.
         heba: settings of the HeBA adapters in every block
-            (:class:`~craft.adapters.heba.HebaConfig`); None means that there are none.
+            (:class:`~craft.settings.heba.HebaConfig`); None means that there are none.
         codebook_fingerprint: of the codebook that the weights speak; None accepts any.
         codebook_subset: the fields of the CodebookSubset that features are quantised to, as a dict;
             None for the whole codebook.

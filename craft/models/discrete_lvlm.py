@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,9 @@ from craft.models.sequence import embed_prefix, image_then_text
 from craft.models.text_batch import IGNORE
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.pruning import Pruned, Selector, prune
+from craft.pruning import Pruned, prune
+from craft.quantization import quantize
+from craft.settings.choices import Selector
 
 
 class DiscreteLVLM(CodebookCheckpoint):
@@ -102,14 +104,20 @@ class DiscreteLVLM(CodebookCheckpoint):
         prior: TokenPrior | None = None,
         selector: Selector = "full",
         seed: int = 0,
+        reads: Literal["codes", "features"] = "codes",
     ) -> Tensor:  # [B, M, D]
-        """Quantised features of the tokens that are kept, in raster order.
+        """Features of the tokens that are kept, in raster order.
 
         At a keep ratio of 1 these are the very features of all tokens. Args and raises as for
         :meth:`kept_tokens`.
         """
         return self.kept_tokens(
-            pixel_values, keep_ratio=keep_ratio, prior=prior, selector=selector, seed=seed
+            pixel_values,
+            keep_ratio=keep_ratio,
+            prior=prior,
+            selector=selector,
+            seed=seed,
+            reads=reads,
         ).tensors[0]
 
     def kept_tokens(
@@ -121,10 +129,12 @@ class DiscreteLVLM(CodebookCheckpoint):
         selector: Selector = "full",
         seed: int = 0,
         image_index: int | Tensor = 0,
+        reads: Literal["codes", "features"] = "codes",
     ) -> Pruned:
-        """Which tokens are kept, and ``tensors[0]``, their quantised features [B, M, D].
+        """Which tokens are kept, and ``tensors[0]``, their features [B, M, D].
 
         Args:
+            reads: features as quantised, or the plain ones that continuous baselines read.
             prior: first-level code frequencies of the domain; only random pruning does without.
             selector, seed, image_index: as for `craft.prune`.
 
@@ -132,7 +142,8 @@ class DiscreteLVLM(CodebookCheckpoint):
             CraftError: a keep ratio outside (0, 1]; pruning by rarity without a prior.
             CodebookMismatchError: the prior was counted on another codebook.
         """
-        codes, quantized, residual_sq = self.tower(pixel_values)
+        plain, _ = self.tower.features(pixel_values)
+        codes, quantized, residual_sq = quantize(plain, self.codebook)
         if prior is not None:
             prior.check(self.codebook.fingerprint)
         elif keep_ratio < 1 and selector != "random":
@@ -146,7 +157,7 @@ class DiscreteLVLM(CodebookCheckpoint):
             residual_sq,
             frequencies,
             self.tower.grid,
-            quantized,
+            quantized if reads == "codes" else plain,
             keep_ratio=keep_ratio,
             selector=selector,
             seed=seed,

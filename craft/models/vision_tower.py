@@ -14,15 +14,14 @@ from transformers.models.siglip.modeling_siglip import (
     SiglipVisionEmbeddings,
 )
 
-from craft.adapters.heba import HebaConfig
 from craft.adapters.installation import install_heba
-from craft.codebook import Codebook, CodebookMismatchError
-from craft.codebook_subset import CodebookSubset
+from craft.codebook import Codebook, CodebookMismatchError, CodebookSubset
 from craft.errors import CraftError
 from craft.models.blocks import BlockStack, ReadableBlock
 from craft.models.codebook_checkpoint import CodebookCheckpoint
 from craft.models.configuration import DiscreteVisionConfig
 from craft.quantization import quantize
+from craft.settings.heba import HebaConfig
 from craft_kernels import ResidualCodes
 
 

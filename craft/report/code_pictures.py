@@ -15,15 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from craft.codebook import Codebook
 from craft.data.domains.domain import Domain
 from craft.data.images.augment import resize
 from craft.data.questions import seeded
 from craft.errors import CraftError
 from craft.evaluation.visual_tokens import VisualTokens
-from craft.models.encoder_pack import EncoderPack
-from craft.pocket.demo.page import code_map, dim_pruned
+from craft.family.plugged import PluggedEncoder
 from craft.prior import TokenPrior
+from craft.report.patches import code_map, dim_pruned
+from craft.runtime.whole_file import whole_file
 
 _INCHES = 2.2
 #: Training images that patches are taken from.
@@ -31,8 +31,7 @@ PATCH_IMAGES = 1000
 
 
 def draw_pictures(
-    pack: EncoderPack,
-    codebook: Codebook,
+    encoder: PluggedEncoder,
     domain: Domain,
     out: Path,
     count: int,
@@ -41,16 +40,15 @@ def draw_pictures(
     """``code_maps.png`` of random test images and ``codes.png`` of the training images' codes.
 
     Raises:
-        CodebookMismatchError: the pack speaks another codebook; names both.
         CraftError: the pack has no prior to prune by.
     """
-    tower = pack.tower(codebook)
-    if pack.prior is None:
+    tower, prior = encoder.tower, encoder.prior
+    if prior is None:
         raise CraftError("the pack has no token prior to prune by; count it with `craft prior`")
     test = domain.test
     drawn = sorted(seeded("pictures").sample(range(len(test)), min(count, len(test))))
     images = resize(test.images[drawn].float() / 255, tower.image_size)
-    tokens = VisualTokens(tower, images, pack.prior)
+    tokens = VisualTokens(tower, images, prior)
     kept = {ratio: tokens.kept(ratio) for ratio in keep_ratios}
     first_level = tokens.codes.codes[..., 0].unflatten(1, tower.grid)
     titles = [test.labels[i] or test.ids[i] for i in drawn]
@@ -60,10 +58,11 @@ def draw_pictures(
     codes = tower.encode(patches).codes[..., 0].unflatten(1, tower.grid)
     figures = {
         "code_maps.png": code_map_figure(images, first_level, kept, titles),
-        "codes.png": frequent_and_rare_figure(pack.prior, patches, codes),
+        "codes.png": frequent_and_rare_figure(prior, patches, codes),
     }
     for name, figure in figures.items():
-        figure.savefig(out / name, dpi=120)
+        with whole_file(out / name) as written:
+            figure.savefig(written, dpi=120, format="png")
     return [out / name for name in figures]
 
 

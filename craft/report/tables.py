@@ -8,58 +8,21 @@ from rich.table import Table
 from rich.text import Text
 
 from craft.evaluation.aggregate import PARTS
-from craft.pocket.demo.results import CONDITIONS
 
-TITLES = {
-    "zero_shot": "zero-shot",
-    "adapted": "adapted",
-    "adapted_keep_0.8": "keep 0.8",
-    "random_keep_0.8": "random 0.8",
-}
 HEADINGS = {"all": "all", "seen": "seen", "heldout": "held-out", "general": "general"}
-#: What each condition's points are counted from.
-BASELINE = {"adapted": "zero_shot", "adapted_keep_0.8": "adapted", "random_keep_0.8": "adapted"}
+
 #: Where points and spreads are shown: the main number and the one that may not fall.
 _COMPARED = ("all", "general")
 
 
-def demo_table(results: dict[str, Any]) -> Table:
-    """A demo's ``results.json``: a block a domain, and their average if there are several.
-
-    Accuracies in per cent; in brackets the points to zero-shot, or, of pruning, to the same encoder
-    unpruned.
-    """
-    seeds = len(results["seeds"])
-    caption = "Per cent right. In brackets: points to zero-shot; of pruning, to all tokens kept."
-    if seeds > 1:
-        caption += f" ± is the standard deviation over {seeds} seeds."
-    table = _table(caption)
-    blocks = {name: entry["models"] for name, entry in results["domains"].items()}
-    if len(blocks) > 1:
-        blocks["average"] = results["average"]
-    for title, models in blocks.items():
-        table.add_section()
-        table.add_row(Text(title, "bold"))
-        for name, model in models.items():
-            table.add_row(Text(f" {name}").append(f" ({model['role']})", "dim"))
-            for condition in CONDITIONS:
-                baseline = model[BASELINE[condition]] if condition in BASELINE else None
-                spread = model.get("spread", {}).get(condition)
-                table.add_row(
-                    f"  {TITLES[condition]}",
-                    *(_cell(model[condition], part, baseline, spread) for part in PARTS),
-                )
-    return table
-
-
 def evaluation_table(results: dict[str, Any]) -> Table:
     """The ``results.json`` of ``craft evaluate``."""
-    table = _table(f"Per cent right, pruned with selector {results['settings']['selector']}.")
+    table = score_table(f"Per cent right, pruned with selector {results['settings']['selector']}.")
     table.add_row(Text(results["domain"], "bold"))
     for name, conditions in results["models"].items():
         table.add_row(f" {name}")
         for condition, scores in conditions.items():
-            cells = (_cell(scores, part, None, None) for part in PARTS)
+            cells = (score_cell(scores, part, None, None) for part in PARTS)
             table.add_row(f"  {condition.replace('_', ' ')}", *cells)
     return table
 
@@ -92,7 +55,8 @@ def transfer_table(results: dict[str, Any]) -> Table:
     return table
 
 
-def _table(caption: str) -> Table:
+def score_table(caption: str) -> Table:
+    """An empty table with a column for each part of :data:`PARTS`."""
     table = Table(caption=caption, caption_justify="left")
     table.add_column("")
     for part in PARTS:
@@ -100,28 +64,14 @@ def _table(caption: str) -> Table:
     return table
 
 
-def claims_table(results: dict[str, Any]) -> Table:
-    """The claims of ``craft reproduce``, each with what was found and the verdict."""
-    table = Table(caption="In brackets: 95 % intervals.", caption_justify="left")
-    for heading in ("claim", "paper", "here", "verdict"):
-        table.add_column(heading)
-    for claim in results["claims"]:
-        found, here = claim["found"], ""
-        if found is not None and "percent" in found:
-            here = f"{found['percent']:+.0f} %"
-        elif found is not None:
-            low, high = found["interval"]
-            here = f"{found['mean']:+.1f} ({low:+.1f} to {high:+.1f})"
-        table.add_row(claim["claim"], claim["paper"], here, claim["verdict"])
-    return table
-
-
-def _cell(
+def score_cell(
     scores: dict[str, Any],
     part: str,
     baseline: dict[str, Any] | None,
     spread: dict[str, Any] | None,
 ) -> Text:
+    """One accuracy in per cent, with its spread and the points from ``baseline`` where they count:
+    for all classes and for the general world."""
     value = scores[part]
     if value is None:
         return Text("–")
@@ -140,3 +90,25 @@ def points_style(points: float) -> str:
     if points >= 0.05:
         return "green"
     return "red" if points <= -0.05 else "dim"
+
+
+def few_shot_table(results: dict[str, Any]) -> Table:
+    """``results.json`` of a few-shot comparison: a mode a row, accuracies in per cent."""
+    classes = results["classes"]
+    table = Table(
+        caption=f"Per cent right on {results['domain']}: base classes among {classes['base']}, "
+        f"novel ones among {classes['novel']}. ± is the standard deviation over seeds.",
+        caption_justify="left",
+    )
+    table.add_column("")
+    for heading in ("trained weights", "base", "novel", "harmonic mean"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for mode, found in results["modes"].items():
+        cells = (_with_spread(found[name]) for name in ("base", "novel", "harmonic_mean"))
+        table.add_row(mode, f"{found['trained']:,}", *cells)
+    return table
+
+
+def _with_spread(score: dict[str, float | None]) -> str:
+    spread = "" if score["std"] is None else f" ±{score['std']:.1f}"
+    return f"{score['mean']:.1f}{spread}"

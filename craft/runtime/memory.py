@@ -1,9 +1,17 @@
-"""Keep freed memory in the process: training frees and takes the same tensors at every step."""
+"""The process's memory: how freed blocks are kept, and how much was used.
+
+Nothing here imports torch before it is needed: the allocator must be set up first.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import resource
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
@@ -21,3 +29,13 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
         mallopt(_M_TOP_PAD, 1 << 26)
+
+
+def peak_memory(device: torch.device | None = None) -> float:
+    """Largest memory so far in MiB: the GPU's if ``device`` is one, else the process's."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -7,7 +7,6 @@ from importlib import metadata
 
 import torch
 
-import craft
 from craft_kernels import backend_info
 
 
@@ -15,7 +14,7 @@ def environment() -> dict[str, str]:
     """Versions, processor and kernel backend, for results files and `craft info`."""
     kernels = backend_info()
     return {
-        "craft": craft.__version__,
+        "craft": metadata.version("craft-vlm"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": metadata.version("transformers"),

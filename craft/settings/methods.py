@@ -1,11 +1,11 @@
-"""The methods one can compare: what each trains, and on what (methods 3)."""
+"""The methods one can compare: what each trains, and on what (methods M)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from craft.settings.training import MethodName
+from craft.settings.choices import MethodName
 
 Part = Literal["encoder", "projector", "language_model", "reader"]
 

@@ -9,7 +9,7 @@ from craft.settings.training import CraftConfig
 
 PresetName = Literal["craft", "craft_paper", "align"]
 
-#: What differs from the defaults of :class:`~craft.settings.training.CraftConfig` (methods 4.G).
+#: What differs from the defaults of :class:`~craft.settings.training.CraftConfig` (methods P).
 PRESETS: dict[PresetName, dict[str, Any]] = {
     "craft": {},
     # The paper's text taken literally, wherever it can be computed; learning rates and the number

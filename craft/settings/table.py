@@ -1,20 +1,11 @@
-"""The table of settings in docs/training.md, made from the settings themselves.
-
-``python -m craft.settings.table docs/training.md`` writes it between its marks.
-"""
+"""The table of settings in docs/training.md, made from the settings themselves."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from craft.report.documents import between_marks
 from craft.settings.presets import PRESETS
 from craft.settings.reading import setting_names
-
-BEGIN = "<!-- settings: written by python -m craft.settings.table -->"
-END = "<!-- end of settings -->"
 
 
 def settings_table() -> str:
@@ -33,15 +24,6 @@ def settings_table() -> str:
     return "\n".join(lines)
 
 
-def with_table(text: str) -> str:
-    """A document with the table between its marks brought up to date.
-
-    Raises:
-        CraftError: the marks are missing.
-    """
-    return between_marks(text, BEGIN, END, settings_table())
-
-
 def _kind(annotation: Any) -> str:
     origin = get_origin(annotation)
     if origin is Literal:
@@ -57,8 +39,3 @@ def _value(value: Any) -> str:
     if value is None:
         return "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-if __name__ == "__main__":
-    document = Path(sys.argv[1])
-    document.write_text(with_table(document.read_text()))

@@ -6,31 +6,18 @@ from them.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from craft.adapters.heba import PRESETS as HEBA_PRESETS
-from craft.adapters.heba import HebaConfig, PresetName, Site
-from craft.codebook_subset import CodebookSubset, SubsetKind
-from craft.models.attention import AttentionName
-
-MethodName = Literal[
-    "craft",
-    "discrete_ft",
-    "vision_ft",
-    "ldifs",
-    "projector_ft",
-    "llm_lora",
-    "align_projector",
-    "align",
-    "zero_shot",
-]
+from craft.codebook import CodebookSubset, SubsetKind
+from craft.settings.choices import AttentionName, MethodName
+from craft.settings.heba import PRESETS as HEBA_PRESETS
+from craft.settings.heba import HebaConfig, HebaSettings
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CheckpointConfig(_Section):
@@ -85,56 +72,6 @@ class LoraConfig(_Section):
     dropout: float = Field(default=0.05, ge=0, lt=1, description="of the adapters' input")
 
 
-class HebaSettings(_Section):
-    """HeBA adapters (arXiv 2603.16653), for `encoder=heba` and `encoder=heba_discrete`.
-
-    What is not given is the preset's: :data:`craft.adapters.heba.PRESETS`.
-    """
-
-    sites: list[Site] | None = Field(
-        default=None,
-        description="what is adapted in each block: the input of attention, the hidden layer of "
-        "the MLP; heba: both, heba_discrete: attn_in",
-    )
-    bottleneck: int | Literal["quarter"] | None = Field(
-        default=None, description="width inside an adapter; heba: quarter, heba_discrete: 64"
-    )
-    post_norm: bool | None = Field(
-        default=None,
-        description="an inner residual and a layer norm; heba: true, heba_discrete: false",
-    )
-    init_up: Literal["zero", "kaiming_fan_out"] | None = Field(
-        default=None,
-        description="how the last layer begins; heba: kaiming_fan_out, heba_discrete: zero, which "
-        "leaves all codes as they were",
-    )
-    scale: float | None = Field(
-        default=None, description="of what an adapter adds; heba: 0.025, heba_discrete: 1"
-    )
-    fast_prob: float | None = Field(
-        default=None,
-        description="in training, how often a block takes the larger scale; heba: 0.2, "
-        "heba_discrete: 0",
-    )
-    fast_mult: float | None = Field(
-        default=None, description="how much larger that is; heba: 2.25, heba_discrete: 1"
-    )
-    grad_unscale: bool | None = Field(
-        default=None,
-        description="gradients of the adapters' weights are divided by the scale; heba: true, "
-        "heba_discrete: false",
-    )
-    kernel: int | None = Field(default=None, description="side of the depthwise convolution; 3")
-    gate: bool | None = Field(
-        default=None, description="a learned factor for each adapter, 0 at first; false"
-    )
-
-    def over(self, name: PresetName) -> HebaConfig:
-        """The preset with what is given here. Raises CraftError for values that cannot be."""
-        given = {key: value for key, value in self if value is not None}
-        return replace(HEBA_PRESETS[name], **given)
-
-
 class LdifsConfig(_Section):
     """The feature distance of LDIFS (Mukhoti et al., TMLR 2024), for `method=ldifs`."""
 
@@ -167,7 +104,7 @@ class CodebookConfig(_Section):
 
 
 class CraftConfig(_Section):
-    """Settings of CRAFT and its baselines (methods 3, 4.A-4.C, 4.G; the paper's where it gives
+    """Settings of CRAFT and its baselines (methods A-C, M and P; the paper's where it gives
     them)."""
 
     method: MethodName = Field(

@@ -18,17 +18,19 @@ from transformers import PreTrainedTokenizerBase, SiglipModel
 
 from craft.adapters.lora import merge_lora
 from craft.data.domains.domain import Domain
+from craft.data.questions import QuestionSet
 from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.tensor_hash import tensor_hash
+from craft.runtime.whole_file import write_text
 from craft.settings.training import CraftConfig
 from craft.training.distributed.processes import make_accelerator
-from craft.training.frozen import FrozenProof
+from craft.training.proofs import FrozenProof
 from craft.training.records.checkpoint import Checkpoint, CheckpointDirectory
 from craft.training.records.run_log import RunLog
 from craft.training.records.trackers import Trackers, require_trackers
-from craft.training.selection import Selection, Views
+from craft.training.selection import Selection
 from craft.training.trainee import TrainableTable
 from craft.training.training_run import TrainingRun
 
@@ -66,7 +68,7 @@ def adapt(
     config: CraftConfig,
     run_dir: Path,
     *,
-    general: Views | None = None,
+    general: QuestionSet | None = None,
     text_tokenizer: PreTrainedTokenizerBase | None = None,
     resume: bool = False,
     on_start: Callable[[TrainableTable], None] | None = None,
@@ -83,7 +85,8 @@ def adapt(
         surrogate: frozen language model that gives L_SAL. The methods ``projector_ft`` and
             ``llm_lora`` train it in place instead of the tower.
         siglip: the frozen pair the tower came from; its text tower gives the contrastive texts.
-        general: images [n, 3, S, S] in [0, 1] and questions that watch for forgetting.
+        general: questions that watch for forgetting; without, weights are chosen on the domain
+            alone.
         text_tokenizer: of SigLIP's text tower, if it is not the surrogate's.
         resume: go on from the newest checkpoint in ``run_dir``, if there is one. Without, those of
             an earlier run are deleted.
@@ -112,7 +115,8 @@ def adapt(
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
     if accelerator.is_main_process:
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+        settings = yaml.safe_dump(config.model_dump(), sort_keys=False)
+        write_text(run_dir / "config.yaml", settings)
         checkpoints.tidy()
         if not resume:
             checkpoints.clear()

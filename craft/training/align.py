@@ -23,7 +23,8 @@ from craft.models.projector import Projector
 from craft.models.prompt_template import PromptTemplate
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.random_numbers import own_random_numbers
-from craft.settings.training import CraftConfig, MethodName
+from craft.settings.choices import MethodName
+from craft.settings.training import CraftConfig
 from craft.training.adapt import AdaptationResult, adapt
 from craft.training.trainee import TrainableTable
 

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from craft.adapters.heba import HebaConfig
 from craft.adapters.installation import heba_parameters, install_heba, remove_heba
 from craft.errors import CraftError
 from craft.runtime.random_numbers import own_random_numbers
+from craft.settings.heba import HebaConfig
 
 #: Makes training images out of stored ones: uint8 [b, 3, S, S] -> pixels [b, 3, size, size].
 View = Callable[[Tensor, torch.Generator], Tensor]
@@ -59,13 +59,27 @@ class ClassImages:
 @dataclass(frozen=True)
 class FewShotTask:
     """``train`` has base classes alone; ``test`` all. ``prompts`` are token ids [p, T], of one or
-    more sentences a class; ``base`` and ``novel`` are numbers of classes."""
+    more sentences a class; ``base`` and ``novel`` are numbers of classes.
+
+    Raises:
+        CraftError: two classes whose sentences are the same; rounding would decide between them.
+    """
 
     train: ClassImages
     test: ClassImages
     prompts: list[Tensor]
     base: list[int]
     novel: list[int]
+
+    def __post_init__(self) -> None:
+        numbers: dict[str, int] = {}
+        for number, ids in enumerate(self.prompts):
+            first = numbers.setdefault(str(ids.tolist()), number)
+            if first != number:
+                raise CraftError(
+                    f"classes {first} and {number} have the same sentences, so that nothing tells "
+                    "them apart; give them names that the tokenizer knows"
+                )
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import resource
-import sys
 import time
 from dataclasses import dataclass
 
-import torch
 from transformers import PreTrainedTokenizerBase, SiglipModel
 
 from craft.data.domains.domain import Domain
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.runtime.memory import peak_memory
 from craft.settings.training import CraftConfig
 from craft.training.distributed.processes import make_accelerator
 from craft.training.records.trackers import require_trackers
@@ -86,12 +84,5 @@ def rehearse(
         losses=losses,
         gradient_norms=norms,
         seconds=time.monotonic() - started,
-        memory=_peak_memory(run.accelerator.device),
+        memory=peak_memory(run.accelerator.device),
     )
-
-
-def _peak_memory(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -23,6 +23,7 @@ from craft.data.domains.domain import Domain
 from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.attention import available_attention
+from craft.models.siglip_texts import text_embeddings
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.quantization import commitment, quantize
 from craft.runtime.random_numbers import own_random_numbers
@@ -33,7 +34,7 @@ from craft.training.distributed.processes import choose_strategy
 from craft.training.distributed.strategy import Models
 from craft.training.ldifs import FeatureAnchor
 from craft.training.micro_batches import MicroBatch, micro_batches
-from craft.training.objective import ContrastiveHead, text_embeddings
+from craft.training.objective import ContrastiveHead
 from craft.training.proofs import MovementCheck
 from craft.training.records.checkpoint import Checkpoint
 from craft.training.trainee import checkpoint_activations, keep_activations, mark_encoder

@@ -1,4 +1,4 @@
-"""One question about one image to the pocket models, plainly or with LASER."""
+"""One question about one image, answered plainly or with LASER."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from craft.decoding import DiscreteReader, Grounded, LaserSettings, laser, plain
 from craft.errors import CraftError
 from craft.family.family import ModelFamily
 from craft.models.discrete_lvlm import DiscreteLVLM
-from craft.models.encoder_pack import EncoderPack
 from craft.models.vocabulary import require_answers, unknown_answers
-from craft.pruning import Selector
-from craft.settings.methods import METHODS
+from craft.settings.choices import Selector
 
 
 def open_reader(
-    models: ModelFamily,
+    family: ModelFamily,
     pack: Path | None = None,
     *,
     name: str = "qwen2",
@@ -32,32 +30,27 @@ def open_reader(
     Args:
         pack: directory of an adapted encoder; the pretrained one if not given.
         keep_ratio, selector: prune the visual tokens that answers are read from, by the pack's
-            prior or the general world's.
+            prior, or the family's for the pretrained encoder.
 
     Raises:
         CodebookMismatchError: the pack speaks another codebook than the models; names both.
         CraftError: no such language model, or a pack whose language model reads no codes.
     """
-    prunes_by_rarity = keep_ratio < 1 and selector != "random"
-    lvlm = models.language_model(name)
-    if pack is None:
-        tower = models.pretrained_tower()
-        prior = models.general_prior() if prunes_by_rarity else None
-    else:
-        loaded = EncoderPack.load(pack, models.pretrained_tower)
-        method = loaded.notes.get("config", {}).get("method", "craft")
-        if not METHODS[method].quantized:
-            raise CraftError(
-                f"{pack} was made by method {method!r}, whose language model reads plain features "
-                "and no codes; examine it with `craft evaluate`"
-            )
-        tower, prior = loaded.tower(models.codebook), loaded.prior
+    encoder = family.plug(pack)
+    encoder.require_codes("craft generate")
+    if keep_ratio < 1 and selector != "random" and encoder.prior is None:
+        what = family.directory if pack is None else pack
+        raise CraftError(
+            f"{what} has no token prior to prune by; count one with `craft prior`, or use "
+            "--selector random"
+        )
+    language_model = family.language_model(name)
     return DiscreteReader(
-        DiscreteLVLM.from_parts(tower, lvlm),
-        lvlm.tokenizer,
-        template=lvlm.template,
+        DiscreteLVLM.from_parts(encoder.tower, language_model),
+        language_model.tokenizer,
+        template=language_model.template,
         keep_ratio=keep_ratio,
-        prior=prior,
+        prior=encoder.prior,
         selector=selector,
     )
 
@@ -89,7 +82,7 @@ def generate(
         raise CraftError("the question is empty")
     if unknown_answers(reader.tokenizer, [question]):
         raise CraftError(
-            f"the language model has no words for parts of {question!r}; the pocket models know "
+            f"the language model has no words for parts of {question!r}; they know "
             f"questions like {prompts.QUESTION.format(subject='object')!r}"
         )
     if len(options) == 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,23 +9,28 @@ from typing import Any
 from craft.data.domains.domain import Domain
 from craft.errors import CraftError
 from craft.evaluation.bootstrap import interval
-from craft.evaluation.exam import Candidate, Exam, Marks, OnProgress, ignore_progress
+from craft.evaluation.exam import Candidate, Exam, Marks
+from craft.evaluation.results import PREDICTIONS, RESULTS
+from craft.evaluation.retention import RetentionProbe
 from craft.family.family import ModelFamily
-from craft.models.encoder_pack import EncoderPack
+from craft.family.plugged import PluggedEncoder
+from craft.runtime.progress import OnProgress, ignore_progress
+from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
-from craft.workbench.adapt import PREDICTIONS, RESULTS, measuring_views
+from craft.runtime.whole_file import open_whole, write_json
 
 #: The row of the encoder that nobody adapted.
 PRETRAINED = "pretrained"
 
 
 def transfer_matrix(
-    packs: Mapping[str, EncoderPack],
-    models: ModelFamily,
+    encoders: Mapping[str, PluggedEncoder],
+    family: ModelFamily,
     domain: Domain,
     out: Path,
     *,
     names: Sequence[str],
+    probe: RetentionProbe | None = None,
     keep_ratio: float = 1.0,
     test_limit: int | None = None,
     general_images: int = 900,
@@ -35,8 +39,9 @@ def transfer_matrix(
     """Examine each pack and the pretrained encoder; writes results.json and predictions.jsonl.
 
     Args:
-        packs: by the name of their row.
-        names: language models, one a column.
+        encoders: by the name of their row.
+        names: language models, one per column.
+        probe: measures forgetting on ``general_images`` questions; without, ``general`` is None.
 
     Returns:
         What results.json holds: ``matrix.<encoder>.<language model>`` with the scores, the
@@ -44,53 +49,66 @@ def transfer_matrix(
         encoder with the 95 % interval of the paired difference.
 
     Raises:
-        CodebookMismatchError: a pack speaks another codebook than the models; names both.
-        CraftError: no such language model, or a pack called "pretrained".
+        CraftError: no such language model, a pack called "pretrained", a pack that only its own
+            language model reads, or no prior to prune by.
     """
-    if PRETRAINED in packs:
+    if PRETRAINED in encoders:
         raise CraftError(f"no pack may be called {PRETRAINED!r}: that is the row to compare with")
-    towers = {name: pack.tower(models.codebook) for name, pack in packs.items()}
-    lvlms = [models.language_model(name) for name in names]
-    base = models.pretrained_tower()
-    exam = Exam.of(domain, measuring_views(general_images, base), test_limit)
+    rows = {PRETRAINED: family.plug(), **encoders}
+    for name, encoder in rows.items():
+        if encoder.own is not None:
+            raise CraftError(
+                f"{name} trained its own language model and no encoder, so there is nothing to "
+                "plug into others; examine it with `craft evaluate`"
+            )
+        if keep_ratio < 1 and encoder.prior is None:
+            raise CraftError(
+                f"{name} has no token prior to prune by; count one with `craft prior`, or use "
+                "--keep-ratio 1"
+            )
+    language_models = [family.language_model(name) for name in names]
+    size, general = family.image_size, None
+    if probe is not None:
+        general = probe.questions(general_images, size, "report")
+    exam = Exam.of(domain, size, general, test_limit)
     out.mkdir(parents=True, exist_ok=True)
     matrix: dict[str, dict[str, Any]] = {}
     before: dict[str, Marks] = {}
-    with (out / PREDICTIONS).open("w") as predictions:
-        for encoder, tower in {PRETRAINED: base, **towers}.items():
-            pack = packs.get(encoder)
-            prior = None
-            if keep_ratio < 1:
-                prior = models.general_prior() if pack is None else pack.prior
-            candidate = Candidate(exam, tower, prior)
-            matrix[encoder] = {}
-            for lvlm in lvlms:
+    with open_whole(out / PREDICTIONS) as predictions:
+        for name, encoder in rows.items():
+            quantized = encoder.reads == "codes"
+            prior = encoder.prior if keep_ratio < 1 else None
+            candidate = Candidate(exam, encoder.tower, prior, quantized=quantized)
+            matrix[name] = {}
+            for language_model in language_models:
                 marks = candidate.answer(
-                    lvlm,
+                    language_model,
                     keep_ratio,
-                    task=f"{encoder} with {lvlm.name}",
+                    task=f"{name} with {language_model.name}",
                     on_progress=on_progress,
                 )
-                marks.write(predictions, {"encoder": encoder, "model": lvlm.name})
-                before.setdefault(lvlm.name, marks)
+                marks.write(predictions, {"encoder": name, "model": language_model.name})
+                before.setdefault(language_model.name, marks)
                 cell = dict(marks.scores)
-                if pack is not None:
-                    cell["gain"] = gain(before[lvlm.name], marks)
-                    cell["surrogate"] = pack.notes.get("surrogate")
-                matrix[encoder][lvlm.name] = cell
+                if encoder.pack is not None:
+                    cell["gain"] = gain(before[language_model.name], marks)
+                    cell["surrogate"] = encoder.pack.notes.get("surrogate")
+                matrix[name][language_model.name] = cell
     results = {
         "domain": domain.name,
         "matrix": matrix,
         "settings": {
             "keep_ratio": keep_ratio,
             "test_limit": test_limit,
-            "general_images": general_images,
+            "general_images": 0 if general is None else len(general.questions),
         },
-        "encoder_hashes": {name: pack.encoder_hash for name, pack in packs.items()},
-        "codebook_fingerprint": models.codebook.fingerprint,
+        "encoder_hashes": {
+            name: tensor_hash(encoder.tower.state_dict()) for name, encoder in encoders.items()
+        },
+        "codebook_fingerprint": family.codebook.fingerprint,
         "versions": environment(),
     }
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+    write_json(out / RESULTS, results)
     return results
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 import craft
 from craft import Codebook, CodebookMismatchError
-from craft.codebook_subset import CodebookSubset
+from craft.codebook import CodebookSubset
 from craft.runtime.stored_files import StoredFileError
 from tests.craft.runtime.broken_files import DAMAGE
 

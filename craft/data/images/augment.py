@@ -97,7 +97,10 @@ def _warp(images: Tensor, size: int, a: Augmentation, draw: _Draws) -> Tensor:
     theta[:, 0, 0], theta[:, 0, 1] = cos, cos * tan - sin
     theta[:, 1, 0], theta[:, 1, 1] = sin, sin * tan + cos
     theta[:, :, 2] = draw.uniform(-2 * a.shift, 2 * a.shift, each=2)
-    grid = F.affine_grid(theta, [n, 3, size, size], align_corners=False)
+    # F.affine_grid is a matrix product, whose rounding hangs on the batch.
+    centres = (2 * torch.arange(size) + 1) / size - 1
+    along_x, along_y, shift = theta[:, None, None].unbind(-1)  # each [B, 1, 1, 2]
+    grid = along_x * centres[:, None] + along_y * centres[:, None, None] + shift
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 

@@ -89,7 +89,7 @@ def decode(data: bytes, pixel_range: PixelRange | None = None) -> Decoded:
 
 
 def _opened(data: bytes) -> Image.Image:
-    """The image with its header read, its EXIF too, because later that could warn."""
+    """The image with its header read."""
     if not data:
         raise CorruptImage("an empty file")
     try:
@@ -103,7 +103,8 @@ def _opened(data: bytes) -> Image.Image:
                 if data.startswith(_JPEG)
                 else Image.open(file, formats=FORMATS)
             )
-            _orientation(image)
+            if image.format == "TIFF":  # which turns itself upright, and could warn then
+                image.getexif()
     except Image.UnidentifiedImageError:
         raise _not_an_image(data) from None
     except Image.DecompressionBombError as error:
@@ -149,7 +150,9 @@ def _said(error: Exception) -> str:
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation; 1, upright, where there is none. No other field is looked at."""
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
+        with _headers, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # what is no EXIF block tells no orientation either
         return 1
     return int(value) if isinstance(value, int | float) and value in _UPRIGHT else 1

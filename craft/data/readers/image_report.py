@@ -9,16 +9,16 @@ from typing import TypeVar
 from PIL import Image
 
 from craft.data.readers.account import UNREADABLE, Account
+from craft.data.readers.faults import Faults
 from craft.data.readers.pixel_range import Depth
 from craft.data.readers.place import DataError
 from craft.data.readers.record import DamagedImage, Record
 
-_TOLD = 8
 T = TypeVar("T")
 
 
 class ImageReport:
-    """Collects over many records; :meth:`close` raises or warns.
+    """Collects over many records; :meth:`close` warns, then raises.
 
     Args:
         account: where warnings go, and what was skipped.
@@ -29,7 +29,7 @@ class ImageReport:
     def __init__(self, account: Account | None = None, *, skip: bool = False):
         self.account = account or Account()
         self._skip = skip
-        self._failures: list[DataError] = []
+        self._faults = Faults()
         self._deep: list[tuple[Record, Depth]] = []
 
     def image(self, record: Record) -> Image.Image | None:
@@ -49,35 +49,23 @@ class ImageReport:
             if self._skip:
                 self.account.skip(UNREADABLE, error.place, error.problem)
             else:
-                self._failures.append(error)
+                self._faults.add(error)
         except DataError as error:
-            self._failures.append(error)
+            self._faults.add(error)
         return None
 
     def close(self) -> Account:
-        """The account, with a warning for each image that may be mapped otherwise than was meant.
-
-        Raises:
-            DataError: images that failed: how many, and the first of them.
-        """
-        if self._failures:
-            raise self._failure()
-        self._warn()
+        """:meth:`warn`, then :meth:`raise_failures`; the account otherwise."""
+        self.warn()
+        self.raise_failures()
         return self.account
 
-    def _failure(self) -> DataError:
-        first = self._failures[0]
-        if len(self._failures) == 1:
-            return first
-        damaged = sum(isinstance(error, DamagedImage) for error in self._failures)
-        told = "; ".join(str(error) for error in self._failures[1:_TOLD])
-        more = len(self._failures) - _TOLD
-        rest = f"; and {more} more" if more > 0 else ""
-        way_out = f"; --skip-corrupt leaves out the {damaged} missing or damaged" if damaged else ""
-        text = f"{first.problem}; {told}{rest} ({len(self._failures)} images in all{way_out})"
-        return DataError(first.place, text)
+    def raise_failures(self) -> None:
+        """Raise DataError for the images that failed, if any did."""
+        self._faults.raise_if_any()
 
-    def _warn(self) -> None:
+    def warn(self) -> None:
+        """Put a warning in the account for each image that may be mapped otherwise than meant."""
         dark = [found for found in self._deep if _dark(found[1])]
         if dark:
             high = max(depth.high for _, depth in dark)

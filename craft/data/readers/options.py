@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from craft.data.readers.columns import Columns
 from craft.data.readers.pixel_range import PixelRange
@@ -24,6 +24,7 @@ class ReadOptions(BaseModel):
         skip_corrupt: leave out records whose image is missing or damaged, and say which.
         pixel_range: values that become black and white where pixels have more than eight bits;
             by default all that the format can hold.
+        min_images: leave out classes with fewer images than that, and count them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,3 +35,4 @@ class ReadOptions(BaseModel):
     class_names: tuple[str, ...] | None = None
     skip_corrupt: bool = False
     pixel_range: PixelRange | None = None
+    min_images: int = Field(default=1, ge=1)

@@ -9,10 +9,10 @@ from typing import Any
 
 from craft.data.questions import seeded
 from craft.errors import CraftError
-from craft.evaluation.exam import OnProgress, ignore_progress
 from craft.evaluation.judge import protocol
 from craft.evaluation.judge.client import Judge, mark_all
 from craft.evaluation.judge.protocol import Verdict
+from craft.runtime.progress import OnProgress, ignore_progress
 
 
 def judge_predictions(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from craft.data.images.pixels import squash
 from craft.errors import CraftError
 from craft.family.family import ModelFamily
 from craft.models.discrete_lvlm import DiscreteLVLM
-from craft.models.encoder_pack import EncoderPack
 from craft.prior import TokenPrior
 
 
@@ -25,7 +23,7 @@ class CraftModel(lmms):
 
     Args:
         pretrained: a directory as for ``--models``; that of the package by default.
-        language_model: which one in it.
+        language_model: which one in it; one that was trained with the pack takes its place.
         pack: an encoder pack to read images with, instead of the pretrained encoder.
         keep_ratio: share of the visual tokens to keep, by the pack's prior or ``prior``.
         prior: file of a token prior.
@@ -50,14 +48,14 @@ class CraftModel(lmms):
         device: str | None = None,
     ) -> None:
         super().__init__()
-        zoo = ModelFamily.load(pretrained)
-        self.reader = zoo.language_model(language_model)
-        loaded = None if pack is None else EncoderPack.load(Path(pack))
-        tower = zoo.pretrained_tower() if loaded is None else loaded.tower(zoo.codebook)
+        family = ModelFamily.load(pretrained)
+        encoder = family.plug(pack)
+        self.reader = encoder.own_language_model or family.language_model(language_model)
+        self.reads: Literal["codes", "features"] = encoder.reads
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = DiscreteLVLM.from_parts(tower, self.reader).to(cast(Any, self.device))
+        self.model = DiscreteLVLM.from_parts(encoder.tower, self.reader).to(cast(Any, self.device))
         self.keep_ratio = float(keep_ratio)
-        self.prior = TokenPrior.load(prior) if prior else loaded.prior if loaded else None
+        self.prior = TokenPrior.load(prior) if prior else encoder.prior
         self.batch = int(batch_size)
         if self.keep_ratio < 1 and self.prior is None:
             raise CraftError(f"keep_ratio={keep_ratio} needs a pack with a prior, or prior=FILE")
@@ -74,6 +72,7 @@ class CraftModel(lmms):
                 ),
                 keep_ratio=self.keep_ratio,
                 prior=self.prior,
+                reads=self.reads,
             )
             longest = max(int(args[1].get("max_new_tokens", 16)) for args in asked)
             text = self.reader.prompt_batch(
@@ -102,6 +101,7 @@ class CraftModel(lmms):
             pixels[None].to(self.device, self.model.tower.dtype),
             keep_ratio=self.keep_ratio,
             prior=self.prior,
+            reads=self.reads,
         )
         text = self.reader.training_batch(
             [context.replace("<image>", "").strip()], [answer.strip()]

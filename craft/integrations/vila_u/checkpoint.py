@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -61,6 +62,12 @@ class VilaUCheckpoint:
             raise CraftError(f"{self.folder} holds no {name}; the download is not complete")
         return read_tensor(self.tensors[name].path, name, "weights of VILA-U's tower")
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of one tensor, without reading it."""
+        if name not in self.tensors:
+            raise CraftError(f"{self.folder} holds no {name}; the download is not complete")
+        return self.tensors[name].shape
+
     @property
     def dtype(self) -> torch.dtype:
         """Of the encoder's weights; bfloat16 in both releases."""
@@ -115,7 +122,7 @@ class VilaUCheckpoint:
         named = (self.config.get("rqvaesiglip") or {}).get("pretrained_model")
         if given is None and named is not None and (Path(named) / "config.json").is_file():
             given = str(named)
-        width = self.tensors[f"{VISION}embeddings.patch_embedding.bias"].shape[0]
+        width = self.shape(f"{VISION}embeddings.patch_embedding.bias")[0]
         config: Mapping[str, Any] | None
         if given is None:
             config = _released(width)
@@ -138,9 +145,11 @@ class VilaUCheckpoint:
     def _require_fit(self, config: Mapping[str, Any], which: str) -> None:
         vision = dict(config.get("vision_config") or {})
         blocks = {n.split(".")[5] for n in self.tensors if n.startswith(f"{VISION}encoder.layers.")}
-        first = self.tensors[f"{VISION}encoder.layers.0.mlp.fc1.weight"].shape
-        patch = self.tensors[f"{VISION}embeddings.patch_embedding.weight"].shape[-1]
+        first = self.shape(f"{VISION}encoder.layers.0.mlp.fc1.weight")
+        patch = self.shape(f"{VISION}embeddings.patch_embedding.weight")[-1]
+        positions = self.shape(f"{VISION}embeddings.position_embedding.weight")[0]
         for key, stored in (
+            ("image_size", patch * math.isqrt(positions)),
             ("hidden_size", first[1]),
             ("intermediate_size", first[0]),
             ("num_hidden_layers", len(blocks)),

@@ -17,14 +17,15 @@ from craft.integrations.vila_u.exact_quantizer import ExactQuantizer
 from craft.integrations.vila_u.layout import UnknownLayoutError, encoder_of, encoder_weights
 from craft.integrations.vila_u.prior import codebook_for, precision_of
 from craft.prior import TokenPrior
-from craft.pruning import Selector, keep_count, prune
+from craft.pruning import keep_count, prune
 from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.choices import Selector
 
 Precision = Literal["vila-u", "exact"]
 
 
 @dataclass(frozen=True)
-class Selection:
+class KeptTokens:
     """What the last call that pruned kept, detached."""
 
     indices: Tensor  # [n, M] int64: kept patches in raster order
@@ -88,7 +89,7 @@ class Handle:
         self.keep_ratio = keep_ratio
         self.selector: Selector = selector
         self.seed = seed
-        self.last: Selection | None = None
+        self.last: KeptTokens | None = None
         self._places: list[tuple[Any, str, Callable[..., Any], Any]] = []
         self._enabled = True
         self._answering = False  # inside a call that prepares a prompt without labels
@@ -226,7 +227,7 @@ class Handle:
             selector=self.selector,
             seed=self.seed,
         )
-        self.last = Selection(kept.indices, codes, residual_sq)
+        self.last = KeptTokens(kept.indices, codes, residual_sq)
         return kept.tensors[0], kept.tensors[1]
 
 

@@ -23,6 +23,7 @@ from craft.integrations.vila_u.export import replacements
 from craft.integrations.vila_u.tensor_files import write_tensors
 from craft.runtime.json_cards import read_json
 from craft.runtime.stored_tensors import StoredTensor, read_header
+from craft.runtime.whole_directory import written_whole
 
 if TYPE_CHECKING:
     from craft.models.encoder_pack import EncoderPack
@@ -64,10 +65,12 @@ def restore(
             pack.codebook_fingerprint
         )
         found["vision_tower"] |= replacements(pack.weights, tower)
-    for theirs, ours in card["copied"].items():
-        (out / theirs).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(models / ours, out / theirs)
-    for theirs, file in card["rebuilt"].items():
-        tensors = found[theirs.split("/")[0]]
-        write_tensors(out / theirs, {n: tensors[n] for n in file["tensors"]}, file["metadata"])
+    needed = sum(path.stat().st_size for path in models.rglob("*") if path.is_file())
+    with written_whole(out, needed) as unfinished:
+        for theirs, ours in card["copied"].items():
+            (unfinished / theirs).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(models / ours, unfinished / theirs)
+        for theirs, file in card["rebuilt"].items():
+            tensors = {n: found[theirs.split("/")[0]][n] for n in file["tensors"]}
+            write_tensors(unfinished / theirs, tensors, file["metadata"])
     return out

@@ -39,10 +39,10 @@ from craft.data.images.augment import Augmentation
 from craft.data.images.image_set import ImageSet
 from craft.data.questions import draw_options
 from craft.errors import CraftError
-from craft.family.family import FAMILIES
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.projector import Projector
 from craft.models.text_batch import training_batch
+from craft.pocket.family import FAMILIES
 
 log = logging.getLogger(__name__)
 

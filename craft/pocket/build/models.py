@@ -21,17 +21,19 @@ from torch import Tensor
 from craft.codebook import Codebook
 from craft.data.images.image_set import ImageSet
 from craft.data.prompts import caption
-from craft.family.family import CODEBOOK, FAMILIES, MANIFEST, PRIOR, SIGLIP, ModelFamily, file_hash
+from craft.family.family import ModelFamily, file_hash
+from craft.family.layout import CODEBOOK, MANIFEST, PRIOR, SIGLIP
+from craft.models.siglip_texts import text_embeddings
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.pocket.build.language import VIEWS, LanguageRecipe, LanguageStage
 from craft.pocket.build.vision import VisionRecipe, VisionStage
 from craft.pocket.build.vocabulary import build_tokenizer
-from craft.pocket.domains import general_probe
+from craft.pocket.family import FAMILIES, RETENTION
+from craft.pocket.retention import general_probe
 from craft.pocket.world import general_world
 from craft.prior import TokenPrior
 from craft.runtime.memory import keep_freed_memory
 from craft.runtime.tensor_hash import tensor_hash
-from craft.training.objective import text_embeddings
 from craft.training.validation import letter_scores
 
 log = logging.getLogger(__name__)
@@ -131,16 +133,18 @@ def write_manifest(out: Path, vision: VisionRecipe, language: LanguageRecipe) ->
     """Stage 4: four-option accuracy on unseen views, recipes and hashes of every file."""
     models = ModelFamily(out)
     tower = models.pretrained_tower()
-    images, questions = general_probe(PROBE_IMAGES, tower.image_size)
+    asked = general_probe(PROBE_IMAGES, tower.image_size)
     figures = {}
     for name in models.names:
-        scores = letter_scores(tower, models.language_model(name), images, questions)
+        scores = letter_scores(tower, models.language_model(name), asked.images, asked.questions)
         figures[name] = round(scores.accuracy, 2)
         log.info("%s: general-world four-option accuracy %.2f %%", name, figures[name])
     paths = sorted(p for p in out.rglob("*") if p.is_file() and p.name != MANIFEST)
     manifest = {
+        "language_models": list(FAMILIES),
+        "retention": RETENTION,
         "general_four_option_accuracy": figures,
-        "questions": len(questions),
+        "questions": len(asked.questions),
         "codebook_fingerprint": models.codebook.fingerprint,
         "recipes": {"vision": asdict(vision), "language": asdict(language)},
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},

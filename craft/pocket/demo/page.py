@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import colorsys
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
@@ -15,11 +13,11 @@ from craft.evaluation.aggregate import PARTS
 from craft.pocket.demo.example import Example
 from craft.pocket.demo.plots import accuracy_figure, training_figure
 from craft.pocket.demo.results import CONDITIONS
+from craft.pocket.demo.table import BASELINE, TITLES
 from craft.report.embedded import data_url, figure_png, image_png
-from craft.report.tables import BASELINE, HEADINGS, TITLES
-
-_SIDE = 144
-_GOLDEN = 0.618033988749895
+from craft.report.patches import _SIDE, code_map, dim_pruned
+from craft.report.tables import HEADINGS
+from craft.runtime.whole_file import write_bytes, write_text
 
 
 def write_page(results: dict[str, Any], examples: list[Example], directory: Path) -> Path:
@@ -35,7 +33,7 @@ def write_page(results: dict[str, Any], examples: list[Example], directory: Path
     embedded = {}
     for name, figure in figures.items():
         png = figure_png(figure)
-        (directory / f"{name}.png").write_bytes(png)
+        write_bytes(directory / f"{name}.png", png)
         embedded[name] = data_url(png)
     loader = PackageLoader("craft.pocket.demo", ".")
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
@@ -50,7 +48,7 @@ def write_page(results: dict[str, Any], examples: list[Example], directory: Path
         baseline=BASELINE,
     )
     path = directory / "index.html"
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 
@@ -63,26 +61,6 @@ def _card(example: Example) -> dict[str, Any]:
         "kept": int(example.kept.sum()),
         "tokens": example.kept.numel(),
     }
-
-
-def dim_pruned(
-    image: Tensor,  # [3, S, S] in [0, 1]
-    kept: Tensor,  # [H, W] bool
-) -> Tensor:
-    """The image with the patches that pruning drops under a pale red veil: white ones show too."""
-    mask = F.interpolate(kept[None, None].float(), image.shape[-2:], mode="nearest")[0]
-    veil = torch.tensor([0.93, 0.72, 0.70]).view(3, 1, 1)
-    return image * mask + (0.2 * image + 0.8 * veil) * (1 - mask)
-
-
-def code_map(codes: Tensor) -> Tensor:  # [H, W] int64 -> [3, S, S] in [0, 1]
-    """A colour a code: equal colours are equal codes."""
-    colours = [
-        colorsys.hsv_to_rgb(code * _GOLDEN % 1, 0.35 + code % 3 * 0.2, 0.95)
-        for code in codes.flatten().tolist()
-    ]
-    picture = torch.tensor(colours).T.unflatten(1, codes.shape)
-    return F.interpolate(picture[None], (_SIDE, _SIDE), mode="nearest")[0]
 
 
 def _enlarged(image: Tensor) -> Tensor:

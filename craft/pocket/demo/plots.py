@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure  # the object interface draws with Agg and needs no display
 
 from craft.pocket.demo.results import CONDITIONS
-from craft.report.tables import TITLES
+from craft.pocket.demo.table import TITLES
 
 _COLOURS = dict(zip(CONDITIONS, ("#b8b8b8", "#0072b2", "#56b4e9", "#e69f00"), strict=True))
 _LOSSES = {"sal": "answers", "con": "contrastive", "commit": "commitment"}

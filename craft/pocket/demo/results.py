@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from craft.evaluation.aggregate import PARTS, difference, mean_scores, spread_of
-from craft.pruning import Selector
+from craft.settings.choices import Selector
 
 #: Condition of the adapted encoder -> keep ratio and selector.
 ADAPTED: dict[str, tuple[float, Selector]] = {

@@ -6,7 +6,6 @@ all of them, before and after, with all visual tokens and with fewer.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,17 +15,21 @@ from typing import Any, TextIO
 from craft.data.domains.class_domain import ClassDomain
 from craft.data.questions import seeded
 from craft.errors import CraftError
-from craft.evaluation.exam import Candidate, Exam, Marks, OnProgress, ignore_progress
+from craft.evaluation.exam import Candidate, Exam, Marks
+from craft.evaluation.results import PREDICTIONS, RESULTS
 from craft.family.family import ModelFamily
 from craft.pocket.demo.example import Example
 from craft.pocket.demo.results import ADAPTED, over_domains, over_seeds
 from craft.pocket.domains import load_domain
-from craft.pruning import Selector
+from craft.pocket.retention import PocketProbe
+from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
+from craft.runtime.whole_file import open_whole, write_json
+from craft.settings.choices import Selector
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
-from craft.workbench.adapt import PREDICTIONS, RESULTS, adapt_pack, choosing_views, measuring_views
+from craft.workbench.adapt import adapt_pack
 
 _EXAMPLES = 8
 
@@ -78,10 +81,10 @@ def run_demo(
     out.mkdir(parents=True, exist_ok=True)
     per_domain: dict[str, dict[str, Any]] = {}
     examples: list[Example] = []
-    with (out / PREDICTIONS).open("w") as predictions:
+    with open_whole(out / PREDICTIONS) as predictions:
         demo = _Demo(models, surrogate, config, out, predictions, general_images, on_progress)
         for domain in [load_domain(name) for name in domains]:
-            exam = Exam.of(domain, demo.general, test_limit)
+            exam = Exam.of(domain, models.image_size, demo.general, test_limit)
             per_domain[domain.name], shown = demo.run(domain, exam, seeds)
             examples += shown
     average = {
@@ -107,7 +110,7 @@ def run_demo(
         "versions": environment(),
         "seconds": time.monotonic() - started,
     }
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+    write_json(out / RESULTS, results)
     return DemoRun(results, examples)
 
 
@@ -132,8 +135,8 @@ class _Demo:
         self.on_progress = on_progress
         self.quantized = METHODS[config.method].quantized
         self.base = models.pretrained_tower().requires_grad_(False)
-        self.general = measuring_views(general_images, self.base)
-        self.watched = choosing_views(config.validation_images, self.base)
+        self.probe = PocketProbe()
+        self.general = self.probe.questions(general_images, models.image_size, "report")
 
     def run(
         self, domain: ClassDomain, exam: Exam, seeds: Sequence[int]
@@ -156,7 +159,7 @@ class _Demo:
                 domain,
                 self.config.model_copy(update={"seed": self.config.seed + seed}),
                 self.out / domain.name / f"seed-{seed}",
-                self.watched,
+                self.probe,
                 task=f"{domain.name}, seed {seed}: adapting with {self.surrogate}",
                 on_progress=self.on_progress,
             )

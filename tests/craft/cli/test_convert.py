@@ -38,6 +38,42 @@ def conversations(tmp_path):
     return path
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (["--encoder", "heba_discrete"], "holds HeBA adapters, which cannot be merged"),
+        (["--method", "projector_ft"], "trained a projector or language model and no encoder"),
+    ],
+)
+def test_packs_without_a_place_in_vila_u_do_not_go_back(converted, tmp_path, settings, reason):
+    models, _ = converted
+    pack = tmp_path / "pack"
+    options = ["--out", pack, "--domain", "flags", "--models", models, "--surrogate", "vila-u"]
+    done(craft_command("adapt", *options, *QUICK, *settings))
+    back = tmp_path / "tuned-vila-u-7b-256"
+    refused = craft_command("convert", "vila-u", models, back, "--back", "--pack", pack)
+    assert reason in one_error_line(refused)
+    assert not back.exists()
+
+
+def test_a_converted_family_measures_no_forgetting_by_itself(converted, tmp_path):
+    models, _ = converted
+    pack = tmp_path / "pack"
+    options = ["--domain", "flags", "--models", models]
+    shown = done(craft_command("adapt", "--out", pack, *options, "--surrogate", "vila-u", *QUICK))
+    assert "forgetting is not measured" in shown
+    few = ["--test-limit", "4"]
+    shown = done(craft_command("evaluate", pack, "--out", tmp_path / "scores", *options, *few))
+    assert "forgetting is not measured" in shown
+    results = json.loads((tmp_path / "scores" / "results.json").read_text())
+    scores = results["models"]["vila-u"]["keep_1.0"]
+    assert scores["general"] is None
+    assert scores["n"]["general"] == 0
+    table = ["--out", tmp_path / "table", *options, *few, "--keep-ratio", "0.8"]
+    refused = one_error_line(craft_command("transfer", pack, *table))
+    assert "pretrained has no token prior to prune by" in refused
+
+
 def test_a_converted_checkpoint_is_adapted_and_goes_back(converted, tmp_path):
     models, shown = converted
     assert "codebook: 4 levels, 24 x 16, shared by the levels" in shown

@@ -12,8 +12,8 @@ import torch
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.pocket import domains, few_shot
-from craft.pocket.few_shot import compare_few_shot
 from craft.runtime.tensor_hash import tensor_hash
+from craft.workbench.few_shot import compare_few_shot
 from tests.craft.cli.commands import FEW, QUICK, craft_command, done, one_error_line
 
 pytestmark = pytest.mark.usefixtures("small_world", "quiet_process")
@@ -99,5 +99,6 @@ def test_few_shot_compares_and_leaves_the_models_as_they_were(
         assert (scores["trained"] == 0) == (mode == "zero-shot")
         assert (scores["base"]["std"] is None) == (mode == "zero-shot")
     assert tensor_hash(tiny_models.siglip.state_dict()) == before
+    task = few_shot.few_shot_task("flags", tiny_models)
     with pytest.raises(ValueError, match="adapters must be one of"):
-        compare_few_shot("flags", tiny_models, tmp_path, modes=["lora"])  # type: ignore[list-item]
+        compare_few_shot("flags", task, tiny_models, tmp_path, modes=["lora"])  # type: ignore[list-item]

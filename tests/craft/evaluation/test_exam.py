@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from craft.codebook import Codebook, CodebookMismatchError
+from craft.corpus.count import count_prior
 from craft.evaluation.exam import Candidate, Exam
 from craft.evaluation.visual_tokens import VisualTokens
 from craft.family.family import ModelFamily
-from craft.models.domain_prior import count_prior
 from craft.models.encoder_pack import EncoderPack
-from craft.pocket.domains import general_probe, load_domain
+from craft.pocket.domains import load_domain
+from craft.pocket.retention import general_probe
 from craft.prior import TokenPrior
 from craft.pruning import keep_count
 
@@ -76,8 +77,8 @@ def test_a_prior_of_another_codebook_is_refused(tiny_models: ModelFamily) -> Non
 def test_limit_draws_the_same_questions_about_the_same_images(small_world: None) -> None:
     domain = load_domain("handwriting")
     general = general_probe(6, 24)
-    everything = Exam.of(domain, general)
-    some = Exam.of(domain, general, limit=7)
+    everything = Exam.of(domain, 24, general)
+    some = Exam.of(domain, 24, general, limit=7)
     whole = {q.id: q for q in everything.domain.questions}
     assert len(some.domain.questions) == len(some.domain.images) == 7
     for question in some.domain.questions:
@@ -85,13 +86,13 @@ def test_limit_draws_the_same_questions_about_the_same_images(small_world: None)
         image = everything.domain.images[whole[question.id].row]
         assert torch.equal(some.domain.images[question.row], image)
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        Exam.of(domain, general, limit=0)
+        Exam.of(domain, 24, general, limit=0)
 
 
 def test_marks_can_be_counted_again_from_their_lines(
     small_world: None, guessing: None, tiny_models: ModelFamily
 ) -> None:
-    exam = Exam.of(load_domain("handwriting"), general_probe(6, 24))
+    exam = Exam.of(load_domain("handwriting"), 24, general_probe(6, 24))
     candidate = Candidate(exam, tiny_models.pretrained_tower())
     marks = candidate.answer(tiny_models.language_model("qwen2"))
     file = io.StringIO()
@@ -109,7 +110,7 @@ def test_marks_can_be_counted_again_from_their_lines(
 
 
 def test_mask_says_which_patches_survive(tiny_models: ModelFamily, small_world: None) -> None:
-    exam = Exam.of(load_domain("handwriting"), general_probe(6, 24), limit=3)
+    exam = Exam.of(load_domain("handwriting"), 24, general_probe(6, 24), limit=3)
     candidate = Candidate(exam, tiny_models.pretrained_tower())
     mask = candidate.kept(0.8, "random")
     indices = candidate.domain.keep(0.8, "random").indices

@@ -6,8 +6,9 @@ import shutil
 import pytest
 
 from craft.codebook import Codebook, CodebookMismatchError
-from craft.family.family import CODEBOOK, MANIFEST, ModelFamily
-from craft.pocket.domains import general_probe
+from craft.family.family import ModelFamily
+from craft.family.layout import CODEBOOK, MANIFEST
+from craft.pocket.retention import general_probe
 from craft.training.validation import letter_scores
 
 
@@ -56,8 +57,9 @@ def test_language_models_differ_in_family_and_width(models):
 def test_accuracy_is_what_the_manifest_says(models, manifest, name):
     """On other views than the manifest's, so within four standard errors of it."""
     tower = models.pretrained_tower()
-    images, questions = general_probe(300, tower.image_size, seed=11)
-    found = letter_scores(tower, models.language_model(name), images, questions).accuracy
+    asked = general_probe(300, tower.image_size, seed=11)
+    reader = models.language_model(name)
+    found = letter_scores(tower, reader, asked.images, asked.questions).accuracy
     claimed = manifest["general_four_option_accuracy"][name]
     error = 100 * (claimed / 100 * (1 - claimed / 100) / 300) ** 0.5
     assert abs(found - claimed) < 4 * error

@@ -14,6 +14,7 @@ import torch
 from craft.data.images.pixels import squash
 from craft.models.encoder_pack import EncoderPack
 from craft.prior import TokenPrior
+from craft.settings.heba import PRESETS
 from tests.craft.conftest import picture
 
 ROOT = Path(__file__).parents[3]
@@ -127,3 +128,33 @@ def test_documents_have_one_image(lmms_eval, tiny_models_dir, documents):
     asked[0].args = (*asked[0].args[:2], lambda d: [d["image"]] * 2, *asked[0].args[3:])
     with pytest.raises(ValueError, match="task 0 has 2 visuals, expected one image"):
         model.generate_until(asked)
+
+
+def test_adapter_packs_find_their_base_encoder(
+    lmms_eval, tiny_models, tiny_models_dir, documents, tmp_path
+):
+    tower = tiny_models.pretrained_tower()
+    tower.adopt_adapters(PRESETS["heba"])
+    adapted = EncoderPack.of(tower, base=tiny_models.pretrained_tower())
+    adapted.save(tmp_path / "pack")
+    where = {"pretrained": str(tiny_models_dir), "device": "cpu"}
+    model = lmms_eval.CraftModel(**where, pack=str(tmp_path / "pack"))
+    for name, tensor in adapted.weights.items():
+        assert torch.equal(model.model.tower.state_dict()[name], tensor)
+
+
+def test_packs_of_plain_features_are_read_as_such(
+    lmms_eval, tiny_models, tiny_models_dir, documents, tmp_path
+):
+    tower = tiny_models.pretrained_tower()
+    EncoderPack.of(tower, config={"method": "vision_ft"}).save(tmp_path / "pack")
+    where = {"pretrained": str(tiny_models_dir), "device": "cpu"}
+    model = lmms_eval.CraftModel(**where, pack=str(tmp_path / "pack"))
+    seen = []
+    model.reader.answer = lambda visual, *a, **k: seen.append(visual) or [""] * len(visual)
+    try:
+        model.generate_until(requests(model, documents[:1], {}))
+    finally:
+        del model.reader.answer
+    plain, _ = tower.features(pixels(tower, documents[:1]))
+    torch.testing.assert_close(seen[0], plain)

@@ -117,8 +117,8 @@ def test_weights_of_another_shape_are_refused_in_one_line(foreign):
         load_model(AutoModelForCausalLM, foreign, "the language model", dtype=torch.float32)
     assert "\n" not in str(error.value)
     assert str(foreign) in str(error.value)
-    assert "(32, 16)" in str(error.value)
-    assert "(48, 16)" in str(error.value)
+    assert "(16, 32)" in str(error.value)
+    assert "(16, 48)" in str(error.value)
 
 
 @pytest.fixture

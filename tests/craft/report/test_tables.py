@@ -10,7 +10,8 @@ from rich.table import Table
 
 from craft.evaluation.aggregate import PARTS
 from craft.pocket.demo.results import CONDITIONS, over_domains, over_seeds
-from craft.report.tables import demo_table, evaluation_table, points_style
+from craft.pocket.demo.table import demo_table
+from craft.report.tables import evaluation_table, points_style
 
 
 def scores(value: float, heldout: float | None = 12.3) -> dict[str, Any]:

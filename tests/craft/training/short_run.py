@@ -21,6 +21,7 @@ from craft.family.family import ModelFamily
 from craft.settings.reading import read_settings
 from craft.training.adapt import AdaptationResult, adapt
 from craft.training.training_run import TrainingRun
+from tests.craft.training.same_training import smooth_updates
 
 SETTINGS = (
     "steps=4",
@@ -31,6 +32,11 @@ SETTINGS = (
     "validation_images=6",
     "checkpoint.every=1",
 )
+
+
+def assignments(*settings: str) -> list[str]:
+    """:data:`SETTINGS` and changes; each setting once, as a user has to give it."""
+    return list({x.partition("=")[0]: x for x in (*SETTINGS, *settings)}.values())
 
 
 def random_domain(images: int = 32) -> ClassDomain:
@@ -66,7 +72,7 @@ def short_run(
     on_start: Callable[[Any], None] | None = None,
 ) -> AdaptationResult:
     """The run, with :data:`SETTINGS` and changes."""
-    config = read_settings(assignments=[*SETTINGS, *settings])
+    config = read_settings(assignments=assignments(*settings))
     return adapt(
         models.pretrained_tower(),
         models.language_model("llama"),
@@ -97,7 +103,8 @@ def main() -> None:
     models, out, *settings = sys.argv[1:]
     Path(out).mkdir(parents=True, exist_ok=True)
     keep_first_gradients(Path(out) / "gradients.safetensors")
-    result = short_run(ModelFamily(Path(models)), Path(out), tuple(settings))
+    with smooth_updates():
+        result = short_run(ModelFamily(Path(models)), Path(out), tuple(settings))
     if PartialState().is_main_process:
         save_file(dict(result.tower.state_dict()), Path(out) / "final.safetensors")
 

@@ -6,10 +6,10 @@ import json
 import pytest
 import torch
 
-from craft.adapters.heba import PRESETS, HebaConfig
 from craft.adapters.installation import has_heba, heba_parameters, idle_state, is_heba
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
+from craft.settings.heba import PRESETS, HebaConfig
 from craft.settings.reading import read_settings
 from craft.settings.training import HebaSettings
 from tests.craft.training.short_run import random_domain, short_run

@@ -1,17 +1,18 @@
 """Few-shot classification: the loss by hand, the protocol by counting, towers left as they were."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from craft.adapters.heba import PRESETS, PresetName
 from craft.data.images.random_crop import RandomResizedCrop
 from craft.errors import CraftError
 from craft.pocket import few_shot
 from craft.pocket.few_shot import few_shot_task
 from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.heba import PRESETS, PresetName
 from craft.training.few_shot import (
     ClassImages,
     FewShotLearner,
@@ -65,6 +66,12 @@ def learner(pair, preset: PresetName | None = "heba", **changes):
     config = PRESETS[preset] if preset else None
     arguments = {"vision": config, "text": config, "view": view, "plain": plain} | changes
     return FewShotLearner(pair, (3, 3), **arguments)
+
+
+def test_classes_that_read_the_same_are_refused(task):
+    prompts = [*task.prompts[:7], task.prompts[2]]
+    with pytest.raises(ValueError, match="classes 2 and 7 have the same sentences"):
+        replace(task, prompts=prompts)
 
 
 def test_only_adapters_learn_and_then_they_are_gone(pair, task):

@@ -8,12 +8,12 @@ import torch
 
 from craft.adapters.lora import inject_lora, merge_lora
 from craft.family.family import ModelFamily
+from craft.models.siglip_texts import text_embeddings
 from craft.quantization import quantize
 from craft.runtime.tensor_hash import tensor_hash
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig, LdifsConfig, LoraConfig
 from craft.training.ldifs import FeatureAnchor
-from craft.training.objective import text_embeddings
 from craft.training.rehearsal import rehearse
 from craft.training.training_run import TrainingRun
 from tests.craft.training.short_run import SETTINGS, random_domain, short_run

@@ -14,8 +14,9 @@ import torch
 from craft.evaluation.aggregate import PARTS
 from craft.evaluation.four_option import Prediction
 from craft.pocket.demo.example import Example
-from craft.pocket.demo.page import code_map, dim_pruned, write_page
+from craft.pocket.demo.page import write_page
 from craft.pocket.demo.results import CONDITIONS, over_domains, over_seeds
+from craft.report.patches import code_map, dim_pruned
 
 
 @pytest.fixture

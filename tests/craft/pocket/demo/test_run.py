@@ -10,12 +10,12 @@ import pytest
 
 from craft.evaluation.aggregate import PARTS
 from craft.family.family import ModelFamily
-from craft.models.encoder_pack import EncoderPack
 from craft.pocket.demo.results import CONDITIONS, gains, over_domains, over_seeds
 from craft.pocket.demo.run import DemoRun, run_demo
 from craft.pocket.domains import load_domain
+from craft.pocket.retention import PocketProbe
 from craft.settings.training import CraftConfig
-from craft.workbench.adapt import evaluate_pack
+from craft.workbench.evaluate import evaluate_pack
 
 QUICK = CraftConfig.model_validate(
     {"steps": 2, "batch": 4, "lr": 0.05, "validation_images": 4, "blend": False}
@@ -126,14 +126,15 @@ def test_results_have_the_promised_shape_and_add_up(
 def test_a_demos_pack_gives_the_demos_numbers_again(
     run: DemoRun, out: Path, tmp_path: Path, tiny_models: ModelFamily
 ) -> None:
-    pack = EncoderPack.load(out / "flags" / "seed-1")
-    assert pack.prior is not None
+    encoder = tiny_models.plug(out / "flags" / "seed-1")
+    assert encoder.prior is not None
     again = evaluate_pack(
-        pack,
+        encoder,
         tiny_models,
         load_domain("flags"),
         tmp_path / "again",
         names=["qwen2"],
+        probe=PocketProbe(),
         keep_ratios=[1.0, 0.8],
         test_limit=12,
         general_images=6,

@@ -15,6 +15,7 @@ def save(directory, step, size=10):
     return directory.save(step, {"weights": {"x": torch.full((size,), float(step))}}, {"n": step})
 
 
+@pytest.mark.slow
 def test_killed_at_every_call_to_the_disk_one_whole_checkpoint_stays(tmp_path):
     found = run_module("killed_writes", tmp_path / "run")
     assert set(found) == {1, 2}  # the old one, then the new one
