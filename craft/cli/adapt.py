@@ -43,6 +43,7 @@ def adapt(
     distractors: data_options.Distractors = "random",
     option_file: data_options.OptionFile = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    pixel_range: data_options.PixelRange = None,
     min_images: data_options.MinImages = 1,
     any_size: data_options.AnySize = False,
     general: General = None,
@@ -128,6 +129,7 @@ def adapt(
             subject,
             skip_corrupt,
             any_size,
+            pixel_range,
             min_images=min_images,
         )
         with console.status("reading the data"):

@@ -32,6 +32,7 @@ def align(
     images: data_options.Images = None,
     format: data_options.Format = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    pixel_range: data_options.PixelRange = None,
     settings_file: training_options.SettingsFile = None,
     settings: training_options.Settings = None,
     resume: training_options.Resume = "never",
@@ -71,7 +72,16 @@ def align(
     with console.status("reading the data"):
         for stage, path in paths.items():
             asked = data_options.request(
-                path, None, None, format, images, None, None, skip_corrupt, False
+                path,
+                None,
+                None,
+                format,
+                images,
+                None,
+                None,
+                skip_corrupt,
+                False,
+                pixel_range,
             )
             records = asked.read()
             data[stage] = build_domain(records, asked.manifest(records), zoo.image_size)

@@ -31,6 +31,7 @@ def tokenize(
     format: data_options.Format = None,
     images: data_options.Images = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    pixel_range: data_options.PixelRange = None,
     models: Models = None,
 ) -> None:
     """Encode images to codes, a Parquet file a shard; a run that was stopped goes on."""
@@ -48,7 +49,16 @@ def tokenize(
     zoo = ModelFamily.load(models)
     encoder = CorpusEncoder.of(zoo.plug(pack), zoo.codebook)
     request = data_options.request(
-        data, None, None, format, images, None, None, skip_corrupt, any_size=False
+        data,
+        None,
+        None,
+        format,
+        images,
+        None,
+        None,
+        skip_corrupt,
+        any_size=False,
+        pixel_range=pixel_range,
     )
     records = request.read().records
     shards = shards_of(records, shard_size)

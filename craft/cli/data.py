@@ -24,6 +24,7 @@ def check(
     class_names: data_options.ClassNames = None,
     subject: data_options.Subject = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    pixel_range: data_options.PixelRange = None,
     min_images: data_options.MinImages = 1,
     any_size: data_options.AnySize = False,
     quick: Annotated[bool, typer.Option("--quick", help="decode only the samples")] = False,
@@ -53,7 +54,7 @@ def check(
         print_samples,
         sample_sheet,
     )
-    from craft.data.readers.faults import Faults
+    from craft.data.readers import ImageReport
     from craft.data.wording import Wording
     from craft.family.family import ModelFamily
     from craft.runtime.whole_file import whole_file
@@ -74,20 +75,24 @@ def check(
         subject,
         skip_corrupt,
         any_size,
+        pixel_range,
         min_images=min_images,
     )
     with console.status("reading"):
         records = asked.read()
     manifest = asked.manifest(records)
     print_records(console, records, manifest)
-    faults = Faults()
+    report = ImageReport(records.account)
     if not quick:
         with console.status(f"decoding {len(records)} images"):
             for record in records:
-                with faults.collected(record.place):
-                    record.rgb()
+                report.image(record)
+    report.warn()
+    ranges = report.ranges()
+    if ranges is not None:
+        console.print(ranges, highlight=False)
     print_account(console, records.account.summary(len(records)))
-    faults.raise_if_any()
+    report.raise_failures()
     samples = Sample.of(records, manifest, zoo.image_size)
     print_samples(console, samples, zoo.image_size)
     if out is not None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from craft.cli import checks, process
+from craft.cli import checks, data_options, process
 from craft.cli.options import Force, KeepRatio, Models, SelectorName, console
 from craft.cli.run_directory import require_new_file
 from craft.errors import CraftError
+
+if TYPE_CHECKING:
+    from craft.data.readers import PixelRange
 
 
 def generate(
@@ -48,6 +51,7 @@ def generate(
             min=1, help="where an answer is cut off [default: 5, or 64 with --instruction]"
         ),
     ] = None,
+    pixel_range: data_options.PixelRange = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -64,13 +68,18 @@ def generate(
     from craft.settings.reading import laser_settings
 
     chosen = laser_settings(settings or ()) if laser else None
-    from craft.data.readers.image import decode_rgb
+    from craft.data import readers
+    from craft.data.readers.decoding import decode_rgb
     from craft.family.family import ModelFamily
     from craft.report.laser_picture import laser_figure
     from craft.runtime.whole_file import whole_file, write_json
     from craft.workbench import generate
 
-    pixels = decode_rgb(image.read_bytes())
+    used = readers.PixelRange.parse(pixel_range) if pixel_range else _range_of(pack)
+    try:
+        pixels = decode_rgb(image.read_bytes(), used)
+    except CraftError as error:
+        raise CraftError(f"{image}: {error}") from error
     family = ModelFamily.load(models)
     checks.require_language_model(family, "--llm", llm)
     reader = generate.open_reader(family, pack, name=llm, keep_ratio=keep_ratio, selector=selector)
@@ -99,3 +108,12 @@ def generate(
             figure = laser_figure(pixels, given.trace, question, given.text)
             with whole_file(picture) as written:
                 figure.savefig(written, dpi=120, format=picture.suffix.removeprefix("."))
+
+
+def _range_of(pack: Path | None) -> PixelRange | None:
+    """The range that the pack's own data was read with."""
+    from craft.data.domains.manifest import MANIFEST, DomainManifest
+
+    if pack is None or not (pack / MANIFEST).is_file():
+        return None
+    return DomainManifest.load(pack / MANIFEST).reading.pixel_range

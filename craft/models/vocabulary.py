@@ -120,6 +120,8 @@ def require_distinct(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str],
 
 
 def _counted(words: Counter[str]) -> str:
-    shown = ", ".join(repr(word) for word, _ in words.most_common(_SHOWN))
+    # The most frequent first, and of equally frequent ones not by where they were met.
+    frequent = sorted(words, key=lambda word: (-words[word], word))[:_SHOWN]
+    shown = ", ".join(map(repr, frequent))
     more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
     return f"{len(words)} word{'s' if len(words) > 1 else ''}: {shown}{more}"

@@ -182,8 +182,13 @@ def test_check_decodes_every_image_unless_told_not_to(
     decoded: int,
 ) -> None:
     seen = []
-    decode = record.decode_rgb
-    monkeypatch.setattr(record, "decode_rgb", lambda data: seen.append(data) or decode(data))
+    decode = record.decode
+
+    def counted(data, chosen=None):
+        seen.append(data)
+        return decode(data, chosen)
+
+    monkeypatch.setattr(record, "decode", counted)
     models = tiny_models.directory
     done(craft_command("data", "check", class_folder, "--models", models, *options))
     assert len(seen) == decoded
