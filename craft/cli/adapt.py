@@ -43,6 +43,7 @@ def adapt(
     distractors: data_options.Distractors = "random",
     option_file: data_options.OptionFile = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    min_images: data_options.MinImages = 1,
     any_size: data_options.AnySize = False,
     general: General = None,
     surrogate: Surrogate = "qwen2",
@@ -77,6 +78,7 @@ def adapt(
         "--distractors": distractors != "random",
         "--option-file": option_file,
         "--skip-corrupt": skip_corrupt,
+        "--min-images": min_images > 1,
     }
     if not own:
         checks.require_owner("your own data (--data)", of_data)
@@ -89,6 +91,7 @@ def adapt(
     if not dry_run:
         going_on = require_run_directory(out, "adapt", resume=resume == "auto", force=force)
         _require_checkpoint(out, going_on, force)
+    from craft.cli.data_check import print_account
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
     from craft.data.domains.manifest import MANIFEST, DomainManifest
@@ -112,12 +115,22 @@ def adapt(
         chosen, manifest = load_domain(domain), None
     else:
         request = data_options.request(
-            data, dataset, hub_id, format, images, class_names, subject, skip_corrupt, any_size
+            data,
+            dataset,
+            hub_id,
+            format,
+            images,
+            class_names,
+            subject,
+            skip_corrupt,
+            any_size,
+            min_images=min_images,
         )
         with console.status("reading the data"):
             chosen, manifest = new_domain(
                 request, zoo, distractors=distractors, option_file=option_file
             )
+        print_account(console, manifest.account, limit=1)
     probe = retention_probe(zoo, general)
     checks.require_enough_questions(config, probe)
     if probe is None:

@@ -28,6 +28,7 @@ def check(
     class_names: data_options.ClassNames = None,
     subject: data_options.Subject = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    min_images: data_options.MinImages = 1,
     any_size: data_options.AnySize = False,
     quick: Annotated[bool, typer.Option("--quick", help="decode only the samples")] = False,
     out: Annotated[Path | None, typer.Option(help="PNG file for the samples")] = None,
@@ -38,9 +39,17 @@ def check(
 ) -> None:
     """Show how data is understood, with three samples as the model will see them.
 
-    Every record is checked and every image decoded; the first mistake ends with file and line.
+    Every record is checked and every image decoded; mistakes end with file and line, several at
+    once. What was skipped is listed with the reason.
     """
-    from craft.cli.data_check import Sample, print_records, print_samples, sample_sheet
+    from craft.cli.data_check import (
+        Sample,
+        print_account,
+        print_records,
+        print_samples,
+        sample_sheet,
+    )
+    from craft.data.readers.faults import Faults
     from craft.family.family import ModelFamily
     from craft.models.vocabulary import unknown_answers
     from craft.runtime.whole_file import whole_file
@@ -48,16 +57,29 @@ def check(
     require_new_file(out, "--out", force)
     zoo = ModelFamily.load(models)
     asked = data_options.request(
-        path, dataset, hub_id, format, images, class_names, subject, skip_corrupt, any_size
+        path,
+        dataset,
+        hub_id,
+        format,
+        images,
+        class_names,
+        subject,
+        skip_corrupt,
+        any_size,
+        min_images=min_images,
     )
     with console.status("reading"):
         records = asked.read()
     manifest = asked.manifest(records)
     print_records(console, records, manifest)
+    faults = Faults()
     if not quick:
         with console.status(f"decoding {len(records)} images"):
             for record in records:
-                record.rgb()
+                with faults.collected(record.place):
+                    record.rgb()
+    print_account(console, records.account.summary(len(records)))
+    faults.raise_if_any()
     answers = [entry.name for entry in manifest.classes]
     answers = answers or sorted({turn.target for record in records for turn in record.turns})
     unknown = unknown_answers(zoo.tokenizer, answers)

@@ -53,7 +53,8 @@ def evaluate(
     A pack made for another codebook is refused, with both fingerprints.
     """
     process.prepare()
-    from craft.cli.packs import open_pack
+    from craft.cli.data_check import print_account
+    from craft.cli.packs import account_of, open_pack
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
     from craft.cli.run_directory import open_run_directory, require_run_directory
@@ -73,6 +74,8 @@ def evaluate(
         raise CraftError(
             f"{pack} is read by the language model that was trained with it; leave --llm out"
         )
+    if domain is None:
+        print_account(console, account_of(pack), limit=1)
     command = {"command": "evaluate", "pack": str(pack), "domain": chosen.name}
     open_run_directory(out, command, force=force)
     probe = retention_probe(zoo, general)

@@ -15,6 +15,7 @@ from craft.settings.training import CodebookConfig, CraftConfig
 from craft.training.adapt import adapt
 from craft.training.batches import DomainBatches
 from craft.training.selection import SHARES
+from tests.perturbed_products import rounding
 
 SHORT = CraftConfig(steps=4, batch=6, validate_every=2, validation_images=10)
 
@@ -132,6 +133,13 @@ def test_a_weight_of_zero_takes_the_answers_out(tiny_models, tmp_path):
     without = run(tiny_models, tmp_path / "b", SHORT.model_copy(update={"lambda_sal": 0.0}))
     whole = run(tiny_models, tmp_path / "c")
     norms = [result.gradient_norms for result in (whole, halved, without)]
-    assert norms[1]["sal"] == pytest.approx(norms[0]["sal"] / 2)
+
+    def again() -> torch.Tensor:
+        found = run(tiny_models, tmp_path / "d").gradient_norms
+        return torch.tensor([found["sal"], found["commit"]])
+
+    allowed = rounding(again)
+    assert allowed < norms[0]["sal"] / 100
+    assert norms[1]["sal"] == pytest.approx(norms[0]["sal"] / 2, abs=allowed)
     assert norms[2]["sal"] == 0
-    assert norms[2]["commit"] == pytest.approx(norms[0]["commit"])
+    assert norms[2]["commit"] == pytest.approx(norms[0]["commit"], abs=allowed)
