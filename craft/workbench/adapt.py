@@ -20,7 +20,8 @@ from craft.models.encoder_pack import EncoderPack
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
-from craft.training.adapt import AdaptationResult, adapt
+from craft.training.adapt import CHECKPOINTS, AdaptationResult, adapt
+from craft.training.records.checkpoint import CheckpointDirectory
 from craft.training.trainee import TrainableTable
 
 
@@ -52,6 +53,7 @@ def adapt_pack(
 
     Raises:
         CraftError: no such language model.
+        OSError: the pack could not be written; the message says which checkpoint is kept.
     """
     language_model = family.language_model(surrogate)
     own = METHODS[config.method].trains in ("projector", "language_model")
@@ -107,8 +109,20 @@ def adapt_pack(
         config=config.model_dump(),
     )
     if PartialState().is_main_process:
-        pack.save(directory)
-        if own:
-            language_model.save_pretrained(directory / LANGUAGE_MODEL)
+        try:
+            pack.save(directory)
+            if own:
+                language_model.save_pretrained(directory / LANGUAGE_MODEL)
+        except OSError as error:
+            raise OSError(f"{error}; {_what_is_kept(directory)}") from error
     phase("saving the pack", 1, 1)
     return adapted, pack
+
+
+def _what_is_kept(directory: Path) -> str:
+    """What of a training whose pack could not be written is still there."""
+    root = directory / CHECKPOINTS
+    steps = CheckpointDirectory(root).steps()
+    if not steps:
+        return "checkpoint.every=0 left no checkpoint, so the training is lost"
+    return f"the training is kept, to step {steps[-1]}, in {root}: go on from it with --resume auto"
