@@ -10,12 +10,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
 from craft.errors import CraftError
 from craft.runtime.stored_files import StoredFileError
 from craft.runtime.stored_tensors import read_tensors
+from craft.runtime.whole_file import write_tensors
 from craft_kernels import FrozenCodebook
 
 _FORMAT = "craft-codebook-1"
@@ -178,7 +178,7 @@ class Codebook:
             "levels": str(self._levels),
             "fingerprint": self._fingerprint,
         }
-        save_file({"codebook": self._frozen.tensor}, path, metadata)
+        write_tensors(path, {"codebook": self._frozen.tensor}, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Codebook:

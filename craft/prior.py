@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from craft.codebook import Codebook, CodebookMismatchError, shorten
 from craft.errors import CraftError
 from craft.runtime.stored_files import StoredFileError
 from craft.runtime.stored_tensors import read_tensors
+from craft.runtime.whole_file import write_tensors
 
 _FORMAT = "craft-token-prior-2"
 _WITHOUT_CHECKSUM = "craft-token-prior-1"  # of earlier versions
@@ -197,7 +197,7 @@ class TokenPrior:
         """Writes a safetensors file: the counts, everything else and a checksum in its metadata."""
         schema = {name: str(value) for name, value in self._schema().items()}
         known = {"format": _FORMAT, "checksum": _checksum(self.counts, schema)}
-        save_file({"counts": self.counts}, path, known | schema)
+        write_tensors(path, {"counts": self.counts}, known | schema)
 
     @classmethod
     def load(cls, path: str | Path) -> TokenPrior:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from craft.cli import data_options, process, training_options
+from craft.cli import checks, data_options, process, training_options
 from craft.cli.options import (
     Force,
     Models,
@@ -51,7 +51,7 @@ def align(
     if not paths:
         raise CraftError("name what to learn from: --captions, --instructions, or both")
     from craft.cli.progress import ProgressDisplay
-    from craft.cli.run_directory import open_run_directory
+    from craft.cli.run_directory import open_run_directory, require_run_directory
     from craft.data.domains.building import build_domain
     from craft.family.family import ModelFamily
     from craft.models.aligned_language_model import CARD, AlignedLanguageModel
@@ -59,6 +59,9 @@ def align(
     from craft.training import align as aligning
 
     config = read_settings("align", settings_file, settings or ())
+    checks.require_trainable(config)
+    going_on = resume == "auto"
+    require_run_directory(out, "align", resume=going_on, force=force)
     zoo = ModelFamily.load(models)
     encoder = aligning.Encoder(zoo.pretrained_tower(), zoo.siglip)
     data: dict[str, Any] = {}
@@ -82,7 +85,8 @@ def align(
     main = process.is_main_process()
     console.quiet = not main
     if main:
-        open_run_directory(out, command | {"config": config.model_dump()}, force)
+        noted = command | {"config": config.model_dump()}
+        open_run_directory(out, noted, resume=going_on, force=force)
     with ProgressDisplay(console) as progress:
         aligning.align(
             reader,
@@ -90,7 +94,7 @@ def align(
             data,
             config,
             out,
-            resume=resume == "auto",
+            resume=going_on,
             on_start=lambda table: console.print(str(table), highlight=False),
             on_step=lambda stage, step, steps: progress(f"aligning: {stage}", step, steps),
         )

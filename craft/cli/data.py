@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from craft.cli import data_options, process, training_options
-from craft.cli.options import console
+from craft.cli.options import Force, console
+from craft.cli.run_directory import require_new_file
 
 app = typer.Typer(no_args_is_help=True, help="Check your own data; list the known data sets.")
 
@@ -31,6 +32,7 @@ def check(
         typer.Option(help="language model that will read it [default: the one of `craft adapt`]"),
     ] = None,
     settings: training_options.Settings = None,
+    force: Force = False,
     models: Annotated[
         Path | None, typer.Option(help="whose image size and vocabulary [default: the package's]")
     ] = None,
@@ -45,8 +47,10 @@ def check(
     from craft.cli.data_check import Sample, print_records, print_samples, sample_sheet
     from craft.data.wording import Wording
     from craft.family.family import ModelFamily
+    from craft.runtime.whole_file import whole_file
     from craft.workbench.words import require_readable
 
+    require_new_file(out, "--out", force)
     zoo = ModelFamily.load(models)
     texts = zoo.text_tokenizer(config)  # a missing one is found before anything is read
     default = "qwen2" if "qwen2" in zoo.names else next(iter(zoo.names), None)
@@ -65,7 +69,8 @@ def check(
     samples = Sample.of(records, manifest, zoo.image_size)
     print_samples(console, samples, zoo.image_size)
     if out is not None:
-        sample_sheet(samples).save(out, "PNG")
+        with whole_file(out) as written:
+            sample_sheet(samples).save(written, "PNG")
         console.print(f"{out}: the samples as the encoder sees them", highlight=False)
     require_readable(Wording.of_records(records, manifest), zoo, readers, texts)
 

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from craft.cli import data_options, process
+from craft.cli import checks, data_options, process
 from craft.cli.options import (
     Force,
     General,
     GeneralImages,
+    KeepRatios,
     LanguageModel,
     Models,
     Pack,
@@ -20,6 +21,7 @@ from craft.cli.options import (
     TestLimit,
     console,
 )
+from craft.errors import CraftError
 
 
 def evaluate(
@@ -28,9 +30,7 @@ def evaluate(
     domain: PackDomain = None,
     data: data_options.MovedData = None,
     llm: LanguageModel = "all",
-    keep_ratio: Annotated[
-        list[float] | None, typer.Option(help="share of the visual tokens to keep; repeat [1.0]")
-    ] = None,
+    keep_ratio: KeepRatios = None,
     selector: Annotated[SelectorName, typer.Option(help="how tokens are chosen")] = "full",
     prior: Annotated[
         Path | None, typer.Option(help="token prior to prune by [default: the pack's]")
@@ -56,17 +56,26 @@ def evaluate(
     from craft.cli.packs import examined, open_pack
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
-    from craft.cli.run_directory import open_run_directory
+    from craft.cli.run_directory import open_run_directory, require_run_directory
     from craft.family.family import ModelFamily
     from craft.prior import TokenPrior
     from craft.report.tables import evaluation_table
     from craft.workbench.evaluate import evaluate_pack
 
+    ratios = keep_ratio or [1.0]
+    checks.require_effect_of_pruning(ratios, selector, seed, prior)
+    require_run_directory(out, "evaluate", force=force)
     zoo = ModelFamily.load(models)
+    names = checks.language_models(zoo, llm)
+    other_prior = TokenPrior.load(prior) if prior else None
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
+    if llm != "all" and loaded.own is not None:
+        raise CraftError(
+            f"{pack} is read by the language model that was trained with it; leave --llm out"
+        )
     names = examined(zoo, llm, loaded, chosen, console)
     command = {"command": "evaluate", "pack": str(pack), "domain": chosen.name}
-    open_run_directory(out, command, force)
+    open_run_directory(out, command, force=force)
     probe = retention_probe(zoo, general, names)
     if probe is None:
         console.print(NOT_MEASURED, highlight=False)
@@ -78,11 +87,11 @@ def evaluate(
             out,
             names=names,
             probe=probe,
-            keep_ratios=keep_ratio or [1.0],
+            keep_ratios=ratios,
             selector=selector,
             likelihood=likelihood,
             justify=justify,
-            prior=TokenPrior.load(prior) if prior else None,
+            prior=other_prior,
             seed=seed,
             test_limit=test_limit,
             general_images=general_images,

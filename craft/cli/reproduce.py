@@ -41,7 +41,7 @@ def reproduce(
 
     scale = SCALES["quick" if quick else "full"]
     zoo = ModelFamily.load(models)
-    open_run_directory(out, {"command": "reproduce", "scale": scale.name}, force)
+    open_run_directory(out, {"command": "reproduce", "scale": scale.name}, resume=True, force=force)
     with ProgressDisplay(console) as progress:
         results = run(
             scale, zoo, out, workers=workers or torch.get_num_threads(), on_progress=progress

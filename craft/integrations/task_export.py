@@ -19,6 +19,7 @@ from torch import Tensor
 from craft.data import prompts
 from craft.data.questions import Question
 from craft.errors import CraftError, MissingPackageError
+from craft.runtime.whole_file import open_whole, whole_file, write_text
 
 #: How many tokens an answer may take, as in our own evaluation (methods F6).
 NEW_TOKENS = 5
@@ -79,9 +80,10 @@ def export_lmms_eval(
         }
         for q in questions
     ]
-    Dataset.from_list(rows).to_parquet(str(table))
+    with whole_file(table) as written:
+        Dataset.from_list(rows).to_parquet(str(written))
     module = f"{name}_functions"
-    (directory / f"{module}.py").write_text(_FUNCTIONS)
+    write_text(directory / f"{module}.py", _FUNCTIONS)
     task = {
         "task": name,
         "dataset_path": "parquet",
@@ -108,7 +110,7 @@ def export_lmms_eval(
         "metadata": [{"version": 1}],
     }
     path = directory / f"{name}.yaml"
-    path.write_text(yaml.dump(task, Dumper=_TaskDumper, sort_keys=False))
+    write_text(path, yaml.dump(task, Dumper=_TaskDumper, sort_keys=False))
     return path
 
 
@@ -137,7 +139,7 @@ def export_vlmevalkit(
     letters = [prompts.letter(i) for i in range(most)]
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.tsv"
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with open_whole(path, newline="") as file:
         columns = ["index", "image", "question", *letters, "answer", "category", "split"]
         writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n", restval="")
         writer.writeheader()

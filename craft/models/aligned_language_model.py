@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +9,6 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -23,6 +21,7 @@ from craft.models.text_batch import IGNORE, TextBatch, prompt_batch, training_ba
 from craft.runtime.json_cards import read_card
 from craft.runtime.stored_files import StoredFileError
 from craft.runtime.stored_tensors import fill, read_tensors
+from craft.runtime.whole_file import files_together, write_json, write_tensors
 
 CARD = "craft.json"
 _PROJECTOR = "projector.safetensors"
@@ -160,11 +159,11 @@ class AlignedLanguageModel(nn.Module):
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 
     def save_pretrained(self, directory: Path | str) -> None:
-        """Write language model, tokenizer, projector and a card that names the codebook."""
-        directory = Path(directory)
-        self.language_model.save_pretrained(directory)
-        self.tokenizer.save_pretrained(directory / _TOKENIZER)
-        save_file(self.projector.state_dict(), directory / _PROJECTOR)
+        """Write language model, tokenizer, projector and a card that names the codebook.
+
+        Raises:
+            OSError: they could not be written; an earlier model in ``directory`` is as it was.
+        """
         card = {
             "name": self.name,
             "codebook_fingerprint": self.codebook_fingerprint,
@@ -176,7 +175,11 @@ class AlignedLanguageModel(nn.Module):
             "dtype": str(self.language_model.dtype).removeprefix("torch."),
             "template": self.template.to_dict(),
         }
-        (directory / CARD).write_text(json.dumps(card, indent=2) + "\n")
+        with files_together(directory, sum(x.nbytes for x in self.parameters())) as written:
+            self.language_model.save_pretrained(written)
+            self.tokenizer.save_pretrained(written / _TOKENIZER)
+            write_tensors(written / _PROJECTOR, self.projector.state_dict())
+            write_json(written / CARD, card)
 
     @classmethod
     def from_pretrained(

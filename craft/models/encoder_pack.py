@@ -9,7 +9,6 @@ the hash of that encoder, without which it cannot be read.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import save_file
 from torch import Tensor
 
 from craft.codebook import Codebook
@@ -29,6 +27,7 @@ from craft.runtime.json_cards import CHECKSUM, as_card, read_json, with_checksum
 from craft.runtime.stored_files import StoredFileError
 from craft.runtime.stored_tensors import fill, read_tensors
 from craft.runtime.tensor_hash import tensor_hash
+from craft.runtime.whole_file import files_together, write_json, write_tensors
 from craft.settings.choices import MethodName
 from craft.settings.methods import METHODS
 
@@ -157,14 +156,15 @@ class EncoderPack:
         return tower.eval().requires_grad_(False)
 
     def save(self, directory: Path | str) -> Path:
-        """Write the pack; the directory is made if need be."""
+        """Write the pack; the directory is made if need be.
+
+        A pack that is there already is replaced once all files of the new one are written.
+
+        Raises:
+            OSError: it could not be written; names path, room needed and room there is.
+        """
         directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
         file, other = (_ADAPTERS, _WEIGHTS) if self.base else (_WEIGHTS, _ADAPTERS)
-        save_file(self.own, directory / file)
-        (directory / other).unlink(missing_ok=True)  # of an earlier pack
-        if self.prior is not None:
-            self.prior.save(directory / _PRIOR)
         card = PackCard(
             format=ADAPTER_FORMAT if self.base else FORMAT,
             codebook_fingerprint=self.codebook_fingerprint,
@@ -174,8 +174,15 @@ class EncoderPack:
             notes=self.notes,
             base_hash=self.base.hash if self.base else None,
         )
-        text = json.dumps(with_checksum(card.model_dump()), indent=2)
-        (directory / _CARD).write_text(text + "\n")
+        own = self.own
+        with files_together(directory, sum(x.nbytes for x in own.values())) as written:
+            write_tensors(written / file, own)
+            if self.prior is not None:
+                self.prior.save(written / _PRIOR)
+            write_json(written / _CARD, with_checksum(card.model_dump()))
+        for name, stays in {other: False, _PRIOR: self.prior is not None}.items():
+            if not stays:
+                (directory / name).unlink(missing_ok=True)  # of an earlier pack
         return directory
 
     @classmethod

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,7 @@ def whole_file(path: Path | str, needs: int | None = None) -> Generator[Path]:
 
 
 @contextmanager
-def open_whole(path: Path | str, newline: str | None = None) -> Generator[IO[str]]:
+def open_whole(path: Path | str, newline: str | None = None) -> Generator[TextIO]:
     """A text file (UTF-8) that is at ``path`` once the block has ended; errors as whole_file's."""
     with whole_file(path) as written, written.open("w", encoding="utf-8", newline=newline) as file:
         yield file
@@ -104,7 +104,10 @@ def files_together(directory: Path | str, needs: int | None = None) -> Generator
     with _said(directory, needs):
         directory.mkdir(parents=True, exist_ok=True)
         with _folder_beside(directory / "files") as written:
-            yield written
+            try:
+                yield written
+            except WriteError as error:  # names the folder that is about to vanish
+                raise WriteError(str(error).replace(str(written), str(directory))) from error
             for file in list(_files(written)):
                 place = directory / file.relative_to(written)
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -184,6 +187,13 @@ def _said(path: Path, needs: int | None) -> Iterator[None]:
 
 class WriteError(OSError):
     """A file could not be written; the message is a whole sentence."""
+
+
+def follow_umask(path: Path) -> None:
+    """Give a file the mode that new files get; safetensors and temporary files are 0600."""
+    probe = path.with_name(f".{path.name}.mode")
+    path.chmod(_new_file(probe))
+    probe.unlink()
 
 
 def room(path: Path) -> int:

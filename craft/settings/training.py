@@ -17,7 +17,7 @@ from craft.settings.heba import HebaConfig, HebaSettings
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CheckpointConfig(_Section):

@@ -23,6 +23,7 @@ from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.tensor_hash import tensor_hash
+from craft.runtime.whole_file import write_text
 from craft.settings.training import CraftConfig
 from craft.training.distributed.processes import make_accelerator
 from craft.training.proofs import FrozenProof
@@ -114,7 +115,8 @@ def adapt(
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
     if accelerator.is_main_process:
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+        settings = yaml.safe_dump(config.model_dump(), sort_keys=False)
+        write_text(run_dir / "config.yaml", settings)
         checkpoints.tidy()
         if not resume:
             checkpoints.clear()

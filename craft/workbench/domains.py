@@ -70,11 +70,17 @@ def domain_of(directory: Path, family: ModelFamily, data: Path | None = None) ->
 
     Raises:
         DataError: the data changed since the pack was made.
-        CraftError: ``data`` for a pack that holds no manifest.
+        CraftError: the data was moved; ``data`` for a pack that holds no manifest.
     """
     manifest = directory / MANIFEST
     if manifest.is_file():
-        return reopen(DomainManifest.load(manifest), family.image_size, data)
+        known = DomainManifest.load(manifest)
+        if data is None and not known.from_hub and not Path(known.source).exists():
+            raise CraftError(
+                f"{directory} was adapted to the data at {known.source}, where nothing is now; say "
+                "where it lies with --data PATH"
+            )
+        return reopen(known, family.image_size, data)
     if data is not None:
         raise CraftError(
             f"{directory} holds no {MANIFEST}: it was not adapted to data of yours, so nothing "

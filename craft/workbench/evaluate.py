@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from craft.pruning import keep_count
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
+from craft.runtime.whole_file import open_whole, write_json
 from craft.settings.choices import Selector
 
 
@@ -74,7 +74,7 @@ def evaluate_pack(
         candidate.domain.order(selector)  # a missing prior fails before anything long starts
     scores: dict[str, dict[str, Any]] = {}
     out.mkdir(parents=True, exist_ok=True)
-    with (out / PREDICTIONS).open("w") as predictions:
+    with open_whole(out / PREDICTIONS) as predictions:
         for language_model in language_models:
             scores[language_model.name] = {}
             for ratio in keep_ratios:
@@ -111,5 +111,5 @@ def evaluate_pack(
         "codebook_fingerprint": family.codebook.fingerprint,
         "versions": environment(),
     }
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+    write_json(out / RESULTS, results)
     return results

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from craft.evaluation.results import RESULTS
 from craft.family.family import ModelFamily
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.versions import environment
+from craft.runtime.whole_file import write_json
 from craft.settings.heba import PRESETS, HebaConfig, PresetName
 from craft.training.few_shot import (
     FewShotLearner,
@@ -91,7 +91,7 @@ def compare_few_shot(
         "versions": environment(),
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+    write_json(out / RESULTS, results)
     return results
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from craft.family.plugged import PluggedEncoder
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
+from craft.runtime.whole_file import open_whole, write_json
 
 #: The row of the encoder that nobody adapted.
 PRETRAINED = "pretrained"
@@ -74,7 +74,7 @@ def transfer_matrix(
     out.mkdir(parents=True, exist_ok=True)
     matrix: dict[str, dict[str, Any]] = {}
     before: dict[str, Marks] = {}
-    with (out / PREDICTIONS).open("w") as predictions:
+    with open_whole(out / PREDICTIONS) as predictions:
         for name, encoder in rows.items():
             quantized = encoder.reads == "codes"
             prior = encoder.prior if keep_ratio < 1 else None
@@ -108,7 +108,7 @@ def transfer_matrix(
         "codebook_fingerprint": family.codebook.fingerprint,
         "versions": environment(),
     }
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+    write_json(out / RESULTS, results)
     return results
 
 

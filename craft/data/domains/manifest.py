@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from craft.data.readers import AccountSummary, ReadOptions
 from craft.errors import CraftError
+from craft.runtime.whole_file import write_text
 
 MANIFEST = "domain.json"
 Distractors = Literal["random", "hard", "file"]
@@ -78,7 +79,7 @@ class DomainManifest(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write the manifest as JSON."""
-        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_text(path, self.model_dump_json(indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> DomainManifest:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -22,6 +21,7 @@ from craft.pocket.reproduction.plan import SURROGATES, Job, Scale, jobs
 from craft.pocket.reproduction.tables import reproduce_tables
 from craft.pocket.reproduction.training_cost import training_costs
 from craft.runtime.progress import OnProgress, ignore_progress
+from craft.runtime.whole_file import write_json
 
 JOBS, COSTS = "jobs", "costs.json"
 
@@ -60,7 +60,7 @@ def reproduce(
     # First, while no other process is busy.
     costs_file = out / COSTS
     if not costs_file.is_file():
-        costs_file.write_text(json.dumps(measure_costs(), indent=2) + "\n")
+        write_json(costs_file, measure_costs())
     todo = list(jobs(scale))
     task = f"{len(todo)} encoders"
     for done, _ in enumerate(_work(todo, scale, models, directory, workers), 1):
@@ -72,7 +72,7 @@ def reproduce(
         "this call": time.monotonic() - started,
         "workers": workers,
     }
-    (out / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
+    write_json(out / RESULTS, results, indent=1)
     return results
 
 
@@ -117,9 +117,7 @@ def _same_scale(directory: Path, scale: Scale) -> None:
     note = directory / "scale.json"
     wanted = json.loads(json.dumps(scale.__dict__))
     if not note.is_file():
-        unfinished = note.with_suffix(".part")
-        unfinished.write_text(json.dumps(wanted, indent=2) + "\n")
-        os.replace(unfinished, note)
+        write_json(note, wanted)
         return
     found = json.loads(note.read_text())
     if found != wanted:

@@ -23,6 +23,7 @@ from torch import Tensor
 from craft.errors import CraftError
 from craft.runtime.json_cards import CHECKSUM, checksum, read_json, with_checksum
 from craft.runtime.stored_tensors import read_tensors
+from craft.runtime.whole_file import follow_umask
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class CheckpointDirectory:
             for name, values in tensors.items():
                 path = writing / f"{name}.safetensors"
                 save_file({k: x.detach().cpu().contiguous() for k, x in values.items()}, path)
+                follow_umask(path)
                 hashes[name] = _flush(path)
             card = {"format": FORMAT, "step": step, "hashes": hashes, "state": state}
             (writing / _STATE).write_text(json.dumps(with_checksum(card)))

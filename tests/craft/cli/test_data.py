@@ -86,12 +86,13 @@ def test_moved_data_is_found_and_changed_data_refused(
     done(craft_command("adapt", "--data", class_folder, "--out", pack, "--models", models, *QUICK))
     moved = shutil.move(class_folder, tmp_path / "moved")
     arguments = ["evaluate", pack, "--out", tmp_path / "s", "--models", models]
-    assert "no such file or folder" in one_error_line(craft_command(*arguments))
+    line = one_error_line(craft_command(*arguments))
+    assert f"{class_folder}, where nothing is now; say where it lies with --data PATH" in line
     few = ["--general-images", "3", "--llm", "qwen2", "--test-limit", "4"]
     done(craft_command(*arguments, "--data", moved, *few))
-    done(craft_command("prior", pack, "--data", moved, "--models", models))
+    done(craft_command("prior", pack, "--data", moved, "--models", models, "--force"))
     draw(Path(moved) / "thing_cc/new.png", 99)
-    line = one_error_line(craft_command(*arguments, "--data", moved))
+    line = one_error_line(craft_command(*arguments, "--data", moved, "--force"))
     assert "the data is not what the manifest was made for" in line
 
 
@@ -100,7 +101,7 @@ def test_a_pack_of_the_pocket_world_does_not_keep_a_manifest(
 ) -> None:
     arguments = ["adapt", "--out", tmp_path / "pack", "--models", tiny_models.directory, *QUICK]
     done(craft_command(*arguments, "--data", class_folder))
-    done(craft_command(*arguments, "--domain", "flags"))
+    done(craft_command(*arguments, "--domain", "flags", "--force"))
     assert not (tmp_path / "pack/domain.json").exists()
     more = ["--out", tmp_path / "s", "--models", tiny_models.directory]
     line = one_error_line(

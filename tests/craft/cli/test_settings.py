@@ -110,7 +110,7 @@ def test_baselines_are_adapted_and_examined_with_the_same_commands(
     class_folder: Path, tiny_models: ModelFamily, tmp_path: Path, method: str
 ) -> None:
     models = ["--models", tiny_models.directory]
-    arguments = ["--data", class_folder, *models, *QUICK, "--set", "lora.rank=2"]
+    arguments = ["--data", class_folder, *models, *QUICK]
     pack = tmp_path / "pack"
     done(craft_command("adapt", "--out", pack, *arguments, "--method", method))
     few = ["--general-images", "3", "--test-limit", "4", "--keep-ratio", "0.5"]

@@ -1,6 +1,8 @@
 """Packs come back bit for bit, and refuse what they do not belong to."""
 
 import json
+import resource
+import stat
 
 import pytest
 import torch
@@ -180,6 +182,38 @@ def test_a_whole_checkpoint_has_its_adapters(adapted, tmp_path):
     images = torch.rand(2, 3, 24, 24)
     assert torch.equal(again.continuous(images), adapted.continuous(images))
     assert heba_parameters(again).keys() == heba_parameters(adapted).keys()
+
+
+def test_a_full_disk_costs_no_earlier_pack_and_names_path_and_room(tiny_models, pack_dir):
+    earlier = EncoderPack.load(pack_dir)
+    tower = tiny_models.pretrained_tower()
+    with torch.no_grad():
+        next(tower.parameters()).add_(1)
+    other = EncoderPack.of(tower)
+    assert other.encoder_hash != earlier.encoder_hash
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        wanted = rf"^{pack_dir}/encoder.safetensors could not be written: File too large; it "
+        with pytest.raises(OSError, match=wanted):
+            other.save(pack_dir)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert EncoderPack.load(pack_dir).encoder_hash == earlier.encoder_hash
+    assert sorted(x.name for x in pack_dir.iterdir()) == ["encoder.safetensors", "pack.json"]
+
+
+def test_others_may_read_a_pack_as_the_umask_says(tiny_models, pack_dir):
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in pack_dir.iterdir()}
+    (pack_dir / "plain").write_text("")
+    assert modes == {stat.S_IMODE((pack_dir / "plain").stat().st_mode)}
+
+
+def test_a_pack_without_prior_replaces_one_with_a_prior(tiny_models, pack_dir):
+    pack = EncoderPack.load(pack_dir)
+    (pack_dir / "prior.safetensors").write_text("of another encoder")
+    pack.save(pack_dir)
+    assert EncoderPack.load(pack_dir).prior is None
 
 
 @pytest.mark.parametrize("damage", [name for name in DAMAGE if name != "missing"])
