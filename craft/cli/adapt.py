@@ -43,6 +43,7 @@ def adapt(
     distractors: data_options.Distractors = "random",
     option_file: data_options.OptionFile = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    min_images: data_options.MinImages = 1,
     any_size: data_options.AnySize = False,
     general: General = None,
     surrogate: Surrogate = "qwen2",
@@ -77,6 +78,7 @@ def adapt(
         "--distractors": distractors != "random",
         "--option-file": option_file,
         "--skip-corrupt": skip_corrupt,
+        "--min-images": min_images > 1,
     }
     if not own:
         checks.require_owner("your own data (--data)", of_data)
@@ -89,11 +91,16 @@ def adapt(
     if not dry_run:
         going_on = require_run_directory(out, "adapt", resume=resume == "auto", force=force)
         _require_checkpoint(out, going_on, force)
+    from craft.cli.data_check import print_account
+    from craft.cli.interrupt import checkpoint_kept, telling_what_is_kept
+    from craft.cli.next_steps import next_line, resuming
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
     from craft.data.domains.manifest import MANIFEST, DomainManifest
     from craft.family.family import ModelFamily
     from craft.pocket.domains import load_domain
+    from craft.report.adaptation import adaptation_lines
+    from craft.training.adapt import CHECKPOINTS
     from craft.workbench.adapt import adapt_pack
     from craft.workbench.domains import new_domain
 
@@ -112,7 +119,16 @@ def adapt(
         chosen, manifest = load_domain(domain), None
     else:
         request = data_options.request(
-            data, dataset, hub_id, format, images, class_names, subject, skip_corrupt, any_size
+            data,
+            dataset,
+            hub_id,
+            format,
+            images,
+            class_names,
+            subject,
+            skip_corrupt,
+            any_size,
+            min_images=min_images,
         )
         with console.status("reading the data"):
             chosen, manifest = new_domain(
@@ -123,6 +139,7 @@ def adapt(
                 distractors=distractors,
                 option_file=option_file,
             )
+        print_account(console, manifest.account, limit=1)
     probe = retention_probe(zoo, general, [surrogate])
     checks.require_enough_questions(config, probe)
     if probe is None:
@@ -145,7 +162,18 @@ def adapt(
             earlier.unlink(missing_ok=True)  # of other data, which would contradict the pack
         else:
             manifest.save(out / MANIFEST)
-    with ProgressDisplay(console) as progress:
+    checkpoints = out / CHECKPOINTS
+
+    def begin(step: int, steps: int) -> None:
+        if resume == "auto":
+            console.print(resuming(checkpoints, step, steps), soft_wrap=True, highlight=False)
+
+    def kept() -> str:
+        return checkpoint_kept([checkpoints], config.checkpoint.every)
+
+    task = f"{chosen.name}: adapting with {surrogate}"
+    with telling_what_is_kept(kept, main), ProgressDisplay(console) as progress:
+        progress.count_images(task, config.batch)
         result, pack = adapt_pack(
             zoo,
             surrogate,
@@ -153,17 +181,21 @@ def adapt(
             config,
             out,
             probe,
-            task=f"{chosen.name}: adapting with {surrogate}",
+            task=task,
             resume=resume == "auto",
             on_start=lambda table: console.print(str(table), highlight=False),
+            on_begin=begin,
             on_progress=progress,
         )
     console.print(
         f"{out}: encoder {pack.encoder_hash[:12]}, {result.blend:.0%} of the way from the "
-        f"pretrained weights, {result.code_flip_rate:.1%} of first-level codes changed; "
-        f"next: craft evaluate {out}",
+        f"pretrained weights, {result.code_flip_rate:.1%} of first-level codes changed",
         highlight=False,
     )
+    for line in adaptation_lines(result, config, surrogate, probe is not None):
+        console.print(line, soft_wrap=True, highlight=False)
+    following = next_line("evaluate", out, f"{out}-scores", models=models, general=general)
+    console.print(f"next: {following}", soft_wrap=True, highlight=False)
 
 
 def _require_checkpoint(out: Path, going_on: bool, force: bool) -> None:

@@ -24,27 +24,36 @@ def check(
     class_names: data_options.ClassNames = None,
     subject: data_options.Subject = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    min_images: data_options.MinImages = 1,
     any_size: data_options.AnySize = False,
     quick: Annotated[bool, typer.Option("--quick", help="decode only the samples")] = False,
     out: Annotated[Path | None, typer.Option(help="PNG file for the samples")] = None,
+    force: Force = False,
     surrogate: Annotated[
         str | None,
         typer.Option(help="language model that will read it [default: the one of `craft adapt`]"),
     ] = None,
     settings: training_options.Settings = None,
-    force: Force = False,
     models: Annotated[
         Path | None, typer.Option(help="whose image size and vocabulary [default: the package's]")
     ] = None,
 ) -> None:
     """Show how data is understood, with three samples as the model will see them.
 
-    Every record is checked and every image decoded; the first mistake ends with file and line.
-    Words that the surrogate or SigLIP do not know end with exit code 2, as `craft adapt` will.
+    Every record is checked and every image decoded; mistakes end with file and line, several at
+    once. What was skipped is listed with the reason. Words that the surrogate or SigLIP do not know
+    end with exit code 2, as `craft adapt` will.
     """
     process.prepare()
     config = training_options.config(settings=settings)
-    from craft.cli.data_check import Sample, print_records, print_samples, sample_sheet
+    from craft.cli.data_check import (
+        Sample,
+        print_account,
+        print_records,
+        print_samples,
+        sample_sheet,
+    )
+    from craft.data.readers.faults import Faults
     from craft.data.wording import Wording
     from craft.family.family import ModelFamily
     from craft.runtime.whole_file import whole_file
@@ -56,16 +65,29 @@ def check(
     default = "qwen2" if "qwen2" in zoo.names else next(iter(zoo.names), None)
     readers = [reader for reader in (surrogate or default,) if reader is not None]
     asked = data_options.request(
-        path, dataset, hub_id, format, images, class_names, subject, skip_corrupt, any_size
+        path,
+        dataset,
+        hub_id,
+        format,
+        images,
+        class_names,
+        subject,
+        skip_corrupt,
+        any_size,
+        min_images=min_images,
     )
     with console.status("reading"):
         records = asked.read()
     manifest = asked.manifest(records)
     print_records(console, records, manifest)
+    faults = Faults()
     if not quick:
         with console.status(f"decoding {len(records)} images"):
             for record in records:
-                record.rgb()
+                with faults.collected(record.place):
+                    record.rgb()
+    print_account(console, records.account.summary(len(records)))
+    faults.raise_if_any()
     samples = Sample.of(records, manifest, zoo.image_size)
     print_samples(console, samples, zoo.image_size)
     if out is not None:

@@ -64,6 +64,15 @@ SkipCorrupt = Annotated[
         "--skip-corrupt", help="leave out and count unreadable images", rich_help_panel=_PANEL
     ),
 ]
+MinImages = Annotated[
+    int,
+    typer.Option(
+        "--min-images",
+        min=1,
+        help="leave out classes with fewer images than that",
+        rich_help_panel=_PANEL,
+    ),
+]
 AnySize = Annotated[
     bool,
     typer.Option("--any-size", help="accept a --dataset of unknown size", rich_help_panel=_PANEL),
@@ -80,6 +89,7 @@ def request(
     subject: str | None,
     skip_corrupt: bool,
     any_size: bool,
+    min_images: int = 1,
 ) -> DataRequest:
     """What the options ask for."""
     from craft.data.domains.user_data import DataRequest
@@ -94,5 +104,6 @@ def request(
         images=images.resolve() if images else None,
         class_names=names,
         skip_corrupt=skip_corrupt,
+        min_images=min_images,
     )
     return DataRequest(path, dataset, hub_id, subject, reading, any_size)

@@ -35,7 +35,19 @@ def generate(
     trace: Annotated[Path | None, typer.Option(help="write LASER's trace (JSON)")] = None,
     keep_ratio: KeepRatio = 1.0,
     selector: Annotated[SelectorName, typer.Option(help="how tokens are chosen")] = "full",
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="where an answer is cut off")] = 5,
+    instruction: Annotated[
+        str | None,
+        typer.Option(
+            help="how to answer an open question; '' for nothing [default: as succinctly as "
+            "possible, or nothing with --max-new-tokens over 5]"
+        ),
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="where an answer is cut off [default: 5, or 64 with --instruction]"
+        ),
+    ] = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -63,7 +75,13 @@ def generate(
     checks.require_language_model(family, "--llm", llm)
     reader = generate.open_reader(family, pack, name=llm, keep_ratio=keep_ratio, selector=selector)
     given = generate.generate(
-        reader, pixels, question, option or (), settings=chosen, max_new_tokens=max_new_tokens
+        reader,
+        pixels,
+        question,
+        option or (),
+        settings=chosen,
+        max_new_tokens=max_new_tokens,
+        instruction=instruction,
     )
     console.print(given.text, markup=False, highlight=False)
     if given.outside:

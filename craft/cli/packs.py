@@ -11,8 +11,18 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from craft.data.domains.domain import Domain
+    from craft.data.readers import AccountSummary
     from craft.family.family import ModelFamily
     from craft.family.plugged import PluggedEncoder
+
+
+def account_of(directory: Path) -> AccountSummary | None:
+    """What was skipped when the data that a pack was adapted to was read; None if it was no data
+    of the user's."""
+    from craft.data.domains.manifest import MANIFEST, DomainManifest
+
+    manifest = directory / MANIFEST
+    return DomainManifest.load(manifest).account if manifest.is_file() else None
 
 
 def open_pack(

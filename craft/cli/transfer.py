@@ -52,7 +52,7 @@ def transfer(
         raise CraftError(f"a pack is named twice: {', '.join(map(str, packs))}")
     require_run_directory(out, "transfer", force=force)
     zoo = ModelFamily.load(models)
-    names = checks.language_models(zoo, llm)
+    checks.language_models(zoo, llm)
     first, chosen = open_pack(packs[0], zoo, name=domain, data=data)
     others = {str(pack): zoo.plug(pack) for pack in packs[1:]}
     loaded = {str(packs[0]): first} | others

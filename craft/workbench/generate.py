@@ -21,6 +21,9 @@ from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.vocabulary import require_distinct, require_words
 from craft.settings.choices import Selector
 
+#: Tokens of a letter or a short answer, and of an answer to an instruction of the user's own.
+SHORT, LONG = 5, 64
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -84,7 +87,8 @@ def generate(
     options: Sequence[str] = (),
     *,
     settings: LaserSettings | None = None,
-    max_new_tokens: int = 5,
+    max_new_tokens: int | None = None,
+    instruction: str | None = None,
 ) -> Answer:
     """What the model answers, greedily.
 
@@ -93,8 +97,9 @@ def generate(
 
     Args:
         image: of any size.
-        options: offered with letters; without any, a short answer is asked for.
+        options: offered with letters, of which one is asked for.
         settings: answer with LASER; None for plain decoding.
+        max_new_tokens, instruction: see :func:`how_to_answer`.
 
     Raises:
         CraftError: an empty question, words that the model lacks, a single option, settings that do
@@ -104,11 +109,12 @@ def generate(
         raise CraftError("the question is empty")
     if len(options) == 1:
         raise CraftError(f"one option, {options[0]!r}, is no choice; give two or more, or none")
+    instruction, max_new_tokens = how_to_answer(options, instruction, max_new_tokens)
     name = str(reader.model.config.text_config.model_type)
-    prompt = prompts.ask(question, options)
+    lines = [question, *([prompts.option_lines(options)] if options else []), instruction]
+    prompt = "\n".join(line for line in lines if line)
     require_words(reader.tokenizer, Wording((prompt,), tuple(options), ()), name)
     require_distinct(reader.tokenizer, options, name)
-    instruction = prompts.ONE_LETTER if options else prompts.SHORT_ANSWER
     asked = f"{question}\n{prompts.option_lines(options)}" if options else question
     answer = plain if settings is None else partial(laser, settings=settings)
     (given,) = answer(
@@ -133,3 +139,29 @@ def _chosen(written: str, options: Sequence[str]) -> int | None:
         if len(named) == 1:
             return named[0]
     return None
+
+
+def how_to_answer(
+    options: Sequence[str], instruction: str | None = None, max_new_tokens: int | None = None
+) -> tuple[str, int]:
+    """What follows a question on a line of its own, and where its answer is cut off.
+
+    Args:
+        options: a choice asks for one letter, whatever else is given.
+        instruction: of an open question; "" for none. By default a short answer is asked for, as
+            the models learn it, unless ``max_new_tokens`` has room for more: then nothing is.
+        max_new_tokens: by default enough for what is asked.
+
+    Raises:
+        CraftError: an instruction for a choice.
+    """
+    if options:
+        if instruction is not None:
+            raise CraftError(
+                "--instruction is for open questions; --option asks for one letter of a choice"
+            )
+        return prompts.ONE_LETTER, max_new_tokens or SHORT
+    if instruction is None:
+        short = max_new_tokens is None or max_new_tokens <= SHORT
+        return (prompts.SHORT_ANSWER if short else ""), max_new_tokens or SHORT
+    return instruction, max_new_tokens or (SHORT if instruction == prompts.SHORT_ANSWER else LONG)

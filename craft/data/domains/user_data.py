@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from craft.data.domains.manifest import DomainManifest
 from craft.data.known.registry import entry_of, load_dataset
 from craft.data.readers import ReadOptions, RecordSet, read_records, without_corrupt
 from craft.errors import CraftError
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,22 +33,13 @@ class DataRequest:
     any_size: bool = False
 
     def read(self) -> RecordSet:
-        """The records; the log says how many were left out, if that was asked for.
+        """The records; their account says what was left out and why.
 
         Raises:
             DataError: see :func:`~craft.data.readers.read_records` and
                 :func:`~craft.data.known.registry.load_dataset`.
             CraftError: neither path nor data set, or no such data set.
         """
-        records = self._records()
-        if records.left_out:
-            skipped = len(records.left_out)
-            log.warning(
-                "left out %d with unreadable images, first %s", skipped, records.left_out[0]
-            )
-        return records
-
-    def _records(self) -> RecordSet:
         if self.dataset is None:
             if self.path is None:
                 raise CraftError("name the data: a path, or a data set of `craft data list`")

@@ -93,6 +93,15 @@ class Account:
         """Something was read, but the user should look at it. Arguments as for :meth:`skip`."""
         self._warnings.setdefault(reason, []).append(_entry(place, detail))
 
+    def include(self, other: Account) -> None:
+        """Add everything that another account holds."""
+        for mine, theirs in (
+            (self._skipped, other._skipped),
+            (self._warnings, other._warnings),
+        ):
+            for reason, places in theirs.items():
+                mine.setdefault(reason, []).extend(places)
+
     def skipped(self, reason: str) -> tuple[str, ...]:
         """The places of everything that was left out for ``reason``."""
         return tuple(self._skipped.get(reason, ()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from craft.data.readers.columns import Columns
 
@@ -21,6 +21,7 @@ class ReadOptions(BaseModel):
         columns: which column holds what, instead of going by their names.
         class_names: names of classes that are written as numbers, in order.
         skip_corrupt: leave out records whose image is missing or corrupt, and count them.
+        min_images: leave out classes with fewer images than that, and count them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,3 +31,4 @@ class ReadOptions(BaseModel):
     columns: Columns | None = None
     class_names: tuple[str, ...] | None = None
     skip_corrupt: bool = False
+    min_images: int = Field(default=1, ge=1)

@@ -144,7 +144,7 @@ def test_check_shows_what_was_understood(
     shown = done(craft_command("data", "check", class_folder, *arguments))
     for fact in (
         "image_folder: 80 images, 8 classes",
-        "49 train, 7 validation, 16 test, 8 of held-out classes unused",
+        "50 train, 6 validation, 16 test, 8 of held-out classes unused",
         "test: 20% of every class, drawn with seed 0",
         "image 30×20 → 24×24",
         "What thing is shown in the image?",
@@ -169,7 +169,7 @@ def test_check_refuses_with_file_and_line(llava_file: Path, tiny_models: ModelFa
     image.write_bytes(image.read_bytes()[:300])
     assert "mine.json:" in one_error_line(craft_command(*arguments))
     shown = done(craft_command(*arguments, "--skip-corrupt"))
-    assert "left out 1 with unreadable images" in shown
+    assert "skipped 1 images that cannot be read" in shown
     assert "7.jpg" in shown
 
 

@@ -78,6 +78,40 @@ def test_packs_of_models_that_read_no_codes_are_refused(tiny_models, pack, tmp_p
         open_reader(tiny_models, copy)
 
 
+@pytest.mark.parametrize(
+    ("more", "asked", "tokens"),
+    [
+        ([], f"{QUESTION}\n{prompts.SHORT_ANSWER}", 5),
+        (["--max-new-tokens", 3], f"{QUESTION}\n{prompts.SHORT_ANSWER}", 3),
+        (["--max-new-tokens", 40], QUESTION, 40),
+        (["--instruction", prompts.JUSTIFY], f"{QUESTION}\n{prompts.JUSTIFY}", 64),
+        (["--instruction", "", "--max-new-tokens", 9], QUESTION, 9),
+        (
+            ["--instruction", prompts.SHORT_ANSWER, "--max-new-tokens", 9],
+            f"{QUESTION}\n{prompts.SHORT_ANSWER}",
+            9,
+        ),
+        (
+            [*AS_OPTIONS, "--max-new-tokens", 40],
+            f"{QUESTION}\n{prompts.option_lines(OPTIONS)}\n{prompts.ONE_LETTER}",
+            40,
+        ),
+    ],
+)
+def test_a_long_answer_is_not_asked_to_be_short(
+    image, tiny_models, monkeypatch, more, asked, tokens
+):
+    seen = []
+
+    def answer(self, streams, texts, processors, **generation):
+        seen.append((*texts, generation["max_new_tokens"]))
+        return ["A"]
+
+    monkeypatch.setattr("craft.decoding.DiscreteReader.answer", answer)
+    done(ask(image, tiny_models.directory, *more))
+    assert seen == [(asked, tokens)]
+
+
 def test_the_trace_is_written_and_drawn(image, tiny_models, tmp_path):
     files = tmp_path / "trace.json", tmp_path / "trace.png"
     wanted = ["--laser", "--set", "min_side=8", "--trace", files[0], "--picture", files[1]]
@@ -111,11 +145,12 @@ def test_questions_beyond_the_vocabulary_are_refused(tiny_models):
         (["--laser", "--set", "beta=1"], "no such setting 'beta'; there are null_prompt"),
         (
             ["--laser", "--set", "alpha=-1"],
-            "--set alpha=-1: Input should be greater than",
+            "--set alpha=-1: Input should be greater than or equal to 0",
         ),
         (["--laser", "--set", "fixed_layer=9"], "fixed_layer must be in 0..1"),
         (["--option", "a quokka", "--option", NAMES[0]], "does not know 1 word: 'quokka'"),
         (["--option", NAMES[0]], "is no choice; give two or more"),
+        ([*AS_OPTIONS, "--instruction", "Justify"], "--instruction is for open questions"),
         (["--llm", "gpt"], "--llm must be one of qwen2, llama"),
     ],
 )

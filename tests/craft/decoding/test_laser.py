@@ -13,6 +13,7 @@ from craft.decoding.laser import GENERIC
 from craft.decoding.masking import hide_cells
 from craft.decoding.reader import Stream
 from tests.craft.decoding.tiny_vlms import llava, picture, prepare_qwen2_vl, qwen2_vl, tokenizer
+from tests.perturbed_products import rounding
 
 QUESTION, INSTRUCTION = "what is in the picture ?", "answer word"
 HOW = {"instruction": INSTRUCTION, "max_new_tokens": 4}
@@ -147,6 +148,7 @@ def test_prompts_that_read_the_same_have_one_look(reader):
         assert not find_evidence(one, other, SMALL).degenerate
 
 
+@torch.no_grad()
 def test_attention_is_sliced_where_padding_put_the_image(discrete):
     """Rows of different lengths stand at different positions of a batch."""
     reader = discrete()
@@ -154,9 +156,13 @@ def test_attention_is_sliced_where_padding_put_the_image(discrete):
     together = reader.attend([picture(20, 20)], prompts)[0]
     for text, look in zip(prompts[0], together, strict=True):
         assert look.weights.shape == look.rounding.shape == (3, 4, 4, 4)
-        alone = reader.attend([picture(20, 20)], [(text,)])[0][0]
-        for ours, theirs in zip(look, alone, strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-5)
+
+        def alone(text: str = text) -> torch.Tensor:
+            return torch.stack(reader.attend([picture(20, 20)], [(text,)])[0][0])
+
+        allowed = rounding(alone)
+        assert allowed < 1e-3  # other positions hold other weights
+        torch.testing.assert_close(torch.stack(look), alone(), rtol=0, atol=allowed)
 
 
 def test_pruned_tokens_got_no_attention(discrete):

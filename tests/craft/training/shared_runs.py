@@ -32,7 +32,7 @@ from tests.craft.training.same_training import (
     rerounded,
     smooth_updates,
 )
-from tests.craft.training.short_run import SETTINGS, random_domain
+from tests.craft.training.short_run import assignments, random_domain
 from tests.craft.training.two_processes import in_two_processes
 
 RUNS: dict[str, tuple[str, ...]] = {
@@ -81,9 +81,9 @@ def run(
     reader = copy.deepcopy(models.language_model("llama"))
     call = (models.pretrained_tower(), reader, models.siglip, random_domain())
     if before is not None:
-        earlier = read_settings(assignments=[*SETTINGS, *before])
+        earlier = read_settings(assignments=assignments(*before))
         adapt(*call, earlier, out / "before")
-    config = read_settings(assignments=[*SETTINGS, *settings])
+    config = read_settings(assignments=assignments(*settings))
 
     def die(step: int, *_: Any) -> None:
         if step == stop:

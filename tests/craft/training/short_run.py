@@ -34,6 +34,11 @@ SETTINGS = (
 )
 
 
+def assignments(*settings: str) -> list[str]:
+    """:data:`SETTINGS` and changes; each setting once, as a user has to give it."""
+    return list({x.partition("=")[0]: x for x in (*SETTINGS, *settings)}.values())
+
+
 def random_domain(images: int = 32) -> ClassDomain:
     """Eight classes of random images, two of them held out."""
     generator = torch.Generator().manual_seed(0)
@@ -67,7 +72,7 @@ def short_run(
     on_start: Callable[[Any], None] | None = None,
 ) -> AdaptationResult:
     """The run, with :data:`SETTINGS` and changes."""
-    config = read_settings(assignments=[*SETTINGS, *settings])
+    config = read_settings(assignments=assignments(*settings))
     return adapt(
         models.pretrained_tower(),
         models.language_model("llama"),

@@ -15,6 +15,7 @@ from craft.settings.training import CodebookConfig, CraftConfig
 from craft.training.adapt import adapt
 from craft.training.batches import DomainBatches
 from craft.training.selection import SHARES
+from tests.perturbed_products import rounding
 
 SHORT = CraftConfig(steps=4, batch=6, validate_every=2, validation_images=10)
 
@@ -62,6 +63,34 @@ def test_settings_and_losses_are_written(tiny_models, tmp_path):
     assert [entry["step"] for entry in result.history] == [0, 2, 4] + [4] * len(SHARES)
     assert set(result.gradient_norms) == {"sal", "commit", "con"}
     assert [(step, total) for step, total, _ in seen] == [(i, 4) for i in range(1, 5)]
+
+
+def test_the_answers_before_and_after_are_those_of_the_history(tiny_models, tmp_path):
+    begun, phases = [], []
+    result = run(
+        tiny_models,
+        tmp_path,
+        on_begin=lambda *counts: begun.append(counts),
+        on_phase=lambda *phase: phases.append(phase),
+    )
+    answers = result.answers
+    assert len(answers.before) == len(answers.after) == len(answers.images)
+    share = result.blend
+    taken = [e for e in result.history if e["blend"] == share] if share else result.history[:1]
+    for right, entry in ((answers.before, result.history[0]), (answers.after, taken[-1])):
+        assert 100 * sum(right) / len(right) == pytest.approx(entry["domain"])
+    assert begun == [(0, 4)]
+    # Every phase is announced before its work and ends.
+    names = {name for name, *_ in phases}
+    assert len(names) == 3
+    for name in names:
+        counts = [(done, total) for phase, done, total in phases if phase == name]
+        assert counts[0][0] == 0
+        assert counts[-1][0] == counts[-1][1]
+    pace = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    (last,) = [line["pace"] for line in pace if line["step"] == 4]
+    assert last["images_per_second"] > 0
+    assert last["seconds_left"] == 0
 
 
 def test_the_same_seed_gives_the_same_encoder(tiny_models, tmp_path):
@@ -132,6 +161,13 @@ def test_a_weight_of_zero_takes_the_answers_out(tiny_models, tmp_path):
     without = run(tiny_models, tmp_path / "b", SHORT.model_copy(update={"lambda_sal": 0.0}))
     whole = run(tiny_models, tmp_path / "c")
     norms = [result.gradient_norms for result in (whole, halved, without)]
-    assert norms[1]["sal"] == pytest.approx(norms[0]["sal"] / 2)
+
+    def again() -> torch.Tensor:
+        found = run(tiny_models, tmp_path / "d").gradient_norms
+        return torch.tensor([found["sal"], found["commit"]])
+
+    allowed = rounding(again)
+    assert allowed < norms[0]["sal"] / 100
+    assert norms[1]["sal"] == pytest.approx(norms[0]["sal"] / 2, abs=allowed)
     assert norms[2]["sal"] == 0
-    assert norms[2]["commit"] == pytest.approx(norms[0]["commit"])
+    assert norms[2]["commit"] == pytest.approx(norms[0]["commit"], abs=allowed)
