@@ -11,7 +11,7 @@ from rich.table import Table
 
 from craft.cli import data_options, process
 from craft.cli.options import Force, LanguageModel, Models, console
-from craft.errors import CraftError
+from craft.cli.run_directory import require_new_file
 
 
 def words(
@@ -35,10 +35,10 @@ def words(
     by SigLIP. Models that read any text, as all large ones do, lack no words.
     """
     process.prepare()
-    if out is not None and out.exists() and not force:
-        raise CraftError(f"--out {out} exists; choose another file, or --force to replace it")
+    require_new_file(out, "--out", force)
     from craft.data.wording import Wording
     from craft.family.family import ModelFamily
+    from craft.runtime.whole_file import open_whole
     from craft.workbench.words import missing_words
 
     zoo = ModelFamily.load(models)
@@ -62,5 +62,6 @@ def words(
             table.add_row(escape(word), str(texts), ", ".join(lacking))
         console.print(table)
     if out is not None:
-        out.write_text("".join(f"{word}\n" for word in every), encoding="utf-8")
+        with open_whole(out) as file:
+            file.writelines(f"{word}\n" for word in every)
         console.print(f"{out}: {len(every)} words", highlight=False)

@@ -42,7 +42,7 @@ def unknown_words(
         ids = tokenizer(batch, add_special_tokens=False)["input_ids"]
         for text, row in zip(batch, ids, strict=True):
             if tokenizer.unk_token_id in row:
-                found.update(set(_unknown_in(tokenizer, text, exact)))
+                found.update(dict.fromkeys(_unknown_in(tokenizer, text, exact), 1))
     return found
 
 
