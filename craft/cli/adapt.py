@@ -109,7 +109,7 @@ def adapt(
     zoo = ModelFamily.load(models)
     checks.require_language_model(zoo, "--surrogate", surrogate)
     zoo.codebook.restrict(config.codebook.chosen)
-    zoo.text_tokenizer(config)
+    texts = zoo.text_tokenizer(config)  # a missing one is found before anything is read
     if not dry_run:
         weights = zoo.siglip.vision_model.state_dict().values()
         require_room(out, sum(x.nbytes for x in weights), "the encoder pack")
@@ -132,10 +132,15 @@ def adapt(
         )
         with console.status("reading the data"):
             chosen, manifest = new_domain(
-                request, zoo, distractors=distractors, option_file=option_file
+                request,
+                zoo,
+                readers=[surrogate],
+                text_tokenizer=texts,
+                distractors=distractors,
+                option_file=option_file,
             )
         print_account(console, manifest.account, limit=1)
-    probe = retention_probe(zoo, general)
+    probe = retention_probe(zoo, general, [surrogate])
     checks.require_enough_questions(config, probe)
     if probe is None:
         console.print(NOT_MEASURED, highlight=False)

@@ -32,6 +32,7 @@ from craft.cli.reproduce import reproduce
 from craft.cli.settings import list_settings
 from craft.cli.transfer import transfer
 from craft.cli.usage import usage_line
+from craft.cli.words import words
 from craft.errors import CraftError
 
 
@@ -118,6 +119,7 @@ for command in (
     prior,
     generate,
     align,
+    words,
     info,
 ):
     app.command()(command)

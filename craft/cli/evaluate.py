@@ -62,7 +62,7 @@ def evaluate(
     """
     process.prepare()
     from craft.cli.data_check import print_account
-    from craft.cli.packs import account_of, open_pack
+    from craft.cli.packs import account_of, examined, open_pack
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
     from craft.cli.run_directory import open_run_directory, require_run_directory
@@ -75,7 +75,7 @@ def evaluate(
     checks.require_effect_of_pruning(ratios, selector, seed, prior)
     require_run_directory(out, "evaluate", force=force)
     zoo = ModelFamily.load(models)
-    names = checks.language_models(zoo, llm)
+    checks.language_models(zoo, llm)
     other_prior = TokenPrior.load(prior) if prior else None
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
     if llm != "all" and loaded.own is not None:
@@ -84,9 +84,10 @@ def evaluate(
         )
     if domain is None:
         print_account(console, account_of(pack), limit=1)
+    names = examined(zoo, llm, loaded, chosen, console)
     command = {"command": "evaluate", "pack": str(pack), "domain": chosen.name}
     open_run_directory(out, command, force=force)
-    probe = retention_probe(zoo, general)
+    probe = retention_probe(zoo, general, names)
     if probe is None:
         console.print(NOT_MEASURED, highlight=False)
     with ProgressDisplay(console) as progress:

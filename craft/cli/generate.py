@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from craft.cli import checks, process
 from craft.cli.options import Force, KeepRatio, Models, SelectorName, console
@@ -83,6 +84,14 @@ def generate(
         instruction=instruction,
     )
     console.print(given.text, markup=False, highlight=False)
+    if given.outside:
+        Console(stderr=True).print(
+            f"the model wrote {given.written!r}, which is none of the options; the answer is the "
+            "option whose letter it finds likeliest",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     if given.trace is not None:
         if trace is not None:
             write_json(trace, given.trace.to_dict())

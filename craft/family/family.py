@@ -100,12 +100,18 @@ class ModelFamily:
         Raises:
             CraftError: there is none, as in converted checkpoints that came without.
         """
-        if not has_tokenizer(self.directory / SIGLIP):
+        if not self.has_tokenizer:
             raise CraftError(
-                f"{self.directory / SIGLIP} holds no tokenizer of SigLIP's; put one there, or "
-                "train without texts: --set lambda_con=0"
+                f"{self.directory / SIGLIP} holds no tokenizer of SigLIP's; put its files there "
+                "(tokenizer.json or spiece.model, and tokenizer_config.json), or use what needs no "
+                "texts: craft adapt --set lambda_con=0"
             )
         return load_tokenizer(self.directory / SIGLIP, "SigLIP")
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether SigLIP's tokenizer is there; VILA-U's checkpoints come without."""
+        return has_tokenizer(self.directory / SIGLIP)
 
     def text_tokenizer(self, config: CraftConfig) -> PreTrainedTokenizerBase | None:
         """SigLIP's tokenizer, if training with these settings contrasts images with texts."""
