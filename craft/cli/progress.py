@@ -31,7 +31,7 @@ SHORTEST, LONGEST, SHARE = 10.0, 300.0, 1 / 20
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        shown = "" if speed is None else _rate(speed, task.fields["images"])
+        shown = "" if not speed else _rate(speed, task.fields["images"])
         return Text(shown, style="progress.data.speed")
 
 
@@ -140,7 +140,9 @@ def _average(running: _Running, total: int, images: int, now: float) -> str:
 
 
 def _rate(per_second: float, images: int) -> str:
-    return f"{per_second * images:.0f} images/s" if images else f"{per_second:.1f}/s"
+    if images:
+        return f"{per_second * images:.0f} images/s"
+    return f"{per_second:.1f}/s" if per_second >= 0.1 else f"{1 / per_second:.0f} s each"
 
 
 def _memory() -> str:

@@ -77,6 +77,10 @@ def test_a_day_is_no_flood_of_lines_and_has_no_long_silence() -> None:
     assert re.search(r"\d+ h \d+ min left", lines[5])
 
 
+def test_slow_work_is_told_in_seconds_each() -> None:
+    assert logged(10, 12.0)[0].startswith("adapting: 1 of 10 (10%), 12 s each, 1 min 48 s left")
+
+
 def test_a_resumed_task_counts_only_what_it_did() -> None:
     lines = logged(100, 1.0, first=80, images=10)
     assert lines[0].startswith("adapting: 90 of 100 (90%), 10 images/s, 10 s left")
