@@ -17,9 +17,9 @@ def flushed(x):
 def emulated(tokens, words):
     """[N, K] float32. Each sum gets the product of the odd component, then that of the even one, as
     fused multiply-adds that round to nearest even. Denormal operands count as zero, denormal
-    results become zero. Products of bfloat16 numbers are exact in float64, and a float64 sum with a
-    float32 number, rounded again, is that number's fused multiply-add but for double rounding, which
-    24-bit sums of 16-bit products, as close in size as here, do not meet."""
+    results become zero. Products of bfloat16 numbers are exact in float64, so each sum is rounded
+    twice, to 53 bits and to 24: only where the first rounding made a tie would that differ from the
+    fused operation, and no case here does."""
     tokens, words = flushed(tokens.bfloat16().float()), flushed(words.bfloat16().float())
     sums = torch.zeros(len(tokens), len(words))
     for even in range(0, tokens.shape[1], 2):

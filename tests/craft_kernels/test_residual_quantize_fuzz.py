@@ -1,5 +1,5 @@
 """Random codebooks and tokens of every kind, on every instruction set and path: codes, sums and
-norms are those of the reference, which decides in float64 and, where that is too coarse, exactly."""
+norms are those of the reference, which decides in float64 or, where that is too coarse, exactly."""
 
 import pytest
 import torch
