@@ -88,8 +88,8 @@ def print_records(console: Console, records: RecordSet, manifest: DomainManifest
         table.add_row("", escape(note))
     if records.left_out:
         table.add_row("left out", f"{len(records.left_out)} with unreadable images:")
-        for reason in records.left_out[:_SHOWN]:
-            table.add_row("", escape(reason))
+    for heading, text in records.account.summary(len(records)).lines(_SHOWN):
+        table.add_row(heading, escape(text))
     console.print(table, highlight=False)
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from craft.data.readers.answers import Numbers
 from craft.data.readers.columns import Columns
 
 Format = Literal["llava", "image_folder", "table", "parquet", "hf_disk", "webdataset"]
@@ -19,7 +20,9 @@ class ReadOptions(BaseModel):
         format: instead of detecting it.
         images: folder that image paths in annotation files begin at.
         columns: which column holds what, instead of going by their names.
-        class_names: names of classes that are written as numbers, in order.
+        class_names: names of classes that are written as numbers, in order from 0; or label -> name
+            for labels of any kind.
+        numbers: how numeric answers of questions with options are meant, if that is not plain.
         skip_corrupt: leave out records whose image is missing or corrupt, and count them.
     """
 
@@ -28,5 +31,6 @@ class ReadOptions(BaseModel):
     format: Format | None = None
     images: Path | None = None
     columns: Columns | None = None
-    class_names: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | dict[str, str] | None = None
+    numbers: Numbers | None = None
     skip_corrupt: bool = False
