@@ -41,7 +41,9 @@ Images = Annotated[
 ClassNames = Annotated[
     Path | None,
     typer.Option(
-        help="text file, one name a line, of classes that are numbers", rich_help_panel=_PANEL
+        help="names of classes: one a line for the numbers from 0, or a .csv, .tsv or .json table "
+        "of label and name",
+        rich_help_panel=_PANEL,
     ),
 ]
 Subject = Annotated[
@@ -108,8 +110,7 @@ def request(
 
     names = None
     if class_names is not None:
-        lines = class_names.read_text(encoding="utf-8-sig").splitlines()
-        names = tuple(line.strip() for line in lines if line.strip())
+        names = readers.read_class_names(class_names)
     reading = readers.ReadOptions(
         format=format,
         images=images.resolve() if images else None,
