@@ -71,6 +71,6 @@ def _peft() -> Any:
         import peft
     except ImportError as error:
         raise MissingPackageError(
-            "LoRA needs peft, which is not installed; pip install 'craft-vlm[lora]'"
+            "LoRA needs peft, which is not installed; pip install 'peft>=0.21'"
         ) from error
     return peft

@@ -76,7 +76,9 @@ def require_trainable(config: CraftConfig) -> None:
     require_trackers(config.log)
     lora = config.method == "llm_lora" or config.encoder == "lora"
     if lora and find_spec("peft") is None:
-        raise MissingPackageError("LoRA needs peft, which is not installed; pip install peft")
+        raise MissingPackageError(
+            "LoRA needs peft, which is not installed; pip install 'peft>=0.21'"
+        )
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     parts = processes * config.hardware.accumulate
     if config.batch % parts:

@@ -40,6 +40,7 @@ def tokenize(
         raise CraftError(f"--out {out} is a file; name a directory")
     if not ray:
         require_owner("--ray", {"--workers": workers})
+    from craft.cli.interrupt import telling_what_is_kept, typed_line
     from craft.cli.progress import ProgressDisplay
     from craft.corpus.shard import CorpusEncoder, shards_of
     from craft.corpus.tokens import require_same_cut, tokenize_corpus
@@ -63,7 +64,13 @@ def tokenize(
     shards = shards_of(records, shard_size)
     require_same_cut(out, len(shards))
     done = 0
-    with ProgressDisplay(console) as progress:
+
+    def kept() -> str:
+        return f"{done} images are encoded in {out}; to go on: {typed_line()}"
+
+    with telling_what_is_kept(kept), ProgressDisplay(console) as progress:
+        progress.count_images("images", 1)
+        progress("images", 0, len(records))
         for count in tokenize_corpus(encoder, shards, out, _workers(ray, workers)):
             done += count
             progress("images", done, len(records))
@@ -109,6 +116,7 @@ def prior(
     else:
         shards = shards_of(chosen.train.images)
         with ProgressDisplay(console) as progress:
+            progress("shards", 0, len(shards))
             counted = count_corpus(
                 encoder,
                 shards,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from craft.cli import checks, data_options, process
 from craft.cli.options import Force, KeepRatio, Models, SelectorName, console
@@ -37,7 +38,19 @@ def generate(
     trace: Annotated[Path | None, typer.Option(help="write LASER's trace (JSON)")] = None,
     keep_ratio: KeepRatio = 1.0,
     selector: Annotated[SelectorName, typer.Option(help="how tokens are chosen")] = "full",
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="where an answer is cut off")] = 5,
+    instruction: Annotated[
+        str | None,
+        typer.Option(
+            help="how to answer an open question; '' for nothing [default: as succinctly as "
+            "possible, or nothing with --max-new-tokens over 5]"
+        ),
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="where an answer is cut off [default: 5, or 64 with --instruction]"
+        ),
+    ] = None,
     pixel_range: data_options.PixelRange = None,
     models: Models = None,
     force: Force = False,
@@ -71,9 +84,23 @@ def generate(
     checks.require_language_model(family, "--llm", llm)
     reader = generate.open_reader(family, pack, name=llm, keep_ratio=keep_ratio, selector=selector)
     given = generate.generate(
-        reader, pixels, question, option or (), settings=chosen, max_new_tokens=max_new_tokens
+        reader,
+        pixels,
+        question,
+        option or (),
+        settings=chosen,
+        max_new_tokens=max_new_tokens,
+        instruction=instruction,
     )
     console.print(given.text, markup=False, highlight=False)
+    if given.outside:
+        Console(stderr=True).print(
+            f"the model wrote {given.written!r}, which is none of the options; the answer is the "
+            "option whose letter it finds likeliest",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     if given.trace is not None:
         if trace is not None:
             write_json(trace, given.trace.to_dict())

@@ -66,7 +66,7 @@ def export_lmms_eval(
         from datasets import Dataset
     except ImportError:
         raise MissingPackageError(
-            "the lmms-eval export writes Parquet: pip install 'craft-vlm[data]'"
+            "the lmms-eval export writes Parquet: pip install 'datasets>=4'"
         ) from None
     directory.mkdir(parents=True, exist_ok=True)
     table = directory / f"{name}.parquet"

@@ -39,7 +39,7 @@ def import_datasets() -> Any:
         import datasets
     except ImportError as error:
         raise MissingPackageError(
-            "this needs the datasets library: pip install 'craft-vlm[data]'"
+            "this needs the datasets library: pip install 'datasets>=4'"
         ) from error
     return datasets
 

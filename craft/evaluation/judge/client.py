@@ -77,7 +77,7 @@ class Judge:
             from openai import OpenAI, OpenAIError
         except ImportError:
             raise MissingPackageError(
-                "a judge needs the openai package: pip install 'craft-vlm[judge]'"
+                "a judge needs the openai package: pip install 'openai>=2'"
             ) from None
         self.model = model
         self.price = price

@@ -184,7 +184,7 @@ def test_without_ray_the_way_out_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     encoder, shards = corpus(tiny_models)
-    with pytest.raises(ImportError, match=r"craft-vlm\[ray\]"):
+    with pytest.raises(ImportError, match=r"pip install 'ray\[data\]>=2.51'"):
         list(each_shard(encoder.encode, shards, Workers(2)))
 
 

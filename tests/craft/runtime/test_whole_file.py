@@ -20,7 +20,6 @@ from craft.runtime.whole_file import (
     files_together,
     open_whole,
     require_room,
-    whole_directory,
     write_bytes,
     write_json,
     write_tensors,
@@ -133,22 +132,6 @@ def test_files_of_one_thing_appear_together_among_others(tmp_path: Path) -> None
     assert files(tmp_path) == ["card", "kept", "sub/weights"]
     assert (tmp_path / "card").read_text() == "new"
     assert stat.S_IMODE((tmp_path / "sub" / "weights").stat().st_mode) == 0o640
-
-
-def test_a_directory_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(ValueError, match="halfway"), whole_directory(out) as new:  # noqa: PT012
-        new.mkdir()
-        (new / "x").write_text("")
-        raise ValueError("halfway")
-    assert list(tmp_path.iterdir()) == []
-    with whole_directory(out) as new:
-        new.mkdir()
-        (new / "x").write_text("")
-    assert files(tmp_path) == ["out/x"]
-    with pytest.raises(WriteError, match="Directory not empty"), whole_directory(out) as new:
-        new.mkdir()
-    assert files(tmp_path) == ["out/x"]
 
 
 def test_too_little_room_is_said_beforehand(
