@@ -221,7 +221,7 @@ def _from_deep_colour(
 def _low_byte(data: bytes) -> Image.Image | None:
     """The image again with the lower byte of every colour; None where Pillow cannot read it so."""
     image = _opened(data)
-    raw, tiles = _raw_mode(image), list(getattr(image, "tile", ()))
+    raw, tiles = _raw_mode(image), tuple(getattr(image, "tile", []))
     if image.mode not in {"RGB", "RGBA"} or raw.startswith("LA") or len(tiles) != 1:
         return None
     tile = tiles[0]
