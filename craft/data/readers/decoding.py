@@ -221,9 +221,10 @@ def _from_deep_colour(
 def _low_byte(data: bytes) -> Image.Image | None:
     """The image again with the lower byte of every colour; None where Pillow cannot read it so."""
     image = _opened(data)
-    raw, (tile, *others) = _raw_mode(image), getattr(image, "tile", ())
-    if image.mode not in {"RGB", "RGBA"} or raw.startswith("LA") or others:
+    raw, tiles = _raw_mode(image), tuple(getattr(image, "tile", []))
+    if image.mode not in {"RGB", "RGBA"} or raw.startswith("LA") or len(tiles) != 1:
         return None
+    tile = tiles[0]
     swapped = raw[:-3] + _OTHER_BYTE[raw[-3:]]
     args = swapped if isinstance(tile.args, str) else (swapped, *tile.args[1:])
     image.tile = [tile._replace(args=args)]  # pyright: ignore[reportAttributeAccessIssue]
