@@ -83,7 +83,7 @@ def how_numbers_count(choices: Sequence[Choice], said: Numbers | None = None) ->
                     f"answer {choice.answer!r} means {choice.options[a]!r} if answers are read "
                     f"{_SAID[first]} and {choice.options[b]!r} if {_SAID[other]}, and all answers "
                     "fit both; write the options' letters or texts, or say which in Python, "
-                    "ReadOptions(numbers=...)",
+                    "--numbers, or ReadOptions(numbers=...)",
                 )
     return first
 

@@ -14,9 +14,12 @@ from craft.data.readers.account import Account
 from craft.data.readers.columns import Columns
 from craft.data.readers.faults import Faults
 from craft.data.readers.image_kinds import is_image_name
-from craft.data.readers.place import DataError, Place
+from craft.data.readers.place import DataError, Place, shown
 from craft.data.readers.rows import Row
 from craft.data.readers.walk import is_junk, require_whole
+
+#: The account's reason.
+LONGER = "members of shards that nothing reads"
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,12 @@ class WebDatasetShard:
                         row | {"image": None},
                         partial(_same, image),
                         place,
-                        f"{self._path.stem}/{key}",
+                        f"{self._path.stem}/{shown(key)}",
                         self._split,
                     )
                 )
-                for ending in members.keys() - _USED - {_ending(image)}:
-                    reason = "members of shards that nothing reads"
-                    self._account.skip(reason, Place(self._path, part=members[ending].name))
+                for ending in sorted(members.keys() - _USED - {_ending(image)}):
+                    self._account.skip(LONGER, Place(self._path, part=members[ending].name))
         faults.raise_if_any()
         return rows
 
@@ -137,6 +139,14 @@ def _members(path: Path) -> list[tarfile.TarInfo]:
         with tarfile.open(path, "r:") as tar:
             members = tar.getmembers()
             end = tar.offset
+    except tarfile.ReadError as error:
+        if "unexpected end of data" in str(error):
+            raise DataError(
+                Place(path), f"cut short at byte {size}, inside a member; get the shard again"
+            ) from error
+        raise DataError(
+            Place(path), f"not a whole uncompressed tar file ({error}); gunzip it if need be"
+        ) from error
     except (tarfile.TarError, ValueError, EOFError) as error:
         raise DataError(
             Place(path), f"not a whole uncompressed tar file ({error}); gunzip it if need be"

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from craft.data.readers import DataError, ReadOptions, read_records
+from craft.data.readers.answers import Numbers
 
 
 def table(folder, kind, rows):
@@ -48,9 +49,10 @@ def test_numbers_mean_the_same_option_in_every_format(folder, kind, rows, right)
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_numbers_that_fit_two_readings_are_refused_unless_the_user_says(folder, kind):
     path = table(folder, kind, [(ANIMALS, 1), (ANIMALS, 2)])
-    with pytest.raises(DataError, match=r"q\.\w+:\d: answer '1' means 'cat' .* 'dog'.*ReadOptions"):
+    with pytest.raises(DataError, match=r"q\.\w+:\d: answer '1' means 'cat' .* 'dog'.*numbers"):
         read_records(path)
-    for numbers, right in ((0, ["cat", "cow"]), (1, ["dog", "cat"])):
+    cases: list[tuple[Numbers, list[str]]] = [(0, ["cat", "cow"]), (1, ["dog", "cat"])]
+    for numbers, right in cases:
         records = read_records(path, ReadOptions(numbers=numbers))
         assert [r.turns[0].answer for r in records] == right
 

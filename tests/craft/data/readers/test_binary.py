@@ -173,7 +173,7 @@ def test_webdataset_mistakes(tmp_path, pngs):
         read_records(bare)
     cut = tmp_path / "d.tar"
     cut.write_bytes(whole.read_bytes()[:900])
-    with pytest.raises(DataError, match=r"d.tar: not a whole uncompressed tar file"):
+    with pytest.raises(DataError, match=r"d.tar: cut short at byte 900"):
         read_records(cut)
     wrong = shard(tmp_path / "e.tar", [("1.png", pngs[0]), ("1.json", b"{")])
     with pytest.raises(DataError, match=r"e.tar, sample 1: malformed JSON"):
