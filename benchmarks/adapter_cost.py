@@ -22,11 +22,12 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from benchmarks import results
 from benchmarks.inference_efficiency import VISION
 from benchmarks.interleaved import percentiles
-from craft.adapters.heba import PRESETS, Adapter
+from craft.adapters.heba import Adapter
 from craft.models.configuration import DiscreteVisionConfig
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.pocket.reproduction.training_cost import in_own_process, step_cost
-from craft.training.settings import read_settings
+from craft.runtime.step_cost import in_own_process, step_cost
+from craft.settings.heba import PRESETS
+from craft.settings.reading import read_settings
 from craft.training.trainee import mark_encoder
 
 MODES = ("frozen", "norm_only", "lora", "heba_discrete", "heba", "full")

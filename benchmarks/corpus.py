@@ -19,9 +19,9 @@ from benchmarks import results
 from craft.corpus.backend import Workers
 from craft.corpus.shard import CorpusEncoder, shards_of
 from craft.corpus.tokens import tokenize_corpus
+from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.pocket.world import general_world
-from craft.pocket.zoo import PocketModels
 
 BACKENDS = {"this process": None, "Ray, 1 worker": 1, "Ray, 2 workers": 2}
 
@@ -44,8 +44,8 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=1, help="the corpus, so many times over")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    models = PocketModels.load()
-    encoder = CorpusEncoder(EncoderPack.of(models.base_tower()), models.codebook)
+    models = ModelFamily.load()
+    encoder = CorpusEncoder(EncoderPack.of(models.pretrained_tower()), models.codebook)
     images = torch.cat([area.images for area in general_world()]).repeat(args.times, 1, 1, 1)
     rows, reference = [], 0.0
     for name, count in BACKENDS.items():

@@ -27,11 +27,13 @@ from typing import Any
 import torch
 
 from benchmarks.results import RESULTS, machine
+from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.pocket.domains import load_domain
-from craft.pocket.packs import adapt_pack, choosing_views, evaluate_pack
-from craft.pocket.zoo import PocketModels
-from craft.training.settings import read_settings
+from craft.pocket.retention import PocketProbe
+from craft.settings.reading import read_settings
+from craft.workbench.adapt import adapt_pack
+from craft.workbench.evaluate import evaluate_pack
 
 DOMAIN, SURROGATE, TRANSFER = "handwriting", "qwen2", "llama"
 MEASURED = "measured.json"
@@ -59,8 +61,7 @@ def adapt_once(mode: str, rate: float, seed: int, steps: int, out: Path) -> None
             "blend=false",
         ]
     )
-    models, domain = PocketModels.load(), load_domain(DOMAIN)
-    views = choosing_views(config.validation_images, models.base_tower())
+    models, domain = ModelFamily.load(), load_domain(DOMAIN)
     weights: list[int] = []
     started = time.monotonic()
     adapted, pack = adapt_pack(
@@ -69,7 +70,7 @@ def adapt_once(mode: str, rate: float, seed: int, steps: int, out: Path) -> None
         domain,
         config,
         out,
-        views,
+        PocketProbe(),
         resume=True,
         on_start=lambda table: weights.extend(
             n for part, (_, n) in table.rows.items() if part.startswith("encoder.")
@@ -97,14 +98,16 @@ def examine(pack: Path, general_images: int) -> dict[str, Any]:
     """Test scores of both language models; kept beside the pack."""
     out = pack / "scores"
     if not (out / "results.json").is_file():
-        models = PocketModels.load()
+        models = ModelFamily.load()
         evaluate_pack(
-            EncoderPack.load(pack, models.base_tower),
+            models.plug(pack),
             models,
             load_domain(DOMAIN),
             out,
             names=[SURROGATE, TRANSFER],
+            probe=PocketProbe(),
             keep_ratios=[1.0],
+            pretrained=False,
             general_images=general_images,
         )
     scores = json.loads((out / "results.json").read_text())["models"]
@@ -114,7 +117,7 @@ def examine(pack: Path, general_images: int) -> dict[str, Any]:
 def examine_base(directory: Path, general_images: int) -> dict[str, Any]:
     """The same of the pretrained encoder."""
     if not (directory / "pack.json").is_file():
-        EncoderPack.of(PocketModels.load().base_tower()).save(directory)
+        EncoderPack.of(ModelFamily.load().pretrained_tower()).save(directory)
     return examine(directory, general_images)
 
 

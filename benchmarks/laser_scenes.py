@@ -31,9 +31,9 @@ from craft.data.questions import seeded
 from craft.decoding import Box, DiscreteReader, Grounded, LaserSettings, laser, plain
 from craft.decoding.crop import place_crop
 from craft.decoding.masking import cells_within
-from craft.evaluation.environment import environment
 from craft.evaluation.exact_match import strict_match
-from craft.pocket.zoo import PocketModels
+from craft.family.family import ModelFamily
+from craft.runtime.versions import environment
 
 RESULTS = Path(__file__).parent / "results" / "laser_scenes.json"
 SEEDS = (0, 1, 2)
@@ -157,8 +157,8 @@ def run(path: Path, parts: int, timed: int) -> None:
     """
     found = json.loads(path.read_text()) if path.exists() else {"answers": {}, "milliseconds": {}}
     found["versions"] = environment()
-    zoo = PocketModels.load()
-    models = {name: (zoo.model(name), zoo.lvlm(name).tokenizer) for name in zoo.names}
+    zoo = ModelFamily.load()
+    models = {name: (zoo.lvlm(name), zoo.language_model(name).tokenizer) for name in zoo.names}
 
     def keep(kept: str, key: str, make: Callable[[], dict]) -> None:
         if key not in found[kept]:

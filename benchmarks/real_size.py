@@ -22,13 +22,14 @@ from transformers import Qwen2ForCausalLM, SiglipConfig, SiglipModel
 
 from benchmarks.inference_efficiency import LANGUAGE, LEVELS, PIXELS, VISION, K
 from craft.codebook import Codebook
-from craft.data.image_set import Domain, ImageSet
+from craft.data.domains.class_domain import ClassDomain
+from craft.data.images.image_set import ImageSet
 from craft.models import AlignedLanguageModel, DiscreteLVLM, DiscreteVisionTower, Projector
 from craft.pocket.build.vocabulary import build_tokenizer
 from craft.prior import TokenPrior
-from craft.tensor_hash import tensor_hash
+from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.presets import preset
 from craft.training.adapt import adapt
-from craft.training.presets import preset
 
 CLASSES = [f"thing {chr(97 + i) * 2}" for i in range(8)]
 # The text tower only makes the contrastive texts, once; a small one stands for it.
@@ -50,7 +51,7 @@ def timed(what: str) -> Iterator[None]:
     print(f"{what:44} {seconds:8.1f} s   peak {peak:5.2f} GiB", flush=True)
 
 
-def random_domain(images: int) -> Domain:
+def random_domain(images: int) -> ClassDomain:
     """Images of noise; six classes seen, two held out."""
 
     def part(classes: list[str], count: int) -> ImageSet:
@@ -62,7 +63,7 @@ def random_domain(images: int) -> Domain:
 
     seen = CLASSES[:6]
     parts = part(seen, images), part(seen[:1], 1), part(CLASSES, 2)
-    return Domain("noise", "object", CLASSES, CLASSES[6:], *parts)
+    return ClassDomain("noise", "object", CLASSES, CLASSES[6:], *parts)
 
 
 def build() -> tuple[SiglipModel, DiscreteVisionTower, AlignedLanguageModel]:
@@ -95,7 +96,7 @@ def main() -> None:
         codes = tower.encode(images).codes
     prior = TokenPrior.count([codes], tower.codebook, encoder_hash=tensor_hash(tower.state_dict()))
     model = DiscreteLVLM.from_parts(tower, reader)
-    asked = reader.questions(["what thing"])
+    asked = reader.prompt_batch(["what thing"])
     for keep_ratio in (1.0, 0.8):
         with timed(f"{options.new_tokens} tokens answered, {keep_ratio:.0%} of the image kept"):
             model.generate(

@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib
 
 from benchmarks import results
-from craft.marked_text import between_marks
+from craft.report.documents import between_marks
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -24,7 +24,8 @@ from transformers import Qwen2Config
 from benchmarks import results
 from benchmarks.inference_efficiency import LANGUAGE, LEVELS, VISION, K
 from benchmarks.interleaved import percentiles
-from craft.pocket.reproduction.training_cost import Shape, TrainingStep, in_own_process, step_cost
+from craft.pocket.reproduction.training_cost import Shape, TrainingStep
+from craft.runtime.step_cost import in_own_process, step_cost
 
 LARGE = Qwen2Config(
     hidden_size=1536,

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     __version__: str
     from craft.codebook import Codebook, CodebookMismatchError
     from craft.prior import EncoderMismatchWarning, TokenPrior
-    from craft.prune import Pruned, keep_count, prune, prune_order
-    from craft.quantize import commitment, quantize
+    from craft.pruning import Pruned, keep_count, prune, prune_order
+    from craft.quantization import commitment, quantize
 
 __all__ = [
     "Codebook",
@@ -32,13 +32,13 @@ _HOME = {
     "Codebook": "craft.codebook",
     "CodebookMismatchError": "craft.codebook",
     "EncoderMismatchWarning": "craft.prior",
-    "Pruned": "craft.prune",
+    "Pruned": "craft.pruning",
     "TokenPrior": "craft.prior",
-    "commitment": "craft.quantize",
-    "keep_count": "craft.prune",
-    "prune": "craft.prune",
-    "prune_order": "craft.prune",
-    "quantize": "craft.quantize",
+    "commitment": "craft.quantization",
+    "keep_count": "craft.pruning",
+    "prune": "craft.pruning",
+    "prune_order": "craft.pruning",
+    "quantize": "craft.quantization",
 }
 
 
@@ -58,7 +58,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Importing craft/prune.py would bind `craft.prune` to the module; it means the function."""
+    """Importing craft/pruning.py would bind `craft.prune` to the module; it means the function."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOME and isinstance(value, ModuleType)):

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from craft.codebook_subset import CodebookSubset
+from craft.errors import CraftError
+from craft.runtime.stored_files import StoredFileError
+from craft.runtime.stored_tensors import read_tensors
+from craft.runtime.whole_file import write_tensors
 from craft_kernels import FrozenCodebook
 
 _FORMAT = "craft-codebook-1"
 
 
-class CodebookMismatchError(ValueError):
+class CodebookMismatchError(CraftError):
     """Codes of one codebook met something made for another."""
 
 
@@ -36,7 +39,7 @@ class Codebook:
     check the fingerprint again.
 
     Raises:
-        ValueError: for a table or a number of levels that cannot be used, and what to do.
+        CraftError: for a table or a number of levels that cannot be used, and what to do.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class Codebook:
     ) -> None:
         self._frozen = FrozenCodebook(table, levels)
         if self._frozen.levels is None:
-            raise ValueError(
+            raise CraftError(
                 f"levels is needed for a codebook shared by all levels, {tuple(table.shape)}; "
                 "pass levels=4 for VILA-U's"
             )
@@ -129,11 +132,11 @@ class Codebook:
         """Sum of the codewords of the first l levels, added in order of level as `quantize` does.
 
         Raises:
-            ValueError: for more levels than the codebook has, or none.
+            CraftError: for more levels than the codebook has, or none.
             IndexError: for a code outside [0, K).
         """
         if codes.ndim == 0 or not 1 <= codes.shape[-1] <= self._levels:
-            raise ValueError(
+            raise CraftError(
                 f"codes must be [..., l] with 1 <= l <= {self._levels}, got {tuple(codes.shape)}"
             )
         tables = self._frozen.tensor.expand(self._levels, self.size, self.dim)
@@ -175,30 +178,33 @@ class Codebook:
             "levels": str(self._levels),
             "fingerprint": self._fingerprint,
         }
-        save_file({"codebook": self._frozen.tensor}, path, metadata)
+        write_tensors(path, {"codebook": self._frozen.tensor}, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Codebook:
         """Reads what `save` wrote.
 
         Raises:
-            ValueError: not a codebook file.
+            StoredFileError: not a codebook file, or one that is missing, cut short or damaged.
             CodebookMismatchError: the values are not those the stored fingerprint was made of.
         """
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise ValueError(
-                    f"{path} is not a codebook file: its format is {metadata.get('format')!r}, "
-                    f"expected {_FORMAT!r}; make one with Codebook(table, levels).save(path)"
-                )
-            table = file.get_tensor("codebook")
-        codebook = cls(table, int(metadata["levels"]))
-        if codebook.fingerprint != metadata["fingerprint"]:
+        (tensors, metadata) = read_tensors(path, "the codebook")
+        if metadata.get("format") != _FORMAT:
+            raise StoredFileError(
+                f"{path} is not a codebook file: its format is {metadata.get('format')!r}, "
+                f"expected {_FORMAT!r}; make one with Codebook(table, levels).save(path)"
+            )
+        try:
+            codebook = cls(tensors["codebook"], int(metadata["levels"]))
+            claimed = metadata["fingerprint"]
+        except (KeyError, ValueError) as error:
+            raise StoredFileError(
+                f"{path}, the codebook, is damaged or was edited ({error}); get the file again"
+            ) from error
+        if codebook.fingerprint != claimed:
             raise CodebookMismatchError(
-                f"{path} is damaged or was edited: it claims fingerprint "
-                f"{shorten(metadata['fingerprint'])} but its values have "
-                f"{shorten(codebook.fingerprint)}; get the file again"
+                f"{path} is damaged or was edited: it claims fingerprint {shorten(claimed)} but "
+                f"its values have {shorten(codebook.fingerprint)}; get the file again"
             )
         return codebook
 
@@ -241,3 +247,40 @@ def _fingerprint(table: Tensor, levels: int) -> str:
     with torch.no_grad():
         digest.update(table.detach().cpu().contiguous().numpy().astype("<f4", copy=False).data)
     return digest.hexdigest()
+
+
+SubsetKind = Literal["random", "stride"]
+
+
+@dataclass(frozen=True)
+class CodebookSubset:
+    """A uniform choice of codewords, the same at every level (methods A11).
+
+    Codes keep their numbers, as if all others were infinitely far away, so language models and
+    priors of the whole codebook go on to work.
+
+    Args:
+        fraction: share of the codewords, in (0, 1]; at least one remains.
+        kind: "random" draws them by ``seed``; "stride" takes every so many-th.
+
+    Raises:
+        CraftError: a fraction outside (0, 1], or no such kind.
+    """
+
+    fraction: float
+    kind: SubsetKind = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise CraftError(f"fraction must be in (0, 1], got {self.fraction}")
+        if self.kind not in ("random", "stride"):
+            raise CraftError(f"kind must be 'random' or 'stride', got {self.kind!r}")
+
+    def ids(self, size: int) -> Tensor:  # [k] int64, ascending
+        """Which of ``size`` codewords remain; ascending, so that ties go to the lowest of them."""
+        count = max(1, round(self.fraction * size))
+        if self.kind == "stride":
+            return torch.arange(count) * size // count
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randperm(size, generator=generator)[:count].sort().values

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from craft.codebook import Codebook, CodebookMismatchError, shorten
+from craft.errors import CraftError
+from craft.runtime.stored_files import StoredFileError
+from craft.runtime.stored_tensors import read_tensors
+from craft.runtime.whole_file import write_tensors
 
-_FORMAT = "craft-token-prior-1"
+_FORMAT = "craft-token-prior-2"
+_WITHOUT_CHECKSUM = "craft-token-prior-1"  # of earlier versions
 
 
 class EncoderMismatchWarning(UserWarning):
@@ -43,13 +48,13 @@ class TokenPrior:
         precision: str = "exact",
     ) -> None:
         if counts.ndim != 1 or counts.dtype != torch.int64 or counts.numel() == 0:
-            raise ValueError(f"counts must be [K] int64, got {tuple(counts.shape)} {counts.dtype}")
+            raise CraftError(f"counts must be [K] int64, got {tuple(counts.shape)} {counts.dtype}")
         if counts.min() < 0:
-            raise ValueError(f"counts must be >= 0, got {counts.min().item()}")
+            raise CraftError(f"counts must be >= 0, got {counts.min().item()}")
         if level < 1:
-            raise ValueError(f"level counts from 1, got {level}")
+            raise CraftError(f"level counts from 1, got {level}")
         if not 0 <= smoothing < float("inf"):
-            raise ValueError(f"smoothing must be finite and >= 0, got {smoothing}")
+            raise CraftError(f"smoothing must be finite and >= 0, got {smoothing}")
         self.counts = counts.cpu().clone()
         self.codebook_fingerprint = codebook_fingerprint
         self.encoder_hash = encoder_hash
@@ -107,7 +112,7 @@ class TokenPrior:
         """p(k) = (count_k + a) / (total + a K), computed in float64 and rounded once."""
         mass = self.total + self.smoothing * self.size
         if mass == 0:
-            raise ValueError("nothing was counted and smoothing is 0; update the prior first")
+            raise CraftError("nothing was counted and smoothing is 0; update the prior first")
         return ((self.counts.double() + self.smoothing) / mass).float()
 
     def update(
@@ -117,16 +122,16 @@ class TokenPrior:
         """Counts more codes, in place.
 
         Raises:
-            ValueError: for a wrong shape or dtype, too few levels, or a code outside [0, K).
+            CraftError: for a wrong shape or dtype, too few levels, or a code outside [0, K).
         """
         if codes.dtype != torch.int64 or codes.ndim not in (1, 2, 3):
-            raise ValueError(
+            raise CraftError(
                 "codes must be int64 [B, N, L], or [B, N] or [N] of the counted level, "
                 f"got {tuple(codes.shape)} {codes.dtype}"
             )
         if codes.ndim == 3:
             if codes.shape[-1] < self.level:
-                raise ValueError(
+                raise CraftError(
                     f"codes have {codes.shape[-1]} levels, this prior counts {self.level}"
                 )
             codes = codes[..., self.level - 1]
@@ -135,7 +140,7 @@ class TokenPrior:
         lowest, highest = codes.min().item(), codes.max().item()
         if lowest < 0 or highest >= self.size:
             bad = lowest if lowest < 0 else highest
-            raise ValueError(f"codes must be in [0, K) with K = {self.size}, got {bad}")
+            raise CraftError(f"codes must be in [0, K) with K = {self.size}, got {bad}")
         self.counts += codes.flatten().bincount(minlength=self.size).cpu()
 
     def __add__(self, other: TokenPrior) -> TokenPrior:
@@ -143,7 +148,7 @@ class TokenPrior:
 
         Raises:
             CodebookMismatchError: different codebooks.
-            ValueError: different encoders, levels, sizes, smoothing or precision.
+            CraftError: different encoders, levels, sizes, smoothing or precision.
         """
         if not isinstance(other, TokenPrior):
             return NotImplemented
@@ -151,7 +156,7 @@ class TokenPrior:
         for name in ("size", "encoder_hash", "level", "smoothing", "precision"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
-                raise ValueError(
+                raise CraftError(
                     f"priors can be added only with the same {name}, got {mine!r} and {theirs!r}; "
                     "count both corpora with one encoder and the same settings"
                 )
@@ -189,29 +194,43 @@ class TokenPrior:
             )
 
     def save(self, path: str | Path) -> None:
-        """Writes a safetensors file: the counts, everything else in its metadata."""
+        """Writes a safetensors file: the counts, everything else and a checksum in its metadata."""
         schema = {name: str(value) for name, value in self._schema().items()}
-        save_file({"counts": self.counts}, path, {"format": _FORMAT, **schema})
+        known = {"format": _FORMAT, "checksum": _checksum(self.counts, schema)}
+        write_tensors(path, {"counts": self.counts}, known | schema)
 
     @classmethod
     def load(cls, path: str | Path) -> TokenPrior:
-        """Reads what `save` wrote; ValueError if it is something else."""
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise ValueError(
-                    f"{path} is not a token prior: its format is {metadata.get('format')!r}, "
-                    f"expected {_FORMAT!r}; make one with TokenPrior.count(...).save(path)"
-                )
-            counts = file.get_tensor("counts")
-        return cls(
-            counts,
-            codebook_fingerprint=metadata["codebook_fingerprint"],
-            encoder_hash=metadata["encoder_hash"],
-            level=int(metadata["level"]),
-            smoothing=float(metadata["smoothing"]),
-            precision=metadata.get("precision", "exact"),  # older files have none
-        )
+        """Reads what `save` wrote, of this version or an earlier one.
+
+        Raises:
+            StoredFileError: something else, or missing, cut short or damaged.
+        """
+        tensors, metadata = read_tensors(path, "a token prior")
+        if metadata.get("format") not in (_FORMAT, _WITHOUT_CHECKSUM):
+            raise StoredFileError(
+                f"{path} is not a token prior: its format is {metadata.get('format')!r}, "
+                f"expected {_FORMAT!r}; make one with TokenPrior.count(...).save(path)"
+            )
+        try:
+            prior = cls(
+                tensors["counts"],
+                codebook_fingerprint=metadata["codebook_fingerprint"],
+                encoder_hash=metadata["encoder_hash"],
+                level=int(metadata["level"]),
+                smoothing=float(metadata["smoothing"]),
+                precision=metadata.get("precision", "exact"),  # older files have none
+            )
+            schema = {name: metadata[name] for name in prior._schema() if name in metadata}
+            if metadata["format"] == _FORMAT and metadata["checksum"] != _checksum(
+                prior.counts, schema
+            ):
+                raise CraftError("its content is not what its checksum was made of")
+        except (KeyError, ValueError) as error:
+            raise StoredFileError(
+                f"{path}, a token prior, is damaged or was edited ({error}); count it again"
+            ) from error
+        return prior
 
     def __repr__(self) -> str:
         return (
@@ -235,3 +254,9 @@ class TokenPrior:
             "smoothing": self.smoothing,
             "precision": self.precision,
         }
+
+
+def _checksum(counts: Tensor, schema: dict[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(schema, sort_keys=True).encode())
+    digest.update(counts.numpy().astype("<i8", copy=False).data)
+    return digest.hexdigest()

@@ -13,82 +13,14 @@ images and nothing in text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Site = Literal["attn_in", "ffn_hidden"]
-PresetName = Literal["heba", "heba_discrete"]
-
-
-@dataclass(frozen=True)
-class HebaConfig:
-    """One kind of adapter; the defaults are those for an encoder that is quantised (ours).
-
-    Args:
-        sites: what is adapted in every block: what attention reads, or what stands before the
-            feed-forward layer's activation.
-        bottleneck: width between ``down`` and ``up``, or a quarter of the width at the site.
-        post_norm: g(x) = LN(x + f(x)) instead of f(x).
-        init_up: ``zero`` leaves the encoder as it is; ``kaiming_fan_out`` is N(0, 2 / width).
-        scale: s.
-        fast_prob, fast_mult: in training s is ``fast_mult`` times as large with this probability,
-            drawn once a block and forward pass.
-        grad_unscale: the adapter's weights get 1/s times their gradient; the input its own.
-        kernel: side of the depthwise convolution, odd.
-        gate: g is multiplied by a learned number that begins as 0.
-
-    Raises:
-        ValueError: a value that makes no adapter.
-    """
-
-    sites: tuple[Site, ...] = ("attn_in",)
-    bottleneck: int | Literal["quarter"] = 64
-    post_norm: bool = False
-    init_up: Literal["zero", "kaiming_fan_out"] = "zero"
-    scale: float = 1.0
-    fast_prob: float = 0.0
-    fast_mult: float = 1.0
-    grad_unscale: bool = False
-    kernel: int = 3
-    gate: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sites", tuple(self.sites))  # JSON has lists
-        wrong = [site for site in self.sites if site not in get_args(Site)]
-        if wrong or not self.sites or len(set(self.sites)) < len(self.sites):
-            raise ValueError(f"sites must be some of {get_args(Site)}, each once, got {self.sites}")
-        whole = isinstance(self.bottleneck, int) and not isinstance(self.bottleneck, bool)
-        if self.bottleneck != "quarter" and not (whole and self.bottleneck > 0):
-            raise ValueError(f"bottleneck must be positive or 'quarter', got {self.bottleneck!r}")
-        if self.init_up not in ("zero", "kaiming_fan_out"):
-            raise ValueError(f"init_up must be 'zero' or 'kaiming_fan_out', got {self.init_up!r}")
-        if not (self.scale > 0 and self.fast_mult > 0 and 0 <= self.fast_prob <= 1):
-            raise ValueError(
-                "scale and fast_mult must be positive and fast_prob in [0, 1], got "
-                f"{self.scale}, {self.fast_mult} and {self.fast_prob}"
-            )
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd and positive, got {self.kernel}")
-
-
-#: ``heba`` is the public code's; ``heba_discrete`` begins as nothing, so that codes do too.
-PRESETS: dict[PresetName, HebaConfig] = {
-    "heba": HebaConfig(
-        sites=("attn_in", "ffn_hidden"),
-        bottleneck="quarter",
-        post_norm=True,
-        init_up="kaiming_fan_out",
-        scale=0.025,
-        fast_prob=0.2,
-        fast_mult=2.25,
-        grad_unscale=True,
-    ),
-    "heba_discrete": HebaConfig(),
-}
+from craft.errors import CraftError
+from craft.settings.heba import HebaConfig
 
 
 class Adapter(nn.Module):
@@ -146,7 +78,7 @@ class Adapter(nn.Module):
         """A(x); ``fast`` takes the larger scale.
 
         Raises:
-            ValueError: the sequence does not end in the grid's patches.
+            CraftError: the sequence does not end in the grid's patches.
         """
         scale = self.config.scale * (self.config.fast_mult if fast else 1.0)
         if self.grid is None:
@@ -156,7 +88,7 @@ class Adapter(nn.Module):
         if x.shape[1] <= self.prefix_tokens < patches:
             return x  # nothing but the tokens before the patches
         if not 0 <= prefix <= self.prefix_tokens:
-            raise ValueError(
+            raise CraftError(
                 f"a sequence of {x.shape[1]} tokens came to an adapter for {patches} patches "
                 f"({self.grid[0]} x {self.grid[1]}) after at most {self.prefix_tokens} other "
                 "tokens; give install_heba the grid of these images"

@@ -15,7 +15,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from craft.adapters.heba import Adapter, HebaConfig, Site
+from craft.adapters.heba import Adapter
+from craft.errors import CraftError
+from craft.settings.heba import HebaConfig, Site
 
 #: Name of the adapters in each block, and so in the names of their weights.
 ATTRIBUTE = "heba"
@@ -84,15 +86,15 @@ def install_heba(
         the adapters' weights by their names in the tower.
 
     Raises:
-        ValueError: no such tower or block, or adapters are in it already.
+        CraftError: no such tower or block, or adapters are in it already.
     """
     places = _blocks(tower)
     if has_heba(tower):
-        raise ValueError("this tower has adapters already; take them out with remove_heba first")
+        raise CraftError("this tower has adapters already; take them out with remove_heba first")
     chosen = range(len(places)) if blocks is None else blocks
     wrong = [i for i in chosen if not 0 <= i < len(places)]
     if wrong or not len(chosen):
-        raise ValueError(f"blocks must be some of 0 to {len(places) - 1}, got {list(chosen)}")
+        raise CraftError(f"blocks must be some of 0 to {len(places) - 1}, got {list(chosen)}")
     put: list[BlockAdapters] = []
     for block in (places[i] for i in chosen):
         modules: dict[Site, Any] = {"attn_in": block.layer_norm1, "ffn_hidden": block.mlp.fc1}
@@ -116,11 +118,11 @@ def remove_heba(tower: nn.Module) -> None:
     """Take the adapters out again; the tower computes what it did before they came.
 
     Raises:
-        ValueError: there are none.
+        CraftError: there are none.
     """
     found = [block for block in _blocks(tower) if hasattr(block, ATTRIBUTE)]
     if not found:
-        raise ValueError("there are no adapters in this tower")
+        raise CraftError("there are no adapters in this tower")
     for block in found:
         for hook in block.heba.hooks:
             hook.remove()
@@ -160,7 +162,7 @@ def _blocks(tower: nn.Module) -> list[Any]:
         and all(hasattr(block, part) for block in module for part in parts)
     ]
     if len(lists) != 1 or not isinstance(getattr(tower, "embeddings", None), nn.Module):
-        raise ValueError(
+        raise CraftError(
             f"{type(tower).__name__} is no tower of CLIP's or SigLIP's shape: it needs embeddings "
             f"and one list of blocks with {', '.join(parts)}, and has {len(lists)} such lists; of "
             "a pair, give its vision_model or its text_model"

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from craft.corpus.shard import Shard
+from craft.errors import MissingPackageError
 
 T = TypeVar("T")
 #: What is done with a shard.
@@ -79,8 +80,8 @@ def _connect(workers: Workers) -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise ImportError(
-            "working on Ray needs Ray Data, which is not installed; pip install 'craft-vlm[ray]'"
+        raise MissingPackageError(
+            "working on Ray needs Ray Data, which is not installed; pip install 'ray[data]>=2.51'"
         ) from error
     if not ray.is_initialized():
         here = {"num_cpus": workers.count * workers.threads, "include_dashboard": False}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from craft.corpus.backend import Workers, each_shard
 from craft.corpus.shard import CorpusEncoder, Shard
+from craft.data.images.augment import resize
+from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
+from craft.runtime.tensor_hash import tensor_hash
 
 
 def count_corpus(
@@ -42,3 +45,30 @@ class _Count:
     def __call__(self, shard: Shard) -> Tensor:  # [K] int64
         ids = self.encoder.encode(shard).codes[..., 0].flatten()
         return ids.bincount(minlength=self.encoder.codebook.size)
+
+
+def count_prior(
+    tower: DiscreteVisionTower,
+    images: Tensor,  # uint8 [n, 3, S, S]
+    batch: int = 256,
+    on_images: Callable[[int, int], None] = lambda done, total: None,
+) -> TokenPrior:
+    """First-level code frequencies of ``images``, unaugmented, at the encoder's size.
+
+    Args:
+        on_images: called with (images encoded, images), first with 0.
+    """
+    size = tower.image_size
+
+    def encoded() -> Iterator[Tensor]:
+        done = 0
+        for chunk in images.split(batch):
+            on_images(done, len(images))
+            yield tower.encode(resize(chunk.float() / 255, size)).codes
+            done += len(chunk)
+
+    prior = TokenPrior.count(
+        encoded(), tower.codebook, encoder_hash=tensor_hash(tower.state_dict())
+    )
+    on_images(len(images), len(images))
+    return prior

@@ -9,9 +9,11 @@ from functools import cached_property
 from torch import Tensor
 
 from craft.codebook import Codebook
-from craft.data.augment import resize
-from craft.data.pixels import read_images
+from craft.data.images.augment import resize
+from craft.data.images.pixels import read_images
 from craft.data.readers import Record
+from craft.errors import CraftError
+from craft.family.plugged import PluggedEncoder
 from craft.models.encoder_pack import EncoderPack
 from craft.models.vision_tower import DiscreteVisionTower
 from craft_kernels import ResidualCodes
@@ -48,10 +50,10 @@ def shards_of(
         ids: of images in memory; their numbers if not given.
 
     Raises:
-        ValueError: a size below 1, or another number of ids than images.
+        CraftError: a size below 1, or another number of ids than images.
     """
     if size < 1:
-        raise ValueError(f"a shard holds at least one image, got size {size}")
+        raise CraftError(f"a shard holds at least one image, got size {size}")
     if ids is None:
         ids = (
             [str(row) for row in range(len(images))]
@@ -59,7 +61,7 @@ def shards_of(
             else [record.id for record in images]
         )
     if len(ids) != len(images):
-        raise ValueError(f"{len(images)} images need as many ids, got {len(ids)}")
+        raise CraftError(f"{len(images)} images need as many ids, got {len(ids)}")
     starts = range(0, len(images), size)
     return [
         Shard(number, len(starts), tuple(ids[start : start + size]), images[start : start + size])
@@ -73,6 +75,11 @@ class CorpusEncoder:
 
     pack: EncoderPack
     codebook: Codebook
+
+    @classmethod
+    def of(cls, encoder: PluggedEncoder, codebook: Codebook) -> CorpusEncoder:
+        """A plugged encoder; the pretrained one is sent as a pack too."""
+        return cls(encoder.pack or EncoderPack.of(encoder.tower), codebook)
 
     @cached_property
     def tower(self) -> DiscreteVisionTower:

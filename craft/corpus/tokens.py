@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,9 @@ from torch import Tensor
 
 from craft.corpus.backend import Workers, each_shard
 from craft.corpus.shard import CorpusEncoder, Shard
+from craft.errors import CraftError
 from craft.prior import TokenPrior
+from craft.runtime.whole_file import whole_file
 from craft_kernels import ResidualCodes
 
 _FORMAT = "craft-tokens-1"
@@ -47,11 +48,23 @@ def tokenize_corpus(
     stopped goes on. Every file appears at once, complete.
 
     Raises:
-        ValueError: a file in ``out`` is of another encoder or codebook, or of another cut.
+        CraftError: a file in ``out`` is of another encoder or codebook, or of another cut.
         DataError: an image is missing or corrupt.
     """
     out.mkdir(parents=True, exist_ok=True)
     yield from each_shard(_Tokenize(encoder, out), shards, workers)
+
+
+def require_same_cut(directory: Path, shards: int) -> None:
+    """Raises CraftError if ``directory`` holds tokens that were cut into another number of shards:
+    two cuts in one place belong together in no way."""
+    cuts = {path.stem.split("-of-")[1] for path in directory.glob("tokens-*-of-*.parquet")}
+    other = sorted(int(cut) for cut in cuts if int(cut) != shards)
+    if other:
+        raise CraftError(
+            f"{directory} holds tokens in {other[0]} shards, these would be {shards}; choose "
+            "another directory, or the --shard-size and data of that run"
+        )
 
 
 class _Tokenize:
@@ -74,7 +87,7 @@ class _Tokenize:
         found = read_tokens(path)
         if found.encoder_hash != self.encoder_hash or found.ids != list(shard.ids):
             what = "other images" if found.encoder_hash == self.encoder_hash else "another encoder"
-            raise ValueError(f"{path} holds tokens of {what}; choose another directory")
+            raise CraftError(f"{path} holds tokens of {what}; choose another directory")
 
     def _write(self, path: Path, shard: Shard, codes: ResidualCodes) -> None:
         flat = codes.codes.flatten(1)
@@ -91,21 +104,20 @@ class _Tokenize:
             "encoder_hash": self.encoder_hash,
         }
         table = pa.table(columns).replace_schema_metadata({"craft": json.dumps(about)})
-        unfinished = path.with_suffix(f".{os.getpid()}.part")
-        pq.write_table(table, unfinished, compression="zstd")
-        os.replace(unfinished, path)
+        with whole_file(path, table.nbytes) as unfinished:
+            pq.write_table(table, unfinished, compression="zstd")
 
 
 def read_tokens(path: Path) -> CorpusTokens:
     """Read one shard.
 
     Raises:
-        ValueError: not a file of tokens.
+        CraftError: not a file of tokens.
     """
     table = pq.read_table(path)
     about = json.loads((table.schema.metadata or {}).get(b"craft", b"{}"))
     if about.get("format") != _FORMAT:
-        raise ValueError(
+        raise CraftError(
             f"{path} holds no tokens: its format is {about.get('format')!r}, expected {_FORMAT!r}; "
             "make such files with `craft tokenize`"
         )
@@ -129,13 +141,13 @@ def prior_of(directory: Path, encoder: CorpusEncoder) -> TokenPrior:
     """The first-level frequencies of a tokenised corpus, without looking at an image again.
 
     Raises:
-        ValueError: no tokens there, a shard is missing, or they are of another encoder.
+        CraftError: no tokens there, a shard is missing, or they are of another encoder.
         CodebookMismatchError: they are of another codebook.
     """
     paths = sorted(directory.glob("tokens-*-of-*.parquet"))
     totals = {path.stem.split("-of-")[1] for path in paths}
     if len(totals) != 1 or len(paths) != int(next(iter(totals))):
-        raise ValueError(
+        raise CraftError(
             f"{directory} holds {len(paths)} shards of tokens, of {' or '.join(totals) or '?'}; "
             "name the --out of one `craft tokenize` that has finished"
         )
@@ -144,7 +156,7 @@ def prior_of(directory: Path, encoder: CorpusEncoder) -> TokenPrior:
         tokens = read_tokens(path)
         encoder.codebook.require_fingerprint(tokens.codebook_fingerprint)
         if tokens.encoder_hash != prior.encoder_hash:
-            raise ValueError(
+            raise CraftError(
                 f"{path} holds tokens of encoder {tokens.encoder_hash[:12]}, this one is "
                 f"{prior.encoder_hash[:12]}; tokenize the images with it"
             )

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from craft.errors import CraftError
+
 
 def spoken(label: str) -> str:
     """How a question writes a class: underscores as spaces, white space collapsed.
@@ -30,13 +32,13 @@ def require_distinct(names: Iterable[str]) -> None:
     """Refuse classes that differ in spelling alone: a question could offer both as options.
 
     Raises:
-        ValueError: names the two.
+        CraftError: names the two.
     """
     known: dict[str, str] = {}
     for name in names:
         other = known.setdefault(name_key(name), name)
         if other != name:
-            raise ValueError(
+            raise CraftError(
                 f"classes {other!r} and {name!r} have the same name but for their spelling; give "
                 "them one name or two different ones"
             )

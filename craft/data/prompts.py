@@ -5,6 +5,8 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 
+from craft.errors import CraftError
+
 #: The letters of four options; questions that bring their own options may have up to 26.
 LETTERS = ("A", "B", "C", "D")
 
@@ -21,9 +23,9 @@ STATEMENT = "Question: {question} Answer: {answer}."
 
 
 def letter(index: int) -> str:
-    """The letter of option ``index``, counted from 0. Raises ValueError beyond 26 options."""
+    """The letter of option ``index``, counted from 0. Raises CraftError beyond 26 options."""
     if not 0 <= index < 26:
-        raise ValueError(f"options have letters A to Z, got option number {index + 1}")
+        raise CraftError(f"options have letters A to Z, got option number {index + 1}")
     return string.ascii_uppercase[index]
 
 

@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from torch import Tensor
+
 from craft.data import prompts
+from craft.errors import CraftError
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,10 @@ def heldout_classes(classes: Sequence[str], fraction: float = 0.2, seed: int = 0
     """floor(fraction * C) classes to keep out of training, by name (methods F3).
 
     Raises:
-        ValueError: fraction outside [0, 1).
+        CraftError: fraction outside [0, 1).
     """
     if not 0 <= fraction < 1:
-        raise ValueError(f"fraction must be in [0, 1), got {fraction}")
+        raise CraftError(f"fraction must be in [0, 1), got {fraction}")
     names = sorted(set(classes))
     return sorted(seeded("holdout", seed).sample(names, int(fraction * len(names))))
 
@@ -82,7 +85,7 @@ def four_options(
         fixed: image id -> its options in order, for images whose options are not to be drawn.
 
     Raises:
-        ValueError: fewer than three other classes to draw distractors from.
+        CraftError: fewer than three other classes to draw distractors from.
     """
     names = sorted(set(pool))
     kept_out = set(heldout)
@@ -92,7 +95,7 @@ def four_options(
         if not options:
             others = [name for name in names if name != label]
             if len(others) < 3:
-                raise ValueError(
+                raise CraftError(
                     f"a four-option question about {label!r} needs three other classes, "
                     f"the pool has {len(others)}: {others}"
                 )
@@ -103,3 +106,11 @@ def four_options(
             Question(key, row, label, prompt, letter, tuple(options), label in kept_out)
         )
     return questions
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """Images [n, 3, S, S] in [0, 1] and questions about them."""
+
+    images: Tensor
+    questions: list[Question]

@@ -4,9 +4,9 @@ from craft.decoding.crop import Box
 from craft.decoding.discrete_reader import DiscreteReader
 from craft.decoding.evidence import Evidence
 from craft.decoding.laser import Grounded, laser, plain
-from craft.decoding.settings import LaserSettings
 from craft.decoding.trace import Trace
 from craft.decoding.transformers_reader import TransformersReader
+from craft.settings.laser import LaserSettings
 
 __all__ = [
     "Box",

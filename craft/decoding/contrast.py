@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+from craft.errors import CraftError
+
 
 class ContrastStreams(LogitsProcessor):
     """z+ + alpha (z+ - z-) for both halves of a batch, so that both append the same token.
@@ -30,9 +32,9 @@ class ContrastStreams(LogitsProcessor):
         input_ids: Tensor,  # [2B, T]
         scores: Tensor,  # [2B, V]
     ) -> Tensor:  # [2B, V] float32
-        """Raises ValueError for a batch that is not two halves."""
+        """Raises CraftError for a batch that is not two halves."""
         if len(scores) % 2:
-            raise ValueError(f"two streams make an even batch, got one of {len(scores)}")
+            raise CraftError(f"two streams make an even batch, got one of {len(scores)}")
         positive, negative = scores.float().chunk(2)
         combined = positive + self.alpha * (positive - negative)
         # What generation rules out is -inf in both streams, and its difference is no number.

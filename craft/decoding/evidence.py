@@ -12,7 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from craft.decoding.settings import LaserSettings
+from craft.decoding.look import Look
+from craft.errors import CraftError
+from craft.settings.laser import LaserSettings
 
 
 @dataclass(frozen=True)
@@ -37,23 +39,28 @@ class Evidence:
 
 
 def contrastive_attention(
-    with_query: Tensor,  # [..., P]
-    without_query: Tensor,  # [..., P]
-) -> Tensor:  # [..., P]
+    with_query: Look,  # [..., P]
+    without_query: Look,  # [..., P]
+) -> Tensor:  # [..., P] float32
     """max(0, with - without): removes what attracts attention whatever is asked (Eq. 3).
 
+    A difference that rounding alone could have made counts as none.
+
     Raises:
-        ValueError: shapes that differ, or weights that are not numbers.
+        CraftError: shapes that differ, or weights that are not numbers.
     """
-    if with_query.shape != without_query.shape:
-        raise ValueError(
+    shapes = tuple(with_query.weights.shape), tuple(without_query.weights.shape)
+    if shapes[0] != shapes[1]:
+        raise CraftError(
             "attention with and without the query must have the same shape, got "
-            f"{tuple(with_query.shape)} and {tuple(without_query.shape)}"
+            f"{shapes[0]} and {shapes[1]}"
         )
-    for name, weights in {"with": with_query, "without": without_query}.items():
-        if weights.isnan().any():
-            raise ValueError(f"the attention {name} the query has weights that are not numbers")
-    return (with_query.float() - without_query.float()).clamp(min=0)
+    for name, look in {"with": with_query, "without": without_query}.items():
+        if look.weights.isnan().any():
+            raise CraftError(f"the attention {name} the query has weights that are not numbers")
+    difference = with_query.weights - without_query.weights
+    noise = with_query.rounding + without_query.rounding
+    return difference.masked_fill(~(difference > noise), 0)
 
 
 def visual_activation(
@@ -82,19 +89,19 @@ def choose_layer(
         layer_range: (first, end) of the candidates, as in ``range``.
 
     Raises:
-        ValueError: layers that the model does not have.
+        CraftError: layers that the model does not have.
     """
     depth = len(vaq)
     if fixed_layer is not None:
         if not 0 <= fixed_layer < depth:
-            raise ValueError(
+            raise CraftError(
                 f"fixed_layer must be in 0..{depth - 1} for this model of {depth} layers, "
                 f"got {fixed_layer}"
             )
         return fixed_layer
     first, end = layer_range or (0, depth)
     if not 0 <= first < end <= depth:
-        raise ValueError(
+        raise CraftError(
             f"layer_range must be (first, end) with 0 <= first < end <= {depth}, got {(first, end)}"
         )
     values = vaq.tolist()
@@ -102,14 +109,14 @@ def choose_layer(
 
 
 def find_evidence(
-    with_query: Tensor,  # [L, heads, h, w]
-    without_query: Tensor,  # [L, heads, h, w]
+    with_query: Look,  # [L, heads, h, w]
+    without_query: Look,  # [L, heads, h, w]
     settings: LaserSettings,
 ) -> Evidence:
     """Evidence map of one image from the attention of two prefills of it.
 
     Raises:
-        ValueError: as for :func:`contrastive_attention` and :func:`choose_layer`.
+        CraftError: as for :func:`contrastive_attention` and :func:`choose_layer`.
     """
     contrast = contrastive_attention(with_query, without_query)
     vaq, heads = visual_activation(contrast, settings.k_head)

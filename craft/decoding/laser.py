@@ -20,8 +20,9 @@ from craft.decoding.crop import Box, place_crop, whole
 from craft.decoding.evidence import Evidence, find_evidence, strongest_cells
 from craft.decoding.masking import cells_within, hide_cells
 from craft.decoding.reader import GREEDY, Reader, Stream
-from craft.decoding.settings import LaserSettings
 from craft.decoding.trace import Trace
+from craft.errors import CraftError
+from craft.settings.laser import LaserSettings
 
 #: ViCrop's query that fits every image.
 GENERIC = "Write a general description of the image."
@@ -57,17 +58,17 @@ def laser(
 
     Returns:
         An answer an image with its trace. Where the question does not change where the model
-        looks, the answer is the plain one and ``trace.fallback`` is true.
+        looks by more than rounding may, the answer is the plain one and ``trace.fallback`` is true.
 
     Raises:
-        ValueError: lists of different lengths, an empty question, settings that do not fit the
+        CraftError: lists of different lengths, an empty question, settings that do not fit the
             model, attention that is not numbers, or generation that is not greedy.
     """
     settings = settings or LaserSettings()
     images = [image.convert("RGB") for image in images]
     prompts = _prompts(images, questions, instruction, generation)
     if settings.mask_mode == "token_drop" and reader.grid is None:
-        raise ValueError(
+        raise CraftError(
             "mask_mode 'token_drop' needs a model whose visual tokens can be deleted, such as a "
             "DiscreteLVLM; choose 'pixel_mean', 'pixel_zero' or 'blur'"
         )
@@ -125,17 +126,17 @@ def _prompts(
     generation: dict[str, Any],
 ) -> list[str]:
     if len(images) != len(questions):
-        raise ValueError(
+        raise CraftError(
             f"one question an image, got {len(images)} images and {len(questions)} questions"
         )
     for number, question in enumerate(questions):
         if not question.strip():
-            raise ValueError(f"question {number} is empty; it decides where to look")
+            raise CraftError(f"question {number} is empty; it decides where to look")
     if "logits_processor" in generation:
-        raise ValueError("logits_processor is how LASER decodes; it cannot be given")
+        raise CraftError("logits_processor is how LASER decodes; it cannot be given")
     for name, value in GREEDY.items():
         if generation.get(name, value) != value:
-            raise ValueError(f"decoding is greedy: {name} must be {value}, got {generation[name]}")
+            raise CraftError(f"decoding is greedy: {name} must be {value}, got {generation[name]}")
     return [f"{question}\n{instruction}" if instruction else question for question in questions]
 
 

@@ -7,7 +7,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
 from craft.decoding.crop import Box
-from craft.decoding.settings import MaskMode
+from craft.errors import CraftError
+from craft.settings.laser import MaskMode
 
 
 def hide_cells(
@@ -24,10 +25,10 @@ def hide_cells(
         mean_color: of the encoder's normalisation, 0 to 255.
 
     Raises:
-        ValueError: "token_drop", which leaves the image as it is.
+        CraftError: "token_drop", which leaves the image as it is.
     """
     if mode == "token_drop":
-        raise ValueError("mask_mode 'token_drop' deletes visual tokens and hides no pixels")
+        raise CraftError("mask_mode 'token_drop' deletes visual tokens and hides no pixels")
     hidden = Image.new("1", image.size)
     draw = ImageDraw.Draw(hidden)
     for left, top, right, bottom in cell_boxes(cells, view):

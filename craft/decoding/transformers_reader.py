@@ -13,7 +13,9 @@ from transformers import LogitsProcessorList, PreTrainedModel
 
 from craft.decoding.attention_capture import last_row_attention
 from craft.decoding.crop import Box, whole
+from craft.decoding.look import Look
 from craft.decoding.reader import GREEDY, Stream
+from craft.errors import CraftError
 
 #: Images and a text to the tensors of a model's forward, batch of one.
 Prepare = Callable[[Sequence[Image.Image], str], Mapping[str, Tensor]]
@@ -33,7 +35,7 @@ class TransformersReader:
         mean_color: of the encoder's normalisation, 0 to 255; CLIP's if not given.
 
     Raises:
-        ValueError: a model whose config does not name its image token.
+        CraftError: a model whose config does not name its image token.
     """
 
     grid: tuple[int, int] | None = None
@@ -49,7 +51,7 @@ class TransformersReader:
         mean_color: tuple[int, int, int] = (123, 117, 104),
     ):
         if getattr(model.config, "image_token_id", None) is None:
-            raise ValueError(
+            raise CraftError(
                 f"{type(model).__name__} names no image_token_id in its config, so its visual "
                 "tokens cannot be found; set model.config.image_token_id"
             )
@@ -65,10 +67,10 @@ class TransformersReader:
         """With the model's own processor and chat template: one turn, images first.
 
         Raises:
-            ValueError: no chat template; preprocessing that pads or crops in a way unknown here.
+            CraftError: no chat template; preprocessing that pads or crops in a way unknown here.
         """
         if not getattr(processor, "chat_template", None):
-            raise ValueError(
+            raise CraftError(
                 "the processor has no chat template; make a TransformersReader with a prepare "
                 "function of your own"
             )
@@ -102,14 +104,14 @@ class TransformersReader:
 
     def attend(
         self, images: Sequence[Image.Image], prompts: Sequence[tuple[str, ...]]
-    ) -> list[tuple[Tensor, ...]]:  # each [L, heads, h, w] float32
+    ) -> list[tuple[Look, ...]]:  # each [L, heads, h, w]
         """How much the last position of each prompt attends to each patch of its image.
 
         Raises:
-            ValueError: no visual tokens, or tokens that are no grid.
+            CraftError: no visual tokens, or tokens that are no grid.
         """
         return [
-            tuple(self._look(image, text) for text in texts)
+            self._looks([self._inputs((image,), text) for text in texts])
             for image, texts in zip(images, prompts, strict=True)
         ]
 
@@ -123,12 +125,12 @@ class TransformersReader:
         """Continue each prompt greedily; the streams of a question are a batch.
 
         Raises:
-            ValueError: streams that drop visual tokens.
+            CraftError: streams that drop visual tokens.
         """
         answers = []
         for question, text in zip(streams, texts, strict=True):
             if any(stream.dropped is not None for stream in question):
-                raise ValueError("visual tokens of this model cannot be dropped; hide pixels")
+                raise CraftError("visual tokens of this model cannot be dropped; hide pixels")
             parts = [self._inputs(stream.images, text) for stream in question]
             inputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
             ids = self.model.generate(
@@ -139,19 +141,30 @@ class TransformersReader:
             answers.append(self.decode(ids[0, inputs["input_ids"].shape[1] :]))
         return answers
 
-    def _look(self, image: Image.Image, text: str) -> Tensor:  # [L, heads, h, w]
-        inputs = self._inputs((image,), text)
+    def _looks(self, prompts: Sequence[dict[str, Tensor]]) -> tuple[Look, ...]:
+        """One look for all prompts that read the same."""
+        different: list[tuple[dict[str, Tensor], Look]] = []
+        looks = []
+        for inputs in prompts:
+            look = next((known for other, known in different if _same(inputs, other)), None)
+            if look is None:
+                look = self._look(inputs)
+                different.append((inputs, look))
+            looks.append(look)
+        return tuple(looks)
+
+    def _look(self, inputs: dict[str, Tensor]) -> Look:  # [L, heads, h, w]
         places = (inputs["input_ids"][0] == self.model.config.image_token_id).nonzero()[:, 0]
         rows, columns = self.grid_of(inputs)
         if not len(places) or rows * columns != len(places):
-            raise ValueError(
+            raise CraftError(
                 f"{len(places)} visual tokens (id {self.model.config.image_token_id}) are no grid "
                 f"of {rows} x {columns}; pass grid= to say how they lie"
             )
-        weights = last_row_attention(
+        seen = last_row_attention(
             self.model.get_decoder(), lambda: self.model.base_model(**inputs, use_cache=False)
         )
-        return weights[:, 0][..., places].unflatten(-1, (rows, columns))
+        return Look(*(part[:, 0][..., places].unflatten(-1, (rows, columns)) for part in seen))
 
     def _inputs(self, images: Sequence[Image.Image], text: str) -> dict[str, Tensor]:
         inputs = self.prepare(images, text)
@@ -169,10 +182,16 @@ class TransformersReader:
         return math.isqrt(count), math.isqrt(count)
 
 
+def _same(inputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    return inputs.keys() == others.keys() and all(
+        torch.equal(x, others[name]) for name, x in inputs.items()
+    )
+
+
 def _view_of(settings: Any) -> Callable[[tuple[int, int]], Box]:
     """What an image processor leaves of an image, as a box of the original."""
     if getattr(settings, "do_pad", False):
-        raise ValueError(
+        raise CraftError(
             "this image processor pads, so its visual tokens do not lie over the image alone; "
             "make a TransformersReader with a view of your own"
         )
@@ -181,7 +200,7 @@ def _view_of(settings: Any) -> Callable[[tuple[int, int]], Box]:
     edge = dict(settings.size).get("shortest_edge")
     crop = settings.crop_size["height"], settings.crop_size["width"]
     if crop != (edge, edge):
-        raise ValueError(
+        raise CraftError(
             f"this image processor resizes to {dict(settings.size)} and crops to {crop}; make a "
             "TransformersReader with a view of your own"
         )

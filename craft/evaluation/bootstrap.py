@@ -8,6 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from craft.errors import CraftError
+
 DRAWS = 10_000
 
 
@@ -27,7 +29,7 @@ def interval(
         confidence: in (0, 1).
 
     Raises:
-        ValueError: a confidence outside (0, 1), or no values.
+        CraftError: a confidence outside (0, 1), or no values.
     """
     _require(confidence, len(values))
     # Drawing n questions is drawing how often each of the few distinct values comes.
@@ -52,7 +54,7 @@ def interval_over_seeds(
         tables: a row a seed, a column a question; numbers of both may differ among domains.
 
     Raises:
-        ValueError: a confidence outside (0, 1), no domain, or one without seeds or questions.
+        CraftError: a confidence outside (0, 1), no domain, or one without seeds or questions.
     """
     _require(confidence, min((table.size for table in tables), default=0))
     total = np.zeros(draws)
@@ -75,9 +77,9 @@ def _drawn(
 
 def _require(confidence: float, count: int) -> None:
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be in (0, 1), got {confidence}")
+        raise CraftError(f"confidence must be in (0, 1), got {confidence}")
     if not count:
-        raise ValueError("there are no values: no question was asked")
+        raise CraftError("there are no values: no question was asked")
 
 
 def _middle(means: NDArray[np.float64], confidence: float) -> tuple[float, float]:

@@ -3,77 +3,69 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TextIO
 
 from torch import Tensor
 
-from craft.data.augment import resize
-from craft.data.question_domain import AnyDomain
-from craft.data.questions import Question, seeded
+from craft.data.domains.domain import Domain
+from craft.data.images.augment import resize
+from craft.data.images.image_set import ImageSet
+from craft.data.questions import Question, QuestionSet, seeded
+from craft.errors import CraftError
 from craft.evaluation.four_option import Prediction, accuracy, answer_questions, summarize
 from craft.evaluation.instruction_following import ask_for_reasons, examine
 from craft.evaluation.instruction_following import summarize as summarize_justified
 from craft.evaluation.likelihood import likelihood_accuracy, option_log_likelihoods
+from craft.evaluation.results import Gain
 from craft.evaluation.visual_tokens import VisualTokens
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.prune import Selector
+from craft.runtime.progress import OnProgress, ignore_progress
+from craft.settings.choices import Selector
 
 #: A justification names the letter, the class and its group.
 JUSTIFICATION_TOKENS = 48
 
-#: Called with (what is being done, how much is done, how much there is).
-OnProgress = Callable[[str, int, int], None]
 
-
-def ignore_progress(task: str, done: int, total: int) -> None:
-    """The :data:`OnProgress` of those who do not care."""
-
-
-@dataclass(frozen=True)
-class QuestionSet:
-    """Images [n, 3, S, S] in [0, 1] and questions about them."""
-
-    images: Tensor
-    questions: list[Question]
+def question_set(part: ImageSet, questions: list[Question], size: int) -> QuestionSet:
+    """Questions about images of a part with an image for each, unaugmented, at side ``size``."""
+    images = part.images[[q.row for q in questions]].float() / 255
+    return QuestionSet(resize(images, size), [replace(q, row=i) for i, q in enumerate(questions)])
 
 
 @dataclass(frozen=True)
 class Exam:
-    """Questions about a domain's test images, and general ones that show forgetting.
+    """Questions about a domain's test images, and general ones that show forgetting, if any.
 
     Options and held-out classes are the same for every seed of an adaptation (methods B8).
     """
 
     domain: QuestionSet
-    general: QuestionSet
+    general: QuestionSet | None = None
 
     @classmethod
     def of(
         cls,
-        domain: AnyDomain,
-        general: tuple[Tensor, list[Question]],
+        domain: Domain,
+        size: int,
+        general: QuestionSet | None = None,
         limit: int | None = None,
     ) -> Exam:
-        """All test images of ``domain``, or a random ``limit`` of them, at the general ones' size.
+        """All test images of ``domain``, or a random ``limit`` of them, at side ``size``.
 
         Raises:
-            ValueError: a limit below 1.
+            CraftError: a limit below 1.
         """
         questions = domain.questions(domain.test)
         if limit is not None:
             if limit < 1:
-                raise ValueError(f"the test limit must be at least 1, got {limit}")
+                raise CraftError(f"the test limit must be at least 1, got {limit}")
             rows = range(len(questions))
             drawn = seeded("test limit").sample(rows, min(limit, len(rows)))
             questions = [questions[row] for row in sorted(drawn)]
-        images = domain.test.images[[q.row for q in questions]].float() / 255
-        images = resize(images, general[0].shape[-1])
-        questions = [replace(q, row=i) for i, q in enumerate(questions)]
-        return cls(QuestionSet(images, questions), QuestionSet(*general))
+        return cls(question_set(domain.test, questions, size), general)
 
 
 @dataclass(frozen=True)
@@ -83,6 +75,10 @@ class Marks:
     scores: dict[str, Any]
     domain: list[Prediction]
     general: list[Prediction]
+
+    def gain_over(self, before: Marks) -> Gain:
+        """Points gained on the domain since ``before``, which answered the same questions."""
+        return Gain.between([p.right for p in before.domain], [p.right for p in self.domain])
 
     def write(self, file: TextIO, run: dict[str, Any]) -> None:
         """One JSON line an answer, with ``run`` saying whose it is."""
@@ -117,6 +113,7 @@ class Candidate:
         prior: what pruning goes by.
         seed: of random pruning, one fixed draw an image.
         quantized: language models read codes, else the encoder's plain features.
+        task: what on_progress is told that is being done.
     """
 
     def __init__(
@@ -126,10 +123,18 @@ class Candidate:
         prior: TokenPrior | None = None,
         seed: int = 0,
         quantized: bool = True,
+        *,
+        task: str = "",
+        on_progress: OnProgress = ignore_progress,
     ):
         self.exam = exam
+        total = len(exam.domain.images) + len(() if exam.general is None else exam.general.images)
+        on_progress(task, 0, total)
         self.domain = VisualTokens(tower, exam.domain.images, prior, seed, quantized)
-        self.general = VisualTokens(tower, exam.general.images, prior, seed, quantized)
+        self.general = None
+        if exam.general is not None:
+            self.general = VisualTokens(tower, exam.general.images, prior, seed, quantized)
+        on_progress(task, total, total)
 
     def answer(
         self,
@@ -143,28 +148,34 @@ class Candidate:
         """Answer everything through ``lvlm`` on the kept tokens.
 
         Returns:
-            Marks whose scores are ``all``, ``seen``, ``heldout``, ``general`` and ``n``.
+            Marks whose scores are ``all``, ``seen``, ``heldout``, ``general`` and ``n``;
+            ``general`` is None where nothing measures forgetting.
         """
-        total = len(self.exam.domain.questions) + len(self.exam.general.questions)
+        general = self.exam.general
+        asked_general = [] if general is None else general.questions
+        total = len(self.exam.domain.questions) + len(asked_general)
+        on_progress(task, 0, total)
         answers: list[list[Prediction]] = []
-        for tokens, part in (
-            (self.domain, self.exam.domain),
-            (self.general, self.exam.general),
+        for tokens, questions in (
+            (self.domain, self.exam.domain.questions),
+            (self.general, asked_general),
         ):
             before = sum(map(len, answers))
             answers.append(
-                answer_questions(
+                []
+                if tokens is None
+                else answer_questions(
                     lvlm,
                     tokens.keep(keep_ratio, selector).tensors[0],
-                    part.questions,
+                    questions,
                     on_batch=lambda done, _, before=before: on_progress(task, before + done, total),
                 )
             )
-        domain, general = answers
+        domain, forgetting = answers
         scores = summarize(domain)
-        scores["general"] = accuracy(general)
-        scores["n"]["general"] = len(general)
-        return Marks(scores, domain, general)
+        scores["general"] = accuracy(forgetting)
+        scores["n"]["general"] = len(forgetting)
+        return Marks(scores, domain, forgetting)
 
     def likelihood(
         self, lvlm: AlignedLanguageModel, keep_ratio: float = 1.0, selector: Selector = "full"

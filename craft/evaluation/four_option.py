@@ -54,7 +54,7 @@ def answer_questions(
     for start in range(0, len(questions), batch):
         chosen = by_length[start : start + batch]
         asked = [questions[i] for i in chosen]
-        text = lvlm.questions([q.prompt for q in asked])
+        text = lvlm.prompt_batch([q.prompt for q in asked])
         answers = lvlm.answer(visual[[q.row for q in asked]], text, max_new_tokens)
         given.update(zip(chosen, answers, strict=True))
         if on_batch is not None:
@@ -80,8 +80,9 @@ def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:
     A part without questions is None, never 0.
 
     Returns:
-        ``all``, ``seen``, ``heldout`` and ``n``; ``intervals``, the 95 % bootstrap intervals of the
-        three; ``lenient``, the accuracy that also forgives the wrong form.
+        ``all``, ``seen``, ``heldout`` and ``n``; ``balanced``, the three with every class counting
+        the same; ``intervals``, their 95 % bootstrap intervals; ``lenient``, the accuracy that also
+        forgives the wrong form.
     """
     parts = {
         "all": list(predictions),
@@ -90,6 +91,7 @@ def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:
     }
     scores: dict[str, Any] = {name: accuracy(part) for name, part in parts.items()}
     scores["n"] = {name: len(part) for name, part in parts.items()}
+    scores["balanced"] = {name: balanced_accuracy(part) for name, part in parts.items()}
     scores["intervals"] = {
         name: list(interval([100.0 * p.right for p in part])) if part else None
         for name, part in parts.items()
@@ -115,3 +117,14 @@ def accuracy(predictions: Sequence[Prediction]) -> float | None:
     if not predictions:
         return None
     return 100 * sum(p.right for p in predictions) / len(predictions)
+
+
+def balanced_accuracy(predictions: Sequence[Prediction]) -> float | None:
+    """The mean of the classes' accuracies in per cent; None without predictions.
+
+    Where most images are of one class, naming that class always scores high by :func:`accuracy`,
+    but 100 / classes here.
+    """
+    if not predictions:
+        return None
+    return fmean(entry["accuracy"] for entry in by_class(predictions).values())

@@ -14,6 +14,7 @@ from statistics import fmean
 
 from craft.data import prompts
 from craft.data.questions import Question
+from craft.errors import CraftError
 from craft.evaluation.exact_match import lenient_match, normalize
 
 _REASON = re.compile(r"\b(because|since|as|due to|therefore|so that|shows?)\b")
@@ -46,10 +47,10 @@ def examine(question: Question, given: str) -> Justified:
     """Applies the rules to one answer.
 
     Raises:
-        ValueError: the question has no options.
+        CraftError: the question has no options.
     """
     if not question.options:
-        raise ValueError(
+        raise CraftError(
             f"question {question.id!r} has no options; the rules are for multiple choice"
         )
     said = normalize(given)

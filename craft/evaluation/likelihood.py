@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from craft.data import prompts
 from craft.data.questions import Question
+from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 
 
@@ -27,19 +28,19 @@ def option_log_likelihoods(
     """Log-probability of each option's letter as the first token of the answer.
 
     Raises:
-        ValueError: a question without options, or letters that the tokenizer cannot tell apart.
+        CraftError: a question without options, or letters that the tokenizer cannot tell apart.
     """
     scores: list[Tensor] = []
     for start in range(0, len(questions), batch):
         asked = questions[start : start + batch]
         for question in asked:
             if len(question.options) < 2:
-                raise ValueError(
+                raise CraftError(
                     f"question {question.id!r} has {len(question.options)} options; likelihoods "
                     "compare two or more"
                 )
         letters = letter_tokens(lvlm.tokenizer, max(len(q.options) for q in asked))
-        text = lvlm.lessons([q.prompt for q in asked], ["A"] * len(asked))
+        text = lvlm.training_batch([q.prompt for q in asked], ["A"] * len(asked))
         logits, _ = lvlm.answer_logits(visual[[q.row for q in asked]], text)
         likelihoods = logits[text.first_answers].float().log_softmax(1)[:, letters]
         scores += [row[: len(q.options)] for row, q in zip(likelihoods, asked, strict=True)]
@@ -50,12 +51,12 @@ def letter_tokens(tokenizer: PreTrainedTokenizerBase, count: int) -> list[int]:
     """The first token of each of the first `count` letters.
 
     Raises:
-        ValueError: two letters begin with the same token.
+        CraftError: two letters begin with the same token.
     """
     letters = [prompts.letter(i) for i in range(count)]
     tokens = [ids[0] for ids in tokenizer(letters, add_special_tokens=False)["input_ids"]]
     if len(set(tokens)) < count:
-        raise ValueError(
+        raise CraftError(
             f"this tokenizer begins several of {', '.join(letters)} with the same token; "
             "likelihoods cannot tell them apart"
         )
@@ -63,7 +64,10 @@ def letter_tokens(tokenizer: PreTrainedTokenizerBase, count: int) -> list[int]:
 
 
 def likelihood_accuracy(scores: Sequence[Tensor], questions: Sequence[Question]) -> float | None:
-    """Per cent of questions whose likeliest letter is the right one; None without questions."""
+    """Per cent of questions whose likeliest letter is the right one; None without questions.
+
+    Of equally likely letters the first counts, which half precision makes possible.
+    """
     if not questions:
         return None
     right = [

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from craft.errors import CraftError
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.prune import Pruned, Selector, prune, prune_order
-from craft.tensor_hash import tensor_hash
+from craft.pruning import Pruned, prune, prune_order
+from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.choices import Selector
 
 
 class VisualTokens:
@@ -50,13 +52,13 @@ class VisualTokens:
         """Token positions [n, N], the last to be pruned first.
 
         Raises:
-            ValueError: a selector that weighs rarity, and no prior to tell it.
+            CraftError: a selector that weighs rarity, and no prior to tell it.
         """
         if selector not in self._orders:
             prior: TokenPrior | Tensor | None = self.prior
             if prior is None:
                 if selector != "random":
-                    raise ValueError(
+                    raise CraftError(
                         f"pruning with selector {selector!r} needs the domain's token prior; count "
                         "it with `craft prior`, or use selector 'random'"
                     )

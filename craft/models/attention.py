@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal, get_args
+from typing import get_args
 
 from transformers.utils import import_utils
 
-log = logging.getLogger(__name__)
+from craft.errors import CraftError
+from craft.settings.choices import AttentionName
 
-AttentionName = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"]
+log = logging.getLogger(__name__)
 
 
 def available_attention(name: str | None) -> str:
     """``name`` if it can run here, else "sdpa", and the log says why; None is "sdpa".
 
     Raises:
-        ValueError: no such attention.
+        CraftError: no such attention.
     """
     if name is None:
         return "sdpa"
     if name not in get_args(AttentionName):
-        raise ValueError(f"attention must be one of {get_args(AttentionName)}, got {name!r}")
+        raise CraftError(f"attention must be one of {get_args(AttentionName)}, got {name!r}")
     found = {
         "flash_attention_2": import_utils.is_flash_attn_2_available,
         "flash_attention_3": import_utils.is_flash_attn_3_available,

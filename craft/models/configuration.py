@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig, SiglipVisionConfig
 
+from craft.errors import CraftError
+
 
 class DiscreteVisionConfig(SiglipVisionConfig):
     """A SigLIP encoder, where it is read, and which codebook its features belong to.
@@ -16,7 +18,7 @@ class DiscreteVisionConfig(SiglipVisionConfig):
         class_token: a learned token goes through all blocks before the patches, which then read it
             (the paper's words taken literally; methods A6). It is part of the encoder.
         heba: settings of the HeBA adapters in every block
-            (:class:`~craft.adapters.heba.HebaConfig`); None means that there are none.
+            (:class:`~craft.settings.heba.HebaConfig`); None means that there are none.
         codebook_fingerprint: of the codebook that the weights speak; None accepts any.
         codebook_subset: the fields of the CodebookSubset that features are quantised to, as a dict;
             None for the whole codebook.
@@ -61,7 +63,7 @@ class DiscreteLVLMConfig(PreTrainedConfig):
             self.vision_config = DiscreteVisionConfig(**self.vision_config)
         if isinstance(self.text_config, dict):
             if "model_type" not in self.text_config:
-                raise ValueError(
+                raise CraftError(
                     "text_config is a dict without 'model_type', so it could be any language "
                     "model's; add it, such as 'qwen2', or pass the config object"
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,15 +15,18 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from craft.codebook import Codebook
-from craft.data.dialogues import IGNORE
+from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.codebook_checkpoint import CodebookCheckpoint
 from craft.models.configuration import DiscreteLVLMConfig
 from craft.models.projector import Projector
 from craft.models.sequence import embed_prefix, image_then_text
+from craft.models.text_batch import IGNORE
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.prune import Pruned, Selector, prune
+from craft.pruning import Pruned, prune
+from craft.quantization import quantize
+from craft.settings.choices import Selector
 
 
 class DiscreteLVLM(CodebookCheckpoint):
@@ -34,7 +37,7 @@ class DiscreteLVLM(CodebookCheckpoint):
         codebook: of the tower's width.
 
     Raises:
-        ValueError: no language model in the config; a codebook of another width.
+        CraftError: no language model in the config; a codebook of another width.
         CodebookMismatchError: the config names another codebook.
     """
 
@@ -51,7 +54,7 @@ class DiscreteLVLM(CodebookCheckpoint):
     def __init__(self, config: DiscreteLVLMConfig, codebook: Codebook | None = None):
         super().__init__(config)
         if config.text_config is None:
-            raise ValueError(
+            raise CraftError(
                 "text_config is missing; give the language model's config, such as Qwen2Config()"
             )
         self.tower = DiscreteVisionTower(config.vision_config, codebook)
@@ -101,14 +104,20 @@ class DiscreteLVLM(CodebookCheckpoint):
         prior: TokenPrior | None = None,
         selector: Selector = "full",
         seed: int = 0,
+        reads: Literal["codes", "features"] = "codes",
     ) -> Tensor:  # [B, M, D]
-        """Quantised features of the tokens that are kept, in raster order.
+        """Features of the tokens that are kept, in raster order.
 
         At a keep ratio of 1 these are the very features of all tokens. Args and raises as for
         :meth:`kept_tokens`.
         """
         return self.kept_tokens(
-            pixel_values, keep_ratio=keep_ratio, prior=prior, selector=selector, seed=seed
+            pixel_values,
+            keep_ratio=keep_ratio,
+            prior=prior,
+            selector=selector,
+            seed=seed,
+            reads=reads,
         ).tensors[0]
 
     def kept_tokens(
@@ -120,22 +129,25 @@ class DiscreteLVLM(CodebookCheckpoint):
         selector: Selector = "full",
         seed: int = 0,
         image_index: int | Tensor = 0,
+        reads: Literal["codes", "features"] = "codes",
     ) -> Pruned:
-        """Which tokens are kept, and ``tensors[0]``, their quantised features [B, M, D].
+        """Which tokens are kept, and ``tensors[0]``, their features [B, M, D].
 
         Args:
+            reads: features as quantised, or the plain ones that continuous baselines read.
             prior: first-level code frequencies of the domain; only random pruning does without.
             selector, seed, image_index: as for `craft.prune`.
 
         Raises:
-            ValueError: a keep ratio outside (0, 1]; pruning by rarity without a prior.
+            CraftError: a keep ratio outside (0, 1]; pruning by rarity without a prior.
             CodebookMismatchError: the prior was counted on another codebook.
         """
-        codes, quantized, residual_sq = self.tower(pixel_values)
+        plain, _ = self.tower.features(pixel_values)
+        codes, quantized, residual_sq = quantize(plain, self.codebook)
         if prior is not None:
             prior.check(self.codebook.fingerprint)
         elif keep_ratio < 1 and selector != "random":
-            raise ValueError(
+            raise CraftError(
                 f"keep_ratio={keep_ratio} with selector {selector!r} needs the domain's token "
                 "prior; pass prior=TokenPrior.load(...), or selector='random'"
             )
@@ -145,7 +157,7 @@ class DiscreteLVLM(CodebookCheckpoint):
             residual_sq,
             frequencies,
             self.tower.grid,
-            quantized,
+            quantized if reads == "codes" else plain,
             keep_ratio=keep_ratio,
             selector=selector,
             seed=seed,
@@ -176,10 +188,10 @@ class DiscreteLVLM(CodebookCheckpoint):
         """Next-token logits [B, P + M + T, V] and, with labels, the token mean of their loss.
 
         Raises:
-            ValueError: labels with text that is padded on the left.
+            CraftError: labels with text that is padded on the left.
         """
         if labels is not None and attention_mask is not None and (attention_mask[:, 0] == 0).any():
-            raise ValueError(
+            raise CraftError(
                 "attention_mask starts with padding; pad on the right where there are labels"
             )
         visual = self.visual_tokens(pixel_values)
@@ -216,7 +228,7 @@ class DiscreteLVLM(CodebookCheckpoint):
             kwargs: of transformers' ``generate``, such as ``max_new_tokens`` and ``do_sample``.
 
         Raises:
-            ValueError: as for :meth:`visual_tokens`.
+            CraftError: as for :meth:`visual_tokens`.
         """
         visual = self.visual_tokens(
             pixel_values, keep_ratio=keep_ratio, prior=prior, selector=selector, seed=seed

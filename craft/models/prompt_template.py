@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from craft.errors import CraftError
+
 
 @dataclass(frozen=True)
 class PromptTemplate:
@@ -18,7 +20,7 @@ class PromptTemplate:
         begin: whether the prompt begins with the tokenizer's begin token.
 
     Raises:
-        ValueError: a question that has no place for the question.
+        CraftError: a question that has no place for the question.
     """
 
     before_image: str = ""
@@ -27,7 +29,7 @@ class PromptTemplate:
 
     def __post_init__(self) -> None:
         if "{question}" not in self.question:
-            raise ValueError(
+            raise CraftError(
                 f"template must hold {{question}} where the question goes, got {self.question!r}"
             )
 

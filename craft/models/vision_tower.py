@@ -14,14 +14,14 @@ from transformers.models.siglip.modeling_siglip import (
     SiglipVisionEmbeddings,
 )
 
-from craft.adapters.heba import HebaConfig
 from craft.adapters.installation import install_heba
-from craft.codebook import Codebook, CodebookMismatchError
-from craft.codebook_subset import CodebookSubset
+from craft.codebook import Codebook, CodebookMismatchError, CodebookSubset
+from craft.errors import CraftError
 from craft.models.blocks import BlockStack, ReadableBlock
 from craft.models.codebook_checkpoint import CodebookCheckpoint
 from craft.models.configuration import DiscreteVisionConfig
-from craft.quantize import quantize
+from craft.quantization import quantize
+from craft.settings.heba import HebaConfig
 from craft_kernels import ResidualCodes
 
 
@@ -36,7 +36,7 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
         codebook: frozen, of the encoder's width. Without one the tower has features but no codes.
 
     Raises:
-        ValueError: the codebook's dimension is not the encoder's width, or no such block.
+        CraftError: the codebook's dimension is not the encoder's width, or no such block.
         CodebookMismatchError: the config names another codebook.
     """
 
@@ -49,12 +49,12 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
     def __init__(self, config: DiscreteVisionConfig, codebook: Codebook | None = None):
         super().__init__(config)
         if not -config.num_hidden_layers <= config.read_layer <= -1:
-            raise ValueError(
+            raise CraftError(
                 f"read_layer must be in [-{config.num_hidden_layers}, -1], got {config.read_layer}"
             )
         if codebook is not None:
             if codebook.dim != config.hidden_size:
-                raise ValueError(
+                raise CraftError(
                     f"codebook has dimension {codebook.dim}, the encoder's width is "
                     f"{config.hidden_size}: they were not trained together"
                 )
@@ -155,12 +155,12 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
         read it and returns its output without being asked.
 
         Raises:
-            ValueError: a class token for a tower that has its own.
+            CraftError: a class token for a tower that has its own.
         """
         hidden = self.embeddings(pixels)
         if self.class_token is not None:
             if class_token is not None:
-                raise ValueError("this tower has a class token of its own; give no other")
+                raise CraftError("this tower has a class token of its own; give no other")
             own = self.class_token.expand(len(hidden), 1, -1).to(hidden.dtype)
             hidden, _ = self.blocks(torch.cat([own, hidden], 1))
             return hidden[:, 1:].contiguous(), hidden[:, 0]

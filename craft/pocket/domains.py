@@ -1,22 +1,17 @@
-"""The three domains an encoder is adapted to, and a probe of the general world for forgetting."""
+"""The three domains an encoder is adapted to."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from craft.data.domains.class_domain import ClassDomain
+from craft.data.questions import heldout_classes, seeded
+from craft.errors import CraftError
+from craft.pocket.world import DOMAINS, load_area
 
-from craft.data.augment import Augmentation, resize
-from craft.data.image_set import Domain
-from craft.data.questions import Question, four_options, heldout_classes, seeded
-from craft.pocket.world import DOMAINS, GENERAL_AREAS, general_world, load_area
-
-#: The general world's unseen views: geometry and light only, so that flags keep their colours.
-PROBE_AUGMENTATION = Augmentation(scale=(0.8, 1.1))
 #: Share of the training classes that validate instead, where an area has no validation split.
 VALIDATION_FRACTION = 0.1
 
 
-def load_domain(name: str, *, holdout_fraction: float = 0.2, split_seed: int = 0) -> Domain:
+def load_domain(name: str, *, holdout_fraction: float = 0.2, split_seed: int = 0) -> ClassDomain:
     """One of the domains of the pocket world, with its held-out classes taken out of training.
 
     Line art and flags have no validation images of their own: a tenth of their training classes
@@ -24,10 +19,10 @@ def load_domain(name: str, *, holdout_fraction: float = 0.2, split_seed: int = 0
     the encoder was not adapted on.
 
     Raises:
-        ValueError: no such domain.
+        CraftError: no such domain.
     """
     if name not in DOMAINS:
-        raise ValueError(f"domain must be one of {sorted(DOMAINS)}, got {name!r}")
+        raise CraftError(f"domain must be one of {sorted(DOMAINS)}, got {name!r}")
     area = load_area(DOMAINS[name])
     test = area.split("test")
     train = area.split("train")
@@ -43,37 +38,4 @@ def load_domain(name: str, *, holdout_fraction: float = 0.2, split_seed: int = 0
         chosen = set(seeded("validation", split_seed).sample(names, count))
         val = train.where([label in chosen for label in train.labels])
         train = train.where([label not in chosen for label in train.labels])
-    return Domain(name, area.subject, classes, heldout, train, val, test)
-
-
-def pixels(images: Tensor, size: int) -> Tensor:  # uint8 [n, 3, S, S] -> float [n, 3, size, size]
-    """Images in [0, 1] at the encoder's size, unaugmented."""
-    return resize(images.float() / 255, size)
-
-
-def general_probe(count: int, size: int, seed: int = 0) -> tuple[Tensor, list[Question]]:
-    """Unseen views of the general world, shared out evenly over its areas, with questions.
-
-    Returns:
-        images [count, 3, size, size] in [0, 1] and one question each.
-    """
-    areas = general_world()
-    generator = torch.Generator().manual_seed(seed + 1_000_003)
-    views, questions = [], []
-    for i, area in enumerate(areas):
-        n = count // len(areas) + (i < count % len(areas))
-        rows = torch.randperm(len(area), generator=generator)[:n].tolist()
-        views.append(PROBE_AUGMENTATION(area.images[rows].float() / 255, size, generator))
-        asked = four_options(
-            [f"{GENERAL_AREAS[i]}/{area.ids[r]}" for r in rows],
-            [area.labels[r] for r in rows],
-            area.subject,
-            area.classes,
-            seed=seed,
-        )
-        first = len(questions)
-        questions += [
-            Question(q.id, first + k, q.label, q.prompt, q.answer, q.options)
-            for k, q in enumerate(asked)
-        ]
-    return torch.cat(views), questions
+    return ClassDomain(name, area.subject, classes, heldout, train, val, test)

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from craft.data.image_set import ImageSet
+from craft.data.images.image_set import ImageSet
+from craft.errors import CraftError
 
 #: What a question calls the things an area shows ("What {subject} is shown in the image?").
 SUBJECTS = {
@@ -33,10 +34,10 @@ def load_area(area: str) -> ImageSet:
     """Read and decode one area of the pocket world.
 
     Raises:
-        ValueError: no such area.
+        CraftError: no such area.
     """
     if area not in SUBJECTS:
-        raise ValueError(f"area must be one of {sorted(SUBJECTS)}, got {area!r}")
+        raise CraftError(f"area must be one of {sorted(SUBJECTS)}, got {area!r}")
     path = files("craft.pocket") / "data" / f"{area}.parquet"
     with path.open("rb") as file:
         columns = pq.read_table(file).to_pydict()

@@ -15,14 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from craft.codebook import Codebook
-from craft.data.augment import resize
-from craft.data.question_domain import AnyDomain
+from craft.data.domains.domain import Domain
+from craft.data.images.augment import resize
 from craft.data.questions import seeded
+from craft.errors import CraftError
 from craft.evaluation.visual_tokens import VisualTokens
-from craft.models.encoder_pack import EncoderPack
+from craft.family.plugged import PluggedEncoder
 from craft.prior import TokenPrior
-from craft.report.page import code_map, dim_pruned
+from craft.report.patches import code_map, dim_pruned
+from craft.runtime.whole_file import whole_file
 
 _INCHES = 2.2
 #: Training images that patches are taken from.
@@ -30,9 +31,8 @@ PATCH_IMAGES = 1000
 
 
 def draw_pictures(
-    pack: EncoderPack,
-    codebook: Codebook,
-    domain: AnyDomain,
+    encoder: PluggedEncoder,
+    domain: Domain,
     out: Path,
     count: int,
     keep_ratios: Sequence[float],
@@ -40,16 +40,15 @@ def draw_pictures(
     """``code_maps.png`` of random test images and ``codes.png`` of the training images' codes.
 
     Raises:
-        CodebookMismatchError: the pack speaks another codebook; names both.
-        ValueError: the pack has no prior to prune by.
+        CraftError: the pack has no prior to prune by.
     """
-    tower = pack.tower(codebook)
-    if pack.prior is None:
-        raise ValueError("the pack has no token prior to prune by; count it with `craft prior`")
+    tower, prior = encoder.tower, encoder.prior
+    if prior is None:
+        raise CraftError("the pack has no token prior to prune by; count it with `craft prior`")
     test = domain.test
     drawn = sorted(seeded("pictures").sample(range(len(test)), min(count, len(test))))
     images = resize(test.images[drawn].float() / 255, tower.image_size)
-    tokens = VisualTokens(tower, images, pack.prior)
+    tokens = VisualTokens(tower, images, prior)
     kept = {ratio: tokens.kept(ratio) for ratio in keep_ratios}
     first_level = tokens.codes.codes[..., 0].unflatten(1, tower.grid)
     titles = [test.labels[i] or test.ids[i] for i in drawn]
@@ -59,10 +58,11 @@ def draw_pictures(
     codes = tower.encode(patches).codes[..., 0].unflatten(1, tower.grid)
     figures = {
         "code_maps.png": code_map_figure(images, first_level, kept, titles),
-        "codes.png": frequent_and_rare_figure(pack.prior, patches, codes),
+        "codes.png": frequent_and_rare_figure(prior, patches, codes),
     }
     for name, figure in figures.items():
-        figure.savefig(out / name, dpi=120)
+        with whole_file(out / name) as written:
+            figure.savefig(written, dpi=120, format="png")
     return [out / name for name in figures]
 
 
@@ -75,13 +75,13 @@ def code_map_figure(
     """A row an image: the image, its first-level codes by number, and what each budget keeps.
 
     Raises:
-        ValueError: no image, or shapes that do not belong together.
+        CraftError: no image, or shapes that do not belong together.
     """
     if not len(images):
-        raise ValueError("there is no image to draw")
+        raise CraftError("there is no image to draw")
     for name, tensor in {"codes": codes, **{f"kept at {r}": k for r, k in kept.items()}}.items():
         if tensor.ndim != 3 or len(tensor) != len(images):
-            raise ValueError(
+            raise CraftError(
                 f"{name} must be [n, H, W] with n = {len(images)}, got {tuple(tensor.shape)}"
             )
     columns = 2 + len(kept)
@@ -112,16 +112,16 @@ def frequent_and_rare_figure(
     A patch is shown with its neighbours and framed.
 
     Raises:
-        ValueError: no code occurs, or codes that are not [n, H, W].
+        CraftError: no code occurs, or codes that are not [n, H, W].
     """
     if codes.ndim != 3 or len(codes) != len(images):
-        raise ValueError(
+        raise CraftError(
             f"codes must be [n, H, W] with n = {len(images)}, got {tuple(codes.shape)}"
         )
     present = codes.unique()
     ranked = present[prior.counts[present].argsort(descending=True, stable=True)].tolist()
     if not ranked:
-        raise ValueError("there is no code to draw: no image was given")
+        raise CraftError("there is no code to draw: no image was given")
     frequent = ranked[:count]
     rare = [code for code in ranked[-count:] if code not in frequent]
     figure = Figure(

@@ -12,6 +12,7 @@ from PIL import Image
 from craft.decoding.crop import Box, whole
 from craft.decoding.masking import cell_boxes
 from craft.decoding.trace import Trace
+from craft.errors import CraftError
 
 _INCHES = 2.6
 _CROP, _HIDDEN = "#d55e00", "#0072b2"
@@ -21,11 +22,11 @@ def laser_figure(image: Image.Image, trace: Trace, question: str = "", answer: s
     """Image with evidence, crop and masked cells; the crop; VAQ by layer.
 
     Raises:
-        ValueError: the trace is of an image of another size.
+        CraftError: the trace is of an image of another size.
     """
     view = trace.view
     if view.right > image.width or view.bottom > image.height:
-        raise ValueError(
+        raise CraftError(
             f"the trace is of an image of at least {view.right} x {view.bottom} pixels, this one "
             f"has {image.width} x {image.height}"
         )

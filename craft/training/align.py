@@ -9,20 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, SiglipModel
+from transformers import AutoModelForCausalLM, SiglipModel
 
-from craft.data.question_domain import AnyDomain
-from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.data.domains.domain import Domain
+from craft.errors import CraftError
+from craft.models.aligned_language_model import AlignedLanguageModel, require_end_token
+from craft.models.loading import load_model, load_tokenizer
 from craft.models.projector import Projector
 from craft.models.prompt_template import PromptTemplate
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.random_state import own_random_numbers
+from craft.runtime.progress import OnProgress, ignore_progress
+from craft.runtime.random_numbers import own_random_numbers
+from craft.settings.choices import MethodName
+from craft.settings.training import CraftConfig
 from craft.training.adapt import AdaptationResult, adapt
-from craft.training.config import CraftConfig, MethodName
 from craft.training.trainee import TrainableTable
 
 #: Stage -> the method that trains it; the stage is also the folder of its log and checkpoints.
@@ -54,15 +59,12 @@ def new_reader(
         seed: of the projector.
 
     Raises:
-        OSError: no such model.
-        ValueError: a tokenizer without pad and end token.
+        CraftError: no such model, files that cannot be read, a tokenizer without an end token.
     """
-    model: Any = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(language_model)
-    if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {language_model} has no end token; answers need one")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    what = "the language model"
+    model: Any = load_model(AutoModelForCausalLM, language_model, what, dtype=torch.float32)
+    tokenizer = load_tokenizer(language_model, what)
+    require_end_token(tokenizer, language_model)
     with own_random_numbers(torch.device("cpu"), seed):
         projector = Projector(tower.codebook.dim, model.get_input_embeddings().embedding_dim)
     template = template or PromptTemplate.of_chat(tokenizer)
@@ -74,13 +76,15 @@ def new_reader(
 def align(
     reader: AlignedLanguageModel,
     encoder: Encoder,
-    data: dict[str, AnyDomain],
+    data: dict[str, Domain],
     config: CraftConfig,
     directory: Path,
     *,
     resume: bool = False,
     on_start: Callable[[TrainableTable], None] | None = None,
+    on_begin: Callable[[str, int, int], None] = lambda stage, step, steps: None,
     on_step: Callable[[str, int, int], None] = lambda stage, step, steps: None,
+    on_phase: OnProgress = ignore_progress,
 ) -> dict[str, AdaptationResult]:
     """Train ``reader`` in place, stage by stage, with the trainer that adapts encoders.
 
@@ -89,15 +93,17 @@ def align(
         config: of both stages; its ``method`` is not looked at.
         directory: gets a folder a stage, with settings, log and checkpoints.
         resume: go on where an earlier call died; a stage that was finished is not trained again.
-        on_step: called with stage, step and number of steps.
+        on_begin, on_step: called with stage, step and number of steps; before the first step with
+            that of the checkpoint the stage resumes from, or 0.
+        on_phase: progress of what is done before and after a stage's steps.
 
     Raises:
         CodebookMismatchError: the reader belongs to another codebook.
-        ValueError: no data, or a stage nobody knows.
+        CraftError: no data, or a stage nobody knows.
         RuntimeError: see :func:`~craft.training.adapt.adapt`.
     """
     if not data or set(data) - set(STAGES):
-        raise ValueError(f"data must be for some of {', '.join(STAGES)}, got {list(data)}")
+        raise CraftError(f"data must be for some of {', '.join(STAGES)}, got {list(data)}")
     results = {}
     for stage, method in STAGES.items():
         if stage not in data:
@@ -111,6 +117,8 @@ def align(
             directory / stage,
             resume=resume,
             on_start=on_start,
+            on_begin=partial(on_begin, stage),
             on_step=lambda step, steps, _, stage=stage: on_step(stage, step, steps),
+            on_phase=lambda name, *counts, stage=stage: on_phase(f"{stage}: {name}", *counts),
         )
     return results

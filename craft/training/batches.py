@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from craft.data.augment import Augmentation
-from craft.data.dialogues import TextBatch
-from craft.data.question_domain import AnyDomain
+from craft.data.domains.domain import Domain
+from craft.data.images.augment import Augmentation
 from craft.data.questions import Lesson, seeded
 from craft.models.aligned_language_model import AlignedLanguageModel
-from craft.training.config import CraftConfig
+from craft.models.text_batch import TextBatch
+from craft.settings.training import CraftConfig
 
 #: Training images are varied mildly: the point is the domain's own look.
 AUGMENTATION = Augmentation(scale=(0.85, 1.15), blur=0.1)
@@ -34,7 +34,7 @@ class DomainBatches:
     knows all contrastive texts without asking the others.
     """
 
-    def __init__(self, domain: AnyDomain, size: int, config: CraftConfig):
+    def __init__(self, domain: Domain, size: int, config: CraftConfig):
         self.domain = domain
         self.size = size
         self.config = config
@@ -45,7 +45,7 @@ class DomainBatches:
     def lessons(self) -> list[Lesson]:
         """The next ones of an endless sequence of shuffled passes over the training examples."""
         while len(self._queue) < self.config.batch:
-            order = torch.randperm(self.domain.lessons, generator=self.generator)
+            order = torch.randperm(len(self.domain), generator=self.generator)
             self._queue += order.tolist()
         rows, self._queue = self._queue[: self.config.batch], self._queue[self.config.batch :]
         return [self.domain.lesson(row, self.rng, self.config.naming) for row in rows]
@@ -61,7 +61,7 @@ class DomainBatches:
     @staticmethod
     def text(lessons: list[Lesson], reader: AlignedLanguageModel) -> TextBatch:
         """Prompts and answers as the reader's tokens."""
-        return reader.lessons([x.prompt for x in lessons], [x.answer for x in lessons])
+        return reader.training_batch([x.prompt for x in lessons], [x.answer for x in lessons])
 
     def state(self) -> DataState:
         """What :meth:`restore` needs to go on from here."""

@@ -1,4 +1,4 @@
-"""LDIFS: stay close to the pretrained features (Mukhoti et al., TMLR 2024; methods 3.1)."""
+"""LDIFS: stay close to the pretrained features (Mukhoti et al., TMLR 2024; methods M2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.training.config import LdifsConfig
+from craft.settings.training import LdifsConfig
 
 
 class FeatureAnchor:

@@ -8,8 +8,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from craft.data.dialogues import IGNORE, TextBatch
 from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.text_batch import IGNORE, TextBatch
 from craft.training.batches import DomainBatches
 
 

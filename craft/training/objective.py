@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, SiglipModel
+from transformers import SiglipModel
 
 
 def contrastive_loss(
@@ -74,19 +74,6 @@ class ContrastiveHead(nn.Module):
     ) -> Tensor:
         scale = self.log_scale.exp().clamp(max=100)
         return contrastive_loss(images, texts, keys, scale, self.get_buffer("bias"), part)
-
-
-@torch.no_grad()
-def text_embeddings(
-    siglip: SiglipModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]
-) -> Tensor:  # [n, D]
-    """Pooled outputs of SigLIP's frozen text tower; computed once, since it never changes."""
-    config: Any = siglip.config
-    length = config.text_config.max_position_embeddings
-    ids = tokenizer(
-        texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
-    )
-    return cast(Any, siglip.get_text_features(input_ids=ids["input_ids"])).pooler_output
 
 
 def gradient_norms(

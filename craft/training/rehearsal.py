@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import resource
-import sys
 import time
 from dataclasses import dataclass
 
-import torch
 from transformers import PreTrainedTokenizerBase, SiglipModel
 
-from craft.data.question_domain import AnyDomain
+from craft.data.domains.domain import Domain
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.training.config import CraftConfig
-from craft.training.processes import make_accelerator
-from craft.training.trackers import require_trackers
+from craft.runtime.memory import peak_memory
+from craft.settings.training import CraftConfig
+from craft.training.distributed.processes import make_accelerator
+from craft.training.records.trackers import require_trackers
 from craft.training.trainee import TrainableTable
 from craft.training.training_run import TrainingRun
 
@@ -54,7 +52,7 @@ def rehearse(
     tower: DiscreteVisionTower,
     surrogate: AlignedLanguageModel,
     siglip: SiglipModel,
-    domain: AnyDomain,
+    domain: Domain,
     config: CraftConfig,
     text_tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Rehearsal:
@@ -80,18 +78,11 @@ def rehearse(
     return Rehearsal(
         table=TrainableTable.of(run.trained),
         steps=run.steps,
-        examples=domain.lessons,
+        examples=len(domain),
         prompt=lesson.prompt,
         answer=lesson.answer,
         losses=losses,
         gradient_norms=norms,
         seconds=time.monotonic() - started,
-        memory=_peak_memory(run.accelerator.device),
+        memory=peak_memory(run.accelerator.device),
     )
-
-
-def _peak_memory(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -11,12 +11,12 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from craft.adapters.installation import is_heba
+from craft.adapters.lora import inject_lora
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.random_state import own_random_numbers
-from craft.training.config import CraftConfig
-from craft.training.lora import inject_lora
-from craft.training.methods import METHODS
+from craft.runtime.random_numbers import own_random_numbers
+from craft.settings.methods import METHODS
+from craft.settings.training import CraftConfig
 from craft.training.objective import ContrastiveHead
 
 

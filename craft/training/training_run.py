@@ -18,23 +18,25 @@ from transformers import (
 )
 
 from craft.adapters.installation import is_heba
-from craft.data.question_domain import AnyDomain, QuestionDomain
+from craft.adapters.lora import inject_lora, train_dropout
+from craft.data.domains.domain import Domain
+from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.attention import available_attention
+from craft.models.siglip_texts import text_embeddings
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.quantize import commitment, quantize
-from craft.random_state import own_random_numbers
+from craft.quantization import commitment, quantize
+from craft.runtime.random_numbers import own_random_numbers
+from craft.settings.methods import METHODS
+from craft.settings.training import CraftConfig
 from craft.training.batches import DataState, DomainBatches
-from craft.training.checkpoint import Checkpoint
-from craft.training.config import CraftConfig
+from craft.training.distributed.processes import choose_strategy
+from craft.training.distributed.strategy import Models
 from craft.training.ldifs import FeatureAnchor
-from craft.training.lora import inject_lora, train_dropout
-from craft.training.methods import METHODS
 from craft.training.micro_batches import MicroBatch, micro_batches
-from craft.training.movement import MovementCheck
-from craft.training.objective import ContrastiveHead, text_embeddings
-from craft.training.processes import choose_strategy
-from craft.training.strategy import Models
+from craft.training.objective import ContrastiveHead
+from craft.training.proofs import MovementCheck
+from craft.training.records.checkpoint import Checkpoint
 from craft.training.trainee import checkpoint_activations, keep_activations, mark_encoder
 
 
@@ -50,7 +52,7 @@ class TrainingRun:
         tower: DiscreteVisionTower,
         surrogate: AlignedLanguageModel,
         siglip: SiglipModel,
-        domain: AnyDomain,
+        domain: Domain,
         config: CraftConfig,
         accelerator: Accelerator,
         text_tokenizer: PreTrainedTokenizerBase | None = None,
@@ -61,10 +63,10 @@ class TrainingRun:
         self.tower = tower
         self.surrogate = surrogate
         self.siglip = siglip.requires_grad_(False)
-        self.steps = config.step_count(domain.lessons)
+        self.steps = config.step_count(len(domain))
         self.batches = DomainBatches(domain, tower.image_size, config)
-        task = 0.1 if isinstance(domain, QuestionDomain) else 1.0
-        self.lambda_con = task if config.lambda_con == "task" else config.lambda_con
+        own = config.lambda_con == "task"
+        self.lambda_con = domain.contrastive_weight if own else float(config.lambda_con)
         # Drawn in any case, so that the data's random numbers are the same for every method.
         head = ContrastiveHead(siglip, config.con_scale == "literal", self.batches.generator)
         if self.method.regularized and config.cls_attention == "full":
@@ -203,7 +205,7 @@ class TrainingRun:
                 loss = torch.stack(list(terms.values())).sum()
                 if not loss.isfinite():
                     values = {name: term.item() for name, term in terms.items()}
-                    raise RuntimeError(
+                    raise CraftError(
                         f"the loss is not finite at step {self.schedule.last_epoch + 1}: {values}; "
                         f"lower lr (now {self.config.lr})"
                     )
@@ -267,12 +269,12 @@ class TrainingRun:
         """Put back what :meth:`state` took out.
 
         Raises:
-            ValueError: the checkpoint trains other weights than this run.
+            CraftError: the checkpoint trains other weights than this run.
         """
         weights, state = found.tensors["weights"], found.state
         if set(weights) != set(self.trained):
             other = sorted(set(weights) ^ set(self.trained))
-            raise ValueError(
+            raise CraftError(
                 f"the checkpoint and this run do not train the same weights; {other[0]!r} is only "
                 "in one of them"
             )

@@ -34,8 +34,8 @@ def test_import_loads_nothing_large():
 
 def test_functions_are_not_hidden_by_their_modules():
     code = """
-import craft.prune
-from craft.quantize import commitment
+import craft.pruning
+from craft.quantization import commitment
 import craft
 print(craft.prune.__name__, craft.quantize.__name__, craft.commitment is commitment)
 """

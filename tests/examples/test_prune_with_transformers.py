@@ -13,9 +13,9 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "prune_with_transformers.py"
 
 def test_runs(tiny_models, tmp_path, capsys):  # noqa: F811
     checkpoint, prior = tmp_path / "model", tmp_path / "prior.safetensors"
-    model = tiny_models.model("qwen2")
+    model = tiny_models.lvlm("qwen2")
     model.save_pretrained(checkpoint)
-    tiny_models.lvlm("qwen2").tokenizer.save_pretrained(checkpoint / "tokenizer")
+    tiny_models.language_model("qwen2").tokenizer.save_pretrained(checkpoint / "tokenizer")
     TokenPrior(
         torch.arange(tiny_models.codebook.size) + 1,
         codebook_fingerprint=tiny_models.codebook.fingerprint,

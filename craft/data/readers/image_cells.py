@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from craft.data.readers.record import DataError, Place
+from craft.data.readers.inline_images import inline_bytes
+from craft.data.readers.place import DataError, Place
+from craft.errors import CraftError
 
 
 def image_bytes(cell: Any, folder: Path) -> bytes:
@@ -13,7 +15,7 @@ def image_bytes(cell: Any, folder: Path) -> bytes:
 
     Raises:
         OSError: it names a file that cannot be read.
-        ValueError: it is no image cell.
+        CraftError: it is no image cell.
     """
     if isinstance(cell, list) and len(cell) == 1:
         cell = cell[0]
@@ -22,8 +24,11 @@ def image_bytes(cell: Any, folder: Path) -> bytes:
     if isinstance(cell, bytes):
         return cell
     if isinstance(cell, str):
+        data = inline_bytes(cell.strip())
+        if data is not None:
+            return data
         return (folder / cell).read_bytes()
-    raise ValueError(f"not bytes, not a path and not a struct of the two: {type(cell).__name__}")
+    raise CraftError(f"not bytes, not a path and not a struct of the two: {type(cell).__name__}")
 
 
 def require_one_image(cell: Any, place: Place) -> bool:

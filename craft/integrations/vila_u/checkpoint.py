@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from craft.codebook import Codebook
-from craft.integrations.vila_u.tensor_files import StoredTensor, TensorFile, tensor_files
+from craft.errors import CraftError
+from craft.runtime.json_cards import read_json
+from craft.runtime.stored_tensors import StoredTensor, TensorFile, read_tensor, tensor_files
 
 SIGLIP = "rqvaesiglip.siglip_model."
 VISION = f"{SIGLIP}vision_model."
@@ -33,7 +34,7 @@ class VilaUCheckpoint:
     of the stored tensors; the config must agree.
 
     Raises:
-        ValueError: not such a directory; pickles; a file that was cut short.
+        CraftError: not such a directory; pickles; a file that was cut short.
     """
 
     def __init__(self, path: Path | str):
@@ -43,12 +44,14 @@ class VilaUCheckpoint:
         self.root = root
         self.folder = root / "vision_tower"
         if not (self.folder / "config.json").is_file():
-            raise ValueError(
+            raise CraftError(
                 f"{path} is no VILA-U checkpoint: {self.folder / 'config.json'} is missing; name "
                 "the directory that holds llm, vision_tower and mm_projector"
             )
-        self.config: dict[str, Any] = json.loads((self.folder / "config.json").read_text())
-        self.files: dict[str, TensorFile] = tensor_files(self.folder)
+        self.config: dict[str, Any] = read_json(
+            self.folder / "config.json", "the config of VILA-U's tower"
+        )
+        self.files: dict[str, TensorFile] = tensor_files(self.folder, "weights of VILA-U's tower")
         self.tensors: dict[str, StoredTensor] = {
             name: tensor for file in self.files.values() for name, tensor in file.tensors.items()
         }
@@ -56,9 +59,14 @@ class VilaUCheckpoint:
     def tensor(self, name: str) -> Tensor:
         """One tensor, mapped from its file."""
         if name not in self.tensors:
-            raise ValueError(f"{self.folder} holds no {name}; the download is not complete")
-        with safe_open(self.tensors[name].path, framework="pt") as file:
-            return file.get_tensor(name)
+            raise CraftError(f"{self.folder} holds no {name}; the download is not complete")
+        return read_tensor(self.tensors[name].path, name, "weights of VILA-U's tower")
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of one tensor, without reading it."""
+        if name not in self.tensors:
+            raise CraftError(f"{self.folder} holds no {name}; the download is not complete")
+        return self.tensors[name].shape
 
     @property
     def dtype(self) -> torch.dtype:
@@ -73,7 +81,7 @@ class VilaUCheckpoint:
         if _DEPTH in self.tensors:
             depths.add(self.tensors[_DEPTH].shape[1])
         if len(depths) != 1:
-            raise ValueError(
+            raise CraftError(
                 f"{self.folder}: residual depth is {sorted(depths) or 'unknown'}, by code_shape in "
                 f"config.json ({stated}) and the shape of {_DEPTH}; they must agree"
             )
@@ -84,12 +92,12 @@ class VilaUCheckpoint:
         """Float32 codewords, without VILA-U's row of padding.
 
         Raises:
-            ValueError: some levels are missing, or their sharing is not what the config says.
+            CraftError: some levels are missing, or their sharing is not what the config says.
         """
         found = [i for i in range(self.levels) if _CODEBOOK.format(i) in self.tensors]
         shared = (self.config.get("rqvaesiglip") or {}).get("shared_codebook")
         if len(found) not in ({1, self.levels} if shared else {self.levels}):
-            raise ValueError(
+            raise CraftError(
                 f"{self.folder} holds the codebooks of levels {found} of {self.levels} and its "
                 f"config says shared_codebook={shared}; the download is not complete"
             )
@@ -97,7 +105,7 @@ class VilaUCheckpoint:
         if all(torch.equal(table, tables[0]) for table in tables[1:]):
             return Codebook(tables[0].float(), self.levels)
         if shared:
-            raise ValueError(
+            raise CraftError(
                 f"{self.folder}: config.json says shared_codebook=true, but its codebooks differ"
             )
         return Codebook(torch.stack(tables).float())
@@ -109,12 +117,12 @@ class VilaUCheckpoint:
         content), the named path where it exists here, the SigLIP of a release of this width.
 
         Raises:
-            ValueError: none of these, or one that does not fit the weights.
+            CraftError: none of these, or one that does not fit the weights.
         """
         named = (self.config.get("rqvaesiglip") or {}).get("pretrained_model")
         if given is None and named is not None and (Path(named) / "config.json").is_file():
             given = str(named)
-        width = self.tensors[f"{VISION}embeddings.patch_embedding.bias"].shape[0]
+        width = self.shape(f"{VISION}embeddings.patch_embedding.bias")[0]
         config: Mapping[str, Any] | None
         if given is None:
             config = _released(width)
@@ -124,10 +132,10 @@ class VilaUCheckpoint:
             path = Path(given)
             path = path / "config.json" if path.is_dir() else path
             if not path.is_file():
-                raise ValueError(f"siglip_config {given}: no config.json there")
-            config = json.loads(path.read_text())
+                raise CraftError(f"siglip_config {given}: no config.json there")
+            config = read_json(path, "SigLIP's config")
         if config is None:
-            raise ValueError(
+            raise CraftError(
                 f"this encoder is {width} wide, which no release is, and its config names SigLIP "
                 f"by {named!r} alone; pass siglip_config, a folder with SigLIP's config.json"
             )
@@ -137,16 +145,18 @@ class VilaUCheckpoint:
     def _require_fit(self, config: Mapping[str, Any], which: str) -> None:
         vision = dict(config.get("vision_config") or {})
         blocks = {n.split(".")[5] for n in self.tensors if n.startswith(f"{VISION}encoder.layers.")}
-        first = self.tensors[f"{VISION}encoder.layers.0.mlp.fc1.weight"].shape
-        patch = self.tensors[f"{VISION}embeddings.patch_embedding.weight"].shape[-1]
+        first = self.shape(f"{VISION}encoder.layers.0.mlp.fc1.weight")
+        patch = self.shape(f"{VISION}embeddings.patch_embedding.weight")[-1]
+        positions = self.shape(f"{VISION}embeddings.position_embedding.weight")[0]
         for key, stored in (
+            ("image_size", patch * math.isqrt(positions)),
             ("hidden_size", first[1]),
             ("intermediate_size", first[0]),
             ("num_hidden_layers", len(blocks)),
             ("patch_size", patch),
         ):
             if vision.get(key) != stored:
-                raise ValueError(
+                raise CraftError(
                     f"the SigLIP config {which} has vision {key}={vision.get(key)}, the weights "
                     f"have {stored}; pass the siglip_config that belongs to {self.folder}"
                 )

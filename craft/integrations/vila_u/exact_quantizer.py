@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from craft.integrations.vila_u.layout import codebook_of
-from craft.quantize import commitment, quantize
+from craft.quantization import commitment, quantize
 
 
 class ExactQuantizer:
@@ -31,7 +31,7 @@ class ExactQuantizer:
         c_l)|^2, like VILA-U's, and as there not weighted.
 
         Raises:
-            ValueError: for NaN or infinity in x, with its position.
+            CraftError: for NaN or infinity in x, with its position.
         """
         found = quantize(x, self.codebook)
         loss = commitment(found.residual_sq_norms, x.shape[-1])

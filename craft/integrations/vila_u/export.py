@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from craft.codebook import CodebookMismatchError, shorten
+from craft.errors import CraftError
 from craft.integrations.vila_u.checkpoint import VilaUCheckpoint
 from craft.integrations.vila_u.layout import codebook_of, encoder_of, encoder_weights
 from craft.integrations.vila_u.load import stored_name
-from craft.integrations.vila_u.tensor_files import StoredTensor, write_tensors
+from craft.integrations.vila_u.tensor_files import write_tensors
+from craft.runtime.stored_tensors import StoredTensor
 
 if TYPE_CHECKING:
     from craft.models.encoder_pack import EncoderPack
@@ -42,11 +44,11 @@ def export(
 
     Raises:
         CodebookMismatchError: the encoder speaks another codebook.
-        ValueError: ``out`` exists; weights that VILA-U has no place for.
+        CraftError: ``out`` exists; weights that VILA-U has no place for.
     """
     source, out = VilaUCheckpoint(checkpoint), Path(out)
     if out.exists():
-        raise ValueError(f"{out} exists; name a new directory")
+        raise CraftError(f"{out} exists; name a new directory")
     weights, fingerprint = _weights(encoder)
     if fingerprint != source.codebook.fingerprint:
         raise CodebookMismatchError(
@@ -74,7 +76,7 @@ def replacements(
     """The encoder's weights by their stored names, in the stored dtypes.
 
     Raises:
-        ValueError: a weight the checkpoint has no place for.
+        CraftError: a weight the checkpoint has no place for.
     """
     dtypes = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
     replaced: dict[str, Tensor | StoredTensor] = {}
@@ -82,7 +84,7 @@ def replacements(
         place = stored.get(stored_name(name))
         if place is None or place.shape != tuple(tensor.shape):
             expected = "none" if place is None else f"{place.shape}"
-            raise ValueError(
+            raise CraftError(
                 f"VILA-U has no place for the encoder's {name} {tuple(tensor.shape)} (it has "
                 f"{expected}); an encoder with a class token of its own cannot go back"
             )

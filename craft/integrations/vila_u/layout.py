@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from craft.codebook import Codebook
+from craft.errors import CraftError
 
 # VILAULlamaModel -> RQVAESIGLIPTransformerVisionTower -> RQVAESIGLIPTransformer -> RQVAESiglipModel
 _WAY_TO_ENCODER = ("vision_tower", "vision_tower", "rqvaesiglip")
 
 
-class UnknownLayoutError(ValueError):
+class UnknownLayoutError(CraftError):
     """The model is not laid out as VILA-U's code of 2024 and its two released checkpoints are."""
 
 

@@ -11,19 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from craft.codebook import CodebookMismatchError
+from craft.errors import CraftError
 from craft.integrations.vila_u.encoding import Encoding, recorded
 from craft.integrations.vila_u.exact_quantizer import ExactQuantizer
 from craft.integrations.vila_u.layout import UnknownLayoutError, encoder_of, encoder_weights
 from craft.integrations.vila_u.prior import codebook_for, precision_of
 from craft.prior import TokenPrior
-from craft.prune import Selector, keep_count, prune
-from craft.tensor_hash import tensor_hash
+from craft.pruning import keep_count, prune
+from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.choices import Selector
 
 Precision = Literal["vila-u", "exact"]
 
 
 @dataclass(frozen=True)
-class Selection:
+class KeptTokens:
     """What the last call that pruned kept, detached."""
 
     indices: Tensor  # [n, M] int64: kept patches in raster order
@@ -55,14 +57,14 @@ def patch(
 
     Raises:
         UnknownLayoutError: the model is not VILA-U's.
-        ValueError: it is patched already; a keep ratio outside (0, 1]; no prior to prune by.
+        CraftError: it is patched already; a keep ratio outside (0, 1]; no prior to prune by.
         CodebookMismatchError: the prior was counted on another codebook.
     """
     if precision not in get_args(Precision):
-        raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
+        raise CraftError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
     keep_count(1, keep_ratio)  # refuses what is no ratio
     if keep_ratio != 1 and prior is None and selector != "random":
-        raise ValueError(
+        raise CraftError(
             f"keep_ratio={keep_ratio} with selector {selector!r} needs the domain's token prior; "
             "pass prior=count_prior(model, images), or selector='random'"
         )
@@ -87,7 +89,7 @@ class Handle:
         self.keep_ratio = keep_ratio
         self.selector: Selector = selector
         self.seed = seed
-        self.last: Selection | None = None
+        self.last: KeptTokens | None = None
         self._places: list[tuple[Any, str, Callable[..., Any], Any]] = []
         self._enabled = True
         self._answering = False  # inside a call that prepares a prompt without labels
@@ -109,7 +111,7 @@ class Handle:
                 "returns"
             )
         if any(isinstance(getattr(vars(model).get(n), "__self__", None), Handle) for n in methods):
-            raise ValueError("the model is patched already; unpatch() its handle first")
+            raise CraftError("the model is patched already; unpatch() its handle first")
         try:
             if precision == "exact":
                 self._replace(quantizer, "forward", ExactQuantizer(quantizer).forward)
@@ -128,7 +130,7 @@ class Handle:
         """
         for owner, name, ours, _ in self._places:
             if vars(owner).get(name) != ours:
-                raise RuntimeError(f"{name} was replaced again after patch(); undo that first")
+                raise CraftError(f"{name} was replaced again after patch(); undo that first")
         for owner, name, _, before in self._places:
             del vars(owner)[name]
             if before is not None:
@@ -225,7 +227,7 @@ class Handle:
             selector=self.selector,
             seed=self.seed,
         )
-        self.last = Selection(kept.indices, codes, residual_sq)
+        self.last = KeptTokens(kept.indices, codes, residual_sq)
         return kept.tensors[0], kept.tensors[1]
 
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from craft.codebook import Codebook
+from craft.errors import CraftError
 from craft.integrations.vila_u.encoding import recorded
 from craft.integrations.vila_u.exact_quantizer import ExactQuantizer
 from craft.integrations.vila_u.layout import codebook_of, encoder_of, encoder_weights
 from craft.prior import TokenPrior
-from craft.tensor_hash import tensor_hash
+from craft.runtime.tensor_hash import tensor_hash
 
 
 def count_prior(
@@ -35,7 +36,7 @@ def count_prior(
 
     Raises:
         UnknownLayoutError: the model is not VILA-U's.
-        ValueError: no images.
+        CraftError: no images.
     """
     encoder = encoder_of(model)
     place = next(encoder.siglip_model.vision_model.parameters())
@@ -51,7 +52,7 @@ def count_prior(
             encoder.encode_image(pixels.to(place.device, place.dtype))
         prior.update(encodings[0].codes.flatten(1, 2))
     if prior.total == 0:
-        raise ValueError("no images were given, so there is nothing to count")
+        raise CraftError("no images were given, so there is nothing to count")
     return prior
 
 

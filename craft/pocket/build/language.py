@@ -35,13 +35,14 @@ from transformers import (
 )
 
 from craft.data import prompts
-from craft.data.augment import Augmentation
-from craft.data.dialogues import training_batch
-from craft.data.image_set import ImageSet
+from craft.data.images.augment import Augmentation
+from craft.data.images.image_set import ImageSet
 from craft.data.questions import draw_options
+from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.projector import Projector
-from craft.pocket.zoo import FAMILIES
+from craft.models.text_batch import training_batch
+from craft.pocket.family import FAMILIES
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def language_config(family: str, tokenizer: PreTrainedTokenizerBase) -> Pretrain
     """The pocket configuration of a family. The wide initial spread lets the look-up circuit form.
 
     Raises:
-        ValueError: unknown family.
+        CraftError: unknown family.
     """
     ids = {
         "vocab_size": len(tokenizer),
@@ -101,7 +102,7 @@ def language_config(family: str, tokenizer: PreTrainedTokenizerBase) -> Pretrain
         return LlamaConfig(hidden_size=96, intermediate_size=256, num_key_value_heads=4, **ids)
     if family == "phi":
         return PhiConfig(hidden_size=112, intermediate_size=448, num_key_value_heads=4, **ids)
-    raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}")
+    raise CraftError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}")
 
 
 @torch.no_grad()

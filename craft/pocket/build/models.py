@@ -18,20 +18,22 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from craft.allocator import keep_freed_memory
 from craft.codebook import Codebook
-from craft.data.image_set import ImageSet
+from craft.data.images.image_set import ImageSet
 from craft.data.prompts import caption
+from craft.family.family import ModelFamily, file_hash
+from craft.family.layout import CODEBOOK, MANIFEST, PRIOR, SIGLIP
+from craft.models.siglip_texts import text_embeddings
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.pocket.build.language import VIEWS, LanguageRecipe, LanguageStage
 from craft.pocket.build.vision import VisionRecipe, VisionStage
 from craft.pocket.build.vocabulary import build_tokenizer
-from craft.pocket.domains import general_probe
+from craft.pocket.family import FAMILIES, RETENTION
+from craft.pocket.retention import general_probe
 from craft.pocket.world import general_world
-from craft.pocket.zoo import CODEBOOK, FAMILIES, MANIFEST, PRIOR, SIGLIP, PocketModels, file_hash
 from craft.prior import TokenPrior
-from craft.tensor_hash import tensor_hash
-from craft.training.objective import text_embeddings
+from craft.runtime.memory import keep_freed_memory
+from craft.runtime.tensor_hash import tensor_hash
 from craft.training.validation import letter_scores
 
 log = logging.getLogger(__name__)
@@ -84,7 +86,7 @@ def build_codes(
     if path.is_file():
         stored = load_file(path)
         return [stored[area.area] for area in areas]
-    tower = PocketModels(out).base_tower()
+    tower = ModelFamily(out).pretrained_tower()
     codes = encode_views(tower, areas, views, seed)
     prior = TokenPrior.count(
         [c.long() for area in codes for c in area.flatten(0, 1).split(4096)],
@@ -108,7 +110,7 @@ def build_language(
     if (out / family / "craft.json").is_file():
         log.info("%s: exists, skipped", family)
         return
-    models = PocketModels(out)
+    models = ModelFamily(out)
     names = {label: area.subject for area in areas for label in area.labels}
     captions = [caption(subject, name) for name, subject in names.items()]
     meanings = dict(
@@ -129,18 +131,20 @@ def build_language(
 
 def write_manifest(out: Path, vision: VisionRecipe, language: LanguageRecipe) -> None:
     """Stage 4: four-option accuracy on unseen views, recipes and hashes of every file."""
-    models = PocketModels(out)
-    tower = models.base_tower()
-    images, questions = general_probe(PROBE_IMAGES, tower.image_size)
+    models = ModelFamily(out)
+    tower = models.pretrained_tower()
+    asked = general_probe(PROBE_IMAGES, tower.image_size)
     figures = {}
     for name in models.names:
-        scores = letter_scores(tower, models.lvlm(name), images, questions)
+        scores = letter_scores(tower, models.language_model(name), asked.images, asked.questions)
         figures[name] = round(scores.accuracy, 2)
         log.info("%s: general-world four-option accuracy %.2f %%", name, figures[name])
     paths = sorted(p for p in out.rglob("*") if p.is_file() and p.name != MANIFEST)
     manifest = {
+        "language_models": list(FAMILIES),
+        "retention": RETENTION,
         "general_four_option_accuracy": figures,
-        "questions": len(questions),
+        "questions": len(asked.questions),
         "codebook_fingerprint": models.codebook.fingerprint,
         "recipes": {"vision": asdict(vision), "language": asdict(language)},
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from craft.errors import CraftError
+
 COLUMNS = (
     "id",
     "image",
@@ -89,10 +91,10 @@ def write_parquet(records: Iterable[Record], path: Path, extra: tuple[str, ...] 
     seen: set[str | bytes] = set()
     for row in rows:
         if row["id"] in seen:
-            raise ValueError(f"{path.name}: id {row['id']!r} occurs twice; ids must be unique")
+            raise CraftError(f"{path.name}: id {row['id']!r} occurs twice; ids must be unique")
         seen.add(row["id"])
         if is_blank(decode_png(bytes(row["image"]))):  # type: ignore[arg-type]
-            raise ValueError(f"{path.name}: {row['id']!r} is blank; leave it out of the area")
+            raise CraftError(f"{path.name}: {row['id']!r} is blank; leave it out of the area")
     names = (*COLUMNS, *extra)
     fields = [pa.field(name, pa.binary() if name == "image" else pa.string()) for name in names]
     table = pa.Table.from_pylist(

@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipModel
 
-from craft.data.augment import Augmentation
-from craft.data.image_set import ImageSet
+from craft.data.images.augment import Augmentation
+from craft.data.images.image_set import ImageSet
 from craft.data.prompts import caption
+from craft.errors import CraftError
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +211,7 @@ class VisionStage:
             return_tensors="pt",
         )["input_ids"]
         if self.text.shape[1] != recipe.text_length:
-            raise ValueError(
+            raise CraftError(
                 f"a caption has {self.text.shape[1]} tokens, text_length is {recipe.text_length}"
             )
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,14 +11,16 @@ from typing import Any
 
 from torch import Tensor
 
-from craft.data.image_set import Domain
-from craft.evaluation.exam import Candidate, Exam, QuestionSet
+from craft.corpus.count import count_prior
+from craft.data.domains.class_domain import ClassDomain
+from craft.data.questions import QuestionSet
+from craft.errors import CraftError
+from craft.evaluation.exam import Candidate, Exam
 from craft.evaluation.four_option import answer_questions
 from craft.evaluation.instruction_following import ask_for_reasons, examine
+from craft.family.family import ModelFamily
 from craft.models.aligned_language_model import AlignedLanguageModel
-from craft.models.domain_prior import count_prior
 from craft.pocket.domains import load_domain
-from craft.pocket.packs import choosing_views, measuring_views
 from craft.pocket.reproduction.plan import (
     COMPARED_RATIOS,
     CONTINUOUS_METHODS,
@@ -30,10 +30,11 @@ from craft.pocket.reproduction.plan import (
     Job,
     Scale,
 )
-from craft.pocket.zoo import PocketModels
-from craft.prune import prune
+from craft.pocket.retention import PocketProbe
+from craft.pruning import prune
+from craft.runtime.whole_file import write_json
+from craft.settings.methods import METHODS
 from craft.training.adapt import adapt
-from craft.training.methods import METHODS
 
 #: What is asked of every encoder: all tokens, and of the pretrained one also without its codes.
 ALL_TOKENS, CONTINUOUS = "keep 1.0", "continuous"
@@ -50,7 +51,7 @@ def condition(ratio: float, selector: str) -> str:
     return ALL_TOKENS if ratio == 1 else f"keep {ratio} {selector}"
 
 
-def run_job(job: Job, scale: Scale, models: PocketModels, directory: Path) -> Path:
+def run_job(job: Job, scale: Scale, models: ModelFamily, directory: Path) -> Path:
     """Do a job and write ``<job>.json``; one that is there already is left alone.
 
     In the file, ``answers.<language model>.<condition>`` is a string of 1 and 0, a digit a question
@@ -76,9 +77,7 @@ def run_job(job: Job, scale: Scale, models: PocketModels, directory: Path) -> Pa
         **sheet.notes,
         "seconds": time.monotonic() - started,
     }
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(unfinished, path)
+    write_json(path, result, indent=1)
     return path
 
 
@@ -94,10 +93,11 @@ class _Sheet:
 
     def examine(self, lvlm: AlignedLanguageModel, name: str = ALL_TOKENS) -> None:
         """All tokens, on the domain and on the general world."""
-        domain, general = self.candidate.domain, self.candidate.general
-        exam = self.candidate.exam
-        self.ask(lvlm, name, domain.features)
-        rights = _rights(lvlm, general.features, exam.general)
+        general, asked = self.candidate.general, self.candidate.exam.general
+        assert general is not None  # _exam asks both
+        assert asked is not None
+        self.ask(lvlm, name, self.candidate.domain.features)
+        rights = _rights(lvlm, general.features, asked)
         self.general.setdefault(lvlm.name, {})[name] = rights
 
     def ask(self, lvlm: AlignedLanguageModel, name: str, visual: Tensor) -> None:
@@ -129,27 +129,27 @@ class _Sheet:
             self.ask(lvlm, condition(ratio, FOREIGN), kept.tensors[0])
 
 
-def _pretrained(job: Job, scale: Scale, models: PocketModels) -> _Sheet:
+def _pretrained(job: Job, scale: Scale, models: ModelFamily) -> _Sheet:
     exam = _exam(load_domain(job.domain), scale, models)
-    sheet = _Sheet(Candidate(exam, models.base_tower()))
+    sheet = _Sheet(Candidate(exam, models.pretrained_tower()))
     for name in models.names:
-        sheet.examine(models.lvlm(name))
-    sheet.justify(models.lvlm(MAIN))
-    sheet.candidate = Candidate(exam, models.base_tower(), quantized=False)
+        sheet.examine(models.language_model(name))
+    sheet.justify(models.language_model(MAIN))
+    sheet.candidate = Candidate(exam, models.pretrained_tower(), quantized=False)
     for name in models.names:
-        sheet.examine(models.lvlm(name), CONTINUOUS)
+        sheet.examine(models.language_model(name), CONTINUOUS)
     return sheet
 
 
-def _adapted(job: Job, scale: Scale, models: PocketModels, run_dir: Path) -> _Sheet:
+def _adapted(job: Job, scale: Scale, models: ModelFamily, run_dir: Path) -> _Sheet:
     config = scale.settings(job.changes, job.seed)
     method = METHODS[config.method]
     domain = load_domain(job.domain)
-    reader, readers = models.lvlm(job.surrogate), list(models.names)
+    reader, readers = models.language_model(job.surrogate), list(models.names)
     if method.trains != "encoder":
         reader, readers = copy.deepcopy(reader), [job.surrogate]
-    tower = models.base_tower()
-    general = choosing_views(config.validation_images, tower)
+    tower = models.pretrained_tower()
+    general = PocketProbe().questions(config.validation_images, tower.image_size, "select")
     adapted = adapt(
         tower,
         reader,
@@ -166,18 +166,22 @@ def _adapted(job: Job, scale: Scale, models: PocketModels, run_dir: Path) -> _Sh
     )
     sheet = _Sheet(candidate)
     for name in readers:
-        sheet.examine(reader if name == job.surrogate else models.lvlm(name))
+        sheet.examine(reader if name == job.surrogate else models.language_model(name))
     if job.pruned:
-        sheet.prune(reader, models.general_prior().probabilities)
+        foreign = models.general_prior()
+        if foreign is None:
+            raise CraftError(f"{models.directory} lacks the general world's prior")
+        sheet.prune(reader, foreign.probabilities)
     if job.variant in _JUSTIFIES and job.surrogate == MAIN:
         sheet.justify(reader)
     sheet.notes = {"config": config.model_dump(), "history": adapted.history}
     return sheet
 
 
-def _exam(domain: Domain, scale: Scale, models: PocketModels) -> Exam:
-    views = measuring_views(scale.general_images, models.base_tower())
-    return Exam.of(domain, views, scale.test_images)
+def _exam(domain: ClassDomain, scale: Scale, models: ModelFamily) -> Exam:
+    size = models.image_size
+    general = PocketProbe().questions(scale.general_images, size, "report")
+    return Exam.of(domain, size, general, scale.test_images)
 
 
 def _rights(lvlm: AlignedLanguageModel, visual: Tensor, asked: QuestionSet) -> str:

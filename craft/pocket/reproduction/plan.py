@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from craft.training.config import CraftConfig
+from craft.settings.training import CraftConfig
 
 #: Language models, the surrogate of all single-surrogate tables first.
 MAIN = "qwen2"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -13,21 +12,23 @@ from typing import Any
 
 import torch
 
-from craft.evaluation.exam import OnProgress, ignore_progress
-from craft.pocket.packs import RESULTS
+from craft.errors import CraftError
+from craft.evaluation.results import RESULTS
+from craft.family.family import ModelFamily
 from craft.pocket.reproduction.examination import run_job
 from craft.pocket.reproduction.outcomes import Outcomes
 from craft.pocket.reproduction.plan import SURROGATES, Job, Scale, jobs
 from craft.pocket.reproduction.tables import reproduce_tables
 from craft.pocket.reproduction.training_cost import training_costs
-from craft.pocket.zoo import PocketModels
+from craft.runtime.progress import OnProgress, ignore_progress
+from craft.runtime.whole_file import write_json
 
 JOBS, COSTS = "jobs", "costs.json"
 
 
 def reproduce(
     scale: Scale,
-    models: PocketModels,
+    models: ModelFamily,
     out: Path,
     *,
     workers: int = 1,
@@ -47,11 +48,11 @@ def reproduce(
         with ``seconds`` of work of all jobs and of this call.
 
     Raises:
-        ValueError: a language model is missing, or results of another scale in ``out``.
+        CraftError: a language model is missing, or results of another scale in ``out``.
     """
     missing = [name for name in SURROGATES if name not in models.names]
     if missing:
-        raise ValueError(f"{models.directory} lacks {', '.join(missing)}, which the tables need")
+        raise CraftError(f"{models.directory} lacks {', '.join(missing)}, which the tables need")
     started = time.monotonic()
     directory = out / JOBS
     directory.mkdir(parents=True, exist_ok=True)
@@ -59,9 +60,10 @@ def reproduce(
     # First, while no other process is busy.
     costs_file = out / COSTS
     if not costs_file.is_file():
-        costs_file.write_text(json.dumps(measure_costs(), indent=2) + "\n")
+        write_json(costs_file, measure_costs())
     todo = list(jobs(scale))
     task = f"{len(todo)} encoders"
+    on_progress(task, 0, len(todo))
     for done, _ in enumerate(_work(todo, scale, models, directory, workers), 1):
         on_progress(task, done, len(todo))
     outcomes = Outcomes(directory, scale)
@@ -71,12 +73,12 @@ def reproduce(
         "this call": time.monotonic() - started,
         "workers": workers,
     }
-    (out / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
+    write_json(out / RESULTS, results, indent=1)
     return results
 
 
 def _work(
-    todo: Iterable[Job], scale: Scale, models: PocketModels, directory: Path, workers: int
+    todo: Iterable[Job], scale: Scale, models: ModelFamily, directory: Path, workers: int
 ) -> Iterator[None]:
     """Yields whenever a job is done; the first that fails stops all."""
     if workers == 1:
@@ -97,13 +99,13 @@ def _work(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-_models: PocketModels | None = None
+_models: ModelFamily | None = None
 
 
 def _prepare(directory: Path) -> None:
     global _models
     torch.set_num_threads(1)
-    _models = PocketModels.load(directory)
+    _models = ModelFamily.load(directory)
 
 
 def _run_here(job: Job, scale: Scale, directory: Path) -> Path:
@@ -112,16 +114,14 @@ def _run_here(job: Job, scale: Scale, directory: Path) -> Path:
 
 
 def _same_scale(directory: Path, scale: Scale) -> None:
-    """Notes the scale, or raises ValueError if the jobs there are of another."""
+    """Notes the scale, or raises CraftError if the jobs there are of another."""
     note = directory / "scale.json"
     wanted = json.loads(json.dumps(scale.__dict__))
     if not note.is_file():
-        unfinished = note.with_suffix(".part")
-        unfinished.write_text(json.dumps(wanted, indent=2) + "\n")
-        os.replace(unfinished, note)
+        write_json(note, wanted)
         return
     found = json.loads(note.read_text())
     if found != wanted:
-        raise ValueError(
+        raise CraftError(
             f"{directory} holds jobs of scale {found}, this run is {wanted}; choose another --out"
         )

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from craft.evaluation.environment import environment
 from craft.pocket.reproduction import paper
 from craft.pocket.reproduction.claims import judge_claims
 from craft.pocket.reproduction.examination import CONTINUOUS, FOREIGN, RULES
@@ -21,6 +20,7 @@ from craft.pocket.reproduction.plan import (
     PRETRAINED,
     SURROGATES,
 )
+from craft.runtime.versions import environment
 
 ZERO_SHOT = Row(PRETRAINED)
 ZERO_SHOT_CONTINUOUS = Row(PRETRAINED, condition=CONTINUOUS)

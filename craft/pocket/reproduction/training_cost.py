@@ -8,11 +8,7 @@ and 7 billion weights), a hundred and more times smaller.
 from __future__ import annotations
 
 import json
-import resource
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -23,8 +19,9 @@ from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
 import craft
-from craft.training.config import LoraConfig
-from craft.training.lora import inject_lora
+from craft.adapters.lora import inject_lora
+from craft.runtime.step_cost import in_own_process, step_cost
+from craft.settings.training import LoraConfig
 from craft_kernels import FrozenCodebook
 
 
@@ -88,27 +85,6 @@ class TrainingStep:
         (F.cross_entropy(logits, self.text[:, -1]) + commitment).backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-
-
-def step_cost(step: Callable[[], None], steps: int) -> dict[str, Any]:
-    """Seconds of each of ``steps`` steps, after one that makes the optimiser's state and packs the
-    codebook, and the largest memory of this process in MiB, weights and optimiser included."""
-    step()
-    seconds = []
-    for _ in range(steps):
-        begin = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - begin)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "peak_mib": peak / (1024 if sys.platform == "linux" else 1024**2)}
-
-
-def in_own_process(module: str, *arguments: str) -> dict[str, Any]:
-    """What ``python -m module`` prints last, as JSON: peak memory is a process's, so each variant
-    needs its own."""
-    command = [sys.executable, "-m", module, *arguments]
-    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return json.loads(output.splitlines()[-1])
 
 
 _VISION = SiglipVisionConfig(

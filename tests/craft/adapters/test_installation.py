@@ -17,7 +17,6 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from craft.adapters.heba import PRESETS, HebaConfig
 from craft.adapters.installation import (
     BlockAdapters,
     has_heba,
@@ -28,6 +27,7 @@ from craft.adapters.installation import (
 )
 from craft.models.configuration import DiscreteVisionConfig
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.settings.heba import PRESETS, HebaConfig
 
 LITERAL, DISCRETE = PRESETS["heba"], PRESETS["heba_discrete"]
 VIT_B: dict[str, Any] = {

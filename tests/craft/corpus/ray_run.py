@@ -17,17 +17,17 @@ import torch
 from craft.corpus import backend, count, tokens
 from craft.corpus.backend import Workers
 from craft.corpus.shard import CorpusEncoder, Shard, shards_of
+from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
-from craft.pocket.zoo import PocketModels
 
 IMAGES, SHARD = 90, 8
 
 
-def corpus(models: PocketModels) -> tuple[CorpusEncoder, list[Shard]]:
+def corpus(models: ModelFamily) -> tuple[CorpusEncoder, list[Shard]]:
     """Random images, the last shard smaller than the others."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, 3, 24, 24), generator=generator, dtype=torch.uint8)
-    encoder = CorpusEncoder(EncoderPack.of(models.base_tower()), models.codebook)
+    encoder = CorpusEncoder(EncoderPack.of(models.pretrained_tower()), models.codebook)
     return encoder, shards_of(images, SHARD)
 
 
@@ -50,7 +50,7 @@ class DiesOnce:
 def main() -> None:
     directory, out = map(Path, sys.argv[1:])
     out.mkdir(parents=True, exist_ok=True)
-    encoder, shards = corpus(PocketModels(directory))
+    encoder, shards = corpus(ModelFamily(directory))
     workers = Workers(2, address="local")
     plain = backend.each_shard
 

@@ -17,10 +17,10 @@ from craft.corpus.count import count_corpus
 from craft.corpus.shard import CorpusEncoder, Shard, shards_of
 from craft.corpus.tokens import prior_of, read_tokens, tokenize_corpus
 from craft.data.readers import DataError, read_records
+from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
-from craft.pocket.zoo import PocketModels
 from craft.prior import TokenPrior
-from tests.craft.commands import craft_command, done
+from tests.craft.cli.commands import craft_command, done
 from tests.craft.corpus.ray_run import IMAGES, SHARD, corpus
 
 ROOT = Path(__file__).parents[3]
@@ -35,8 +35,8 @@ def one_thread():
 
 
 @pytest.fixture
-def encoder(tiny_models: PocketModels) -> CorpusEncoder:
-    return CorpusEncoder(EncoderPack.of(tiny_models.base_tower()), tiny_models.codebook)
+def encoder(tiny_models: ModelFamily) -> CorpusEncoder:
+    return CorpusEncoder(EncoderPack.of(tiny_models.pretrained_tower()), tiny_models.codebook)
 
 
 def tokens_of(directory: Path) -> dict[str, torch.Tensor]:
@@ -50,7 +50,7 @@ def tokens_of(directory: Path) -> dict[str, torch.Tensor]:
 
 
 def test_tokens_are_those_of_the_encoder(
-    tiny_models: PocketModels, encoder: CorpusEncoder, class_folder: Path, tmp_path: Path
+    tiny_models: ModelFamily, encoder: CorpusEncoder, class_folder: Path, tmp_path: Path
 ) -> None:
     records = read_records(class_folder)
     assert sum(tokenize_corpus(encoder, shards_of(records.records, 32), tmp_path)) == 80
@@ -58,7 +58,7 @@ def test_tokens_are_those_of_the_encoder(
     assert [p.name for p in paths] == [f"tokens-{i:06d}-of-000003.parquet" for i in range(3)]
     first = read_tokens(paths[0])
     images = shards_of(records.records, 32)[0].pixels(24)
-    expected = tiny_models.base_tower().encode(images)
+    expected = tiny_models.pretrained_tower().encode(images)
     assert torch.equal(first.codes, expected.codes)
     assert torch.equal(first.residual_sq_norms, expected.residual_sq_norms)
     assert first.ids == [record.id for record in records.records[:32]]
@@ -71,7 +71,7 @@ def test_tokens_are_those_of_the_encoder(
 
 
 def test_a_run_that_was_stopped_goes_on(
-    tiny_models: PocketModels, encoder: CorpusEncoder, tmp_path: Path
+    tiny_models: ModelFamily, encoder: CorpusEncoder, tmp_path: Path
 ) -> None:
     _, shards = corpus(tiny_models)
     run = iter(tokenize_corpus(encoder, shards, tmp_path))
@@ -87,11 +87,11 @@ def test_a_run_that_was_stopped_goes_on(
 
 
 def test_tokens_of_something_else_are_not_taken_for_ours(
-    tiny_models: PocketModels, encoder: CorpusEncoder, tmp_path: Path
+    tiny_models: ModelFamily, encoder: CorpusEncoder, tmp_path: Path
 ) -> None:
     _, shards = corpus(tiny_models)
     list(tokenize_corpus(encoder, shards[:1], tmp_path))
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     with torch.no_grad():
         next(tower.parameters()).add_(1)
     other = CorpusEncoder(EncoderPack.of(tower), tiny_models.codebook)
@@ -145,7 +145,7 @@ def test_other_files_are_not_tokens(tmp_path: Path, encoder: CorpusEncoder) -> N
         prior_of(tmp_path, encoder)
 
 
-def test_an_encoder_travels_whole(encoder: CorpusEncoder, tiny_models: PocketModels) -> None:
+def test_an_encoder_travels_whole(encoder: CorpusEncoder, tiny_models: ModelFamily) -> None:
     _, shards = corpus(tiny_models)
     again = pickle.loads(pickle.dumps(encoder))
     assert torch.equal(again.encode(shards[0]).codes, encoder.encode(shards[0]).codes)
@@ -153,7 +153,7 @@ def test_an_encoder_travels_whole(encoder: CorpusEncoder, tiny_models: PocketMod
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_two_workers_of_ray_one_of_them_killed(tiny_models: PocketModels, tmp_path: Path) -> None:
+def test_two_workers_of_ray_one_of_them_killed(tiny_models: ModelFamily, tmp_path: Path) -> None:
     """The same prior and the same tokens as in this process."""
     pytest.importorskip("ray")
     # Imported, not run as a script: workers look for what they get by the name of its module.
@@ -180,18 +180,16 @@ def test_two_workers_of_ray_one_of_them_killed(tiny_models: PocketModels, tmp_pa
 
 
 def test_without_ray_the_way_out_is_named(
-    monkeypatch: pytest.MonkeyPatch, tiny_models: PocketModels
+    monkeypatch: pytest.MonkeyPatch, tiny_models: ModelFamily
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     encoder, shards = corpus(tiny_models)
-    with pytest.raises(ImportError, match=r"craft-vlm\[ray\]"):
+    with pytest.raises(ImportError, match=r"pip install 'ray\[data\]>=2.51'"):
         list(each_shard(encoder.encode, shards, Workers(2)))
 
 
 @pytest.mark.usefixtures("quiet_process")
-def test_commands(
-    pack: Path, tiny_models: PocketModels, class_folder: Path, tmp_path: Path
-) -> None:
+def test_commands(pack: Path, tiny_models: ModelFamily, class_folder: Path, tmp_path: Path) -> None:
     models = ("--models", tiny_models.directory)
     out = tmp_path / "tokens"
     options = ("--pack", pack, "--out", out, "--shard-size", 30, *models)

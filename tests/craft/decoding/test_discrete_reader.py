@@ -7,14 +7,14 @@ import torch
 from PIL import Image
 from transformers import LogitsProcessorList
 
-from craft.data.pixels import image_tensor
+from craft.data.images.pixels import image_tensor
 from craft.decoding import DiscreteReader
 from craft.decoding.attention_capture import last_row_attention
 from craft.decoding.reader import Stream
+from craft.family.family import ModelFamily
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.prompt_template import PromptTemplate
-from craft.pocket.zoo import PocketModels
 
 TEMPLATE = PromptTemplate("which thing is shown ", "? {question} answer", begin=True)
 PROMPTS = ["thing aa", "what is the thing bb"]
@@ -28,21 +28,21 @@ def image() -> Image.Image:
 
 
 @pytest.fixture
-def wordy(tiny_models: PocketModels) -> AlignedLanguageModel:
+def wordy(tiny_models: ModelFamily) -> AlignedLanguageModel:
     """A language model with words of its own around image and question."""
-    bare = tiny_models.lvlm("llama")
+    bare = tiny_models.language_model("llama")
     parts = (bare.language_model, bare.projector, bare.tokenizer, bare.codebook_fingerprint)
     return AlignedLanguageModel(*parts, "wordy", TEMPLATE).eval()
 
 
 def test_prompts_are_worded_as_the_language_model_words_them(
-    tiny_models: PocketModels, wordy: AlignedLanguageModel, image: Image.Image
+    tiny_models: ModelFamily, wordy: AlignedLanguageModel, image: Image.Image
 ) -> None:
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     model = DiscreteLVLM.from_parts(tower, wordy)
     reader = DiscreteReader(model, wordy.tokenizer, template=wordy.template)
     visual = tower.encode(image_tensor(image, 24)[None].float() / 255).quantized.repeat(2, 1, 1)
-    text = wordy.questions(PROMPTS)
+    text = wordy.prompt_batch(PROMPTS)
     streams = [(Stream((image,)),)] * 2
     given = reader.answer(streams, PROMPTS, LogitsProcessorList(), max_new_tokens=5)
     assert given == wordy.answer(visual, text)
@@ -52,7 +52,7 @@ def test_prompts_are_worded_as_the_language_model_words_them(
         embeds, mask = wordy.embed(visual, text)
         decoder = wordy.language_model.get_decoder()
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        weights = last_row_attention(
+        seen = last_row_attention(
             decoder,
             lambda: decoder(
                 inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False
@@ -61,5 +61,5 @@ def test_prompts_are_worded_as_the_language_model_words_them(
         looks = reader.attend([image], [tuple(PROMPTS)])[0]
     begins = (mask == 0).sum(1) + len(wordy.prefix_ids)
     for row, look in enumerate(looks):
-        expected = weights[:, row, :, begins[row] : begins[row] + 9].unflatten(-1, (3, 3))
-        torch.testing.assert_close(look, expected)
+        expected = seen.weights[:, row, :, begins[row] : begins[row] + 9].unflatten(-1, (3, 3))
+        torch.testing.assert_close(look.weights, expected)

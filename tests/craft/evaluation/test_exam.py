@@ -9,21 +9,22 @@ import pytest
 import torch
 
 from craft.codebook import Codebook, CodebookMismatchError
+from craft.corpus.count import count_prior
 from craft.evaluation.exam import Candidate, Exam
 from craft.evaluation.visual_tokens import VisualTokens
-from craft.models.domain_prior import count_prior
+from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
-from craft.pocket.domains import general_probe, load_domain
-from craft.pocket.zoo import PocketModels
+from craft.pocket.domains import load_domain
+from craft.pocket.retention import general_probe
 from craft.prior import TokenPrior
-from craft.prune import keep_count
+from craft.pruning import keep_count
 
 IMAGES = torch.rand(5, 3, 24, 24, generator=torch.Generator().manual_seed(3))
 
 
-def test_prior_counts_the_towers_first_level(small_world: None, tiny_models: PocketModels) -> None:
+def test_prior_counts_the_towers_first_level(small_world: None, tiny_models: ModelFamily) -> None:
     images = load_domain("handwriting").train.images
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     prior = count_prior(tower, images, batch=7)
     codes = tower.encode(images.float() / 255).codes[..., 0]
     assert torch.equal(prior.counts, codes.flatten().bincount(minlength=24))
@@ -31,15 +32,15 @@ def test_prior_counts_the_towers_first_level(small_world: None, tiny_models: Poc
     assert prior.codebook_fingerprint == tiny_models.codebook.fingerprint
 
 
-def test_keeping_all_returns_the_very_features(tiny_models: PocketModels) -> None:
-    tokens = VisualTokens(tiny_models.base_tower(), IMAGES)
+def test_keeping_all_returns_the_very_features(tiny_models: ModelFamily) -> None:
+    tokens = VisualTokens(tiny_models.pretrained_tower(), IMAGES)
     kept = tokens.keep(1.0)
     assert kept.tensors[0] is tokens.codes.quantized
     assert tokens._orders == {}
 
 
-def test_budgets_are_nested_and_share_one_order(tiny_models: PocketModels) -> None:
-    tower = tiny_models.base_tower()
+def test_budgets_are_nested_and_share_one_order(tiny_models: ModelFamily) -> None:
+    tower = tiny_models.pretrained_tower()
     tokens = VisualTokens(tower, IMAGES, count_prior(tower, (IMAGES * 255).to(torch.uint8)))
     order = tokens.order("full")
     before: set[int] = set()
@@ -54,30 +55,30 @@ def test_budgets_are_nested_and_share_one_order(tiny_models: PocketModels) -> No
     assert tokens.order("full") is order
 
 
-def test_random_pruning_is_fixed_by_its_seed(tiny_models: PocketModels) -> None:
-    tower = tiny_models.base_tower()
+def test_random_pruning_is_fixed_by_its_seed(tiny_models: ModelFamily) -> None:
+    tower = tiny_models.pretrained_tower()
     kept = [VisualTokens(tower, IMAGES, seed=s).keep(0.5, "random").indices for s in (0, 0, 1)]
     assert torch.equal(kept[0], kept[1])
     assert not torch.equal(kept[0], kept[2])
 
 
-def test_pruning_by_rarity_needs_a_prior(tiny_models: PocketModels) -> None:
-    tokens = VisualTokens(tiny_models.base_tower(), IMAGES)
+def test_pruning_by_rarity_needs_a_prior(tiny_models: ModelFamily) -> None:
+    tokens = VisualTokens(tiny_models.pretrained_tower(), IMAGES)
     with pytest.raises(ValueError, match=r"'full' needs the domain's token prior.*craft prior"):
         tokens.keep(0.5)
 
 
-def test_a_prior_of_another_codebook_is_refused(tiny_models: PocketModels) -> None:
+def test_a_prior_of_another_codebook_is_refused(tiny_models: ModelFamily) -> None:
     prior = TokenPrior.empty(Codebook(torch.randn(24, 16), 2), encoder_hash="e")
     with pytest.raises(CodebookMismatchError, match=r"this prior counts codes of codebook"):
-        VisualTokens(tiny_models.base_tower(), IMAGES, prior)
+        VisualTokens(tiny_models.pretrained_tower(), IMAGES, prior)
 
 
 def test_limit_draws_the_same_questions_about_the_same_images(small_world: None) -> None:
     domain = load_domain("handwriting")
     general = general_probe(6, 24)
-    everything = Exam.of(domain, general)
-    some = Exam.of(domain, general, limit=7)
+    everything = Exam.of(domain, 24, general)
+    some = Exam.of(domain, 24, general, limit=7)
     whole = {q.id: q for q in everything.domain.questions}
     assert len(some.domain.questions) == len(some.domain.images) == 7
     for question in some.domain.questions:
@@ -85,15 +86,15 @@ def test_limit_draws_the_same_questions_about_the_same_images(small_world: None)
         image = everything.domain.images[whole[question.id].row]
         assert torch.equal(some.domain.images[question.row], image)
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        Exam.of(domain, general, limit=0)
+        Exam.of(domain, 24, general, limit=0)
 
 
 def test_marks_can_be_counted_again_from_their_lines(
-    small_world: None, guessing: None, tiny_models: PocketModels
+    small_world: None, guessing: None, tiny_models: ModelFamily
 ) -> None:
-    exam = Exam.of(load_domain("handwriting"), general_probe(6, 24))
-    candidate = Candidate(exam, tiny_models.base_tower())
-    marks = candidate.answer(tiny_models.lvlm("qwen2"))
+    exam = Exam.of(load_domain("handwriting"), 24, general_probe(6, 24))
+    candidate = Candidate(exam, tiny_models.pretrained_tower())
+    marks = candidate.answer(tiny_models.language_model("qwen2"))
     file = io.StringIO()
     marks.write(file, {"model": "qwen2"})
     rows = [json.loads(line) for line in file.getvalue().splitlines()]
@@ -108,9 +109,9 @@ def test_marks_can_be_counted_again_from_their_lines(
         assert marks.scores[part] == 100 * sum(r["right"] for r in chosen) / len(chosen)
 
 
-def test_mask_says_which_patches_survive(tiny_models: PocketModels, small_world: None) -> None:
-    exam = Exam.of(load_domain("handwriting"), general_probe(6, 24), limit=3)
-    candidate = Candidate(exam, tiny_models.base_tower())
+def test_mask_says_which_patches_survive(tiny_models: ModelFamily, small_world: None) -> None:
+    exam = Exam.of(load_domain("handwriting"), 24, general_probe(6, 24), limit=3)
+    candidate = Candidate(exam, tiny_models.pretrained_tower())
     mask = candidate.kept(0.8, "random")
     indices = candidate.domain.keep(0.8, "random").indices
     assert mask.shape == (3, 3, 3)

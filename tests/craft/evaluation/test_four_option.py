@@ -16,7 +16,7 @@ from craft.evaluation.four_option import (
     by_class,
     summarize,
 )
-from craft.pocket.zoo import PocketModels
+from craft.family.family import ModelFamily
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def questions() -> list[Question]:
 @pytest.mark.parametrize("kept", [6, 4])
 @pytest.mark.parametrize("name", ["qwen2", "llama"])
 def test_batch_size_and_order_change_nothing(
-    tiny_models: PocketModels, questions: list[Question], name: str, kept: int
+    tiny_models: ModelFamily, questions: list[Question], name: str, kept: int
 ) -> None:
-    lvlm = tiny_models.lvlm(name)
+    lvlm = tiny_models.language_model(name)
     visual = torch.randn(7, 6, 16, generator=torch.Generator().manual_seed(0))
     visual = visual[:, [0, 2, 3, 5]] if kept == 4 else visual
     alone = answer_questions(lvlm, visual, questions, batch=1)
@@ -55,21 +55,21 @@ def test_batch_size_and_order_change_nothing(
     assert sorted(again, key=lambda p: int(p.id)) == alone
 
 
-def test_a_question_looks_at_its_row(tiny_models: PocketModels) -> None:
+def test_a_question_looks_at_its_row(tiny_models: ModelFamily) -> None:
     visual = 3 * torch.randn(4, 6, 16, generator=torch.Generator().manual_seed(1))
     asked = [Question(str(r), r, "x", "what object is shown", "A") for r in (2, 0, 3, 1)]
-    together = answer_questions(tiny_models.lvlm("llama"), visual, asked)
+    together = answer_questions(tiny_models.language_model("llama"), visual, asked)
     for question, prediction in zip(asked, together, strict=True):
         moved = Question(question.id, 0, "x", question.prompt, "A")
         image = visual[question.row : question.row + 1]
-        assert answer_questions(tiny_models.lvlm("llama"), image, [moved]) == [prediction]
+        assert answer_questions(tiny_models.language_model("llama"), image, [moved]) == [prediction]
     assert len(Counter(p.given for p in together)) > 1
 
 
-def test_progress_reaches_the_total(tiny_models: PocketModels, questions: list[Question]) -> None:
+def test_progress_reaches_the_total(tiny_models: ModelFamily, questions: list[Question]) -> None:
     seen: list[tuple[int, int]] = []
     answer_questions(
-        tiny_models.lvlm("qwen2"),
+        tiny_models.language_model("qwen2"),
         torch.zeros(7, 2, 16),
         questions,
         batch=13,
@@ -99,6 +99,14 @@ def test_summary_counts_parts_and_leaves_empty_ones_open() -> None:
     assert only_seen["n"]["heldout"] == 0
     assert accuracy([]) is None
     assert summarize([])["lenient"] is None
+
+
+def test_balanced_accuracy_counts_every_class_the_same() -> None:
+    common = [prediction(True, False, "benign")] * 9
+    rare = [prediction(False, False, "malignant")]
+    scores = summarize([*common, *rare])
+    assert scores["all"] == 90
+    assert scores["balanced"] == {"all": 50, "seen": 50, "heldout": None}
 
 
 def test_lenient_forgives_more() -> None:

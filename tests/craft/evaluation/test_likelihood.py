@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from craft.data import prompts
-from craft.data.dialogues import training_batch
 from craft.data.questions import Question
 from craft.evaluation.likelihood import likelihood_accuracy, option_log_likelihoods
-from craft.pocket.zoo import PocketModels
+from craft.family.family import ModelFamily
+from craft.models.text_batch import training_batch
+from tests.perturbed_products import rounding
 
 
 def question(number: int, options: int = 4) -> Question:
@@ -17,20 +18,24 @@ def question(number: int, options: int = 4) -> Question:
 
 
 @pytest.mark.parametrize("name", ["qwen2", "llama"])
-def test_equals_the_loss_of_answering_with_each_letter(
-    tiny_models: PocketModels, name: str
-) -> None:
-    lvlm = tiny_models.lvlm(name)
+def test_equals_the_loss_of_answering_with_each_letter(tiny_models: ModelFamily, name: str) -> None:
+    lvlm = tiny_models.language_model(name)
     visual = torch.randn(3, 6, 16, generator=torch.Generator().manual_seed(0))
     asked = [question(i, options=4 - i % 2) for i in range(7)]
-    scores = option_log_likelihoods(lvlm, visual, asked, batch=3)
+
+    def found() -> list[torch.Tensor]:
+        return option_log_likelihoods(lvlm, visual, asked, batch=3)
+
+    scores = found()
+    allowed = rounding(lambda: torch.cat(found()))
+    assert allowed < 0.01  # beside differences of one and more
     assert [len(row) for row in scores] == [4, 3, 4, 3, 4, 3, 4]
     for row, q in zip(scores, asked, strict=True):
         for i, score in enumerate(row):
             text = training_batch(lvlm.tokenizer, [q.prompt], [prompts.letter(i)])
             logits, targets = lvlm.answer_logits(visual[q.row : q.row + 1], text)
             expected = logits.double().log_softmax(1)[0, targets[0]].item()
-            assert score.item() == pytest.approx(expected, abs=1e-4)
+            assert score.item() == pytest.approx(expected, abs=allowed)
 
 
 def test_accuracy_counts_the_likeliest_letter() -> None:
@@ -40,7 +45,7 @@ def test_accuracy_counts_the_likeliest_letter() -> None:
     assert likelihood_accuracy([], []) is None
 
 
-def test_open_questions_have_no_likelihood(tiny_models: PocketModels) -> None:
+def test_open_questions_have_no_likelihood(tiny_models: ModelFamily) -> None:
     asked = [Question("open", 0, "cat", "what is shown", "cat")]
     with pytest.raises(ValueError, match="'open' has 0 options"):
-        option_log_likelihoods(tiny_models.lvlm("llama"), torch.zeros(1, 2, 16), asked)
+        option_log_likelihoods(tiny_models.language_model("llama"), torch.zeros(1, 2, 16), asked)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from craft.integrations.vila_u import capture, count_prior, export, patch
-from craft.prune import keep_count, prune
+from craft.pruning import keep_count, prune
 from tests.craft.integrations.vila_u import checkout
 from tests.craft.integrations.vila_u.checkout import (
     ASK,

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from craft.data.dialogues import prompt_batch, training_batch
 from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.text_batch import prompt_batch, training_batch
 
 PROMPTS = ["What object is shown in the image?", "Answer as succinctly as possible.", "A"]
 ANSWERS = ["A", "thing aa", "B, because"]
@@ -19,7 +19,7 @@ def visual():
 @pytest.mark.parametrize("name", ["qwen2", "llama"])
 def test_answer_logits_are_those_of_each_row_alone(tiny_models, visual, name):
     """One unpadded sequence at a time, all logits, sliced by hand."""
-    lvlm = tiny_models.lvlm(name)
+    lvlm = tiny_models.language_model(name)
     logits, targets = lvlm.answer_logits(visual, training_batch(lvlm.tokenizer, PROMPTS, ANSWERS))
     expected_logits, expected_targets = [], []
     for i in range(3):
@@ -37,7 +37,7 @@ def test_answer_logits_are_those_of_each_row_alone(tiny_models, visual, name):
 
 
 def test_loss_is_the_token_mean(tiny_models, visual):
-    lvlm = tiny_models.lvlm("llama")
+    lvlm = tiny_models.language_model("llama")
     batch = training_batch(lvlm.tokenizer, PROMPTS, ANSWERS)
     logits, targets = lvlm.answer_logits(visual, batch)
     picked = F.log_softmax(logits.double(), -1)[torch.arange(len(targets)), targets]
@@ -46,7 +46,7 @@ def test_loss_is_the_token_mean(tiny_models, visual):
 
 @pytest.mark.parametrize("name", ["qwen2", "llama"])
 def test_answers_do_not_depend_on_padding(tiny_models, visual, name):
-    lvlm = tiny_models.lvlm(name)
+    lvlm = tiny_models.language_model(name)
     together = lvlm.answer(visual, prompt_batch(lvlm.tokenizer, PROMPTS))
     alone = [
         lvlm.answer(visual[i : i + 1], prompt_batch(lvlm.tokenizer, [PROMPTS[i]]))[0]
@@ -56,7 +56,7 @@ def test_answers_do_not_depend_on_padding(tiny_models, visual, name):
 
 
 def test_padding_goes_in_front_of_the_image(tiny_models, visual):
-    lvlm = tiny_models.lvlm("llama")
+    lvlm = tiny_models.language_model("llama")
     embeds, mask = lvlm.embed(visual, prompt_batch(lvlm.tokenizer, PROMPTS))
     assert (mask.diff(dim=1) >= 0).all()
     image = lvlm.projector(visual)
@@ -65,7 +65,7 @@ def test_padding_goes_in_front_of_the_image(tiny_models, visual):
 
 
 def test_round_trip(tiny_models, visual, tmp_path):
-    lvlm = tiny_models.lvlm("qwen2")
+    lvlm = tiny_models.language_model("qwen2")
     lvlm.save_pretrained(tmp_path)
     back = AlignedLanguageModel.from_pretrained(tmp_path)
     batch = training_batch(lvlm.tokenizer, PROMPTS, ANSWERS)
@@ -76,6 +76,6 @@ def test_round_trip(tiny_models, visual, tmp_path):
 
 
 def test_a_batch_without_labels_has_no_loss(tiny_models, visual):
-    lvlm = tiny_models.lvlm("llama")
-    with pytest.raises(ValueError, match="build the batch with lessons"):
+    lvlm = tiny_models.language_model("llama")
+    with pytest.raises(ValueError, match="build the batch with training_batch"):
         lvlm.answer_logits(visual, prompt_batch(lvlm.tokenizer, PROMPTS))

@@ -14,11 +14,11 @@ from transformers import (
 )
 
 from craft.codebook import Codebook, CodebookMismatchError
-from craft.data.dialogues import prompt_batch, training_batch
 from craft.models import DiscreteLVLM, DiscreteLVLMConfig, DiscreteVisionConfig
 from craft.models.configuration import DiscreteLVLMConfig as Config
+from craft.models.text_batch import prompt_batch, training_batch
 from craft.prior import TokenPrior
-from craft.tensor_hash import tensor_hash
+from craft.runtime.tensor_hash import tensor_hash
 
 PROMPTS = ["What object is shown in the image?", "Answer as succinctly as possible.", "A"]
 VISION = {
@@ -181,11 +181,11 @@ def test_vila_u_s_shapes_follow_from_a_config():
 
 def test_loss_is_the_aligned_models_on_the_pocket_checkpoint(tiny_models):
     """The pocket world is a checkpoint of these classes: same loss, same answers as in parts."""
-    part = tiny_models.lvlm("qwen2")
-    model = tiny_models.model("qwen2")
+    part = tiny_models.language_model("qwen2")
+    model = tiny_models.lvlm("qwen2")
     images = torch.rand(3, 3, 24, 24, generator=torch.Generator().manual_seed(3))
     batch = training_batch(part.tokenizer, PROMPTS, ["A", "thing aa", "B, because"])
-    visual = tiny_models.base_tower().encode(images).quantized
+    visual = tiny_models.pretrained_tower().encode(images).quantized
     loss = model(images * 2 - 1, batch.input_ids, batch.attention_mask, batch.labels).loss
     assert float(loss) == pytest.approx(float(part.answer_loss(visual, batch)), abs=1e-5)
     text = prompt_batch(part.tokenizer, PROMPTS)
@@ -195,7 +195,7 @@ def test_loss_is_the_aligned_models_on_the_pocket_checkpoint(tiny_models):
 
 
 def test_the_pocket_checkpoint_saves_and_loads(tiny_models, tmp_path):
-    model = tiny_models.model("llama")
+    model = tiny_models.lvlm("llama")
     model.save_pretrained(tmp_path)
     back = AutoModel.from_pretrained(tmp_path)
     assert tensor_hash(back.state_dict()) == tensor_hash(model.state_dict())

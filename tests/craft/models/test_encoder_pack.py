@@ -1,29 +1,36 @@
 """Packs come back bit for bit, and refuse what they do not belong to."""
 
 import json
+import resource
+import stat
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from craft.adapters.heba import PRESETS
 from craft.adapters.installation import heba_parameters
-from craft.codebook import Codebook, CodebookMismatchError
-from craft.codebook_subset import CodebookSubset
+from craft.codebook import Codebook, CodebookMismatchError, CodebookSubset
 from craft.models.encoder_pack import EncoderMismatchError, EncoderPack
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.tensor_hash import tensor_hash
+from craft.prior import TokenPrior
+from craft.runtime.json_cards import with_checksum
+from craft.runtime.stored_files import StoredFileError
+from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.heba import PRESETS
+from tests.craft.runtime.broken_files import DAMAGE
 
 
 @pytest.fixture
 def pack_dir(tiny_models, tmp_path):
-    return EncoderPack.of(tiny_models.base_tower(), domain="handwriting").save(tmp_path / "pack")
+    return EncoderPack.of(tiny_models.pretrained_tower(), domain="handwriting").save(
+        tmp_path / "pack"
+    )
 
 
 def test_round_trip_gives_the_same_codes(tiny_models, pack_dir):
     pack = EncoderPack.load(pack_dir)
     images = torch.rand(2, 3, 24, 24)
-    before = tiny_models.base_tower().encode(images)
+    before = tiny_models.pretrained_tower().encode(images)
     after = pack.tower(tiny_models.codebook).encode(images)
     assert torch.equal(before.codes, after.codes)
     assert torch.equal(before.quantized, after.quantized)
@@ -65,7 +72,7 @@ def test_other_directories_and_formats_are_refused(pack_dir, tmp_path):
 
 
 def test_a_pack_is_a_copy(tiny_models):
-    tower = tiny_models.base_tower().requires_grad_(True)
+    tower = tiny_models.pretrained_tower().requires_grad_(True)
     pack = EncoderPack.of(tower)
     known = pack.encoder_hash
     with torch.no_grad():
@@ -74,7 +81,7 @@ def test_a_pack_is_a_copy(tiny_models):
 
 
 def test_a_pack_remembers_which_codewords_were_used(tiny_models, tmp_path):
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     tower.codebook = tower.codebook.restrict(CodebookSubset(0.25, seed=3))
     images = torch.rand(2, 3, 24, 24)
     before = tower.encode(images)
@@ -82,13 +89,13 @@ def test_a_pack_remembers_which_codewords_were_used(tiny_models, tmp_path):
     again = EncoderPack.load(tmp_path).tower(tiny_models.codebook)
     assert torch.equal(again.encode(images).codes, before.codes)
     assert torch.isin(before.codes, tower.codebook.used).all()
-    assert not torch.equal(tiny_models.base_tower().encode(images).codes, before.codes)
+    assert not torch.equal(tiny_models.pretrained_tower().encode(images).codes, before.codes)
 
 
 @pytest.fixture
 def adapted(tiny_models):
     """The tower with adapters that do something."""
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     tower.adopt_adapters(PRESETS["heba_discrete"])
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
@@ -99,7 +106,7 @@ def adapted(tiny_models):
 
 @pytest.fixture
 def adapter_dir(tiny_models, adapted, tmp_path):
-    pack = EncoderPack.of(adapted, base=tiny_models.base_tower(), domain="flags")
+    pack = EncoderPack.of(adapted, base=tiny_models.pretrained_tower(), domain="flags")
     return pack.save(tmp_path / "adapters")
 
 
@@ -107,28 +114,30 @@ def test_adapters_are_saved_alone_and_come_back_on_their_encoder(tiny_models, ad
     files = {path.name for path in adapter_dir.iterdir()}
     assert files == {"pack.json", "adapters.safetensors"}
     assert load_file(adapter_dir / "adapters.safetensors").keys() == heba_parameters(adapted).keys()
-    pack = EncoderPack.load(adapter_dir, tiny_models.base_tower)
+    pack = EncoderPack.load(adapter_dir, tiny_models.pretrained_tower)
     assert pack.encoder_hash == tensor_hash(adapted.state_dict())
     assert pack.base is not None
-    assert pack.base.hash == tensor_hash(tiny_models.base_tower().state_dict())
+    assert pack.base.hash == tensor_hash(tiny_models.pretrained_tower().state_dict())
     images = torch.rand(2, 3, 24, 24)
     found = pack.tower(tiny_models.codebook).encode(images).codes
     assert torch.equal(found, adapted.encode(images).codes)
-    assert not torch.equal(found, tiny_models.base_tower().encode(images).codes)
-    again = EncoderPack.load(pack.save(adapter_dir.with_name("again")), tiny_models.base_tower)
+    assert not torch.equal(found, tiny_models.pretrained_tower().encode(images).codes)
+    again = EncoderPack.load(
+        pack.save(adapter_dir.with_name("again")), tiny_models.pretrained_tower
+    )
     assert again.encoder_hash == pack.encoder_hash
 
 
 def test_adapters_are_refused_by_another_encoder_and_without_one(tiny_models, adapter_dir):
     def other():
-        tower = tiny_models.base_tower()
+        tower = tiny_models.pretrained_tower()
         with torch.no_grad():
             next(tower.parameters()).view(-1)[0] += 1e-3
         return tower
 
     with pytest.raises(EncoderMismatchError) as error:
         EncoderPack.load(adapter_dir, other)
-    for tower in (other(), tiny_models.base_tower()):
+    for tower in (other(), tiny_models.pretrained_tower()):
         assert tensor_hash(tower.state_dict()) in str(error.value)
     with pytest.raises(ValueError, match="holds adapters alone"):
         EncoderPack.load(adapter_dir)
@@ -140,13 +149,13 @@ def test_changed_adapters_are_refused(tiny_models, adapter_dir):
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(ValueError, match="weights were changed after the pack was saved"):
-        EncoderPack.load(adapter_dir, tiny_models.base_tower)
+        EncoderPack.load(adapter_dir, tiny_models.pretrained_tower)
 
 
 def test_a_pack_of_adapters_asks_for_the_codebook_too(tiny_models, adapter_dir):
     table = tiny_models.codebook.table
     table.view(torch.int32)[3, 5] ^= 1
-    pack = EncoderPack.load(adapter_dir, tiny_models.base_tower)
+    pack = EncoderPack.load(adapter_dir, tiny_models.pretrained_tower)
     with pytest.raises(CodebookMismatchError):
         pack.tower(Codebook(table, tiny_models.codebook.levels))
 
@@ -154,8 +163,8 @@ def test_a_pack_of_adapters_asks_for_the_codebook_too(tiny_models, adapter_dir):
 def test_what_else_changed_is_saved_with_the_adapters(tiny_models, adapted, tmp_path):
     with torch.no_grad():
         adapted.embeddings.patch_embedding.bias.add_(1)
-    pack = EncoderPack.of(adapted, base=tiny_models.base_tower())
-    loaded = EncoderPack.load(pack.save(tmp_path / "pack"), tiny_models.base_tower)
+    pack = EncoderPack.of(adapted, base=tiny_models.pretrained_tower())
+    loaded = EncoderPack.load(pack.save(tmp_path / "pack"), tiny_models.pretrained_tower)
     assert "embeddings.patch_embedding.bias" in loaded.own
     assert loaded.encoder_hash == tensor_hash(adapted.state_dict())
 
@@ -173,3 +182,93 @@ def test_a_whole_checkpoint_has_its_adapters(adapted, tmp_path):
     images = torch.rand(2, 3, 24, 24)
     assert torch.equal(again.continuous(images), adapted.continuous(images))
     assert heba_parameters(again).keys() == heba_parameters(adapted).keys()
+
+
+def test_a_full_disk_costs_no_earlier_pack_and_names_path_and_room(tiny_models, pack_dir):
+    earlier = EncoderPack.load(pack_dir)
+    tower = tiny_models.pretrained_tower()
+    with torch.no_grad():
+        next(tower.parameters()).add_(1)
+    other = EncoderPack.of(tower)
+    assert other.encoder_hash != earlier.encoder_hash
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        wanted = rf"^{pack_dir}/encoder.safetensors could not be written: File too large; it "
+        with pytest.raises(OSError, match=wanted):
+            other.save(pack_dir)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert EncoderPack.load(pack_dir).encoder_hash == earlier.encoder_hash
+    assert sorted(x.name for x in pack_dir.iterdir()) == ["encoder.safetensors", "pack.json"]
+
+
+def test_others_may_read_a_pack_as_the_umask_says(tiny_models, pack_dir):
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in pack_dir.iterdir()}
+    (pack_dir / "plain").write_text("")
+    assert modes == {stat.S_IMODE((pack_dir / "plain").stat().st_mode)}
+
+
+def test_a_pack_without_prior_replaces_one_with_a_prior(tiny_models, pack_dir):
+    pack = EncoderPack.load(pack_dir)
+    (pack_dir / "prior.safetensors").write_text("of another encoder")
+    pack.save(pack_dir)
+    assert EncoderPack.load(pack_dir).prior is None
+
+
+@pytest.mark.parametrize("damage", [name for name in DAMAGE if name != "missing"])
+@pytest.mark.parametrize("file", ["pack.json", "encoder.safetensors", "prior.safetensors"])
+def test_damaged_files_are_one_line(tiny_models, tmp_path, file, damage):
+    tower = tiny_models.pretrained_tower()
+    prior = TokenPrior.empty(tiny_models.codebook, encoder_hash="x")
+    path = EncoderPack.of(tower, prior).save(tmp_path / "pack") / file
+    break_it, message = DAMAGE[damage]
+    break_it(path)
+    with pytest.raises(StoredFileError) as error:
+        EncoderPack.load(path.parent)
+    assert str(error.value).startswith(f"{path}, ")
+    assert message in str(error.value)
+
+
+def test_missing_weights_are_one_line(pack_dir):
+    (pack_dir / "encoder.safetensors").unlink()
+    with pytest.raises(StoredFileError, match="the weights of an encoder pack, is missing"):
+        EncoderPack.load(pack_dir)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"read_layer": -1}, "is damaged or was edited"),
+        ({"checksum": None}, "is damaged or was edited"),
+        ({"format": 2}, "is damaged or was edited"),
+    ],
+)
+def test_cards_that_were_changed_are_refused(pack_dir, changes, message):
+    card = json.loads((pack_dir / "pack.json").read_text())
+    (pack_dir / "pack.json").write_text(json.dumps(card | changes))
+    with pytest.raises(StoredFileError, match=message):
+        EncoderPack.load(pack_dir)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"read_layer": "-2"}, "read_layer: Input should be a valid integer"),
+        ({"vision_config": []}, "vision_config: Input should be a valid dictionary"),
+        ({"base_hash": "0" * 64}, "has format 3 and base 000"),
+        ({"more": 1}, "more: Extra inputs are not permitted"),
+    ],
+)
+def test_cards_of_wrong_types_are_refused(pack_dir, changes, message):
+    card = json.loads((pack_dir / "pack.json").read_text())
+    (pack_dir / "pack.json").write_text(json.dumps(with_checksum(card | changes)))
+    with pytest.raises(StoredFileError, match=message):
+        EncoderPack.load(pack_dir)
+
+
+def test_packs_of_earlier_versions_are_read(pack_dir):
+    card = json.loads((pack_dir / "pack.json").read_text())
+    del card["checksum"], card["base_hash"]
+    (pack_dir / "pack.json").write_text(json.dumps(card | {"format": 1}))
+    assert EncoderPack.load(pack_dir).notes == {"domain": "handwriting"}

@@ -11,7 +11,7 @@ from craft.models.attention import available_attention
 from craft.models.configuration import DiscreteVisionConfig
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.tensor_hash import tensor_hash
+from craft.runtime.tensor_hash import tensor_hash
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def pixels():
 
 
 def test_features_are_the_penultimate_hidden_state(tiny_models, pixels):
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     z, _ = tower.features(pixels)
     states = tiny_models.siglip.vision_model(pixels, output_hidden_states=True).hidden_states
     assert torch.equal(z, states[-2])
@@ -28,7 +28,7 @@ def test_features_are_the_penultimate_hidden_state(tiny_models, pixels):
 
 
 def test_class_token_changes_no_patch(tiny_models, pixels):
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     plain, nothing = tower.features(pixels)
     token = torch.randn(plain.shape[-1])
     read, output = tower.features(pixels, token)
@@ -39,7 +39,7 @@ def test_class_token_changes_no_patch(tiny_models, pixels):
 
 def test_class_token_reads_like_an_extra_position_that_no_patch_sees(tiny_models, pixels):
     """Against one masked forward pass in float64 over [token, patches]."""
-    tower = tiny_models.base_tower().double()
+    tower = tiny_models.pretrained_tower().double()
     token = torch.randn(tower.config.hidden_size, dtype=torch.float64)
     _, output = tower.features(pixels.double(), token)
     hidden = tower.embeddings(pixels.double())
@@ -52,11 +52,11 @@ def test_class_token_reads_like_an_extra_position_that_no_patch_sees(tiny_models
 
 
 def test_gradient_passes_straight_through_to_the_encoder(tiny_models, pixels):
-    tower = tiny_models.base_tower().requires_grad_(True)
+    tower = tiny_models.pretrained_tower().requires_grad_(True)
     z, _ = tower.features(pixels)
     z.retain_grad()
     weight = torch.randn_like(z)
-    from craft.quantize import quantize
+    from craft.quantization import quantize
 
     (quantize(z, tower.codebook).quantized * weight).sum().backward()
     assert torch.equal(z.grad, weight)
@@ -66,7 +66,7 @@ def test_gradient_passes_straight_through_to_the_encoder(tiny_models, pixels):
 
 def test_encode_does_not_depend_on_the_batch(tiny_models):
     images = torch.rand(7, 3, 24, 24)
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     whole, parts = tower.encode(images, 7), tower.encode(images, 2)
     assert torch.equal(whole.codes, parts.codes)
 
@@ -85,7 +85,7 @@ def test_a_block_that_does_not_exist_is_refused(tiny_models, layer):
 
 
 def test_a_checkpoint_comes_back_bit_for_bit_through_automodel(tiny_models, pixels, tmp_path):
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     tower.save_pretrained(tmp_path)
     assert {x.name for x in tmp_path.iterdir()} == {
         "config.json",
@@ -102,7 +102,7 @@ def test_a_checkpoint_comes_back_bit_for_bit_through_automodel(tiny_models, pixe
 
 
 def test_a_checkpoint_refuses_another_codebook(tiny_models, tmp_path):
-    tiny_models.base_tower().save_pretrained(tmp_path)
+    tiny_models.pretrained_tower().save_pretrained(tmp_path)
     other = Codebook(tiny_models.codebook.table + 1, 2)
     with pytest.raises(CodebookMismatchError):
         DiscreteVisionTower.from_pretrained(tmp_path, codebook=other)
@@ -129,7 +129,7 @@ def test_any_depth_and_read_out(depth, layer):
 
 @pytest.mark.parametrize("place", ["autocast", "weights"])
 def test_codes_are_those_of_float32_arithmetic(tiny_models, pixels, place):
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     codebook = tower.codebook
     if place == "weights":
         tower = tower.to(torch.bfloat16)
@@ -145,7 +145,7 @@ def test_codes_are_those_of_float32_arithmetic(tiny_models, pixels, place):
 
 def test_checkpointed_blocks_give_the_same_gradients(tiny_models, pixels):
     def gradients(checkpoint):
-        tower = tiny_models.base_tower().requires_grad_(True).train()
+        tower = tiny_models.pretrained_tower().requires_grad_(True).train()
         if checkpoint:
             tower.activation_checkpointing_enable({"use_reentrant": False})
         z, read = tower.features(pixels, torch.ones(16))
@@ -156,7 +156,7 @@ def test_checkpointed_blocks_give_the_same_gradients(tiny_models, pixels):
 
 
 def test_a_class_token_of_its_own_is_read_by_patches_and_saved(tiny_models, pixels, tmp_path):
-    config = copy.deepcopy(tiny_models.base_tower().config)
+    config = copy.deepcopy(tiny_models.pretrained_tower().config)
     config.class_token = True
     tower = DiscreteVisionTower(config, tiny_models.codebook).eval()
     z, output = tower.features(pixels)
@@ -183,7 +183,7 @@ def test_a_tower_without_codebook_has_features_but_no_codes(pixels, tiny_models)
 
 
 def test_flash_attention_falls_back_with_a_line_in_the_log(tiny_models, tmp_path, caplog):
-    tiny_models.base_tower().save_pretrained(tmp_path)
+    tiny_models.pretrained_tower().save_pretrained(tmp_path)
     tower = DiscreteVisionTower.from_pretrained(tmp_path, attn_implementation="flash_attention_2")
     assert tower.config._attn_implementation == "sdpa"
     assert "flash_attention_2 was asked for but cannot run here" in caplog.text
@@ -193,7 +193,7 @@ def test_flash_attention_falls_back_with_a_line_in_the_log(tiny_models, tmp_path
 
 
 def test_a_block_is_not_split_over_devices(tiny_models):
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     name = type(tower.blocks[0]).__name__
     assert name in set(tower._no_split_modules or ())
     assert name in DiscreteLVLM._no_split_modules

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from craft.data import prompts
-from craft.data.dialogues import prompt_batch
-from craft.pocket import domains
+from craft.models.text_batch import prompt_batch
+from craft.pocket import retention
 from craft.pocket.build.language import LanguageRecipe, LanguageStage, Lessons, noisy_sentence
 from craft.pocket.build.vision import Phase, ResidualCodebook, VisionRecipe, VisionStage
 from craft.pocket.build.vocabulary import build_tokenizer
@@ -31,7 +31,7 @@ VISION = VisionRecipe(
 
 @pytest.fixture(scope="module")
 def areas(small_world):
-    return domains.general_world()
+    return retention.general_world()
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from craft.training import checkpoint
-from craft.training.checkpoint import CheckpointDirectory
+from craft.training.records import checkpoint
+from craft.training.records.checkpoint import CheckpointDirectory
 
 
 def write(directory: CheckpointDirectory, step: int) -> None:

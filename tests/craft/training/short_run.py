@@ -15,11 +15,13 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
-from craft.data.image_set import Domain, ImageSet
-from craft.pocket.zoo import PocketModels
+from craft.data.domains.class_domain import ClassDomain
+from craft.data.images.image_set import ImageSet
+from craft.family.family import ModelFamily
+from craft.settings.reading import read_settings
 from craft.training.adapt import AdaptationResult, adapt
-from craft.training.settings import read_settings
 from craft.training.training_run import TrainingRun
+from tests.craft.training.same_training import smooth_updates
 
 SETTINGS = (
     "steps=4",
@@ -32,7 +34,12 @@ SETTINGS = (
 )
 
 
-def random_domain(images: int = 32) -> Domain:
+def assignments(*settings: str) -> list[str]:
+    """:data:`SETTINGS` and changes; each setting once, as a user has to give it."""
+    return list({x.partition("=")[0]: x for x in (*SETTINGS, *settings)}.values())
+
+
+def random_domain(images: int = 32) -> ClassDomain:
     """Eight classes of random images, two of them held out."""
     generator = torch.Generator().manual_seed(0)
     names = [f"thing {chr(97 + i) * 2}" for i in range(8)]
@@ -45,7 +52,7 @@ def random_domain(images: int = 32) -> Domain:
         return ImageSet("random", "object", pixels, ids, labels, same, same, same)
 
     seen = names[:6]
-    return Domain(
+    return ClassDomain(
         name="random",
         subject="object",
         classes=names,
@@ -57,7 +64,7 @@ def random_domain(images: int = 32) -> Domain:
 
 
 def short_run(
-    models: PocketModels,
+    models: ModelFamily,
     out: Path,
     settings: tuple[str, ...] = (),
     *,
@@ -65,10 +72,10 @@ def short_run(
     on_start: Callable[[Any], None] | None = None,
 ) -> AdaptationResult:
     """The run, with :data:`SETTINGS` and changes."""
-    config = read_settings(assignments=[*SETTINGS, *settings])
+    config = read_settings(assignments=assignments(*settings))
     return adapt(
-        models.base_tower(),
-        models.lvlm("llama"),
+        models.pretrained_tower(),
+        models.language_model("llama"),
         models.siglip,
         random_domain(),
         config,
@@ -96,7 +103,8 @@ def main() -> None:
     models, out, *settings = sys.argv[1:]
     Path(out).mkdir(parents=True, exist_ok=True)
     keep_first_gradients(Path(out) / "gradients.safetensors")
-    result = short_run(PocketModels(Path(models)), Path(out), tuple(settings))
+    with smooth_updates():
+        result = short_run(ModelFamily(Path(models)), Path(out), tuple(settings))
     if PartialState().is_main_process:
         save_file(dict(result.tower.state_dict()), Path(out) / "final.safetensors")
 

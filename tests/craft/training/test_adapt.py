@@ -6,14 +6,16 @@ import pytest
 import torch
 import yaml
 
-from craft.codebook import Codebook, CodebookMismatchError
-from craft.codebook_subset import CodebookSubset
-from craft.pocket.domains import general_probe, load_domain
-from craft.tensor_hash import tensor_hash
+from craft.codebook import Codebook, CodebookMismatchError, CodebookSubset
+from craft.errors import CraftError
+from craft.pocket.domains import load_domain
+from craft.pocket.retention import general_probe
+from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.training import CodebookConfig, CraftConfig
 from craft.training.adapt import adapt
 from craft.training.batches import DomainBatches
-from craft.training.config import CodebookConfig, CraftConfig
 from craft.training.selection import SHARES
+from tests.perturbed_products import rounding
 
 SHORT = CraftConfig(steps=4, batch=6, validate_every=2, validation_images=10)
 
@@ -22,8 +24,8 @@ pytestmark = pytest.mark.usefixtures("small_world")
 
 def run(models, out, config=SHORT, **arguments):
     return adapt(
-        models.base_tower(),
-        models.lvlm("qwen2"),
+        models.pretrained_tower(),
+        models.language_model("qwen2"),
         models.siglip,
         load_domain("handwriting"),
         config,
@@ -33,9 +35,9 @@ def run(models, out, config=SHORT, **arguments):
 
 
 def test_the_encoder_moves_and_nothing_else(tiny_models, tmp_path):
-    lvlm = tiny_models.lvlm("qwen2")
+    lvlm = tiny_models.language_model("qwen2")
     before = tensor_hash(lvlm.state_dict()), tensor_hash(tiny_models.siglip.state_dict())
-    base = tiny_models.base_tower()
+    base = tiny_models.pretrained_tower()
     config = SHORT.model_copy(update={"blend": False})
     result = run(tiny_models, tmp_path, config)
     assert (tensor_hash(lvlm.state_dict()), tensor_hash(tiny_models.siglip.state_dict())) == before
@@ -63,9 +65,38 @@ def test_settings_and_losses_are_written(tiny_models, tmp_path):
     assert [(step, total) for step, total, _ in seen] == [(i, 4) for i in range(1, 5)]
 
 
+def test_the_answers_before_and_after_are_those_of_the_history(tiny_models, tmp_path):
+    begun, phases = [], []
+    result = run(
+        tiny_models,
+        tmp_path,
+        on_begin=lambda *counts: begun.append(counts),
+        on_phase=lambda *phase: phases.append(phase),
+    )
+    answers = result.answers
+    assert len(answers.before) == len(answers.after) == len(answers.images)
+    share = result.blend
+    taken = [e for e in result.history if e["blend"] == share] if share else result.history[:1]
+    for right, entry in ((answers.before, result.history[0]), (answers.after, taken[-1])):
+        assert 100 * sum(right) / len(right) == pytest.approx(entry["domain"])
+    assert begun == [(0, 4)]
+    # Every phase is announced before its work and ends.
+    names = {name for name, *_ in phases}
+    assert len(names) == 3
+    for name in names:
+        counts = [(done, total) for phase, done, total in phases if phase == name]
+        assert counts[0][0] == 0
+        assert counts[-1][0] == counts[-1][1]
+    pace = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    (last,) = [line["pace"] for line in pace if line["step"] == 4]
+    assert last["images_per_second"] > 0
+    assert last["seconds_left"] == 0
+
+
 def test_the_same_seed_gives_the_same_encoder(tiny_models, tmp_path):
-    first, second = (run(tiny_models, tmp_path / x) for x in "ab")
-    other = run(tiny_models, tmp_path / "c", SHORT.model_copy(update={"seed": 5, "blend": False}))
+    adapted = SHORT.model_copy(update={"blend": False})
+    first, second = (run(tiny_models, tmp_path / x, adapted) for x in "ab")
+    other = run(tiny_models, tmp_path / "c", adapted.model_copy(update={"seed": 5}))
     hashes = [tensor_hash(r.tower.state_dict()) for r in (first, second, other)]
     assert hashes[0] == hashes[1] != hashes[2]
 
@@ -74,7 +105,7 @@ def test_the_chosen_mixture_comes_back(tiny_models, tmp_path):
     general = general_probe(6, 24, 3)
     last = run(tiny_models, tmp_path / "a", SHORT.model_copy(update={"blend": False}))
     mixed = run(tiny_models, tmp_path / "b", general=general)
-    base, adapted = tiny_models.base_tower().state_dict(), last.tower.state_dict()
+    base, adapted = tiny_models.pretrained_tower().state_dict(), last.tower.state_dict()
     for name, x in mixed.tower.state_dict().items():
         if x.is_floating_point():
             torch.testing.assert_close(x, torch.lerp(base[name], adapted[name], mixed.blend))
@@ -88,7 +119,7 @@ def test_no_heldout_name_or_image_is_in_training(tiny_models):
     for _ in range(20):
         lessons = batches.lessons()
         assert not {domain.train.labels[x.row] for x in lessons} & set(domain.heldout)
-        batch = batches.text(lessons, tiny_models.lvlm("qwen2"))
+        batch = batches.text(lessons, tiny_models.language_model("qwen2"))
         for text in tokenizer.batch_decode(batch.input_ids):
             assert not [name for name in domain.heldout if name in text]
     assert not set(domain.val.labels) & set(domain.heldout)
@@ -96,12 +127,12 @@ def test_no_heldout_name_or_image_is_in_training(tiny_models):
 
 
 def test_a_surrogate_of_another_codebook_is_refused(tiny_models, tmp_path):
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     tower.codebook = Codebook(tiny_models.codebook.table + 1, 2)
     with pytest.raises(CodebookMismatchError):
         adapt(
             tower,
-            tiny_models.lvlm("qwen2"),
+            tiny_models.language_model("qwen2"),
             tiny_models.siglip,
             load_domain("handwriting"),
             SHORT,
@@ -111,16 +142,17 @@ def test_a_surrogate_of_another_codebook_is_refused(tiny_models, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_with_its_terms(tiny_models, tmp_path):
     config = SHORT.model_copy(update={"lambda_con": float("inf")})
-    with pytest.raises(RuntimeError, match=r"not finite at step 1.*sal.*lower lr"):
+    with pytest.raises(CraftError, match=r"not finite at step 1.*sal.*lower lr"):
         run(tiny_models, tmp_path, config)
 
 
 def test_a_part_of_the_codebook_is_what_the_encoder_learns_to_say(tiny_models, tmp_path):
-    config = SHORT.model_copy(update={"codebook": CodebookConfig(fraction=0.25, seed=3)})
+    all_in = SHORT.model_copy(update={"blend": False})
+    config = all_in.model_copy(update={"codebook": CodebookConfig(fraction=0.25, seed=3)})
     result = run(tiny_models, tmp_path, config)
     used = tiny_models.codebook.restrict(CodebookSubset(0.25, seed=3)).used
     assert torch.isin(result.tower.encode(torch.rand(3, 3, 24, 24)).codes, used).all()
-    whole = run(tiny_models, tmp_path / "whole", SHORT)
+    whole = run(tiny_models, tmp_path / "whole", all_in)
     assert tensor_hash(result.tower.state_dict()) != tensor_hash(whole.tower.state_dict())
 
 
@@ -129,6 +161,13 @@ def test_a_weight_of_zero_takes_the_answers_out(tiny_models, tmp_path):
     without = run(tiny_models, tmp_path / "b", SHORT.model_copy(update={"lambda_sal": 0.0}))
     whole = run(tiny_models, tmp_path / "c")
     norms = [result.gradient_norms for result in (whole, halved, without)]
-    assert norms[1]["sal"] == pytest.approx(norms[0]["sal"] / 2)
+
+    def again() -> torch.Tensor:
+        found = run(tiny_models, tmp_path / "d").gradient_norms
+        return torch.tensor([found["sal"], found["commit"]])
+
+    allowed = rounding(again)
+    assert allowed < norms[0]["sal"] / 100
+    assert norms[1]["sal"] == pytest.approx(norms[0]["sal"] / 2, abs=allowed)
     assert norms[2]["sal"] == 0
-    assert norms[2]["commit"] == pytest.approx(norms[0]["commit"])
+    assert norms[2]["commit"] == pytest.approx(norms[0]["commit"], abs=allowed)

@@ -6,12 +6,12 @@ import json
 import pytest
 import torch
 
-from craft.adapters.heba import PRESETS, HebaConfig
 from craft.adapters.installation import has_heba, heba_parameters, idle_state, is_heba
+from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
-from craft.pocket.zoo import PocketModels
-from craft.training.config import HebaSettings
-from craft.training.settings import read_settings
+from craft.settings.heba import PRESETS, HebaConfig
+from craft.settings.reading import read_settings
+from craft.settings.training import HebaSettings
 from tests.craft.training.short_run import random_domain, short_run
 
 PIXELS = torch.rand(3, 3, 24, 24, generator=torch.Generator().manual_seed(1))
@@ -31,10 +31,10 @@ def moved_since(base, tower):
 
 @pytest.mark.parametrize("encoder", ["heba", "heba_discrete"])
 def test_nothing_of_the_encoder_moves_but_its_adapters(tiny_models, tmp_path, encoder):
-    base = tiny_models.base_tower()
+    base = tiny_models.pretrained_tower()
     result = short_run(tiny_models, tmp_path, (f"encoder={encoder}", "lr_new=0.02"))
     assert moved_since(base, result.tower) == []
-    fresh = tiny_models.base_tower()
+    fresh = tiny_models.pretrained_tower()
     fresh.adopt_adapters(PRESETS[encoder])
     trained, untrained = heba_parameters(result.tower), heba_parameters(fresh)
     assert trained.keys() == untrained.keys()
@@ -48,7 +48,7 @@ def test_nothing_of_the_encoder_moves_but_its_adapters(tiny_models, tmp_path, en
 
 def test_the_discrete_preset_begins_as_the_encoder_itself(tiny_models):
     """Acceptance test (i), with and without a class token that reads."""
-    base, tower = tiny_models.base_tower(), tiny_models.base_tower()
+    base, tower = tiny_models.pretrained_tower(), tiny_models.pretrained_tower()
     tower.adopt_adapters(PRESETS["heba_discrete"])
     token = torch.randn(16, generator=torch.Generator().manual_seed(0))
     for reader in (None, token):
@@ -65,7 +65,7 @@ def test_the_share_of_changed_codes_is_counted(tiny_models, tmp_path, preset):
     """Acceptance test (vii), against a count with loops."""
     result = short_run(tiny_models, tmp_path, (f"encoder={preset}", "lr_new=0.05"))
     val = random_domain().val.images.float() / 255
-    before = tiny_models.base_tower().encode(val).codes[..., 0].flatten().tolist()
+    before = tiny_models.pretrained_tower().encode(val).codes[..., 0].flatten().tolist()
     after = result.tower.encode(val).codes[..., 0].flatten().tolist()
     changed = sum(a != b for a, b in zip(after, before, strict=True)) / len(before)
     assert result.code_flip_rate == pytest.approx(changed)
@@ -74,7 +74,7 @@ def test_the_share_of_changed_codes_is_counted(tiny_models, tmp_path, preset):
 
 def test_a_reading_class_token_changes_no_code_and_reads_what_patches_read(tiny_models):
     """methods A6 with adapters at both sites, whose grids a lone class token is not part of."""
-    tower = tiny_models.base_tower()
+    tower = tiny_models.pretrained_tower()
     tower.adopt_adapters(PRESETS["heba"])
     token = torch.randn(16, generator=torch.Generator().manual_seed(0))
     alone, _ = tower.features(PIXELS)
@@ -91,11 +91,11 @@ def test_a_reading_class_token_changes_no_code_and_reads_what_patches_read(tiny_
 def test_a_full_class_token_trains_beside_the_adapters_and_is_in_the_pack(tiny_models, tmp_path):
     settings = ("encoder=heba_discrete", "cls_attention=full")
     result = short_run(tiny_models, tmp_path, settings)
-    base = tiny_models.base_tower()
+    base = tiny_models.pretrained_tower()
     assert moved_since(base, result.tower) == []
     pack = EncoderPack.of(result.tower, base=base)
     assert {n for n in pack.own if not is_heba(n)} == {"class_token"}
-    loaded = EncoderPack.load(pack.save(tmp_path / "pack"), tiny_models.base_tower)
+    loaded = EncoderPack.load(pack.save(tmp_path / "pack"), tiny_models.pretrained_tower)
     again = loaded.tower(tiny_models.codebook)
     assert torch.equal(first_codes(again), first_codes(result.tower))
 
@@ -103,7 +103,7 @@ def test_a_full_class_token_trains_beside_the_adapters_and_is_in_the_pack(tiny_m
 @pytest.mark.parametrize("encoder", ["heba", "heba_discrete"])
 def test_none_of_the_way_is_the_pretrained_encoder(tiny_models, tmp_path, encoder):
     """Mixing adapters with adapters that do nothing; also where they began as something."""
-    base = tiny_models.base_tower()
+    base = tiny_models.pretrained_tower()
     result = short_run(tiny_models, tmp_path, (f"encoder={encoder}", "blend=true"))
     idle = copy.deepcopy(result.tower)
     idle.load_state_dict(idle.state_dict() | idle_state(idle))
@@ -129,7 +129,7 @@ def test_adapters_draw_the_same_for_a_seed_and_other_ones_for_another(tiny_model
 
 
 def test_gates_and_baselines_may_have_adapters_too(tiny_models_dir, tmp_path):
-    tiny_models = PocketModels(tiny_models_dir)  # projector_ft trains in place
+    tiny_models = ModelFamily(tiny_models_dir)  # projector_ft trains in place
     gated = ("encoder=heba_discrete", "heba.gate=true", "heba.init_up=kaiming_fan_out")
     result = short_run(tiny_models, tmp_path / "gate", gated)
     gates = [p for n, p in heba_parameters(result.tower).items() if n.endswith("gate")]

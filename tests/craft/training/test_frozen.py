@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from craft.codebook import Codebook, CodebookMismatchError
-from craft.training.frozen import FrozenProof
+from craft.training.proofs import FrozenProof
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ import math
 import pytest
 import torch
 
-from craft.pocket.zoo import PocketModels
-from craft.quantize import quantize
-from craft.tensor_hash import tensor_hash
-from craft.training.config import CraftConfig, LdifsConfig, LoraConfig
+from craft.adapters.lora import inject_lora, merge_lora
+from craft.family.family import ModelFamily
+from craft.models.siglip_texts import text_embeddings
+from craft.quantization import quantize
+from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.methods import METHODS
+from craft.settings.training import CraftConfig, LdifsConfig, LoraConfig
 from craft.training.ldifs import FeatureAnchor
-from craft.training.lora import inject_lora, merge_lora
-from craft.training.methods import METHODS
-from craft.training.objective import text_embeddings
 from craft.training.rehearsal import rehearse
 from craft.training.training_run import TrainingRun
 from tests.craft.training.short_run import SETTINGS, random_domain, short_run
@@ -22,11 +22,11 @@ from tests.craft.training.short_run import SETTINGS, random_domain, short_run
 @pytest.fixture
 def fresh(tiny_models_dir):
     """Models of its own, as baselines train language models in place."""
-    return PocketModels(tiny_models_dir)
+    return ModelFamily(tiny_models_dir)
 
 
 def hashes(models, tower):
-    lvlm = models.lvlm("llama")
+    lvlm = models.language_model("llama")
     return {
         "encoder": tensor_hash(tower.state_dict()),
         "projector": tensor_hash(lvlm.projector.state_dict()),
@@ -37,7 +37,7 @@ def hashes(models, tower):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_trains_its_part_and_no_other(fresh, method, tmp_path):
-    before = hashes(fresh, fresh.base_tower())
+    before = hashes(fresh, fresh.pretrained_tower())
     lora = ("lora.rank=2",) if method == "llm_lora" else ()
     result = short_run(fresh, tmp_path, (f"method={method}", *lora))
     after = hashes(fresh, result.tower)
@@ -46,7 +46,7 @@ def test_a_method_trains_its_part_and_no_other(fresh, method, tmp_path):
     parts = {"reader": {"projector", "language_model"}, None: set()}.get(trains, {trains})
     assert moved == parts
     assert not parts & result.frozen_hashes.keys()
-    assert not any(p.requires_grad for p in fresh.lvlm("llama").parameters())
+    assert not any(p.requires_grad for p in fresh.language_model("llama").parameters())
     terms = {"craft": {"sal", "commit", "con"}, "ldifs": {"sal", "ldifs"}, "zero_shot": set()}
     assert set(result.gradient_norms) == terms.get(method, {"sal"})
 
@@ -56,7 +56,7 @@ def test_a_method_trains_its_part_and_no_other(fresh, method, tmp_path):
     [("norm_only", {"layer_norm1.weight", "layer_norm2.bias"}), ("lora", {"q_proj.weight"})],
 )
 def test_encoder_modes_train_a_part_of_the_encoder(fresh, tmp_path, mode, names):
-    base = fresh.base_tower().state_dict()
+    base = fresh.pretrained_tower().state_dict()
     result = short_run(fresh, tmp_path, (f"encoder={mode}", "lora.rank=2"))
     state = result.tower.state_dict()
     assert state.keys() == base.keys()  # adapters are merged
@@ -68,7 +68,7 @@ def test_encoder_modes_train_a_part_of_the_encoder(fresh, tmp_path, mode, names)
 
 
 def test_merged_adapters_compute_what_they_did_beside_the_weights(fresh):
-    tower = fresh.base_tower().double()  # where rounding is no excuse
+    tower = fresh.pretrained_tower().double()  # where rounding is no excuse
     images = torch.rand(2, 3, 24, 24, dtype=torch.float64)
     plain = tower.continuous(images)
     inject_lora(tower, LoraConfig(rank=2, dropout=0), 0, encoder=True)
@@ -82,13 +82,13 @@ def test_merged_adapters_compute_what_they_did_beside_the_weights(fresh):
     assert not torch.allclose(beside, plain)
     merge_lora(tower)
     torch.testing.assert_close(tower.continuous(images), beside)
-    assert tower.state_dict().keys() == fresh.base_tower().state_dict().keys()
+    assert tower.state_dict().keys() == fresh.pretrained_tower().state_dict().keys()
 
 
 @pytest.mark.parametrize("norm", ["token", "channel", "none"])
 def test_ldifs_distance_is_the_formula(fresh, norm):
     """methods 3.1, with loops in float64."""
-    tower = fresh.base_tower()
+    tower = fresh.pretrained_tower()
     anchor = FeatureAnchor(tower, LdifsConfig(norm=norm, points=2))
     images = torch.rand(2, 3, 24, 24)
     tower.features(images)
@@ -96,7 +96,7 @@ def test_ldifs_distance_is_the_formula(fresh, norm):
     with torch.no_grad():
         for parameter in tower.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    _, base = tower.features(images), fresh.base_tower()
+    _, base = tower.features(images), fresh.pretrained_tower()
     found = float(anchor.distance(images).detach())
     total = 0.0
     for model_depth in (0, 1):
@@ -127,8 +127,8 @@ def test_continuous_methods_see_no_codes(fresh):
 
     def first_step(method):
         config = CraftConfig(method=method, batch=8, steps=1)
-        reader = copy.deepcopy(fresh.lvlm("llama"))
-        return rehearse(fresh.base_tower(), reader, fresh.siglip, random_domain(), config)
+        reader = copy.deepcopy(fresh.language_model("llama"))
+        return rehearse(fresh.pretrained_tower(), reader, fresh.siglip, random_domain(), config)
 
     run, discrete = first_step("vision_ft"), first_step("discrete_ft")
     assert run.losses["sal"] != discrete.losses["sal"]
@@ -138,7 +138,7 @@ def test_continuous_methods_see_no_codes(fresh):
 
 def test_a_dry_run_changes_and_writes_nothing(fresh, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    lvlm, tower = fresh.lvlm("llama"), fresh.base_tower()
+    lvlm, tower = fresh.language_model("llama"), fresh.pretrained_tower()
     before = hashes(fresh, tower)
     found = rehearse(tower, lvlm, fresh.siglip, random_domain(), CraftConfig(batch=8))
     assert hashes(fresh, tower) == before
@@ -171,7 +171,7 @@ def test_mixed_precision_leaves_weights_and_quantiser_in_float32(fresh, tmp_path
         return quantize(z, codebook)
 
     monkeypatch.setattr("craft.training.training_run.quantize", recorded)
-    layer = fresh.lvlm("llama").language_model.model.layers[0].mlp.gate_proj
+    layer = fresh.language_model("llama").language_model.model.layers[0].mlp.gate_proj
     layer.register_forward_hook(lambda *x: products.add(x[-1].dtype))
     result = short_run(fresh, tmp_path / "half", ("hardware.precision=bf16",))
     assert seen == {torch.float32}
@@ -186,7 +186,7 @@ def test_mixed_precision_leaves_weights_and_quantiser_in_float32(fresh, tmp_path
 
 def test_activations_of_the_language_model_are_recomputed(fresh, tmp_path):
     calls = []
-    layer = fresh.lvlm("llama").language_model.model.layers[0].mlp
+    layer = fresh.language_model("llama").language_model.model.layers[0].mlp
     layer.register_forward_pre_hook(lambda *_: calls.append(torch.is_grad_enabled()))
 
     def count(name, *settings):
@@ -210,7 +210,7 @@ def test_attention_is_the_one_asked_for_and_put_back(fresh, tmp_path, monkeypatc
     monkeypatch.setattr(TrainingRun, "step", recorded)
     short_run(fresh, tmp_path / "eager", ("hardware.attention=eager",))
     assert seen == {"eager"}
-    assert fresh.lvlm("llama").language_model.config._attn_implementation == "sdpa"
+    assert fresh.language_model("llama").language_model.config._attn_implementation == "sdpa"
     seen.clear()
     short_run(fresh, tmp_path / "flash", ("hardware.attention=flash_attention_2",))
     assert seen == {"sdpa"}

@@ -11,9 +11,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from craft.tensor_hash import tensor_hash
+from craft.runtime.tensor_hash import tensor_hash
 from craft.training.adapt import CHECKPOINTS
-from craft.training.checkpoint import CheckpointDirectory
+from craft.training.records.checkpoint import CheckpointDirectory
 from craft.training.training_run import TrainingRun
 from tests.craft.training.short_run import short_run
 
@@ -31,7 +31,8 @@ def run_module(name, *arguments):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [3, 20])
 def test_killed_at_random_instants_it_ends_with_the_same_weights(kills, tiny_models_dir, tmp_path):
     found = run_module("killed_runs", tiny_models_dir, tmp_path / "runs", kills, kills)
     assert found["same"]
@@ -112,8 +113,8 @@ def test_another_encoder_is_refused(tiny_models, tmp_path, monkeypatch):
     interrupted(tiny_models, tmp_path, monkeypatch, 1)
 
     class Other(type(tiny_models)):
-        def base_tower(self):
-            tower = super().base_tower()
+        def pretrained_tower(self):
+            tower = super().pretrained_tower()
             with torch.no_grad():
                 next(tower.parameters()).add_(1)
             return tower
@@ -124,7 +125,7 @@ def test_another_encoder_is_refused(tiny_models, tmp_path, monkeypatch):
 
 def test_a_full_disk_costs_no_checkpoint(tiny_models, tmp_path, monkeypatch):
     """The first checkpoint is written, then the disk takes no more."""
-    from craft.training import checkpoint
+    from craft.training.records import checkpoint
 
     whole = short_run(tiny_models, tmp_path / "whole")
     save, written = checkpoint.save_file, []

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from craft.pocket.domains import load_domain
-from craft.training.config import CraftConfig
+from craft.settings.training import CraftConfig
+from craft.training import selection as module
 from craft.training.selection import SHARES, Selection, domain_views
+from craft.training.validation import LetterScores
 
 CONFIG = CraftConfig(validation_images=10)
 
@@ -16,12 +18,14 @@ pytestmark = pytest.mark.usefixtures("small_world")
 
 @pytest.fixture
 def tower(tiny_models):
-    return tiny_models.base_tower()
+    return tiny_models.pretrained_tower()
 
 
 @pytest.fixture
 def selection(tiny_models, tower):
-    return Selection(tower, tiny_models.lvlm("qwen2"), load_domain("lineart"), None, CONFIG)
+    return Selection(
+        tower, tiny_models.language_model("qwen2"), load_domain("lineart"), None, CONFIG
+    )
 
 
 def shifted(tower, amount):
@@ -72,6 +76,35 @@ def test_the_pretrained_weights_stay_when_nothing_is_better(selection, tower, mo
     assert all(torch.equal(x, start[name]) for name, x in tower.state_dict().items())
 
 
+def test_differences_that_rounding_makes_decide_nothing(selection, monkeypatch):
+    """Neither for more of the adapted weights nor against them."""
+    scored(selection, monkeypatch, lambda x: 99.9 + 1e-3 * x, lambda _: 90)
+    assert selection.blend(3) == 0
+
+
+def test_what_rounding_forgets_is_allowed(tiny_models, tower, monkeypatch):
+    config = CraftConfig(validation_images=10, forget_at_most=0.0)
+    parts = (tower, tiny_models.language_model("qwen2"), load_domain("lineart"))
+    selection = Selection(*parts, None, config)
+    scored(selection, monkeypatch, lambda x: 50 + x, lambda x: 90 - 1e-3 * (x > 0.25))
+    assert selection.blend(3) == 1
+
+
+def test_the_best_step_is_the_first_of_those_that_rounding_tells_apart(
+    tiny_models, tower, monkeypatch
+):
+    config = CraftConfig(validation_images=10, select="best")
+    parts = (tower, tiny_models.language_model("qwen2"), load_domain("lineart"))
+    chosen = Selection(*parts, None, config)
+    scores = iter([50.0, 60.0, 60.001, 59.0])
+    monkeypatch.setattr(
+        module, "letter_scores", lambda *_, **__: LetterScores(0.0, next(scores), ())
+    )
+    for step in range(4):
+        chosen.validate(step)
+    assert chosen.take_best() == 1
+
+
 def test_every_validation_is_in_the_history(selection, tower):
     selection.validate(0)
     tower.load_state_dict(shifted(tower, 0.1))
@@ -88,11 +121,28 @@ def test_every_validation_is_in_the_history(selection, tower):
 def test_few_images_are_asked_several_times_with_other_distractors():
     domain = load_domain("lineart")
     n = len(domain.val)
-    images, questions = domain_views(domain, 3 * n, 24)
+    asked = domain_views(domain, 3 * n, 24)
+    images, questions = asked.images, asked.questions
     assert len(images) == n
     assert len(questions) == 3 * n
     assert sorted(q.row for q in questions) == sorted(3 * list(range(n)))
     assert len({(q.row, q.options) for q in questions}) > n
     assert not {q.label for q in questions} & set(domain.heldout)
-    images, questions = domain_views(domain, 2, 24)
-    assert len(images) == len(questions) == 2
+    asked = domain_views(domain, 2, 24)
+    assert len(asked.images) == len(asked.questions) == 2
+
+
+def test_forgetting_is_told_apart_from_learning_nothing(selection, monkeypatch):
+    # The adapted weights know the domain better, but every mixture loses too much.
+    scored(selection, monkeypatch, lambda x: 50 + x, lambda x: 90 - 100 * x)
+    assert selection.blend(3) == 0
+    assert selection.taken == 0
+    assert selection.forgot
+
+
+def test_where_nothing_was_learnt_nothing_was_forgotten(selection, monkeypatch):
+    scored(selection, monkeypatch, lambda x: 50 - x, lambda x: 90 - 100 * x)
+    tried = []
+    assert selection.blend(3, lambda *counts: tried.append(counts)) == 0
+    assert not selection.forgot
+    assert tried == [(number, len(SHARES) + 1) for number in range(len(SHARES) + 2)]

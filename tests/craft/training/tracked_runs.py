@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from craft.pocket.zoo import PocketModels
+from craft.family.family import ModelFamily
 from craft.training.training_run import TrainingRun
 from tests.craft.training.short_run import short_run
 
 SETTINGS = ("steps=5", "checkpoint.every=2", "encoder=heba", "heba.sites=[attn_in, ffn_hidden]")
 
 
-def tracked_run(models: PocketModels, out: Path, trackers: list[str]) -> None:
+def tracked_run(models: ModelFamily, out: Path, trackers: list[str]) -> None:
     settings = (*SETTINGS, f"log.trackers=[{', '.join(trackers)}]", "log.project=pens")
     original = TrainingRun.step
 
@@ -36,4 +36,4 @@ def tracked_run(models: PocketModels, out: Path, trackers: list[str]) -> None:
 
 if __name__ == "__main__":
     directory, target, *names = sys.argv[1:]
-    tracked_run(PocketModels(Path(directory)), Path(target), names)
+    tracked_run(ModelFamily(Path(directory)), Path(target), names)

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from craft.codebook import CodebookMismatchError
+from craft.errors import CraftError
 from craft.integrations.vila_u import UnknownLayoutError, count_prior, patch
 from craft.integrations.vila_u.encoding import recorded
 from craft.prior import EncoderMismatchWarning, TokenPrior
-from craft.prune import prune
+from craft.pruning import prune
 from tests.craft.integrations.vila_u.stand_in import StandIn, pixels, question
 
 LAYOUTS = [(4, True), (4, False), (16, True), (16, False)]
@@ -122,7 +123,7 @@ def test_a_patch_over_ours_is_not_taken_off(model):
     handle = patch(model, prior=prior_of(model))
     ours = model.encode_images
     model.encode_images = lambda *a: ours(*a)
-    with pytest.raises(RuntimeError, match="encode_images was replaced again"):
+    with pytest.raises(CraftError, match="encode_images was replaced again"):
         handle.unpatch()
     model.encode_images = ours
     handle.unpatch()

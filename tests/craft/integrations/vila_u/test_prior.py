@@ -5,7 +5,7 @@ import torch
 
 from craft.integrations.vila_u import codebook_of, count_prior, patch
 from craft.models import DiscreteVisionTower
-from craft.tensor_hash import tensor_hash
+from craft.runtime.tensor_hash import tensor_hash
 from tests.craft.integrations.vila_u.stand_in import StandIn, pixels
 
 

@@ -1,0 +1,130 @@
+"""The command line: ``craft demo | adapt | evaluate | transfer | prior | data | info`` and more.
+
+torch and the models are imported inside the commands, so that ``craft --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+import craft
+from craft.cli import convert, data
+from craft.cli.adapt import adapt
+from craft.cli.align import align
+from craft.cli.corpus import prior, tokenize
+from craft.cli.demo import demo
+from craft.cli.evaluate import evaluate
+from craft.cli.export import export
+from craft.cli.few_shot import few_shot
+from craft.cli.generate import generate
+from craft.cli.info import info
+from craft.cli.interrupt import EXIT_CODE, remember_line, tell
+from craft.cli.judge import judge
+from craft.cli.options import console
+from craft.cli.pictures import pictures
+from craft.cli.reproduce import reproduce
+from craft.cli.settings import list_settings
+from craft.cli.transfer import transfer
+from craft.cli.usage import usage_line
+from craft.cli.words import words
+from craft.errors import CraftError
+
+
+class _Commands(TyperGroup):
+    """Turns what users get wrong into one red line and exit code 2, and Ctrl-C into exit code
+    130."""
+
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> Any:
+        remember_line(info_name, args)
+        return super().make_context(info_name, args, *more, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            tell("nothing of this command is kept but what was written already")
+            raise typer.Exit(EXIT_CODE) from None
+        except (CraftError, OSError) as error:
+            if os.environ.get("CRAFT_DEBUG"):
+                raise
+            if isinstance(error, BrokenPipeError):
+                raise  # whoever read our output has seen enough, as `head`; typer ends quietly
+            text = str(error)
+            if isinstance(error, OSError) and error.strerror and error.filename:
+                text = f"{error.strerror}: {error.filename}"  # without the system's number
+            _print_error(text)
+            raise typer.Exit(2) from None
+        except Exception as error:
+            line = usage_line(error)
+            if line is None:
+                raise
+            _print_error(line)
+            raise typer.Exit(2) from None
+
+
+def _print_error(text: str) -> None:
+    line = " ".join(text.split())
+    Console(stderr=True).print(
+        f"[bold red]error:[/] [red]{escape(line)}[/]", soft_wrap=True, highlight=False
+    )
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data.app, name="data")
+app.add_typer(convert.app, name="convert")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        console.print(f"craft {craft.__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Adapt a discrete vision-language model by training only its vision encoder.
+
+    Mistakes in the arguments end with one line and exit code 2; CRAFT_DEBUG=1 shows the traceback.
+    """
+
+
+app.command()(demo)
+app.command()(adapt)
+app.command(name="settings")(list_settings)
+app.command(name="few-shot")(few_shot)
+for command in (
+    evaluate,
+    transfer,
+    export,
+    pictures,
+    judge,
+    reproduce,
+    tokenize,
+    prior,
+    generate,
+    align,
+    words,
+    info,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point of the ``craft`` command."""
+    app()

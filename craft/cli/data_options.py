@@ -1,0 +1,122 @@
+"""``craft data``, and the options that other commands share with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from craft.data.domains.user_data import DataRequest
+
+_PANEL = "Your own data"
+FormatName = Literal["llava", "image_folder", "table", "parquet", "hf_disk", "webdataset"]
+
+Data = Annotated[
+    Path | None,
+    typer.Option(help="folder or file of your own data, see craft data", rich_help_panel=_PANEL),
+]
+MovedData = Annotated[
+    Path | None,
+    typer.Option("--data", help="where the pack's own data lies now, if it was moved"),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(help="it is this one of `craft data list`", rich_help_panel=_PANEL),
+]
+HubId = Annotated[
+    str | None,
+    typer.Option(help="hub repository instead of the known one", rich_help_panel=_PANEL),
+]
+Format = Annotated[
+    FormatName | None, typer.Option(help="[default: detected]", rich_help_panel=_PANEL)
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        help="folder that image paths begin at [default: beside the file]", rich_help_panel=_PANEL
+    ),
+]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(
+        help="names of classes: one a line for the numbers from 0, or a .csv, .tsv or .json table "
+        "of label and name",
+        rich_help_panel=_PANEL,
+    ),
+]
+Subject = Annotated[
+    str | None,
+    typer.Option(
+        help='what "What ... is shown in the image?" asks for [object]', rich_help_panel=_PANEL
+    ),
+]
+Distractors = Annotated[
+    Literal["random", "hard"],
+    typer.Option(help="wrong options of the test questions", rich_help_panel=_PANEL),
+]
+OptionFile = Annotated[
+    Path | None,
+    typer.Option(help="options of the test questions, as FOCI's", rich_help_panel=_PANEL),
+]
+SkipCorrupt = Annotated[
+    bool,
+    typer.Option(
+        "--skip-corrupt",
+        help="leave out missing and damaged images, and say which",
+        rich_help_panel=_PANEL,
+    ),
+]
+PixelRange = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BLACK:WHITE",
+        help="values of 16-bit images that become black and white, as 0:4095 for 12-bit data",
+        rich_help_panel=_PANEL,
+    ),
+]
+MinImages = Annotated[
+    int,
+    typer.Option(
+        "--min-images",
+        min=1,
+        help="leave out classes with fewer images than that",
+        rich_help_panel=_PANEL,
+    ),
+]
+AnySize = Annotated[
+    bool,
+    typer.Option("--any-size", help="accept a --dataset of unknown size", rich_help_panel=_PANEL),
+]
+
+
+def request(
+    path: Path | None,
+    dataset: str | None,
+    hub_id: str | None,
+    format: FormatName | None,
+    images: Path | None,
+    class_names: Path | None,
+    subject: str | None,
+    skip_corrupt: bool,
+    any_size: bool,
+    pixel_range: str | None = None,
+    min_images: int = 1,
+) -> DataRequest:
+    """What the options ask for."""
+    from craft.data import readers
+    from craft.data.domains.user_data import DataRequest
+
+    names = None
+    if class_names is not None:
+        names = readers.read_class_names(class_names)
+    reading = readers.ReadOptions(
+        format=format,
+        images=images.resolve() if images else None,
+        class_names=names,
+        skip_corrupt=skip_corrupt,
+        pixel_range=readers.PixelRange.parse(pixel_range) if pixel_range else None,
+        min_images=min_images,
+    )
+    return DataRequest(path, dataset, hub_id, subject, reading, any_size)

@@ -1,0 +1,64 @@
+"""``craft few-shot``: HeBA adapters on the task they were made for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from craft.cli import process
+from craft.cli.options import DomainName, Force, Models, console
+
+
+def few_shot(
+    out: Annotated[Path, typer.Option(help="where results.json goes")],
+    domain: Annotated[DomainName, typer.Option(help="images of the pocket world")] = "lineart",
+    adapters: Annotated[
+        Literal["heba", "heba_discrete", "both"], typer.Option(help="which preset")
+    ] = "both",
+    shots: Annotated[int, typer.Option(min=1, help="training images a class, at most")] = 16,
+    epochs: Annotated[int, typer.Option(min=1, help="passes over them")] = 30,
+    lr: Annotated[float, typer.Option(min=0, help="learning rate of SGD, before its cosine")] = (
+        0.0075
+    ),
+    smallest_crop: Annotated[
+        float, typer.Option(min=0.01, max=1, help="share of an image that a training view shows")
+    ] = 0.08,
+    seeds: Annotated[int, typer.Option(min=1, help="runs to average over")] = 1,
+    models: Models = None,
+    force: Force = False,
+) -> None:
+    """Few-shot classification with the SigLIP pair: base classes learnt, novel ones only named.
+
+    The loss and recipe of HeBA's code: SGD, smoothed labels, sampled negative classes. Accuracy on
+    base and novel classes and their harmonic mean, beside the pair's zero-shot.
+    """
+    process.prepare()
+    from craft.cli.progress import ProgressDisplay
+    from craft.cli.run_directory import open_run_directory, require_run_directory
+    from craft.family.family import ModelFamily
+    from craft.pocket.few_shot import few_shot_task, flip_chance
+    from craft.report.tables import few_shot_table
+    from craft.training.few_shot import FewShotRecipe
+    from craft.workbench.few_shot import compare_few_shot
+
+    require_run_directory(out, "few-shot", force=force)
+    zoo = ModelFamily.load(models)
+    task = few_shot_task(domain, zoo)
+    recipe = FewShotRecipe(shots=shots, epochs=epochs, lr=lr)
+    open_run_directory(out, {"command": "few-shot", "domain": domain, "seeds": seeds}, force=force)
+    with ProgressDisplay(console) as progress:
+        results = compare_few_shot(
+            domain,
+            task,
+            zoo,
+            out,
+            modes=("heba", "heba_discrete") if adapters == "both" else (adapters,),
+            seeds=range(seeds),
+            recipe=recipe,
+            smallest_crop=smallest_crop,
+            flip=flip_chance(domain),
+            on_progress=progress,
+        )
+    console.print(few_shot_table(results))

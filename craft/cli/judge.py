@@ -1,0 +1,51 @@
+"""``craft judge``: a language model marks justified answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from craft.cli.options import (
+    console,
+)
+
+
+def judge(
+    predictions: Annotated[
+        Path, typer.Argument(help="predictions.jsonl of craft evaluate --justify")
+    ],
+    out: Annotated[Path, typer.Option(help="file of verdicts; a run that broke off goes on")],
+    judged_by: Annotated[str, typer.Option("--model", help="the judge's name at the server")],
+    budget: Annotated[float, typer.Option(min=0, help="US dollars, never exceeded")],
+    price_read: Annotated[float, typer.Option(min=0, help="US dollars a million tokens read")],
+    price_written: Annotated[
+        float, typer.Option(min=0, help="US dollars a million tokens written")
+    ],
+    url: Annotated[
+        str | None, typer.Option(help='of the server, with "/v1" [default: OPENAI_BASE_URL]')
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="answers of each model and condition")] = 350,
+) -> None:
+    """Let a language model mark justified answers, as the paper does (its Table 2).
+
+    Any server with OpenAI's chat interface will do; the key is OPENAI_API_KEY.
+    """
+    from craft.cli.interrupt import telling_what_is_kept, typed_line
+    from craft.cli.progress import ProgressDisplay
+    from craft.evaluation.judge.client import Judge, Price
+    from craft.evaluation.judge.run import judge_predictions
+
+    marker = Judge(judged_by, Price(price_read, price_written), budget, url=url)
+
+    def kept() -> str:
+        return f"the verdicts so far are in {out}; to go on: {typed_line()}"
+
+    with telling_what_is_kept(kept), ProgressDisplay(console) as progress:
+        summary: dict[str, Any] = judge_predictions(
+            predictions, marker, out, most, on_progress=progress
+        )
+    console.print_json(json.dumps(summary))
+    console.print(f"spent {marker.spent:.4f} US dollars", highlight=False)

@@ -1,0 +1,55 @@
+"""Options that several commands share, and what they do before torch is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from craft.cli.checks import require_shares
+
+console = Console()
+
+DOMAINS = ("handwriting", "lineart", "flags")
+DomainName = Literal["handwriting", "lineart", "flags"]
+SelectorName = Literal["full", "quota_residual", "quota_random", "random"]
+
+Models = Annotated[
+    Path | None,
+    typer.Option(help="directory of the models [default: those that come with the package]"),
+]
+Surrogate = Annotated[str, typer.Option(help="language model to adapt with")]
+Force = Annotated[
+    bool, typer.Option("--force", help="replace an earlier run, write among other files")
+]
+KeepRatio = Annotated[
+    float, typer.Option(callback=require_shares, help="share of the visual tokens to keep")
+]
+KeepRatios = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--keep-ratio",
+        callback=require_shares,
+        help="share of the visual tokens to keep; may be repeated",
+    ),
+]
+TestLimit = Annotated[
+    int | None, typer.Option(min=1, help="so many random test images instead of all")
+]
+General = Annotated[
+    Path | None,
+    typer.Option(
+        "--general",
+        help="data that measures forgetting, see craft data [default: what the models name]",
+    ),
+]
+GeneralImages = Annotated[
+    int, typer.Option(min=3, help="questions that measure forgetting, at most")
+]
+Pack = Annotated[Path, typer.Argument(metavar="PACK", help="directory of an encoder pack")]
+PackDomain = Annotated[
+    DomainName | None, typer.Option("--domain", help="[default: the one the pack was made for]")
+]
+LanguageModel = Annotated[str, typer.Option(help="a language model, or all")]

@@ -1,0 +1,44 @@
+"""``craft pictures``: codes, and what pruning keeps, as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from craft.cli import data_options, process
+from craft.cli.options import (
+    Force,
+    KeepRatios,
+    Models,
+    Pack,
+    PackDomain,
+    console,
+)
+
+
+def pictures(
+    pack: Pack,
+    out: Annotated[Path, typer.Option(help="where code_maps.png and codes.png go")],
+    domain: PackDomain = None,
+    data: data_options.MovedData = None,
+    count: Annotated[int, typer.Option(min=1, help="images to draw")] = 6,
+    keep_ratio: KeepRatios = None,
+    models: Models = None,
+    force: Force = False,
+) -> None:
+    """Draw what each patch is called, what pruning keeps, and which codes are frequent or rare."""
+    process.prepare()
+    from craft.cli.packs import open_pack
+    from craft.cli.run_directory import open_run_directory, require_run_directory
+    from craft.family.family import ModelFamily
+    from craft.report.code_pictures import draw_pictures
+
+    require_run_directory(out, "pictures", force=force)
+    zoo = ModelFamily.load(models)
+    loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
+    open_run_directory(out, {"command": "pictures", "pack": str(pack)}, force=force)
+    ratios = keep_ratio or [0.8, 0.6, 0.4]
+    for path in draw_pictures(loaded, chosen, out, count, ratios):
+        console.print(str(path), highlight=False)

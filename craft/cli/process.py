@@ -1,0 +1,21 @@
+"""What a command does before torch and transformers are imported."""
+
+from __future__ import annotations
+
+import os
+
+
+def is_main_process() -> bool:
+    """Of those that torchrun starts; a command that runs alone is one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def prepare() -> None:
+    """What must happen before torch and transformers are imported."""
+    from craft.runtime.memory import keep_freed_memory
+
+    keep_freed_memory()
+    # transformers warns about token ids of default configurations that nobody uses.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # transformers would draw a bar of its own for every little model it loads.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

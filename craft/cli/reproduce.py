@@ -1,0 +1,56 @@
+"""``craft reproduce``: the paper's experiments on the pocket world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from craft.cli import process
+from craft.cli.options import Force, Models, console
+
+
+def reproduce(
+    out: Annotated[Path, typer.Option(help="where results.json and index.html go")] = Path(
+        "runs/reproduce"
+    ),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="one domain and seed, half the steps: minutes")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="processes of one thread [default: one a core]")
+    ] = None,
+    models: Models = None,
+    force: Force = False,
+) -> None:
+    """Run the paper's tables and figures, and say which of its claims hold here.
+
+    A run that was stopped goes on where it was. Writes results.json, and index.html beside it.
+    """
+    process.prepare()
+    import torch
+
+    from craft.cli.interrupt import telling_what_is_kept, typed_line
+    from craft.cli.progress import ProgressDisplay
+    from craft.cli.run_directory import open_run_directory
+    from craft.family.family import ModelFamily
+    from craft.pocket.reproduction.claims_table import claims_table
+    from craft.pocket.reproduction.page import write_reproduction_page
+    from craft.pocket.reproduction.plan import SCALES
+    from craft.pocket.reproduction.run import reproduce as run
+
+    scale = SCALES["quick" if quick else "full"]
+    zoo = ModelFamily.load(models)
+    open_run_directory(out, {"command": "reproduce", "scale": scale.name}, resume=True, force=force)
+
+    def kept() -> str:
+        return f"the encoders that are done are in {out}; to go on: {typed_line()}"
+
+    with telling_what_is_kept(kept), ProgressDisplay(console) as progress:
+        results = run(
+            scale, zoo, out, workers=workers or torch.get_num_threads(), on_progress=progress
+        )
+    page = write_reproduction_page(results, out / "index.html")
+    console.print(claims_table(results))
+    console.print(f"Open {page} for tables and figures.", highlight=False)

@@ -1,0 +1,69 @@
+"""Options of ``craft adapt`` and ``craft demo`` that are about training, and ``craft settings``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from craft.settings.training import CraftConfig
+
+_PANEL = "Training"
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="a training setting, such as lr=1e-4 or checkpoint.every=50; repeat; `craft settings` "
+        "lists them",
+        rich_help_panel=_PANEL,
+    ),
+]
+Preset = Annotated[
+    Literal["craft", "craft_paper"],
+    typer.Option(help="settings to begin with", rich_help_panel=_PANEL),
+]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="YAML file of settings, over the preset's", rich_help_panel=_PANEL
+    ),
+]
+Method = Annotated[
+    Literal["craft", "discrete_ft", "vision_ft", "ldifs", "projector_ft", "llm_lora", "zero_shot"]
+    | None,
+    typer.Option(help="short for --set method=...", rich_help_panel=_PANEL),
+]
+EncoderMode = Annotated[
+    Literal["full", "lora", "norm_only", "heba", "heba_discrete"] | None,
+    typer.Option("--encoder", help="short for --set encoder=...", rich_help_panel=_PANEL),
+]
+Resume = Annotated[
+    Literal["auto", "never"],
+    typer.Option(
+        help="auto: go on from the newest checkpoint in --out, if there is one",
+        rich_help_panel=_PANEL,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="load everything, compute one step, write nothing",
+        rich_help_panel=_PANEL,
+    ),
+]
+
+
+def config(
+    preset: Literal["craft", "craft_paper"] = "craft",
+    file: Path | None = None,
+    settings: list[str] | None = None,
+) -> CraftConfig:
+    """The training settings of a preset, a file and ``--set``; raises CraftError for mistakes."""
+    from craft.settings.reading import read_settings
+
+    return read_settings(preset, file, settings or ())

@@ -1,0 +1,195 @@
+"""From records to a domain: classes held out, parts, questions, and the manifest of it all."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+
+from craft.data import class_names
+from craft.data.domains.class_domain import ClassDomain
+from craft.data.domains.domain import Domain
+from craft.data.domains.manifest import ClassEntry, DomainManifest, Parts
+from craft.data.domains.question_domain import QuestionDomain
+from craft.data.domains.splitting import split_records
+from craft.data.images.image_set import ImageSet
+from craft.data.images.pixels import read_images
+from craft.data.questions import heldout_classes
+from craft.data.readers import DataError, ImageReport, Place, ReadOptions, Record, RecordSet
+from craft.errors import CraftError
+
+log = logging.getLogger(__name__)
+
+
+def make_manifest(
+    records: RecordSet,
+    *,
+    name: str | None = None,
+    subject: str = "object",
+    reading: ReadOptions | None = None,
+    dataset: str | None = None,
+    from_hub: bool = False,
+    heldout_fraction: float = 0.2,
+    split_seed: int = 0,
+    names: dict[str, str] | None = None,
+) -> DomainManifest:
+    """Decide how a data set becomes a domain; :func:`build_domain` carries it out.
+
+    Args:
+        subject: what a question calls the things shown.
+        heldout_fraction: share of the classes, rounded down, kept out of training (methods F3).
+        names: class label -> its name in questions; other labels are spoken as they are written.
+
+    Raises:
+        DataError: too few classes or images, or see
+            :func:`~craft.data.domains.splitting.split_records`.
+        CraftError: two classes of one name.
+    """
+    digests = [record.digest() for record in records]
+    entries: tuple[ClassEntry, ...] = ()
+    if records.labelled:
+        _require_names(records, names or {})
+        called = {x: (names or {}).get(x) or class_names.spoken(x) for x in records.labels}
+        class_names.require_distinct(called.values())
+        heldout = set(heldout_classes(list(called.values()), heldout_fraction, split_seed))
+        entries = tuple(ClassEntry(id=x, name=n, heldout=n in heldout) for x, n in called.items())
+        _require_options(records, entries)
+    out = {entry.id for entry in entries if entry.heldout}
+    train, val, test, unused, notes = split_records(records, digests, out, split_seed)
+    for part, rows in (("training", train), ("validation", val), ("test", test)):
+        if not rows:
+            raise DataError(
+                Place(records.path),
+                f"no images left for {part}; add images, or name the splits yourself",
+            )
+
+    def ids(rows: Sequence[int]) -> tuple[str, ...]:
+        return tuple(records.records[row].id for row in rows)
+
+    return DomainManifest(
+        name=name or records.path.stem,
+        kind="classes" if records.labelled else "questions",
+        source=str(records.path) if from_hub else str(records.path.resolve()),
+        from_hub=from_hub,
+        reading=reading or ReadOptions(),
+        dataset=dataset,
+        content=content_hash(records, digests),
+        subject=subject,
+        split_seed=split_seed,
+        heldout_fraction=heldout_fraction,
+        classes=entries,
+        parts=Parts(train=ids(train), val=ids(val), test=ids(test), unused=ids(unused)),
+        notes=tuple(notes),
+        account=records.account.summary(len(records)),
+    )
+
+
+def _require_names(records: RecordSet, names: dict[str, str]) -> None:
+    """Numbers as class names would make questions that nobody can answer from the image."""
+    if records.numbered and not all(label in names for label in records.labels):
+        raise DataError(
+            records.records[0].place,
+            f"label {records.records[0].label} is a number, as all labels are, and nothing says "
+            "what the numbers stand for; give the names (--class-names FILE)",
+        )
+
+
+def _require_options(records: RecordSet, entries: Sequence[ClassEntry]) -> None:
+    seen = [entry.name for entry in entries if not entry.heldout]
+    if len(seen) < 4:
+        raise DataError(
+            Place(records.path),
+            f"four-option questions need four classes to train on, there are {len(seen)}: {seen}; "
+            "two- and three-way decisions can be asked as questions with options of their own "
+            "(a table with question, options and answer)",
+        )
+
+
+def content_hash(records: RecordSet, digests: Sequence[str]) -> str:
+    """Hash of ids, images, labels and questions, in the order of ids."""
+    lines = sorted(
+        repr((r.id, digest, r.label, [(t.prompt, t.target) for t in r.turns], r.captions))
+        for r, digest in zip(records, digests, strict=True)
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def build_domain(records: RecordSet, manifest: DomainManifest, size: int) -> Domain:
+    """The domain a manifest describes, its images decoded at ``size``.
+
+    Raises:
+        DataError: the data is not what the manifest was made for, or an image is corrupt.
+        CraftError: a held-out class among the training images, by id or by name.
+    """
+    found = content_hash(records, [record.digest() for record in records])
+    if found != manifest.content:
+        raise DataError(
+            Place(records.path),
+            f"the data is not what the manifest was made for: it hashes to {found[:12]}, the "
+            f"manifest says {manifest.content[:12]}; adapt again, or restore the data of then",
+        )
+    report = ImageReport()
+    by_id = {record.id: record for record in records}
+    labels = {entry.id: entry.name for entry in manifest.classes}
+
+    def part(name: str, keys: Sequence[str]) -> ImageSet:
+        return image_set([by_id[key] for key in keys], labels, manifest, name, size, report)
+
+    parts = manifest.parts
+    train, val, test = (part(n, getattr(parts, n)) for n in ("train", "val", "test"))
+    for tally in report.close().summary(len(by_id)).warnings:
+        log.warning("%d %s; first %s", tally.count, tally.reason, tally.places[0])
+    if manifest.kind == "questions":
+        turns = {record.id: record.turns for record in records}
+        captions = {record.id: record.captions for record in records if record.captions}
+        return QuestionDomain(manifest.name, train, val, test, turns, captions)
+    require_held_out(manifest, by_id)
+    return ClassDomain(
+        manifest.name,
+        manifest.subject,
+        sorted(labels.values()),
+        manifest.heldout,
+        train,
+        val,
+        test,
+        manifest.options,
+    )
+
+
+def image_set(
+    records: Sequence[Record],
+    names: dict[str, str],
+    manifest: DomainManifest,
+    split: str,
+    size: int,
+    report: ImageReport | None = None,
+) -> ImageSet:
+    """One part of a domain, decoded; see :func:`~craft.data.images.pixels.read_images`."""
+    captions = [record.captions for record in records]
+    return ImageSet(
+        area=manifest.name,
+        subject=manifest.subject,
+        images=read_images(records, size, report),
+        ids=[record.id for record in records],
+        labels=[names.get(record.label or "", "") for record in records],
+        groups=[""] * len(records),
+        styles=[""] * len(records),
+        splits=[split] * len(records),
+        captions=captions if any(captions) else [],
+    )
+
+
+def require_held_out(manifest: DomainManifest, records: dict[str, Record]) -> None:
+    """Refuse a manifest with a held-out class in training or validation, by id or by name.
+
+    Raises:
+        CraftError: names the image.
+    """
+    out = {entry.id for entry in manifest.classes if entry.heldout}
+    called = {entry.id: entry.name for entry in manifest.classes}
+    names = {class_names.name_key(name) for name in manifest.heldout}
+    for key in (*manifest.parts.train, *manifest.parts.val):
+        label = records[key].label or ""
+        name = called[label]
+        if label in out or class_names.name_key(name) in names:
+            raise CraftError(f"image {key!r} of the held-out class {name!r} is in training")

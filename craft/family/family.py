@@ -1,0 +1,198 @@
+"""A family: an encoder, its codebook, and language models that read its codes."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase, SiglipConfig, SiglipModel
+
+from craft.codebook import Codebook, CodebookMismatchError
+from craft.errors import CraftError
+from craft.family.layout import CODEBOOK, LANGUAGE_MODEL, MANIFEST, PRIOR, SIGLIP
+from craft.family.plugged import PluggedEncoder
+from craft.models.aligned_language_model import CARD, AlignedLanguageModel
+from craft.models.discrete_lvlm import DiscreteLVLM
+from craft.models.encoder_pack import EncoderPack, made_with
+from craft.models.loading import has_tokenizer, load_config, load_model, load_tokenizer
+from craft.models.vision_tower import DiscreteVisionTower
+from craft.prior import TokenPrior
+from craft.runtime.json_cards import read_json
+from craft.settings.closest import did_you_mean
+from craft.settings.methods import METHODS
+from craft.settings.training import CraftConfig
+
+
+class ModelFamily:
+    """A directory of models that share one codebook.
+
+    Args:
+        directory: holds ``codebook.safetensors``, ``siglip/`` and one directory per language model.
+
+    Raises:
+        CraftError: the directory is not one.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        missing = [x for x in (CODEBOOK, f"{SIGLIP}/config.json") if not (directory / x).is_file()]
+        if missing:
+            raise CraftError(
+                f"{directory} holds no models: {' and '.join(missing)} missing; leave --models out "
+                "to use the models that come with the package"
+            )
+        names = sorted(path.parent.name for path in directory.glob(f"*/{CARD}"))
+        first = [name for name in self.manifest.get("language_models", ()) if name in names]
+        self.names = (*first, *(name for name in names if name not in first))
+        self._language_models: dict[str, AlignedLanguageModel] = {}
+
+    @classmethod
+    def load(cls, directory: Path | str | None = None) -> ModelFamily:
+        """Open ``directory``, or the models that come with the package."""
+        return cls(default_directory() if directory is None else Path(directory))
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What ``manifest.json`` says of the directory; empty if there is none."""
+        path = self.directory / MANIFEST
+        return read_json(path, "the manifest of the models") if path.is_file() else {}
+
+    @property
+    def origin(self) -> str | None:
+        """The directory in full, as packs note it; None for the models of the package."""
+        here = self.directory.resolve()
+        installed = any(True for _ in entry_points(group="craft.families", name="default"))
+        return None if installed and here == default_directory().resolve() else str(here)
+
+    @property
+    def retention(self) -> str | None:
+        """What measures forgetting, by name or by the path of its data, if the manifest says so."""
+        return self.manifest.get("retention")
+
+    @cached_property
+    def codebook(self) -> Codebook:
+        return Codebook.load(self.directory / CODEBOOK)
+
+    @cached_property
+    def siglip(self) -> SiglipModel:
+        """The frozen pair, float32."""
+        model: Any = load_model(
+            SiglipModel, self.directory / SIGLIP, "the SigLIP pair", dtype=torch.float32
+        )
+        return model.eval().requires_grad_(False)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the encoder's images, in pixels."""
+        config = load_config(self.directory / SIGLIP, "the SigLIP pair", SiglipConfig)
+        return int(config.vision_config.image_size)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """SigLIP's.
+
+        Raises:
+            CraftError: there is none, as in converted checkpoints that came without.
+        """
+        if not self.has_tokenizer:
+            raise CraftError(
+                f"{self.directory / SIGLIP} holds no tokenizer of SigLIP's; put its files there "
+                "(tokenizer.json or spiece.model, and tokenizer_config.json), or use what needs no "
+                "texts: craft adapt --set lambda_con=0"
+            )
+        return load_tokenizer(self.directory / SIGLIP, "SigLIP")
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether SigLIP's tokenizer is there; VILA-U's checkpoints come without."""
+        return has_tokenizer(self.directory / SIGLIP)
+
+    def text_tokenizer(self, config: CraftConfig) -> PreTrainedTokenizerBase | None:
+        """SigLIP's tokenizer, if training with these settings contrasts images with texts."""
+        contrasts = METHODS[config.method].regularized and config.lambda_con != 0
+        return self.tokenizer if contrasts else None
+
+    def language_model(self, name: str) -> AlignedLanguageModel:
+        """A language model with its projector, frozen.
+
+        Raises:
+            CraftError: no such model.
+            CodebookMismatchError: it was aligned to another codebook.
+        """
+        if name not in self.names:
+            raise CraftError(
+                f"language model must be one of {list(self.names)} (in {self.directory}), "
+                f"got {name!r}{did_you_mean(name, self.names)}"
+            )
+        if name not in self._language_models:
+            model = AlignedLanguageModel.from_pretrained(self.directory / name)
+            self.codebook.require_fingerprint(model.codebook_fingerprint)
+            self._language_models[name] = model
+        return self._language_models[name]
+
+    def pretrained_tower(self) -> DiscreteVisionTower:
+        """A copy of the pretrained encoder, for zero-shot use or to be adapted."""
+        vision = copy.deepcopy(self.siglip.vision_model)
+        return DiscreteVisionTower.from_siglip(vision, self.codebook).eval()
+
+    def plug(self, pack: EncoderPack | Path | str | None = None) -> PluggedEncoder:
+        """Join an encoder pack to this family; the only way to do so.
+
+        Args:
+            pack: a pack or its directory; None for the pretrained encoder.
+
+        Raises:
+            CraftError: not a pack, or one whose files were changed.
+            CodebookMismatchError: the pack speaks another codebook; names both.
+            EncoderMismatchError: adapters of another encoder than this family's; names both.
+        """
+        if pack is None:
+            return PluggedEncoder(self.pretrained_tower(), self.general_prior())
+        own = None
+        if not isinstance(pack, EncoderPack):
+            trained = Path(pack) / LANGUAGE_MODEL
+            own = trained if trained.is_dir() else None
+            pack = EncoderPack.load(pack, self.pretrained_tower)
+        try:
+            self.codebook.require_fingerprint(pack.codebook_fingerprint)
+        except CodebookMismatchError as error:
+            raise CodebookMismatchError(f"{error}{made_with(pack.notes)}") from error
+        return PluggedEncoder(pack.tower(self.codebook), pack.prior, pack, own)
+
+    def lvlm(self, name: str) -> DiscreteLVLM:
+        """The pretrained encoder and a language model as one checkpoint of the general classes."""
+        return DiscreteLVLM.from_parts(self.pretrained_tower(), self.language_model(name))
+
+    def general_prior(self) -> TokenPrior | None:
+        """First-level code frequencies of the general world under the pretrained encoder; None if
+        the directory has none, as after a conversion."""
+        path = self.directory / PRIOR
+        return TokenPrior.load(path) if path.is_file() else None
+
+    def changed_files(self) -> list[str]:
+        """Files that are not what the manifest says, by SHA-256; empty when all is well."""
+        listed = self.manifest.get("files", {})
+        return [name for name, known in listed.items() if file_hash(self.directory / name) != known]
+
+
+def default_directory() -> Path:
+    """The models that come with the package: the entry point ``default`` of ``craft.families``.
+
+    Raises:
+        CraftError: nothing installed brings models.
+    """
+    for entry in entry_points(group="craft.families", name="default"):
+        directory: Callable[[], Path] = entry.load()
+        return directory()
+    raise CraftError("no models are installed with the package; name a directory with --models")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, or "missing"."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"

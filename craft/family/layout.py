@@ -1,0 +1,11 @@
+"""File names inside a directory of models, and inside a pack; no other module spells them."""
+
+from __future__ import annotations
+
+MANIFEST = "manifest.json"
+CODEBOOK = "codebook.safetensors"
+#: First-level code frequencies of the general world under the pretrained encoder.
+PRIOR = "general_prior.safetensors"
+SIGLIP = "siglip"
+#: In a pack: the projector and language model of a method that trained one of them.
+LANGUAGE_MODEL = "language_model"

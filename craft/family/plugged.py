@@ -1,0 +1,52 @@
+"""An encoder that was joined to a family of models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from craft.errors import CraftError
+from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.encoder_pack import EncoderPack
+from craft.models.vision_tower import DiscreteVisionTower
+from craft.prior import TokenPrior
+
+
+@dataclass(frozen=True)
+class PluggedEncoder:
+    """An encoder that speaks the family's codebook, made by
+    :meth:`~craft.family.family.ModelFamily.plug`.
+
+    Args:
+        tower: frozen and in eval mode.
+        prior: first-level code frequencies to prune by, if any were counted.
+        pack: where it comes from; None for the pretrained encoder.
+        own: directory of the language model that was trained with the pack, if one was.
+    """
+
+    tower: DiscreteVisionTower
+    prior: TokenPrior | None = None
+    pack: EncoderPack | None = None
+    own: Path | None = None
+
+    @property
+    def reads(self) -> Literal["codes", "features"]:
+        """What language models read of this encoder."""
+        return "codes" if self.pack is None else self.pack.reads
+
+    @cached_property
+    def own_language_model(self) -> AlignedLanguageModel | None:
+        """The language model that was trained with the pack, which reads it instead of others."""
+        return None if self.own is None else AlignedLanguageModel.from_pretrained(self.own)
+
+    def require_codes(self, what: str) -> None:
+        """Raises CraftError unless language models read this encoder's codes."""
+        if self.reads != "codes" or self.own is not None:
+            method = self.pack.method if self.pack is not None else ""
+            raise CraftError(
+                f"{what} needs a pack whose codes any language model reads; this one was made by "
+                f"method {method!r}, whose language model reads plain features: examine it with "
+                "`craft evaluate`"
+            )

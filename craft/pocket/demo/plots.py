@@ -1,0 +1,97 @@
+"""Figures of a demo: accuracies before and after, and how the training went."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure  # the object interface draws with Agg and needs no display
+
+from craft.pocket.demo.results import CONDITIONS
+from craft.pocket.demo.table import TITLES
+
+_COLOURS = dict(zip(CONDITIONS, ("#b8b8b8", "#0072b2", "#56b4e9", "#e69f00"), strict=True))
+_LOSSES = {"sal": "answers", "con": "contrastive", "commit": "commitment"}
+
+
+def accuracy_figure(results: dict[str, Any]) -> Figure:
+    """Bars of four-option accuracy on all classes: a panel a domain, a group a language model.
+
+    Whiskers are the standard deviation over seeds.
+    """
+    blocks = {name: entry["models"] for name, entry in results["domains"].items()}
+    if len(blocks) > 1:
+        blocks["average"] = results["average"]
+    figure = Figure(figsize=(2 + 2.6 * len(blocks), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(blocks), sharey=True, squeeze=False)[0]
+    width = 0.8 / len(CONDITIONS)
+    for axes, (title, models) in zip(panels, blocks.items(), strict=True):
+        for i, condition in enumerate(CONDITIONS):
+            places = [x + (i - (len(CONDITIONS) - 1) / 2) * width for x in range(len(models))]
+            spreads = [m.get("spread", {}).get(condition, {}).get("all") for m in models.values()]
+            bars = axes.bar(
+                places,
+                [model[condition]["all"] for model in models.values()],
+                width,
+                color=_COLOURS[condition],
+                label=TITLES[condition],
+                yerr=None if None in spreads else spreads,
+                capsize=2,
+            )
+            axes.bar_label(bars, fmt="%.0f", fontsize=7, padding=1)
+        axes.axhline(25, color="#888888", linewidth=0.8, linestyle=":")
+        axes.set_title(title, fontsize=10)
+        axes.set_xticks(range(len(models)), [f"{n}\n({m['role']})" for n, m in models.items()])
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_ylim(0, 105)
+    panels[0].set_ylabel("four-option accuracy, per cent")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(CONDITIONS),
+        frameon=False,
+        fontsize=8,
+        columnspacing=1,
+    )
+    return figure
+
+
+def training_figure(logs: dict[str, Path]) -> Figure:
+    """Losses and validation accuracies out of ``train.jsonl``: a column a run, named by its key."""
+    figure = Figure(figsize=(1.0 + 3.4 * len(logs), 4.6), layout="constrained")
+    panels = figure.subplots(2, len(logs), squeeze=False)
+    for column, (title, path) in enumerate(logs.items()):
+        entries = [json.loads(line) for line in path.read_text().splitlines()]
+        steps = [entry for entry in entries if "sal" in entry]
+        losses, accuracies = panels[0][column], panels[1][column]
+        for name, label in _LOSSES.items():
+            values = _smooth([step[name] for step in steps])
+            losses.plot([step["step"] for step in steps], values, label=label, linewidth=1.2)
+        losses.set_title(title, fontsize=10)
+        validations = [entry for entry in entries if "validation" in entry]
+        for name in validations[0]["validation"] if validations else ():
+            accuracies.plot(
+                [entry["step"] for entry in validations],
+                [entry["validation"][name] for entry in validations],
+                marker=".",
+                label=name,
+            )
+        accuracies.set_xlabel("step")
+        for axes in (losses, accuracies):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.legend(frameon=False, fontsize=8)
+    panels[0][0].set_ylabel("weighted loss")
+    panels[1][0].set_ylabel("validation, per cent")
+    return figure
+
+
+def _smooth(values: list[float], decay: float = 0.95) -> list[float]:
+    """Running mean that forgets, without the bias of its start."""
+    total = weight = 0.0
+    smoothed = []
+    for value in values:
+        total = decay * total + value
+        weight = decay * weight + 1
+        smoothed.append(total / weight)
+    return smoothed

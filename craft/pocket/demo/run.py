@@ -1,0 +1,258 @@
+"""The whole method on the pocket world: adapt on a domain, plug into another model, prune.
+
+One encoder a domain and seed is adapted with one language model, the surrogate, and examined with
+all of them, before and after, with all visual tokens and with fewer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from craft.data.domains.class_domain import ClassDomain
+from craft.data.questions import seeded
+from craft.errors import CraftError
+from craft.evaluation.exam import Candidate, Exam, Marks
+from craft.evaluation.results import PREDICTIONS, RESULTS
+from craft.family.family import ModelFamily
+from craft.pocket.demo.example import Example
+from craft.pocket.demo.results import ADAPTED, over_domains, over_seeds
+from craft.pocket.domains import load_domain
+from craft.pocket.retention import PocketProbe
+from craft.runtime.progress import OnProgress, ignore_progress
+from craft.runtime.tensor_hash import tensor_hash
+from craft.runtime.versions import environment
+from craft.runtime.whole_file import open_whole, write_json
+from craft.settings.choices import Selector
+from craft.settings.methods import METHODS
+from craft.settings.training import CraftConfig
+from craft.workbench.adapt import adapt_pack
+
+#: Of a demo's results.json; raised whenever a key changes its meaning or goes.
+FORMAT = 1
+_EXAMPLES = 8
+
+
+@dataclass
+class DemoRun:
+    """``results`` is what results.json holds; ``examples`` are test images drawn at random."""
+
+    results: dict[str, Any]
+    examples: list[Example] = field(default_factory=list)
+
+
+def run_demo(
+    domains: Sequence[str],
+    out: Path,
+    seeds: Sequence[int],
+    config: CraftConfig,
+    models: ModelFamily,
+    *,
+    surrogate: str = "qwen2",
+    test_limit: int | None = None,
+    general_images: int = 900,
+    on_progress: OnProgress = ignore_progress,
+) -> DemoRun:
+    """Adapt and examine; writes ``results.json``, ``predictions.jsonl`` and the encoder packs.
+
+    ``out/<domain>/seed-<n>`` is an encoder pack with the settings and the log of its training.
+
+    Args:
+        seeds: added to ``config.seed``: data order, augmentation, class token; each is also the one
+            fixed draw of random pruning. Held-out classes and questions stay the same.
+        surrogate: the language model to adapt with; all others are transfer.
+        test_limit: examine on so many test images only.
+        general_images: how many views of the general world measure forgetting.
+
+    Raises:
+        CraftError: no such domain or language model, no domain or seed at all, or a method that
+            trains no encoder.
+    """
+    if not domains or not seeds:
+        raise CraftError(f"a demo needs a domain and a seed, got {domains=} and {seeds=}")
+    if METHODS[config.method].trains not in ("encoder", None):
+        raise CraftError(
+            f"a demo plugs an encoder into every language model, and method={config.method} trains "
+            "no encoder; use craft adapt and craft evaluate"
+        )
+    models.language_model(surrogate)  # a wrong name fails before anything long starts
+    started = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    per_domain: dict[str, dict[str, Any]] = {}
+    examples: list[Example] = []
+    with open_whole(out / PREDICTIONS) as predictions:
+        demo = _Demo(models, surrogate, config, out, predictions, general_images, on_progress)
+        for domain in [load_domain(name) for name in domains]:
+            exam = Exam.of(domain, models.image_size, demo.general, test_limit)
+            per_domain[domain.name], shown = demo.run(domain, exam, seeds)
+            examples += shown
+    average = {
+        name: over_domains([entry["models"][name] for entry in per_domain.values()])
+        for name in models.names
+    }
+    results = {
+        "command": "demo",
+        "format": FORMAT,
+        "domains": per_domain,
+        "average": average,
+        "gains": {name: entry["gains"] for name, entry in average.items()},
+        "seeds": list(seeds),
+        "settings": {
+            "surrogate": surrogate,
+            "test_limit": test_limit,
+            "general_images": general_images,
+            "metric": "strict exact match of the generated letter",
+            "options": "random distractors",
+            "random_pruning": "one fixed draw a seed",
+            "config": config.model_dump(),
+        },
+        "codebook_fingerprint": models.codebook.fingerprint,
+        "base_encoder_hash": tensor_hash(demo.base.state_dict()),
+        "versions": environment(),
+        "seconds": time.monotonic() - started,
+    }
+    write_json(out / RESULTS, results)
+    return DemoRun(results, examples)
+
+
+class _Demo:
+    """What all domains and seeds of one run share."""
+
+    def __init__(
+        self,
+        models: ModelFamily,
+        surrogate: str,
+        config: CraftConfig,
+        out: Path,
+        predictions: TextIO,
+        general_images: int,
+        on_progress: OnProgress,
+    ):
+        self.models = models
+        self.surrogate = surrogate
+        self.config = config
+        self.out = out
+        self.predictions = predictions
+        self.on_progress = on_progress
+        self.quantized = METHODS[config.method].quantized
+        self.base = models.pretrained_tower().requires_grad_(False)
+        self.probe = PocketProbe()
+        self.general = self.probe.questions(general_images, models.image_size, "report")
+
+    def run(
+        self, domain: ClassDomain, exam: Exam, seeds: Sequence[int]
+    ) -> tuple[dict[str, Any], list[Example]]:
+        """One entry of ``domains`` in the results, and examples of the first seed."""
+        started = time.monotonic()
+        before = self._answers(
+            Candidate(exam, self.base, quantized=self.quantized),
+            {"zero_shot": (1.0, "full")},
+            f"{domain.name}, zero-shot",
+        )
+        self._log(domain.name, None, before)
+        seconds = {"zero_shot": time.monotonic() - started}
+        tables, adaptations, examples = [], [], []
+        for seed in seeds:
+            started = time.monotonic()
+            adapted, pack = adapt_pack(
+                self.models,
+                self.surrogate,
+                domain,
+                self.config.model_copy(update={"seed": self.config.seed + seed}),
+                self.out / domain.name / f"seed-{seed}",
+                self.probe,
+                task=f"{domain.name}, seed {seed}: adapting with {self.surrogate}",
+                on_progress=self.on_progress,
+            )
+            trained = time.monotonic()
+            candidate = Candidate(exam, adapted.tower, pack.prior, seed, self.quantized)
+            after = self._answers(candidate, ADAPTED, f"{domain.name}, seed {seed}")
+            self._log(domain.name, seed, after)
+            marks = {name: before[name] | after[name] for name in self.models.names}
+            tables.append({n: {c: m.scores for c, m in marks[n].items()} for n in marks})
+            adaptations.append(
+                {
+                    "seed": seed,
+                    "encoder_hash": pack.encoder_hash,
+                    "blend": adapted.blend,
+                    "history": adapted.history,
+                    "gradient_norms": adapted.gradient_norms,
+                    "frozen_hashes": adapted.frozen_hashes,
+                }
+            )
+            seconds[f"adapt_seed_{seed}"] = trained - started
+            seconds[f"evaluate_seed_{seed}"] = time.monotonic() - trained
+            examples = examples or _examples(domain, candidate, marks)
+        entry = {
+            "models": {
+                name: {
+                    "role": "surrogate" if name == self.surrogate else "transfer",
+                    **over_seeds(seeds, [table[name] for table in tables]),
+                }
+                for name in self.models.names
+            },
+            "classes": len(domain.classes),
+            "heldout_classes": domain.heldout,
+            "adaptations": adaptations,
+            "seconds": seconds,
+        }
+        return entry, examples
+
+    def _answers(
+        self, candidate: Candidate, conditions: dict[str, tuple[float, Selector]], task: str
+    ) -> dict[str, dict[str, Marks]]:
+        """Language model -> condition -> marks."""
+        return {
+            name: {
+                condition: candidate.answer(
+                    self.models.language_model(name),
+                    ratio,
+                    selector,
+                    task=f"{task}: {name}, {condition}",
+                    on_progress=self.on_progress,
+                )
+                for condition, (ratio, selector) in conditions.items()
+            }
+            for name in self.models.names
+        }
+
+    def _log(self, domain: str, seed: int | None, answers: dict[str, dict[str, Marks]]) -> None:
+        """Every answer, one line each, so that every number can be counted again."""
+        for model, conditions in answers.items():
+            for condition, marks in conditions.items():
+                run = {"domain": domain, "seed": seed, "model": model, "condition": condition}
+                marks.write(self.predictions, run)
+
+
+def _examples(
+    domain: ClassDomain, candidate: Candidate, marks: dict[str, dict[str, Marks]]
+) -> list[Example]:
+    """Test images drawn at random, not chosen for their answers: half of held-out classes."""
+    questions = candidate.exam.domain.questions
+    rng = seeded("examples", domain.name)
+    kept = candidate.kept(*ADAPTED["adapted_keep_0.8"])
+    codes = candidate.domain.codes.codes[..., 0].unflatten(1, candidate.domain.grid)
+    chosen: list[int] = []
+    for heldout in (False, True):
+        rows = [i for i, q in enumerate(questions) if q.heldout == heldout]
+        chosen += sorted(rng.sample(rows, min(_EXAMPLES // 2, len(rows))))
+    return [
+        Example(
+            domain=domain.name,
+            label=questions[i].label,
+            heldout=questions[i].heldout,
+            prompt=questions[i].prompt,
+            answer=questions[i].answer,
+            image=candidate.exam.domain.images[i],
+            codes=codes[i],
+            kept=kept[i],
+            answers={
+                name: {c: m.domain[i] for c, m in conditions.items()}
+                for name, conditions in marks.items()
+            },
+        )
+        for i in chosen
+    ]

@@ -1,0 +1,138 @@
+"""HeBA adapters as settings: one owner of every default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from craft.errors import CraftError
+
+Site = Literal["attn_in", "ffn_hidden"]
+
+
+PresetName = Literal["heba", "heba_discrete"]
+
+
+@dataclass(frozen=True)
+class HebaConfig:
+    """One kind of adapter; the defaults are those for an encoder that is quantised (ours).
+
+    Args:
+        sites: what is adapted in every block: what attention reads, or what stands before the
+            feed-forward layer's activation.
+        bottleneck: width between ``down`` and ``up``, or a quarter of the width at the site.
+        post_norm: g(x) = LN(x + f(x)) instead of f(x).
+        init_up: ``zero`` leaves the encoder as it is; ``kaiming_fan_out`` is N(0, 2 / width).
+        scale: s.
+        fast_prob, fast_mult: in training s is ``fast_mult`` times as large with this probability,
+            drawn once a block and forward pass.
+        grad_unscale: the adapter's weights get 1/s times their gradient; the input its own.
+        kernel: side of the depthwise convolution, odd.
+        gate: g is multiplied by a learned number that begins as 0.
+
+    Raises:
+        CraftError: a value that makes no adapter.
+    """
+
+    sites: tuple[Site, ...] = ("attn_in",)
+    bottleneck: int | Literal["quarter"] = 64
+    post_norm: bool = False
+    init_up: Literal["zero", "kaiming_fan_out"] = "zero"
+    scale: float = 1.0
+    fast_prob: float = 0.0
+    fast_mult: float = 1.0
+    grad_unscale: bool = False
+    kernel: int = 3
+    gate: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sites", tuple(self.sites))  # JSON has lists
+        wrong = [site for site in self.sites if site not in get_args(Site)]
+        if wrong or not self.sites or len(set(self.sites)) < len(self.sites):
+            raise CraftError(f"sites must be some of {get_args(Site)}, each once, got {self.sites}")
+        whole = isinstance(self.bottleneck, int) and not isinstance(self.bottleneck, bool)
+        if self.bottleneck != "quarter" and not (whole and self.bottleneck > 0):
+            raise CraftError(f"bottleneck must be positive or 'quarter', got {self.bottleneck!r}")
+        if self.init_up not in ("zero", "kaiming_fan_out"):
+            raise CraftError(f"init_up must be 'zero' or 'kaiming_fan_out', got {self.init_up!r}")
+        if self.gate and self.init_up == "zero" and not self.post_norm:
+            raise CraftError(
+                "gate=true needs init_up='kaiming_fan_out': where both begin as 0, neither has a "
+                "gradient, and the adapter would never learn"
+            )
+        if not (self.scale > 0 and self.fast_mult > 0 and 0 <= self.fast_prob <= 1):
+            raise CraftError(
+                "scale and fast_mult must be positive and fast_prob in [0, 1], got "
+                f"{self.scale}, {self.fast_mult} and {self.fast_prob}"
+            )
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise CraftError(f"kernel must be odd and positive, got {self.kernel}")
+
+
+#: ``heba`` is the public code's; ``heba_discrete`` begins as nothing, so that codes do too.
+PRESETS: dict[PresetName, HebaConfig] = {
+    "heba": HebaConfig(
+        sites=("attn_in", "ffn_hidden"),
+        bottleneck="quarter",
+        post_norm=True,
+        init_up="kaiming_fan_out",
+        scale=0.025,
+        fast_prob=0.2,
+        fast_mult=2.25,
+        grad_unscale=True,
+    ),
+    "heba_discrete": HebaConfig(),
+}
+
+
+def _given(name: str, what: str) -> Any:
+    """A setting that overrides the presets; its description says what they have."""
+    values = {preset: getattr(config, name) for preset, config in PRESETS.items()}
+    said = {preset: _spelled(value) for preset, value in values.items()}
+    one = len(set(said.values())) == 1
+    default = next(iter(said.values())) if one else ", ".join(f"{k}: {v}" for k, v in said.items())
+    return Field(default=None, description=f"{what}; {default}")
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " and ".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class HebaSettings(BaseModel):
+    """HeBA adapters (arXiv 2603.16653), for `encoder=heba` and `encoder=heba_discrete`.
+
+    What is not given is the preset's: :data:`PRESETS`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sites: list[Site] | None = _given(
+        "sites",
+        "what is adapted in each block: the input of attention, the hidden layer of the MLP",
+    )
+    bottleneck: int | Literal["quarter"] | None = _given("bottleneck", "width inside an adapter")
+    post_norm: bool | None = _given("post_norm", "an inner residual and a layer norm")
+    init_up: Literal["zero", "kaiming_fan_out"] | None = _given(
+        "init_up", "how the last layer begins; zero leaves all codes as they were"
+    )
+    scale: float | None = _given("scale", "of what an adapter adds")
+    fast_prob: float | None = _given(
+        "fast_prob", "in training, how often a block takes the larger scale"
+    )
+    fast_mult: float | None = _given("fast_mult", "how much larger that is")
+    grad_unscale: bool | None = _given(
+        "grad_unscale", "gradients of the adapters' weights are divided by the scale"
+    )
+    kernel: int | None = _given("kernel", "side of the depthwise convolution")
+    gate: bool | None = _given("gate", "a learned factor for each adapter, 0 at first")
+
+    def over(self, name: PresetName) -> HebaConfig:
+        """The preset with what is given here. Raises CraftError for values that cannot be."""
+        given = {key: value for key, value in self if value is not None}
+        return replace(PRESETS[name], **given)

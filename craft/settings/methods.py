@@ -1,0 +1,36 @@
+"""The methods one can compare: what each trains, and on what (methods M)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from craft.settings.choices import MethodName
+
+Part = Literal["encoder", "projector", "language_model", "reader"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """``trains``: "reader" is projector and language model with all their weights; a
+    "language_model" alone trains by adapters. ``quantized``: the language model reads codes, else
+    the encoder's plain features. ``regularized``: with CRAFT's commitment and contrastive losses.
+    ``ldifs``: with the distance to the pretrained features."""
+
+    trains: Part | None
+    quantized: bool
+    regularized: bool = False
+    ldifs: bool = False
+
+
+METHODS: dict[MethodName, Method] = {
+    "craft": Method("encoder", quantized=True, regularized=True),
+    "discrete_ft": Method("encoder", quantized=True),
+    "vision_ft": Method("encoder", quantized=False),
+    "ldifs": Method("encoder", quantized=False, ldifs=True),
+    "projector_ft": Method("projector", quantized=False),
+    "llm_lora": Method("language_model", quantized=False),
+    "align_projector": Method("projector", quantized=True),
+    "align": Method("reader", quantized=True),
+    "zero_shot": Method(None, quantized=True),
+}

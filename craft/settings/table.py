@@ -1,0 +1,41 @@
+"""The table of settings in docs/training.md, made from the settings themselves."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args, get_origin
+
+from craft.settings.presets import PRESETS
+from craft.settings.reading import setting_names
+
+
+def settings_table() -> str:
+    """Every setting with its type, its default, what craft_paper sets it to, and what it does."""
+    paper = PRESETS["craft_paper"]
+    lines = [
+        "| setting | type | default | craft_paper | what it does |",
+        "|---|---|---|---|---|",
+    ]
+    for name, field in setting_names().items():
+        other = _value(paper[name]) if name in paper else ""
+        kind = _kind(field.annotation).replace("|", r"\|")
+        lines.append(
+            f"| `{name}` | {kind} | {_value(field.default)} | {other} | {field.description} |"
+        )
+    return "\n".join(lines)
+
+
+def _kind(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{x}`" for x in get_args(annotation))
+    if origin is list:
+        return f"list of {_kind(get_args(annotation)[0])}"
+    if origin is not None:
+        return " | ".join(_kind(x) for x in get_args(annotation))
+    return "none" if annotation is type(None) else annotation.__name__
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"

@@ -1,0 +1,68 @@
+"""One process or several: accelerate's view of the machine, and what of it we support."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator, DistributedType, PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import parse_flag_from_env, patch_environment
+
+from craft.errors import CraftError
+from craft.settings.training import CraftConfig
+from craft.training.distributed import sharded, zero
+from craft.training.distributed.strategy import Strategy
+
+_SUPPORTED = {
+    DistributedType.NO,
+    DistributedType.MULTI_CPU,
+    DistributedType.MULTI_GPU,
+    DistributedType.DEEPSPEED,
+}
+
+
+def make_accelerator(config: CraftConfig) -> Accelerator:
+    """Accelerate as its environment (torchrun, `accelerate launch`) and the settings want it.
+
+    Raises:
+        CraftError: a kind of sharding that is not supported, or a batch that cannot be shared out
+            evenly over processes and their parts.
+    """
+    deepspeed = zero.launched()
+    # Said here, because accelerate alone overlooks processes without GPUs.
+    cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+    state = PartialState(cpu=cpu)
+    if state.distributed_type not in _SUPPORTED:
+        raise CraftError(
+            f"{state.distributed_type.value} is not supported; start with torchrun, or with an "
+            "accelerate config of type MULTI_GPU, FSDP (fsdp_version 2) or DEEPSPEED"
+        )
+    parts = state.num_processes * config.hardware.accumulate
+    if config.batch % parts:
+        raise CraftError(
+            f"batch={config.batch} cannot be shared out over {state.num_processes} processes with "
+            f"hardware.accumulate={config.hardware.accumulate}; make it a multiple of {parts}"
+        )
+    # A second run in one process may want another precision than the first.
+    AcceleratorState._reset_state()
+    plugin = zero.plugin(config, state.num_processes) if deepspeed else None
+    precision = config.hardware.products_on("cpu" if cpu else "cuda")
+    # FSDP is ours, on CPUs too, where accelerate has none: it sees plain processes.
+    with patch_environment(ACCELERATE_USE_FSDP="false"):
+        return Accelerator(
+            cpu=cpu and not deepspeed,  # with cpu=True accelerate overlooks DeepSpeed
+            deepspeed_plugin=plugin,
+            mixed_precision="no" if deepspeed else precision,
+        )
+
+
+def choose_strategy(config: CraftConfig, accelerator: Accelerator) -> type[Strategy]:
+    """How processes share a step: by settings, or by the accelerate config that started them.
+
+    Raises:
+        CraftError: a kind of sharding that is not supported.
+    """
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        return zero.ZeroStrategy
+    if sharded.wanted(config.hardware, accelerator.num_processes):
+        return sharded.ShardedStrategy
+    return Strategy

@@ -1,0 +1,191 @@
+"""Checkpoints that are there in whole or not at all, whatever happens to the process or the disk.
+
+One is a directory ``step-<n>`` of safetensors files and a ``state.json`` with their hashes. It is
+written under another name, flushed to the disk, and renamed; older ones go only after that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from craft.errors import CraftError
+from craft.runtime.json_cards import CHECKSUM, checksum, read_json, with_checksum
+from craft.runtime.stored_tensors import read_tensors
+from craft.runtime.whole_file import follow_umask
+
+log = logging.getLogger(__name__)
+
+FORMAT = 3
+_STATE, _STEP, _WRITING, _DELETING = "state.json", "step-", ".writing-", ".deleting-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """``tensors``: file name without suffix -> its tensors; ``state``: everything else, JSON."""
+
+    step: int
+    tensors: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
+
+
+class CheckpointDirectory:
+    """The checkpoints of one run.
+
+    Args:
+        root: made when the first one is written.
+        keep: so many of the newest stay.
+    """
+
+    def __init__(self, root: Path, keep: int = 2):
+        self.root = root
+        self.keep = keep
+
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, the newest last."""
+        found = (x.name for x in self.root.glob(f"{_STEP}*") if (x / _STATE).is_file())
+        return sorted(int(name.removeprefix(_STEP)) for name in found)
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of a step is, or would be."""
+        return self.root / f"{_STEP}{step:08d}"
+
+    def save(
+        self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]
+    ) -> Path:
+        """Write a checkpoint, then delete the oldest beyond ``keep``.
+
+        Raises:
+            OSError: the disk is full or fails; nothing of the new checkpoint stays, and all earlier
+                ones do. The message says which is the last good one.
+        """
+        target = self.root / f"{_STEP}{step:08d}"
+        if (target / _STATE).is_file():
+            if self._usable(target) is not None:
+                return target
+            self._delete(target)  # damaged: the run went on from one before it
+        writing = self.root / f"{_WRITING}{step:08d}"
+        try:
+            shutil.rmtree(writing, ignore_errors=True)
+            writing.mkdir(parents=True)
+            hashes = {}
+            for name, values in tensors.items():
+                path = writing / f"{name}.safetensors"
+                save_file({k: x.detach().cpu().contiguous() for k, x in values.items()}, path)
+                follow_umask(path)
+                hashes[name] = _flush(path)
+            card = {"format": FORMAT, "step": step, "hashes": hashes, "state": state}
+            (writing / _STATE).write_text(json.dumps(with_checksum(card)))
+            _flush(writing / _STATE)
+            _flush_directory(writing)
+            shutil.rmtree(target, ignore_errors=True)  # without state.json: half deleted
+            writing.rename(target)
+            _flush_directory(self.root)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(writing, ignore_errors=True)
+            raise OSError(self._failure(step, tensors, error)) from error
+        for old in self.steps()[: -self.keep]:
+            self._delete(self.root / f"{_STEP}{old:08d}")
+        return target
+
+    def load(self) -> Checkpoint | None:
+        """The newest checkpoint whose files are as they were written; None if there is none."""
+        for step in reversed(self.steps()):
+            found = self._usable(self.root / f"{_STEP}{step:08d}")
+            if found is not None:
+                return found
+        return None
+
+    def _usable(self, directory: Path) -> Checkpoint | None:
+        try:
+            return _read(directory)
+        except (CraftError, OSError) as error:
+            log.warning("%s cannot be used: %s", directory, error)
+            return None
+
+    def clear(self) -> None:
+        """Delete all of them: a new run begins."""
+        for directory in [*self.root.glob(f"{_STEP}*"), *self.root.glob(f"{_WRITING}*")]:
+            self._delete(directory)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what an interrupted write or deletion left."""
+        for pattern in (_WRITING, _DELETING):
+            for directory in self.root.glob(f"{pattern}*"):
+                shutil.rmtree(directory, ignore_errors=True)
+
+    def _delete(self, directory: Path) -> None:
+        doomed = directory.with_name(_DELETING + directory.name.lstrip("."))
+        shutil.rmtree(doomed, ignore_errors=True)
+        directory.rename(doomed)  # never half a checkpoint under a checkpoint's name
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def _failure(
+        self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], error: Exception
+    ) -> str:
+        values = [x for part in tensors.values() for x in part.values()]
+        needed = sum(x.numel() * x.element_size() for x in values) / 2**20
+        free = shutil.disk_usage(_existing(self.root)).free / 2**20
+        last = self.steps()[-1:]
+        good = f"that of step {last[0]} is whole" if last else "there is no earlier one"
+        return (
+            f"the checkpoint of step {step} could not be written to {self.root} ({error}); it "
+            f"needs {needed:.1f} MiB, {free:.1f} MiB are free; {good}; make room and go on with "
+            "--resume auto"
+        )
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _read(directory: Path) -> Checkpoint:
+    card = read_json(directory / _STATE, "the state of a checkpoint")
+    if card.get("format") != FORMAT:
+        raise CraftError(f"format {card.get('format')!r}, this version reads {FORMAT}")
+    if card.get(CHECKSUM) != checksum(card):
+        raise CraftError(f"{_STATE} is not what was written")
+    tensors = {}
+    for name, known in card["hashes"].items():
+        path = directory / f"{name}.safetensors"
+        if _hash(path) != known:
+            raise CraftError(f"{path.name} is not what was written")
+        tensors[name] = read_tensors(path, "part of a checkpoint").tensors
+    return Checkpoint(card["step"], tensors, card["state"])
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _flush(path: Path) -> str:
+    """To the disk, not only to the kernel; returns the file's hash."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return _hash(path)
+
+
+def _flush_directory(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -1,0 +1,110 @@
+"""Every encoder with every language model (paper, Tables 3 and 7): what adaptation carries over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from craft.data.domains.domain import Domain
+from craft.errors import CraftError
+from craft.evaluation.exam import Candidate, Exam, Marks
+from craft.evaluation.results import PREDICTIONS, TransferResults
+from craft.evaluation.retention import RetentionProbe
+from craft.family.family import ModelFamily
+from craft.family.plugged import PluggedEncoder
+from craft.runtime.progress import OnProgress, ignore_progress
+from craft.runtime.tensor_hash import tensor_hash
+from craft.runtime.versions import environment
+from craft.runtime.whole_file import open_whole
+
+#: The row of the encoder that nobody adapted.
+PRETRAINED = "pretrained"
+
+
+def transfer_matrix(
+    encoders: Mapping[str, PluggedEncoder],
+    family: ModelFamily,
+    domain: Domain,
+    out: Path,
+    *,
+    names: Sequence[str],
+    probe: RetentionProbe | None = None,
+    keep_ratio: float = 1.0,
+    test_limit: int | None = None,
+    general_images: int = 900,
+    on_progress: OnProgress = ignore_progress,
+) -> TransferResults:
+    """Examine each pack and the pretrained encoder; writes results.json and predictions.jsonl.
+
+    Args:
+        encoders: by the name of their row.
+        names: language models, one per column.
+        probe: measures forgetting on ``general_images`` questions; without, ``general`` is None.
+
+    Returns:
+        What results.json holds: a row per encoder, the pretrained one first; those of packs with
+        their surrogate and their gain over the first.
+
+    Raises:
+        CraftError: no such language model, a pack called "pretrained", a pack that only its own
+            language model reads, or no prior to prune by.
+    """
+    if PRETRAINED in encoders:
+        raise CraftError(f"no pack may be called {PRETRAINED!r}: that is the row to compare with")
+    rows = {PRETRAINED: family.plug(), **encoders}
+    for name, encoder in rows.items():
+        if encoder.own is not None:
+            raise CraftError(
+                f"{name} trained its own language model and no encoder, so there is nothing to "
+                "plug into others; examine it with `craft evaluate`"
+            )
+        if keep_ratio < 1 and encoder.prior is None:
+            raise CraftError(
+                f"{name} has no token prior to prune by; count one with `craft prior`, or use "
+                "--keep-ratio 1"
+            )
+    language_models = [family.language_model(name) for name in names]
+    size, general = family.image_size, None
+    if probe is not None:
+        general = probe.questions(general_images, size, "report")
+    exam = Exam.of(domain, size, general, test_limit)
+    out.mkdir(parents=True, exist_ok=True)
+    matrix: dict[str, dict[str, Any]] = {}
+    before: dict[str, Marks] = {}
+    with open_whole(out / PREDICTIONS) as predictions:
+        for name, encoder in rows.items():
+            quantized = encoder.reads == "codes"
+            prior = encoder.prior if keep_ratio < 1 else None
+            candidate = Candidate(exam, encoder.tower, prior, quantized=quantized)
+            matrix[name] = {}
+            for language_model in language_models:
+                marks = candidate.answer(
+                    language_model,
+                    keep_ratio,
+                    task=f"{name} with {language_model.name}",
+                    on_progress=on_progress,
+                )
+                marks.write(predictions, {"encoder": name, "model": language_model.name})
+                before.setdefault(language_model.name, marks)
+                cell = dict(marks.scores)
+                if encoder.pack is not None:
+                    cell["gain"] = marks.gain_over(before[language_model.name])
+                    cell["surrogate"] = encoder.pack.notes.get("surrogate")
+                matrix[name][language_model.name] = cell
+    results = TransferResults.of(
+        domain=domain.name,
+        matrix=matrix,
+        settings={
+            "keep_ratio": keep_ratio,
+            "test_limit": test_limit,
+            "general_images": 0 if general is None else len(general.questions),
+        },
+        encoder_hashes={
+            name: tensor_hash(encoder.tower.state_dict()) for name, encoder in encoders.items()
+        },
+        codebook_fingerprint=family.codebook.fingerprint,
+        versions=environment(),
+    )
+    results.save(out)
+    return results

@@ -1,0 +1,47 @@
+"""Freed memory stays in the process on glibc; elsewhere nothing is touched."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from craft.runtime import memory
+
+# In a process of its own: the options last as long as the process.
+FAULTS_OF_A_SECOND_BLOCK = """
+from resource import RUSAGE_SELF, getrusage
+from craft.runtime.memory import keep_freed_memory
+keep_freed_memory()
+block = bytearray(b"x") * (64 << 20)
+del block
+before = getrusage(RUSAGE_SELF).ru_minflt
+block = bytearray(b"x") * (64 << 20)
+print(getrusage(RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these options")
+def test_a_freed_block_is_used_again_without_page_faults() -> None:
+    command = [sys.executable, "-c", FAULTS_OF_A_SECOND_BLOCK]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100  # of the block's 16384 pages
+
+
+def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(memory.ctypes, "CDLL", None)
+    memory.keep_freed_memory()
+
+
+def test_memory_in_use_follows_what_is_taken_and_freed() -> None:
+    code = """
+from craft.runtime.memory import memory_in_use
+before = memory_in_use()
+block = bytearray(b"x") * (64 << 20)
+print(memory_in_use() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 60 << 20 < int(done.stdout) < 100 << 20
