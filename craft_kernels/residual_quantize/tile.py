@@ -28,7 +28,7 @@ def _score_bytes(
     return max(4 * _MIB, min(kibibytes * 1024 // 2, 16 * _MIB))
 
 
-# A tile has at least _MIN_TOKENS tokens, so that it exceeds this only beside a much larger codebook.
+# A tile has at least _MIN_TOKENS, so that it exceeds this only beside a much larger codebook.
 _SCORE_BYTES = _score_bytes()
 _MIN_TOKENS, _MAX_TOKENS = 64, 1024
 _MAX_PARTS = 32
