@@ -11,7 +11,7 @@ import io
 import struct
 import threading
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, JpegImagePlugin
@@ -163,7 +163,7 @@ def _deep(image: Image.Image) -> str:
 
 def _raw_mode(image: Image.Image) -> str:
     """How Pillow says that the pixels lie in the file, such as "RGB;16B"; until it is loaded."""
-    tiles = getattr(image, "tile", ())
+    tiles: list[Any] = getattr(image, "tile", [])
     args = tiles[0].args if tiles else ""
     first = args[0] if isinstance(args, tuple) and args else args
     return first if isinstance(first, str) and tiles[0].codec_name != "jpeg" else ""
@@ -197,7 +197,6 @@ def _from_deep_colour(
                 f"16 bits as {image.mode} of {image.format} cannot be mapped by a pixel range; "
                 "convert the image to RGB or grey"
             )
-        low, high = (257.0 * x for x in np.asarray(rgb).flat[[0, 0]])
         seen = np.asarray(rgb)
         low, high = 257.0 * seen.min(), 257.0 * seen.max()
         return rgb, Depth(low, high, full, False)
@@ -216,7 +215,8 @@ def _from_deep_colour(
 def _low_byte(data: bytes) -> Image.Image | None:
     """The image again with the lower byte of every colour; None where Pillow cannot read it so."""
     image = _opened(data)
-    raw, (tile, *others) = _raw_mode(image), getattr(image, "tile", ())
+    tiles: list[Any] = getattr(image, "tile", [])
+    raw, (tile, *others) = _raw_mode(image), tiles
     if image.mode not in {"RGB", "RGBA"} or raw.startswith("LA") or others:
         return None
     swapped = raw[:-3] + _OTHER_BYTE[raw[-3:]]

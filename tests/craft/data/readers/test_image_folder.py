@@ -127,9 +127,7 @@ def test_images_that_are_not_read_are_named(tmp_path, draw):
     assert [r.id for r in records] == ["cat/a.PNG", "dog/a.png"]
     assert records.account.skipped(UNREAD) == (str(tmp_path / "dog/b.heic"),)
     (tmp_path / "dog/a.png").unlink()
-    with pytest.raises(
-        DataError, match=r"dog: a class without images, only files of kinds"
-    ):
+    with pytest.raises(DataError, match=r"dog: a class without images, only files of kinds"):
         read_records(tmp_path)
 
 
