@@ -43,6 +43,7 @@ def adapt(
     distractors: data_options.Distractors = "random",
     option_file: data_options.OptionFile = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    pixel_range: data_options.PixelRange = None,
     min_images: data_options.MinImages = 1,
     any_size: data_options.AnySize = False,
     general: General = None,
@@ -92,11 +93,15 @@ def adapt(
         going_on = require_run_directory(out, "adapt", resume=resume == "auto", force=force)
         _require_checkpoint(out, going_on, force)
     from craft.cli.data_check import print_account
+    from craft.cli.interrupt import checkpoint_kept, telling_what_is_kept
+    from craft.cli.next_steps import next_line, resuming
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
     from craft.data.domains.manifest import MANIFEST, DomainManifest
     from craft.family.family import ModelFamily
     from craft.pocket.domains import load_domain
+    from craft.report.adaptation import adaptation_lines
+    from craft.training.adapt import CHECKPOINTS
     from craft.workbench.adapt import adapt_pack
     from craft.workbench.domains import new_domain
 
@@ -105,7 +110,7 @@ def adapt(
     zoo = ModelFamily.load(models)
     checks.require_language_model(zoo, "--surrogate", surrogate)
     zoo.codebook.restrict(config.codebook.chosen)
-    zoo.text_tokenizer(config)
+    texts = zoo.text_tokenizer(config)  # a missing one is found before anything is read
     if not dry_run:
         weights = zoo.siglip.vision_model.state_dict().values()
         require_room(out, sum(x.nbytes for x in weights), "the encoder pack")
@@ -124,14 +129,20 @@ def adapt(
             subject,
             skip_corrupt,
             any_size,
+            pixel_range,
             min_images=min_images,
         )
         with console.status("reading the data"):
             chosen, manifest = new_domain(
-                request, zoo, distractors=distractors, option_file=option_file
+                request,
+                zoo,
+                readers=[surrogate],
+                text_tokenizer=texts,
+                distractors=distractors,
+                option_file=option_file,
             )
         print_account(console, manifest.account, limit=1)
-    probe = retention_probe(zoo, general)
+    probe = retention_probe(zoo, general, [surrogate])
     checks.require_enough_questions(config, probe)
     if probe is None:
         console.print(NOT_MEASURED, highlight=False)
@@ -153,7 +164,18 @@ def adapt(
             earlier.unlink(missing_ok=True)  # of other data, which would contradict the pack
         else:
             manifest.save(out / MANIFEST)
-    with ProgressDisplay(console) as progress:
+    checkpoints = out / CHECKPOINTS
+
+    def begin(step: int, steps: int) -> None:
+        if resume == "auto":
+            console.print(resuming(checkpoints, step, steps), soft_wrap=True, highlight=False)
+
+    def kept() -> str:
+        return checkpoint_kept([checkpoints], config.checkpoint.every)
+
+    task = f"{chosen.name}: adapting with {surrogate}"
+    with telling_what_is_kept(kept, main), ProgressDisplay(console) as progress:
+        progress.count_images(task, config.batch)
         result, pack = adapt_pack(
             zoo,
             surrogate,
@@ -161,17 +183,21 @@ def adapt(
             config,
             out,
             probe,
-            task=f"{chosen.name}: adapting with {surrogate}",
+            task=task,
             resume=resume == "auto",
             on_start=lambda table: console.print(str(table), highlight=False),
+            on_begin=begin,
             on_progress=progress,
         )
     console.print(
         f"{out}: encoder {pack.encoder_hash[:12]}, {result.blend:.0%} of the way from the "
-        f"pretrained weights, {result.code_flip_rate:.1%} of first-level codes changed; "
-        f"next: craft evaluate {out}",
+        f"pretrained weights, {result.code_flip_rate:.1%} of first-level codes changed",
         highlight=False,
     )
+    for line in adaptation_lines(result, config, surrogate, probe is not None):
+        console.print(line, soft_wrap=True, highlight=False)
+    following = next_line("evaluate", out, f"{out}-scores", models=models, general=general)
+    console.print(f"next: {following}", soft_wrap=True, highlight=False)
 
 
 def _require_checkpoint(out: Path, going_on: bool, force: bool) -> None:

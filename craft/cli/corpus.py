@@ -31,6 +31,7 @@ def tokenize(
     format: data_options.Format = None,
     images: data_options.Images = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    pixel_range: data_options.PixelRange = None,
     models: Models = None,
 ) -> None:
     """Encode images to codes, a Parquet file a shard; a run that was stopped goes on."""
@@ -39,6 +40,7 @@ def tokenize(
         raise CraftError(f"--out {out} is a file; name a directory")
     if not ray:
         require_owner("--ray", {"--workers": workers})
+    from craft.cli.interrupt import telling_what_is_kept, typed_line
     from craft.cli.progress import ProgressDisplay
     from craft.corpus.shard import CorpusEncoder, shards_of
     from craft.corpus.tokens import require_same_cut, tokenize_corpus
@@ -47,13 +49,28 @@ def tokenize(
     zoo = ModelFamily.load(models)
     encoder = CorpusEncoder.of(zoo.plug(pack), zoo.codebook)
     request = data_options.request(
-        data, None, None, format, images, None, None, skip_corrupt, any_size=False
+        data,
+        None,
+        None,
+        format,
+        images,
+        None,
+        None,
+        skip_corrupt,
+        any_size=False,
+        pixel_range=pixel_range,
     )
     records = request.read().records
     shards = shards_of(records, shard_size)
     require_same_cut(out, len(shards))
     done = 0
-    with ProgressDisplay(console) as progress:
+
+    def kept() -> str:
+        return f"{done} images are encoded in {out}; to go on: {typed_line()}"
+
+    with telling_what_is_kept(kept), ProgressDisplay(console) as progress:
+        progress.count_images("images", 1)
+        progress("images", 0, len(records))
         for count in tokenize_corpus(encoder, shards, out, _workers(ray, workers)):
             done += count
             progress("images", done, len(records))
@@ -99,6 +116,7 @@ def prior(
     else:
         shards = shards_of(chosen.train.images)
         with ProgressDisplay(console) as progress:
+            progress("shards", 0, len(shards))
             counted = count_corpus(
                 encoder,
                 shards,

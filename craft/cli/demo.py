@@ -57,6 +57,7 @@ def demo(
     checks.require_trainable(config)
     zoo = ModelFamily.load(models)
     checks.require_language_model(zoo, "--surrogate", surrogate)
+    zoo.text_tokenizer(config)  # a missing one is found before anything is written
     domains = DOMAINS if domain == "all" else (domain,)
     command = {"command": "demo", "domains": list(domains), "seeds": seeds, "surrogate": surrogate}
     checks.require_enough_questions(config, PocketProbe())

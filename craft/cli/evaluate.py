@@ -35,6 +35,13 @@ def evaluate(
     prior: Annotated[
         Path | None, typer.Option(help="token prior to prune by [default: the pack's]")
     ] = None,
+    pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--pretrained/--no-pretrained",
+            help="also examine the pretrained encoder, to say what was gained",
+        ),
+    ] = True,
     likelihood: Annotated[
         bool, typer.Option("--likelihood", help="also score the likeliest option letter")
     ] = False,
@@ -50,11 +57,12 @@ def evaluate(
 ) -> None:
     """Examine an encoder pack through language models that share its codebook.
 
-    A pack made for another codebook is refused, with both fingerprints.
+    The pretrained encoder answers the same questions, so that gains and their intervals can be
+    told. A pack made for another codebook is refused, with both fingerprints.
     """
     process.prepare()
     from craft.cli.data_check import print_account
-    from craft.cli.packs import account_of, open_pack
+    from craft.cli.packs import account_of, examined, open_pack
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
     from craft.cli.run_directory import open_run_directory, require_run_directory
@@ -67,7 +75,7 @@ def evaluate(
     checks.require_effect_of_pruning(ratios, selector, seed, prior)
     require_run_directory(out, "evaluate", force=force)
     zoo = ModelFamily.load(models)
-    names = checks.language_models(zoo, llm)
+    checks.language_models(zoo, llm)
     other_prior = TokenPrior.load(prior) if prior else None
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
     if llm != "all" and loaded.own is not None:
@@ -76,9 +84,10 @@ def evaluate(
         )
     if domain is None:
         print_account(console, account_of(pack), limit=1)
+    names = examined(zoo, llm, loaded, chosen, console)
     command = {"command": "evaluate", "pack": str(pack), "domain": chosen.name}
     open_run_directory(out, command, force=force)
-    probe = retention_probe(zoo, general)
+    probe = retention_probe(zoo, general, names)
     if probe is None:
         console.print(NOT_MEASURED, highlight=False)
     with ProgressDisplay(console) as progress:
@@ -91,6 +100,7 @@ def evaluate(
             probe=probe,
             keep_ratios=ratios,
             selector=selector,
+            pretrained=pretrained,
             likelihood=likelihood,
             justify=justify,
             prior=other_prior,

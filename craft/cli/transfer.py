@@ -40,7 +40,7 @@ def transfer(
     All packs are examined on the domain of the first one, or on --domain.
     """
     process.prepare()
-    from craft.cli.packs import open_pack
+    from craft.cli.packs import examined, open_pack
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
     from craft.cli.run_directory import open_run_directory, require_run_directory
@@ -52,13 +52,14 @@ def transfer(
         raise CraftError(f"a pack is named twice: {', '.join(map(str, packs))}")
     require_run_directory(out, "transfer", force=force)
     zoo = ModelFamily.load(models)
-    names = checks.language_models(zoo, llm)
+    checks.language_models(zoo, llm)
     first, chosen = open_pack(packs[0], zoo, name=domain, data=data)
     others = {str(pack): zoo.plug(pack) for pack in packs[1:]}
     loaded = {str(packs[0]): first} | others
+    names = examined(zoo, llm, first, chosen, console)
     command = {"command": "transfer", "packs": list(loaded), "domain": chosen.name}
     open_run_directory(out, command, force=force)
-    probe = retention_probe(zoo, general)
+    probe = retention_probe(zoo, general, names)
     if probe is None:
         console.print(NOT_MEASURED, highlight=False)
     with ProgressDisplay(console) as progress:

@@ -126,6 +126,18 @@ class DiscreteReader:
         )
         return self.tokenizer.batch_decode(ids[: len(streams)], skip_special_tokens=True)
 
+    @torch.inference_mode()
+    def next_token_logits(self, image: Image.Image, text: str) -> Tensor:  # [V] float32
+        """What the model finds likely as the first token of its answer, by plain decoding."""
+        tokens = self._tokens([image.convert("RGB")], self.keep_ratio)
+        embeds, mask = self._joined(self._project(tokens), self._words(self._ids([text])))
+        model = self.model.language_model
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        found = model(
+            inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False
+        )
+        return found.logits[0, -1].float()
+
     def _tokens(
         self, images: Sequence[Image.Image], keep_ratio: float
     ) -> list[tuple[Tensor, Tensor]]:  # cells [M], features [M, D]

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase, SiglipConfig, SiglipModel
 
-from craft.codebook import Codebook
+from craft.codebook import Codebook, CodebookMismatchError
 from craft.errors import CraftError
 from craft.family.layout import CODEBOOK, LANGUAGE_MODEL, MANIFEST, PRIOR, SIGLIP
 from craft.family.plugged import PluggedEncoder
 from craft.models.aligned_language_model import CARD, AlignedLanguageModel
 from craft.models.discrete_lvlm import DiscreteLVLM
-from craft.models.encoder_pack import EncoderPack
+from craft.models.encoder_pack import EncoderPack, made_with
 from craft.models.loading import has_tokenizer, load_config, load_model, load_tokenizer
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
@@ -64,6 +64,13 @@ class ModelFamily:
         return read_json(path, "the manifest of the models") if path.is_file() else {}
 
     @property
+    def origin(self) -> str | None:
+        """The directory in full, as packs note it; None for the models of the package."""
+        here = self.directory.resolve()
+        installed = any(True for _ in entry_points(group="craft.families", name="default"))
+        return None if installed and here == default_directory().resolve() else str(here)
+
+    @property
     def retention(self) -> str | None:
         """What measures forgetting, by name or by the path of its data, if the manifest says so."""
         return self.manifest.get("retention")
@@ -93,12 +100,18 @@ class ModelFamily:
         Raises:
             CraftError: there is none, as in converted checkpoints that came without.
         """
-        if not has_tokenizer(self.directory / SIGLIP):
+        if not self.has_tokenizer:
             raise CraftError(
-                f"{self.directory / SIGLIP} holds no tokenizer of SigLIP's; put one there, or "
-                "train without texts: --set lambda_con=0"
+                f"{self.directory / SIGLIP} holds no tokenizer of SigLIP's; put its files there "
+                "(tokenizer.json or spiece.model, and tokenizer_config.json), or use what needs no "
+                "texts: craft adapt --set lambda_con=0"
             )
         return load_tokenizer(self.directory / SIGLIP, "SigLIP")
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether SigLIP's tokenizer is there; VILA-U's checkpoints come without."""
+        return has_tokenizer(self.directory / SIGLIP)
 
     def text_tokenizer(self, config: CraftConfig) -> PreTrainedTokenizerBase | None:
         """SigLIP's tokenizer, if training with these settings contrasts images with texts."""
@@ -146,7 +159,10 @@ class ModelFamily:
             trained = Path(pack) / LANGUAGE_MODEL
             own = trained if trained.is_dir() else None
             pack = EncoderPack.load(pack, self.pretrained_tower)
-        self.codebook.require_fingerprint(pack.codebook_fingerprint)
+        try:
+            self.codebook.require_fingerprint(pack.codebook_fingerprint)
+        except CodebookMismatchError as error:
+            raise CodebookMismatchError(f"{error}{made_with(pack.notes)}") from error
         return PluggedEncoder(pack.tower(self.codebook), pack.prior, pack, own)
 
     def lvlm(self, name: str) -> DiscreteLVLM:

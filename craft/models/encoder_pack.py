@@ -208,7 +208,7 @@ class EncoderPack:
         file = directory / (_WEIGHTS if card.base_hash is None else _ADAPTERS)
         weights, before = read_tensors(file, "the weights of an encoder pack").tensors, None
         if card.base_hash is not None:
-            pretrained = _pretrained(directory, card.base_hash, base)
+            pretrained = _pretrained(directory, card.base_hash, base, card.notes)
             before = BaseEncoder(card.base_hash, frozenset(pretrained) - frozenset(weights))
             weights = pretrained | weights
         found = tensor_hash(weights)
@@ -248,7 +248,10 @@ def _read_card(path: Path) -> PackCard:
 
 
 def _pretrained(
-    directory: Path, wanted: str, base: Callable[[], DiscreteVisionTower] | None
+    directory: Path,
+    wanted: str,
+    base: Callable[[], DiscreteVisionTower] | None,
+    notes: dict[str, Any],
 ) -> dict[str, Tensor]:
     """The weights of the encoder that adapters belong to."""
     if base is None:
@@ -262,6 +265,16 @@ def _pretrained(
         raise EncoderMismatchError(
             f"{directory} holds adapters of the encoder {wanted}, but the one at hand is {found}; "
             "adapters do nothing useful in another encoder: use the models they were trained with, "
-            "or adapt again"
+            f"or adapt again{made_with(notes)}"
         )
     return weights
+
+
+def made_with(notes: dict[str, Any]) -> str:
+    """Which models a pack was made with, to end the message of an error about others; empty if its
+    notes do not say."""
+    if "models" not in notes:
+        return ""
+    if notes["models"] is None:
+        return "; it was made with the models that come with the package: leave --models out"
+    return f"; it was made with --models {notes['models']}"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from craft.errors import CraftError
 
-_POINTER = b"version https://git-lfs.github.com/spec/"
+#: How the text begins that Git LFS leaves where a file was not fetched.
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 class StoredFileError(CraftError):
@@ -16,7 +17,7 @@ class StoredFileError(CraftError):
 def is_lfs_pointer(path: Path | str) -> bool:
     """Whether a file is the text that Git LFS leaves where the file itself was not fetched."""
     with Path(path).open("rb") as file:
-        return file.read(len(_POINTER)) == _POINTER
+        return file.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def require_file(path: Path | str, what: str) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from craft.models.loading import load_model, load_tokenizer
 from craft.models.projector import Projector
 from craft.models.prompt_template import PromptTemplate
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.random_numbers import own_random_numbers
 from craft.settings.choices import MethodName
 from craft.settings.training import CraftConfig
@@ -80,7 +82,9 @@ def align(
     *,
     resume: bool = False,
     on_start: Callable[[TrainableTable], None] | None = None,
+    on_begin: Callable[[str, int, int], None] = lambda stage, step, steps: None,
     on_step: Callable[[str, int, int], None] = lambda stage, step, steps: None,
+    on_phase: OnProgress = ignore_progress,
 ) -> dict[str, AdaptationResult]:
     """Train ``reader`` in place, stage by stage, with the trainer that adapts encoders.
 
@@ -89,7 +93,9 @@ def align(
         config: of both stages; its ``method`` is not looked at.
         directory: gets a folder a stage, with settings, log and checkpoints.
         resume: go on where an earlier call died; a stage that was finished is not trained again.
-        on_step: called with stage, step and number of steps.
+        on_begin, on_step: called with stage, step and number of steps; before the first step with
+            that of the checkpoint the stage resumes from, or 0.
+        on_phase: progress of what is done before and after a stage's steps.
 
     Raises:
         CodebookMismatchError: the reader belongs to another codebook.
@@ -111,6 +117,8 @@ def align(
             directory / stage,
             resume=resume,
             on_start=on_start,
+            on_begin=partial(on_begin, stage),
             on_step=lambda step, steps, _, stage=stage: on_step(stage, step, steps),
+            on_phase=lambda name, *counts, stage=stage: on_phase(f"{stage}: {name}", *counts),
         )
     return results

@@ -154,6 +154,9 @@ class FewShotLearner:
     ) -> list[float]:
         """Train the adapters on the task's base classes; returns the loss of every step.
 
+        Args:
+            on_step: called with (steps done, steps), first with 0.
+
         Raises:
             RuntimeError: a loss that is not finite.
         """
@@ -168,6 +171,7 @@ class FewShotLearner:
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         losses: list[float] = []
+        on_step(0, steps)
         # What the adapters draw.
         with own_random_numbers(self.pair.device, recipe.seed), self._training():
             for chosen in _batches(rows, recipe, generator):

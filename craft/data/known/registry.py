@@ -236,7 +236,7 @@ def load_dataset(
         records = read_hf(loaded, Path(repository), options.model_copy(update={"columns": columns}))
     if not any_size:
         check_size(entry, records)
-    return records
+    return records.mapped(options.pixel_range)
 
 
 def _read_local(entry: DatasetEntry, path: Path, options: ReadOptions) -> RecordSet:

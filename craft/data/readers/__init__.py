@@ -6,7 +6,9 @@
 from craft.data.readers.account import Account, AccountSummary, Tally
 from craft.data.readers.columns import Columns
 from craft.data.readers.detect import read_records, without_corrupt
+from craft.data.readers.image_report import ImageReport
 from craft.data.readers.options import ReadOptions
+from craft.data.readers.pixel_range import PixelRange
 from craft.data.readers.place import DataError, Place
 from craft.data.readers.record import Record, RecordSet, Turn
 
@@ -15,6 +17,8 @@ __all__ = [
     "AccountSummary",
     "Columns",
     "DataError",
+    "ImageReport",
+    "PixelRange",
     "Place",
     "ReadOptions",
     "Record",

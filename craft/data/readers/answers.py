@@ -18,8 +18,6 @@ from craft.data.readers.place import DataError, Place
 #: How numeric answers are meant: as an option's text, or as its number counted from 0 or 1.
 Numbers = Literal["text", 0, 1]
 
-_READINGS: tuple[Numbers, ...] = ("text", 0, 1)
-
 _NUMBER = re.compile(r"(\d{1,6})(\.0+)?")
 _SAID = {"text": "as texts", 0: "as numbers from 0", 1: "as numbers from 1"}
 
@@ -69,9 +67,9 @@ def how_numbers_count(choices: Sequence[Choice], said: Numbers | None = None) ->
         return said
     numeric = [choice for choice in choices if number_in(choice.answer) is not None]
     readings: dict[Numbers, list[int | None]] = {
-        numbers: [choice.meant(numbers) for choice in numeric] for numbers in _READINGS
+        numbers: [choice.meant(numbers) for choice in numeric] for numbers in ("text", 0, 1)
     }
-    fit = [numbers for numbers, rows in readings.items() if None not in rows]
+    fit: list[Numbers] = [numbers for numbers, rows in readings.items() if None not in rows]
     if not fit:  # the first answer that the most fitting reading cannot explain will be told
         return max(readings, key=lambda n: sum(row is not None for row in readings[n]))
     first = fit[0]

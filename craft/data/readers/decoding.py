@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from craft.data.readers.image_kinds import foreign_format, is_lfs_pointer
+from craft.data.readers.image_kinds import content_format
 from craft.data.readers.pixel_range import SIXTEEN_BITS, Depth, PixelRange, eight_bits
 from craft.errors import CraftError
+from craft.runtime.stored_files import LFS_POINTER
 
 #: Raster formats by their signature. None of them starts another program, as PostScript would;
 #: formats without a signature (TGA) are left out, because anything may be taken for one.
@@ -88,7 +89,7 @@ def decode(data: bytes, pixel_range: PixelRange | None = None) -> Decoded:
 
 
 def _opened(data: bytes) -> Image.Image:
-    """The image with its header read, its EXIF too, because later that could warn."""
+    """The image with its header read."""
     if not data:
         raise CorruptImage("an empty file")
     try:
@@ -102,7 +103,8 @@ def _opened(data: bytes) -> Image.Image:
                 if data.startswith(_JPEG)
                 else Image.open(file, formats=FORMATS)
             )
-            _orientation(image)
+            if image.format == "TIFF":  # which turns itself upright, and could warn then
+                image.getexif()
     except Image.UnidentifiedImageError:
         raise _not_an_image(data) from None
     except Image.DecompressionBombError as error:
@@ -129,11 +131,11 @@ def _load(image: Image.Image) -> None:
 
 
 def _not_an_image(data: bytes) -> UnreadableImage:
-    if is_lfs_pointer(data):
+    if data.startswith(LFS_POINTER):
         return UnreadableImage("is a Git LFS pointer, not the image itself: run `git lfs pull`")
-    foreign = foreign_format(data)
-    if foreign is not None:
-        return UnreadableImage(f"is {foreign}, which is not read; convert it to PNG or JPEG")
+    known = content_format(data)
+    if known is not None:
+        return UnreadableImage(f"is {known}, which is not read; convert it to PNG or JPEG")
     if data[4:12] == b"ftypavif":
         return UnreadableImage("is AVIF, which this Pillow was built without; update Pillow")
     start = data[:8].hex(" ")
@@ -148,7 +150,9 @@ def _said(error: Exception) -> str:
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation; 1, upright, where there is none. No other field is looked at."""
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
+        with _headers, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # what is no EXIF block tells no orientation either
         return 1
     return int(value) if isinstance(value, int | float) and value in _UPRIGHT else 1
@@ -164,9 +168,11 @@ def _deep(image: Image.Image) -> str:
 def _raw_mode(image: Image.Image) -> str:
     """How Pillow says that the pixels lie in the file, such as "RGB;16B"; until it is loaded."""
     tiles: list[Any] = getattr(image, "tile", [])
-    args = tiles[0].args if tiles else ""
+    if not tiles or tiles[0].codec_name == "jpeg":
+        return ""
+    args = tiles[0].args
     first = args[0] if isinstance(args, tuple) and args else args
-    return first if isinstance(first, str) and tiles[0].codec_name != "jpeg" else ""
+    return first if isinstance(first, str) else ""
 
 
 def _from_grey(image: Image.Image, chosen: PixelRange | None) -> tuple[Image.Image, Depth]:
@@ -231,8 +237,6 @@ def _bytes_of(
 ) -> tuple[np.ndarray, Depth]:
     try:
         return eight_bits(values, full, chosen)
-    except UnreadableImage:
-        raise
     except CraftError as error:
         raise UnreadableImage(str(error)) from error
 

@@ -6,18 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from craft.data.readers.account import UNREADABLE, Account
+from craft.data.readers.account import Account
 from craft.data.readers.faults import failures_at
 from craft.data.readers.file_kinds import is_unread_image, kind_of, stem, suffix
 from craft.data.readers.hf_disk import read_hf_disk
 from craft.data.readers.image import ImageFile
 from craft.data.readers.image_folder import read_image_folder
+from craft.data.readers.image_report import ImageReport
 from craft.data.readers.json_lines import read_objects
 from craft.data.readers.llava import read_llava
 from craft.data.readers.options import Format, ReadOptions
 from craft.data.readers.parquet import read_parquet
 from craft.data.readers.place import DataError, Place, shown
-from craft.data.readers.record import Record, RecordSet
+from craft.data.readers.record import RecordSet
 from craft.data.readers.splits import split_name, split_of_file
 from craft.data.readers.table import read_table
 from craft.data.readers.walk import require_whole, walk
@@ -81,6 +82,7 @@ def read_records(path: Path | str, options: ReadOptions | None = None) -> Record
         records = _joined(path, parts)
         records.account.include(account)
         _warn_of_unnamed(records, found.images)
+    records = records.mapped(options.pixel_range)
     if options.min_images > 1:
         records = without_small_classes(records, options.min_images)
     return without_corrupt(records) if options.skip_corrupt else records
@@ -221,16 +223,12 @@ def without_small_classes(records: RecordSet, least: int) -> RecordSet:
 
 
 def without_corrupt(records: RecordSet) -> RecordSet:
-    """Decode every image; those that cannot be are left out and go to the account.
+    """Decode every image; those that are missing or damaged are left out and go to the account.
 
     Raises:
-        DataError: none is left.
+        DataError: none is left, or an image cannot be read for another reason.
     """
-    good: list[Record] = []
-    for record in records:
-        try:
-            record.rgb()
-            good.append(record)
-        except DataError as error:
-            records.account.skip(UNREADABLE, error.place, error.problem)
+    report = ImageReport(records.account, skip=True)
+    good = [record for record in records if report.image(record) is not None]
+    report.close()
     return replace(records, records=good)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Literal
 
-from craft.data.readers.image import is_image_name
+from craft.data.readers.image_kinds import is_image_name
 
 Kind = Literal["image", "json", "csv", "parquet", "webdataset", "about", "unread", "other"]
 

@@ -6,31 +6,9 @@ from pathlib import Path
 
 #: File names that end so are images that are read.
 SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".png",
-        ".apng",
-        ".webp",
-        ".avif",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".dib",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-        ".j2k",
-        ".j2c",
-        ".jpx",
-        ".jpf",
-    ]
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".gif"}
+    | {".tif", ".tiff", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"}
+    | {".jp2", ".j2k", ".j2c", ".jpx", ".jpf"}
 )
 
 #: Endings of images that are not read, and what such files are.
@@ -42,15 +20,12 @@ OTHER_SUFFIXES = {
     **dict.fromkeys((".fits", ".fit"), "FITS"),
     **dict.fromkeys((".wmf", ".emf"), "Windows metafile"),
     **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2"), "camera raw"),
-    **{
-        f".{name}": name.upper()
-        for name in ["jxl", "psd", "tga", "ico", "icns", "pcx", "exr", "hdr", "qoi", "dds", "xcf"]
-    },
+    **{f".{name}": name.upper() for name in ("jxl", "psd", "tga", "ico", "icns", "pcx", "exr")},
+    **{f".{name}": name.upper() for name in ("hdr", "qoi", "dds", "xcf")},
 }
 
 #: How formats begin that are not read. The first that fits counts.
 _SIGNATURES = (
-    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer: run `git lfs pull`"),
     (b"%!PS", "PostScript"),
     (b"\xc5\xd0\xd3\xc6", "PostScript"),
     (b"%PDF", "PDF"),
@@ -87,8 +62,8 @@ def other_format(name: str) -> str | None:
     return OTHER_SUFFIXES.get(Path(name).suffix.lower())
 
 
-def foreign_format(data: bytes) -> str | None:
-    """What the content of a file is, if that is known and not one of the formats that are read."""
+def content_format(data: bytes) -> str | None:
+    """What the content of a file is, if that is known and is no image format that is read."""
     for signature, name in _SIGNATURES:
         if data.startswith(signature):
             return name
@@ -100,8 +75,3 @@ def foreign_format(data: bytes) -> str | None:
     if text.startswith((b"<svg", b"<?xml")):
         return "SVG" if b"<svg" in data[:4096].lower() else "XML"
     return None
-
-
-def is_lfs_pointer(data: bytes) -> bool:
-    """Whether content is the text that Git LFS leaves where a file was not fetched."""
-    return data.startswith(_SIGNATURES[0][0])

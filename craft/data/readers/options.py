@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from craft.data.readers.columns import Columns
+from craft.data.readers.pixel_range import PixelRange
 
 Format = Literal["llava", "image_folder", "table", "parquet", "hf_disk", "webdataset"]
 
@@ -20,7 +21,9 @@ class ReadOptions(BaseModel):
         images: folder that image paths in annotation files begin at.
         columns: which column holds what, instead of going by their names.
         class_names: names of classes that are written as numbers, in order.
-        skip_corrupt: leave out records whose image is missing or corrupt, and count them.
+        skip_corrupt: leave out records whose image is missing or damaged, and say which.
+        pixel_range: values that become black and white where pixels have more than eight bits;
+            by default all that the format can hold.
         min_images: leave out classes with fewer images than that, and count them.
     """
 
@@ -31,4 +34,5 @@ class ReadOptions(BaseModel):
     columns: Columns | None = None
     class_names: tuple[str, ...] | None = None
     skip_corrupt: bool = False
+    pixel_range: PixelRange | None = None
     min_images: int = Field(default=1, ge=1)

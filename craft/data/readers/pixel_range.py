@@ -27,12 +27,10 @@ class PixelRange(BaseModel, extra="forbid", frozen=True):
 
     @model_validator(mode="after")
     def _ascending(self) -> PixelRange:
-        if not (math.isfinite(self.black) and math.isfinite(self.white)) or (
-            self.black >= self.white
+        if not (
+            math.isfinite(self.black) and math.isfinite(self.white) and self.black < self.white
         ):
-            raise CraftError(
-                f"a pixel range goes from black up to white, such as 0:4095, got {self}"
-            )
+            raise ValueError(f"black must lie below white, got {self}")
         return self
 
     @classmethod
@@ -42,16 +40,14 @@ class PixelRange(BaseModel, extra="forbid", frozen=True):
         Raises:
             CraftError: not two numbers with a colon between, the first one below the second.
         """
-        black, colon, white = text.partition(":")
+        black, _, white = text.partition(":")
         try:
-            ends = float(black), float(white)
+            return cls(black=float(black), white=float(white))
         except ValueError:
-            colon = ""
-        if not colon:
             raise CraftError(
-                f"a pixel range is BLACK:WHITE, such as 0:4095 for 12-bit data, got {text!r}"
-            )
-        return cls(black=ends[0], white=ends[1])
+                f"a pixel range is BLACK:WHITE, the lower one first, such as 0:4095 for 12-bit "
+                f"data; got {text!r}"
+            ) from None
 
     def __str__(self) -> str:
         return f"{self.black:g}:{self.white:g}"

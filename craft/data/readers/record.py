@@ -5,15 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
 
 from craft.data import prompts
 from craft.data.readers.account import UNREADABLE, Account
-from craft.data.readers.image import EncodedImage, decode_rgb
+from craft.data.readers.decoding import CorruptImage, Decoded, decode
+from craft.data.readers.image import EncodedImage
+from craft.data.readers.pixel_range import PixelRange
 from craft.data.readers.place import DataError, Place
+from craft.errors import CraftError
+
+
+class DamagedImage(DataError):
+    """An image that is missing or damaged: what is left out where that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class Record:
         turns: questions with answers.
         captions: free texts about the image, for the contrastive loss.
         split: "train", "val" or "test" where the data says so.
+        pixel_range: values that become black and white where pixels have more than eight bits.
     """
 
     id: str
@@ -71,6 +79,7 @@ class Record:
     turns: tuple[Turn, ...] = ()
     captions: tuple[str, ...] = ()
     split: str | None = None
+    pixel_range: PixelRange | None = None
 
     def digest(self) -> str:
         """Hash of the encoded image: equal files are equal images.
@@ -78,20 +87,39 @@ class Record:
         Raises:
             DataError: it cannot be read.
         """
-        try:
-            return hashlib.blake2b(self.image.read(), digest_size=16).hexdigest()
-        except (OSError, ValueError) as error:
-            raise DataError(self.place, f"image {self.image}: {error}") from error
+        return hashlib.blake2b(self._encoded(), digest_size=16).hexdigest()
 
     def rgb(self) -> Image.Image:
-        """The image, upright, in RGB.
+        """The image, upright, in RGB. Raises as :meth:`decoded`."""
+        return self.decoded().image
+
+    def decoded(self) -> Decoded:
+        """The image, upright, in RGB, and how it was mapped if it has more than eight bits.
 
         Raises:
-            DataError: it is missing, cut short or no image.
+            DamagedImage: it is missing, cut short or no image.
+            DataError: it is not read for another reason; see
+                :func:`~craft.data.readers.decoding.decode`.
         """
+        data = self._encoded()
         try:
-            return decode_rgb(self.image.read())
-        except (OSError, ValueError) as error:
+            return decode(data, self.pixel_range)
+        except CorruptImage as error:
+            raise DamagedImage(self.place, f"image {self.image}: {error}") from error
+        except CraftError as error:
+            raise DataError(self.place, f"image {self.image}: {error}") from error
+
+    def _encoded(self) -> bytes:
+        try:
+            return self.image.read()
+        except FileNotFoundError as error:
+            raise DamagedImage(self.place, f"image {self.image}: there is no such file") from error
+        except OSError as error:  # of the disk or of rights, which no image is to blame for
+            why = error.strerror or str(error)
+            raise DataError(self.place, f"image {self.image}: cannot be read, {why}") from error
+        except DataError:
+            raise
+        except ValueError as error:
             raise DataError(self.place, f"image {self.image}: {error}") from error
 
 
@@ -141,6 +169,12 @@ class RecordSet:
                     f"this record has {kinds[1]}, the first one ({first.place}) has {kinds[0]}; "
                     "one data set holds either",
                 )
+
+    def mapped(self, pixel_range: PixelRange | None) -> RecordSet:
+        """The same records, their pixels mapped by a range."""
+        if pixel_range is None:
+            return self
+        return replace(self, records=[replace(r, pixel_range=pixel_range) for r in self.records])
 
     def __len__(self) -> int:
         return len(self.records)

@@ -12,7 +12,7 @@ from typing import IO, Any
 from craft.data.readers.account import Account
 from craft.data.readers.columns import Columns
 from craft.data.readers.faults import Faults
-from craft.data.readers.image import is_image_name
+from craft.data.readers.image_kinds import is_image_name
 from craft.data.readers.options import ReadOptions
 from craft.data.readers.place import DataError, Place, shown
 from craft.data.readers.record import RecordSet

@@ -30,7 +30,7 @@ from craft.models.loading import load_config
 from craft.models.prompt_template import VICUNA
 from craft.runtime.json_cards import read_json
 from craft.runtime.stored_tensors import StoredTensor, TensorFile, require_shapes, tensor_files
-from craft.runtime.whole_directory import written_whole
+from craft.runtime.whole_file import require_room, whole_directory
 
 ASIDE, CARD, REST = "vila_u", "conversion.json", "rest.safetensors"
 SIGLIP_WEIGHTS, PROJECTOR = "siglip/model.safetensors", "projector.safetensors"
@@ -74,7 +74,8 @@ def convert(
     Raises:
         CraftError: not a checkpoint, or not complete; a tensor or projector nobody knows; configs
             and weights of different sizes; no tokenizer where one is needed, or one that does not
-            load; ``out`` exists, or has no room.
+            load; ``out`` exists.
+        OSError: ``out`` has no room or cannot be written; nothing of it stays.
     """
     source, out = VilaUCheckpoint(path), Path(out)
     if out.exists():
@@ -96,7 +97,9 @@ def convert(
     language_model, llm_config = _language_model(source.root / "llm")
     card = _card(source, name, projector)
     _require_projector(card["projector"], codebook.dim, llm_config, source.root)
-    with written_whole(out, _size(source.root)) as unfinished:
+    needs = _size(source.root)
+    require_room(out, needs, "the converted checkpoint")
+    with whole_directory(out, needs) as unfinished:
         config.save_pretrained(unfinished / "siglip")
         if siglip_tokenizer is not None:
             copy_siglip_tokenizer(Path(siglip_tokenizer), unfinished / "siglip", config)

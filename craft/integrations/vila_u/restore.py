@@ -23,7 +23,7 @@ from craft.integrations.vila_u.export import replacements
 from craft.integrations.vila_u.tensor_files import write_tensors
 from craft.runtime.json_cards import read_json
 from craft.runtime.stored_tensors import StoredTensor, read_header
-from craft.runtime.whole_directory import written_whole
+from craft.runtime.whole_file import require_room, whole_directory
 
 if TYPE_CHECKING:
     from craft.models.encoder_pack import EncoderPack
@@ -66,7 +66,8 @@ def restore(
         )
         found["vision_tower"] |= replacements(pack.weights, tower)
     needed = sum(path.stat().st_size for path in models.rglob("*") if path.is_file())
-    with written_whole(out, needed) as unfinished:
+    require_room(out, needed, "the VILA-U checkpoint")
+    with whole_directory(out, needed) as unfinished:
         for theirs, ours in card["copied"].items():
             (unfinished / theirs).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(models / ours, unfinished / theirs)

@@ -31,6 +31,8 @@ from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 from craft.workbench.adapt import adapt_pack
 
+#: Of a demo's results.json; raised whenever a key changes its meaning or goes.
+FORMAT = 1
 _EXAMPLES = 8
 
 
@@ -92,6 +94,8 @@ def run_demo(
         for name in models.names
     }
     results = {
+        "command": "demo",
+        "format": FORMAT,
         "domains": per_domain,
         "average": average,
         "gains": {name: entry["gains"] for name, entry in average.items()},

@@ -63,6 +63,7 @@ def reproduce(
         write_json(costs_file, measure_costs())
     todo = list(jobs(scale))
     task = f"{len(todo)} encoders"
+    on_progress(task, 0, len(todo))
     for done, _ in enumerate(_work(todo, scale, models, directory, workers), 1):
         on_progress(task, done, len(todo))
     outcomes = Outcomes(directory, scale)

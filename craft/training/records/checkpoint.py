@@ -57,6 +57,10 @@ class CheckpointDirectory:
         found = (x.name for x in self.root.glob(f"{_STEP}*") if (x / _STATE).is_file())
         return sorted(int(name.removeprefix(_STEP)) for name in found)
 
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of a step is, or would be."""
+        return self.root / f"{_STEP}{step:08d}"
+
     def save(
         self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]
     ) -> Path:

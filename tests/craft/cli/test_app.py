@@ -149,8 +149,8 @@ def test_evaluate_sweeps_ratios_through_all_models(
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["domain"] == "flags"
     assert {name: list(c) for name, c in results["models"].items()} == {
-        "qwen2": ["keep_1.0", "keep_0.5"],
-        "llama": ["keep_1.0", "keep_0.5"],
+        "qwen2": ["pretrained", "keep_1.0", "keep_0.5"],
+        "llama": ["pretrained", "keep_1.0", "keep_0.5"],
     }
     assert "keep 0.5" in result.stdout
 

@@ -65,6 +65,34 @@ def test_settings_and_losses_are_written(tiny_models, tmp_path):
     assert [(step, total) for step, total, _ in seen] == [(i, 4) for i in range(1, 5)]
 
 
+def test_the_answers_before_and_after_are_those_of_the_history(tiny_models, tmp_path):
+    begun, phases = [], []
+    result = run(
+        tiny_models,
+        tmp_path,
+        on_begin=lambda *counts: begun.append(counts),
+        on_phase=lambda *phase: phases.append(phase),
+    )
+    answers = result.answers
+    assert len(answers.before) == len(answers.after) == len(answers.images)
+    share = result.blend
+    taken = [e for e in result.history if e["blend"] == share] if share else result.history[:1]
+    for right, entry in ((answers.before, result.history[0]), (answers.after, taken[-1])):
+        assert 100 * sum(right) / len(right) == pytest.approx(entry["domain"])
+    assert begun == [(0, 4)]
+    # Every phase is announced before its work and ends.
+    names = {name for name, *_ in phases}
+    assert len(names) == 3
+    for name in names:
+        counts = [(done, total) for phase, done, total in phases if phase == name]
+        assert counts[0][0] == 0
+        assert counts[-1][0] == counts[-1][1]
+    pace = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    (last,) = [line["pace"] for line in pace if line["step"] == 4]
+    assert last["images_per_second"] > 0
+    assert last["seconds_left"] == 0
+
+
 def test_the_same_seed_gives_the_same_encoder(tiny_models, tmp_path):
     adapted = SHORT.model_copy(update={"blend": False})
     first, second = (run(tiny_models, tmp_path / x, adapted) for x in "ab")

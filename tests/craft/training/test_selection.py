@@ -97,7 +97,9 @@ def test_the_best_step_is_the_first_of_those_that_rounding_tells_apart(
     parts = (tower, tiny_models.language_model("qwen2"), load_domain("lineart"))
     chosen = Selection(*parts, None, config)
     scores = iter([50.0, 60.0, 60.001, 59.0])
-    monkeypatch.setattr(module, "letter_scores", lambda *_, **__: LetterScores(50.0, next(scores)))
+    monkeypatch.setattr(
+        module, "letter_scores", lambda *_, **__: LetterScores(0.0, next(scores), ())
+    )
     for step in range(4):
         chosen.validate(step)
     assert chosen.take_best() == 1
@@ -128,3 +130,19 @@ def test_few_images_are_asked_several_times_with_other_distractors():
     assert not {q.label for q in questions} & set(domain.heldout)
     asked = domain_views(domain, 2, 24)
     assert len(asked.images) == len(asked.questions) == 2
+
+
+def test_forgetting_is_told_apart_from_learning_nothing(selection, monkeypatch):
+    # The adapted weights know the domain better, but every mixture loses too much.
+    scored(selection, monkeypatch, lambda x: 50 + x, lambda x: 90 - 100 * x)
+    assert selection.blend(3) == 0
+    assert selection.taken == 0
+    assert selection.forgot
+
+
+def test_where_nothing_was_learnt_nothing_was_forgotten(selection, monkeypatch):
+    scored(selection, monkeypatch, lambda x: 50 - x, lambda x: 90 - 100 * x)
+    tried = []
+    assert selection.blend(3, lambda *counts: tried.append(counts)) == 0
+    assert not selection.forgot
+    assert tried == [(number, len(SHARES) + 1) for number in range(len(SHARES) + 2)]
