@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, model_validator
 
 from craft.errors import CraftError
 
 SIXTEEN_BITS = 65535
 
 
-class PixelRange(BaseModel):
+class PixelRange(BaseModel, extra="forbid", frozen=True):
     """The stored values that become 0 and 255; those beyond are clipped to them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     black: float
     white: float

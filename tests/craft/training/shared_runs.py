@@ -22,7 +22,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from craft.family.family import ModelFamily
-from craft.settings.reading import read_settings
 from craft.training.adapt import adapt
 from craft.training.distributed.shards import gathered, local_part
 from craft.training.training_run import TrainingRun
@@ -32,7 +31,7 @@ from tests.craft.training.same_training import (
     rerounded,
     smooth_updates,
 )
-from tests.craft.training.short_run import assignments, random_domain
+from tests.craft.training.short_run import random_domain, short_config
 from tests.craft.training.two_processes import in_two_processes
 
 RUNS: dict[str, tuple[str, ...]] = {
@@ -81,9 +80,8 @@ def run(
     reader = copy.deepcopy(models.language_model("llama"))
     call = (models.pretrained_tower(), reader, models.siglip, random_domain())
     if before is not None:
-        earlier = read_settings(assignments=assignments(*before))
-        adapt(*call, earlier, out / "before")
-    config = read_settings(assignments=assignments(*settings))
+        adapt(*call, short_config(*before), out / "before")
+    config = short_config(*settings)
 
     def die(step: int, *_: Any) -> None:
         if step == stop:

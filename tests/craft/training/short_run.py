@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from accelerate import PartialState
 from safetensors.torch import save_file
 
 from craft.data.domains.class_domain import ClassDomain
 from craft.data.images.image_set import ImageSet
 from craft.family.family import ModelFamily
-from craft.settings.reading import read_settings
+from craft.settings.training import CraftConfig
 from craft.training.adapt import AdaptationResult, adapt
 from craft.training.training_run import TrainingRun
 from tests.craft.training.same_training import smooth_updates
@@ -34,9 +35,19 @@ SETTINGS = (
 )
 
 
-def assignments(*settings: str) -> list[str]:
-    """:data:`SETTINGS` and changes; each setting once, as a user has to give it."""
-    return list({x.partition("=")[0]: x for x in (*SETTINGS, *settings)}.values())
+def short_config(*settings: str) -> CraftConfig:
+    """:data:`SETTINGS` and changes, the later ones counting.
+
+    Not read as a user's are, which must not name what their method leaves idle: these are for all
+    methods, also the stages of ``craft align``.
+    """
+    values: dict[str, Any] = {}
+    for text in (*SETTINGS, *settings):
+        key, _, value = text.partition("=")
+        section, _, name = key.rpartition(".")
+        into = values.setdefault(section, {}) if section else values
+        into[name] = yaml.safe_load(value)
+    return CraftConfig(**values)
 
 
 def random_domain(images: int = 32) -> ClassDomain:
@@ -72,13 +83,12 @@ def short_run(
     on_start: Callable[[Any], None] | None = None,
 ) -> AdaptationResult:
     """The run, with :data:`SETTINGS` and changes."""
-    config = read_settings(assignments=assignments(*settings))
     return adapt(
         models.pretrained_tower(),
         models.language_model("llama"),
         models.siglip,
         random_domain(),
-        config,
+        short_config(*settings),
         out,
         resume=resume,
         on_start=on_start,

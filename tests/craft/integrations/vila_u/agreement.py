@@ -24,8 +24,7 @@ def agreeing(
     for level, words in enumerate(table):
         a, b = words[theirs[..., level]], words[ours[..., level]]
         gap = _distance(residual, a) - _distance(residual, b)
-        size = residual.norm(dim=-1) + words.norm(dim=-1).max()
-        rounding = 2 * (words.shape[-1] + 8) * 2.0**-24 * size.square()
+        rounding = _rounding(residual, words)
         moved = 2 * apart * (a - b).norm(dim=-1)
         differ = same & (theirs[..., level] != ours[..., level])
         assert (gap[same] >= 0).all(), "ours is not the nearest"
@@ -33,6 +32,30 @@ def agreeing(
         same &= ~differ
         residual = residual - b
     return same
+
+
+def decided(
+    codes: Tensor,  # [..., L] int64, of ``features``
+    features: Tensor,  # [..., D] float32
+    table: Tensor,  # [L, K, D] float32
+) -> Tensor:  # [...] bool
+    """Tokens whose codes no rounding in float32 can change: at every level, the second nearest
+    codeword is farther than the nearest by more than that."""
+    residual = features.float()
+    clear = torch.ones(codes.shape[:-1], dtype=torch.bool)
+    for level, words in enumerate(table):
+        distances = _distance(residual[..., None, :], words)
+        nearest = distances.gather(-1, codes[..., level, None])
+        others = distances.scatter(-1, codes[..., level, None], torch.inf)
+        clear &= others.amin(-1) - nearest[..., 0] > 2 * _rounding(residual, words)
+        residual = residual - words[codes[..., level]]
+    return clear
+
+
+def _rounding(residual: Tensor, words: Tensor) -> Tensor:  # [..., D], [K, D] -> [...]
+    """How far |r|^2 + |c|^2 - 2 r.c for two codewords may be set apart in float32."""
+    size = residual.norm(dim=-1) + words.norm(dim=-1).max()
+    return 2 * (words.shape[-1] + 8) * 2.0**-24 * size.square()
 
 
 def _distance(x: Tensor, words: Tensor) -> Tensor:

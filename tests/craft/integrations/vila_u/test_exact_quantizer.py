@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from craft.integrations.vila_u.exact_quantizer import ExactQuantizer
-from tests.craft.integrations.vila_u.agreement import agreeing
+from tests.craft.integrations.vila_u.agreement import agreeing, decided
 from tests.craft.integrations.vila_u.stand_in import CODES, WIDTH, Quantizer
 
 LAYOUTS = [(4, True), (4, False), (16, True), (16, False)]
@@ -43,8 +43,11 @@ def test_codes_agree_but_for_certified_ties(levels, shared):
 def test_features_loss_and_gradients_agree(levels, shared):
     quantizer, x = build(levels, shared)
     exact = ExactQuantizer(quantizer)
-    same = (quantizer(x)[2] == exact.forward(x)[2]).all(-1)
-    x = x.detach()[same][None, :, None].requires_grad_()
+    # Not those whose codes agree: among fewer rows, products may be rounded otherwise.
+    table = torch.stack([words.weight[:-1] for words in quantizer.codebooks])
+    clear = decided(exact.forward(x)[2], x.detach(), table)
+    assert clear.float().mean() > 0.85
+    x = x.detach()[clear][None, :, None].requires_grad_()
     theirs, ours = quantizer(x), exact.forward(x)
     assert torch.equal(theirs[2], ours[2])
     # x + (sum - x) rounds twice.
