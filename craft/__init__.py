@@ -3,42 +3,56 @@
 Names are imported when first used, so that `import craft` loads neither torch nor anything large.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
     from craft.codebook import Codebook, CodebookMismatchError
+    from craft.errors import CraftError
+    from craft.family.family import ModelFamily
+    from craft.models.encoder_pack import EncoderPack
     from craft.prior import EncoderMismatchWarning, TokenPrior
     from craft.pruning import Pruned, keep_count, prune, prune_order
     from craft.quantization import commitment, quantize
+    from craft.workbench.api import adapt, evaluate, transfer
 
 __all__ = [
     "Codebook",
     "CodebookMismatchError",
+    "CraftError",
     "EncoderMismatchWarning",
+    "EncoderPack",
+    "ModelFamily",
     "Pruned",
     "TokenPrior",
+    "adapt",
     "commitment",
+    "evaluate",
     "keep_count",
     "prune",
     "prune_order",
     "quantize",
+    "transfer",
 ]
 
 _HOME = {
     "Codebook": "craft.codebook",
     "CodebookMismatchError": "craft.codebook",
+    "CraftError": "craft.errors",
     "EncoderMismatchWarning": "craft.prior",
+    "EncoderPack": "craft.models.encoder_pack",
+    "ModelFamily": "craft.family.family",
     "Pruned": "craft.pruning",
     "TokenPrior": "craft.prior",
+    "adapt": "craft.workbench.api",
     "commitment": "craft.quantization",
+    "evaluate": "craft.workbench.api",
     "keep_count": "craft.pruning",
     "prune": "craft.pruning",
     "prune_order": "craft.pruning",
     "quantize": "craft.quantization",
+    "transfer": "craft.workbench.api",
 }
 
 
@@ -55,14 +69,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """Importing craft/pruning.py would bind `craft.prune` to the module; it means the function."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
