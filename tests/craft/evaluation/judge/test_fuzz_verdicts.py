@@ -1,0 +1,66 @@
+"""Damaged replies of a judge, and damaged files of its verdicts, are one line."""
+
+import json
+
+import pytest
+
+from craft.evaluation.judge.client import mark_all
+from craft.evaluation.judge.protocol import UnreadableVerdict, Verdict, parse
+from craft.evaluation.judge.run import judge_predictions
+from tests.craft.fuzzing import ROUNDS, damaged, fuzz, fuzz_file, retyped
+
+MARKS = {
+    "correct": True,
+    "explanation_present": True,
+    "faithfulness": 8,
+    "relevance": 7,
+    "verbosity": 1,
+}
+ROW = {"world": "justified", "model": "m", "condition": "c", "prompt": "Which?", "answer": "a"}
+
+
+class Marker:
+    """A judge that gives everyone the same marks."""
+
+    model = "marker"
+
+    def mark(self, question, answer, reply):
+        assert all(isinstance(x, str) for x in (question, answer, reply))
+        return Verdict(**MARKS)
+
+
+@ROUNDS
+def test_replies(rounds):
+    reply = b"Here: " + json.dumps(MARKS).encode()
+    fuzz(reply, lambda x: parse(x.decode("utf-8", "replace")), UnreadableVerdict, rounds, "verdict")
+
+
+@ROUNDS
+@pytest.mark.parametrize("damage", [damaged, retyped])
+def test_stored_verdicts(tmp_path, damage, rounds):
+    path = tmp_path / "verdicts.jsonl"
+    rows = [ROW | {"id": str(i), "given": "a, for it is"} for i in range(4)]
+    known = mark_all(rows, Marker(), path)
+
+    def read(case):
+        found = mark_all(rows, Marker(), path)
+        lost = {str(i) for i, line in enumerate(case.splitlines()) if b'"problem"' in line}
+        assert known.keys() - found.keys() <= lost
+        assert all(isinstance(x, Verdict) for x in found.values())
+
+    fuzz_file(path, read, rounds, damage)
+
+
+@ROUNDS
+@pytest.mark.parametrize("damage", [damaged, retyped])
+def test_predictions(tmp_path, damage, rounds):
+    path = tmp_path / "predictions.jsonl"
+    rows = [ROW | {"id": str(i), "given": "a, for it is"} for i in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def read(case):
+        out = tmp_path / "verdicts.jsonl"
+        out.unlink(missing_ok=True)
+        judge_predictions(path, Marker(), out)
+
+    fuzz_file(path, read, rounds, damage)
