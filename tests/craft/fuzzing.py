@@ -110,7 +110,7 @@ def fuzz_file(
 ) -> None:
     """As :func:`fuzz`, with the damage in a file, which is whole again afterwards.
 
-    Only a CraftError may be raised, or an OSError that names a file.
+    Only a CraftError or an OSError may be raised, and its message must name the file or its folder.
 
     Args:
         read: reads the file; it gets the damaged data too, to tell kinds of damage apart.
@@ -121,8 +121,9 @@ def fuzz_file(
         path.write_bytes(case)
         try:
             read(case)
-        except OSError as error:
-            assert error.filename is not None, error
+        except (CraftError, OSError) as error:
+            if str(path.parent) not in str(error):
+                pytest.fail(f"does not say where: {error!r}")
             raise
 
     try:
