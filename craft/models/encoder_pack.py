@@ -146,12 +146,21 @@ class EncoderPack:
 
         Raises:
             CodebookMismatchError: the codebook is not the one the pack speaks; names both.
+            StoredFileError: no encoder has such a ``vision_config``, or other weights belong to it.
         """
         codebook.require_fingerprint(self.codebook_fingerprint)
         settings = {k: v for k, v in self.vision_config.items() if k != "model_type"}
         settings["read_layer"] = self.read_layer
-        config = DiscreteVisionConfig(**settings)
-        tower = DiscreteVisionTower(config, codebook)
+        try:
+            tower = DiscreteVisionTower(DiscreteVisionConfig(**settings), codebook)
+        except CraftError:
+            raise
+        except Exception as error:  # transformers and torch raise whatever it makes them stumble on
+            told = " ".join(str(error).split())
+            raise StoredFileError(
+                f"the vision_config of the pack's card makes no encoder ({type(error).__name__}: "
+                f"{told:.200}); get the pack again"
+            ) from error
         fill(tower, self.weights, "the pack")
         return tower.eval().requires_grad_(False)
 
@@ -244,6 +253,13 @@ def _read_card(path: Path) -> PackCard:
     adapters = _WITHOUT_CHECKSUM.get(written, written) == ADAPTER_FORMAT
     if adapters != (card.base_hash is not None):
         raise StoredFileError(f"{path}, {what}, has format {written} and base {card.base_hash}")
+    config = card.notes.get("config", {})
+    method = config.get("method", "craft") if isinstance(config, dict) else config
+    if not isinstance(method, str) or method not in METHODS:
+        raise StoredFileError(
+            f"{path}, {what}, names no method this version knows: got {method!r:.60}, expected one "
+            f"of {', '.join(METHODS)}"
+        )
     return card
 
 

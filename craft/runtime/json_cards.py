@@ -68,7 +68,7 @@ def as_card(content: Mapping[str, Any], path: Path | str, what: str, model: type
         return model.model_validate({k: v for k, v in content.items() if k != CHECKSUM})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
+        where = " ".join(".".join(map(str, first["loc"])).split()) or "the file"
         raise StoredFileError(f"{path} is not {what}: {where}: {first['msg']}") from error
 
 

@@ -88,9 +88,9 @@ class DomainManifest(BaseModel):
         Raises:
             CraftError: not a manifest, or of a newer format; names the field.
         """
-        try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        try:  # strict: another seed for true, or a class held out for "yes", was never written
+            return cls.model_validate_json(path.read_bytes(), strict=True)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
+            where = " ".join(".".join(map(str, first["loc"])).split()) or "the file"
             raise CraftError(f"{path} is not a domain manifest: {where}: {first['msg']}") from error
