@@ -55,6 +55,9 @@ def read_hf_disk(path: Path, options: ReadOptions) -> RecordSet:
     datasets = import_datasets()
     with failures_at(Place(path), "the datasets library cannot load it; save it again"):
         loaded = datasets.load_from_disk(str(path))
+        for part in loaded.values() if isinstance(loaded, Mapping) else [loaded]:
+            # Arrow believes the offsets of a file it maps: a damaged one ends the whole process.
+            part.data.validate(full=True)
     return read_hf(loaded, path, options)
 
 

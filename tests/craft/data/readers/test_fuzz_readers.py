@@ -136,8 +136,16 @@ def test_webdataset(tmp_path, pngs, kind, rounds):
 
 
 @ROUNDS
-@pytest.mark.parametrize("damage", [damaged, retyped])
-@pytest.mark.parametrize("name", ["state.json", "dataset_info.json"])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("state.json", damaged),
+        ("state.json", retyped),
+        ("dataset_info.json", damaged),
+        ("dataset_info.json", retyped),
+        ("data-00000-of-00001.arrow", damaged),
+    ],
+)
 def test_saved_data_sets(tmp_path, pngs, name, damage, rounds):
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)}
