@@ -92,6 +92,7 @@ def true_codes(z: Tensor, codebook: Tensor, levels: int) -> Tensor:  # [N, L]
     return torch.stack(codes, 1)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch.compile's own
 @pytest.mark.parametrize("case", CASES)
 def test_beside_peers(case: Case, benchmark) -> None:
     before = torch.get_num_threads()

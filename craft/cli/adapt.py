@@ -45,6 +45,7 @@ def adapt(
     skip_corrupt: data_options.SkipCorrupt = False,
     pixel_range: data_options.PixelRange = None,
     min_images: data_options.MinImages = 1,
+    numbers: data_options.Numbers = None,
     any_size: data_options.AnySize = False,
     general: General = None,
     surrogate: Surrogate = "qwen2",
@@ -80,6 +81,7 @@ def adapt(
         "--option-file": option_file,
         "--skip-corrupt": skip_corrupt,
         "--min-images": min_images > 1,
+        "--numbers": numbers,
     }
     if not own:
         checks.require_owner("your own data (--data)", of_data)
@@ -131,6 +133,7 @@ def adapt(
             any_size,
             pixel_range,
             min_images=min_images,
+            numbers=numbers,
         )
         with console.status("reading the data"):
             chosen, manifest = new_domain(

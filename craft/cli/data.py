@@ -26,6 +26,7 @@ def check(
     skip_corrupt: data_options.SkipCorrupt = False,
     pixel_range: data_options.PixelRange = None,
     min_images: data_options.MinImages = 1,
+    numbers: data_options.Numbers = None,
     any_size: data_options.AnySize = False,
     quick: Annotated[bool, typer.Option("--quick", help="decode only the samples")] = False,
     out: Annotated[Path | None, typer.Option(help="PNG file for the samples")] = None,
@@ -77,6 +78,7 @@ def check(
         any_size,
         pixel_range,
         min_images=min_images,
+        numbers=numbers,
     )
     with console.status("reading"):
         records = asked.read()

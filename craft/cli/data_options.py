@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -41,7 +41,9 @@ Images = Annotated[
 ClassNames = Annotated[
     Path | None,
     typer.Option(
-        help="text file, one name a line, of classes that are numbers", rich_help_panel=_PANEL
+        help="names of classes: one a line for the numbers from 0, or a .csv, .tsv or .json table "
+        "of label and name",
+        rich_help_panel=_PANEL,
     ),
 ]
 Subject = Annotated[
@@ -83,10 +85,23 @@ MinImages = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+Numbers = Annotated[
+    Literal["text", "0", "1"] | None,
+    typer.Option(
+        "--numbers",
+        help="what a number means as an answer: an option's text, or its number from 0 or 1 "
+        "[default: what fits all answers]",
+        rich_help_panel=_PANEL,
+    ),
+]
 AnySize = Annotated[
     bool,
     typer.Option("--any-size", help="accept a --dataset of unknown size", rich_help_panel=_PANEL),
 ]
+
+
+#: --numbers as the library has it.
+_NUMBERS: dict[str, Any] = {"text": "text", "0": 0, "1": 1}
 
 
 def request(
@@ -101,6 +116,7 @@ def request(
     any_size: bool,
     pixel_range: str | None = None,
     min_images: int = 1,
+    numbers: Literal["text", "0", "1"] | None = None,
 ) -> DataRequest:
     """What the options ask for."""
     from craft.data import readers
@@ -108,12 +124,12 @@ def request(
 
     names = None
     if class_names is not None:
-        lines = class_names.read_text(encoding="utf-8-sig").splitlines()
-        names = tuple(line.strip() for line in lines if line.strip())
+        names = readers.read_class_names(class_names)
     reading = readers.ReadOptions(
         format=format,
         images=images.resolve() if images else None,
         class_names=names,
+        numbers=_NUMBERS.get(numbers or ""),
         skip_corrupt=skip_corrupt,
         pixel_range=readers.PixelRange.parse(pixel_range) if pixel_range else None,
         min_images=min_images,

@@ -19,6 +19,7 @@ from torch import Tensor
 from craft.data import prompts
 from craft.data.questions import Question
 from craft.errors import CraftError, MissingPackageError
+from craft.integrations.table_text import require_same_when_read
 from craft.runtime.whole_file import open_whole, whole_file, write_text
 
 #: How many tokens an answer may take, as in our own evaluation (methods F6).
@@ -125,8 +126,8 @@ def export_vlmevalkit(
     The suite adds the options to the question itself, so the question stands here without them.
 
     Raises:
-        CraftError: no questions, a name that cannot be a file's, options for some only, or more
-            than 26.
+        CraftError: no questions, a name that cannot be a file's, options for some only, more
+            than 26, or a text that the suite would read as another one.
     """
     _check(name, questions)
     most = max(len(q.options) for q in questions)
@@ -137,23 +138,33 @@ def export_vlmevalkit(
             "first; a table holds either kind: export them apart"
         )
     letters = [prompts.letter(i) for i in range(most)]
+    columns = ["index", "image", "question", *letters, "answer", "category", "split"]
+    texts = [
+        {
+            "question": _without_options(q),
+            **dict(zip(letters, q.options, strict=False)),
+            "answer": q.answer,
+            **({"category": q.label} if q.label else {}),
+        }
+        for q in questions
+    ]
+    for column in ("question", *letters, "answer", "category"):
+        what = f"option {column}" if column in letters else f"the {column}"
+        require_same_when_read(
+            [(f"{what} of {q.id!r}", t.get(column)) for q, t in zip(questions, texts, strict=True)]
+        )
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.tsv"
     with open_whole(path, newline="") as file:
-        columns = ["index", "image", "question", *letters, "answer", "category", "split"]
-        writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n", restval="")
+        # All quoted: a carriage return outside of quotes would begin a row.
+        writer = csv.DictWriter(
+            file, columns, delimiter="\t", lineterminator="\n", restval="", quoting=csv.QUOTE_ALL
+        )
         writer.writeheader()
-        for index, q in enumerate(questions):
-            row = {
-                "index": index,
-                "image": base64.b64encode(png(images[q.row])).decode("ascii"),
-                "question": _without_options(q),
-                **dict(zip(letters, q.options, strict=False)),
-                "answer": q.answer,
-                "category": q.label,
-                "split": "heldout" if q.heldout else "seen",
-            }
-            writer.writerow(row)
+        for index, (q, text) in enumerate(zip(questions, texts, strict=True)):
+            image = base64.b64encode(png(images[q.row])).decode("ascii")
+            split = "heldout" if q.heldout else "seen"
+            writer.writerow({"index": index, "image": image, "split": split, **text})
     return path
 
 

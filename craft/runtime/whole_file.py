@@ -115,6 +115,25 @@ def files_together(directory: Path | str, needs: int | None = None) -> Generator
 
 
 @contextmanager
+def whole_directory(path: Path | str, needs: int | None = None) -> Generator[Path]:
+    """Yield the path of a folder to be made; after the block it is renamed to ``path``.
+
+    Raises:
+        OSError: the folder could not be written, or ``path`` exists and is not an empty folder;
+            nothing is left behind.
+    """
+    path = Path(path)
+    with _said(path, needs):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _folder_beside(path) as written:
+            written.rmdir()  # the block makes it
+            yield written
+            for _ in _files(written):
+                pass
+            os.replace(written, path)
+
+
+@contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
     written = path.with_name(f".{path.name}.{os.getpid()}.part")
     shutil.rmtree(written, ignore_errors=True)

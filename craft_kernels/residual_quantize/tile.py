@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -11,10 +12,24 @@ from torch import Tensor
 from craft_kernels.backends import native_module
 from craft_kernels.residual_quantize.buffers import empty, round_up
 
-# Scores of one tile. Large enough that the codewords are not read too often, small enough to stay
-# in a cache; a tile has at least _MIN_TOKENS tokens, so that it exceeds this only beside a much
-# larger codebook.
-_SCORE_BYTES = 16 << 20
+_MIB = 1 << 20
+
+
+def _score_bytes(
+    cache: Path = Path("/sys/devices/system/cpu/cpu0/cache/index3/size"),
+) -> int:
+    """Of one tile: half of the third-level cache, where Linux tells its size. More tokens mean that
+    the codewords are read less often, fewer that the scores stay in the cache; measured,
+    docs/performance.md."""
+    try:
+        kibibytes = int(cache.read_text().strip().removesuffix("K"))
+    except (OSError, ValueError):
+        return 16 * _MIB
+    return max(4 * _MIB, min(kibibytes * 1024 // 2, 16 * _MIB))
+
+
+# A tile has at least _MIN_TOKENS, so that it exceeds this only beside a much larger codebook.
+_SCORE_BYTES = _score_bytes()
 _MIN_TOKENS, _MAX_TOKENS = 64, 1024
 _MAX_PARTS = 32
 

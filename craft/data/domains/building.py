@@ -48,6 +48,7 @@ def make_manifest(
     digests = [record.digest() for record in records]
     entries: tuple[ClassEntry, ...] = ()
     if records.labelled:
+        _require_names(records, names or {})
         called = {x: (names or {}).get(x) or class_names.spoken(x) for x in records.labels}
         class_names.require_distinct(called.values())
         heldout = set(heldout_classes(list(called.values()), heldout_fraction, split_seed))
@@ -81,6 +82,16 @@ def make_manifest(
         notes=tuple(notes),
         account=records.account.summary(len(records)),
     )
+
+
+def _require_names(records: RecordSet, names: dict[str, str]) -> None:
+    """Numbers as class names would make questions that nobody can answer from the image."""
+    if records.numbered and not all(label in names for label in records.labels):
+        raise DataError(
+            records.records[0].place,
+            f"label {records.records[0].label} is a number, as all labels are, and nothing says "
+            "what the numbers stand for; give the names (--class-names FILE)",
+        )
 
 
 def _require_options(records: RecordSet, entries: Sequence[ClassEntry]) -> None:

@@ -54,6 +54,23 @@ class DataRequest:
         whole_again = self.reading.skip_corrupt and self.path is None
         return without_corrupt(records) if whole_again else records
 
+    def _names(self, records: RecordSet) -> dict[str, str]:
+        """Label -> name: the user's before the registry's."""
+        names = entry_of(self.dataset).names(records) if self.dataset else {}
+        given = self.reading.class_names
+        if isinstance(given, dict):
+            unknown = sorted(set(given) - set(records.labels))
+            if len(unknown) == len(given):
+                raise CraftError(
+                    f"--class-names names none of the labels of {records.path}: it has "
+                    f"{unknown[:4]}, the data {records.labels[:4]}"
+                )
+            for label in unknown:
+                reason = "labels in --class-names that the data does not have"
+                records.account.warn(reason, records.path, label)
+            names |= {label: name for label, name in given.items() if label in records.labels}
+        return names
+
     def manifest(self, records: RecordSet) -> DomainManifest:
         """How the records become a domain: :func:`~craft.data.domains.building.make_manifest`."""
         entry = entry_of(self.dataset) if self.dataset else None
@@ -64,7 +81,7 @@ class DataRequest:
             reading=self.reading,
             dataset=self.dataset,
             from_hub=self.path is None,
-            names=entry.names(records) if entry else None,
+            names=self._names(records),
         )
 
 

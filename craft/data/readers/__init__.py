@@ -1,9 +1,14 @@
 """Reading the data people have: detected, checked, and turned into one kind of record.
 
-``read_records(path)`` is the one call; each format has a file of its own.
+``read_records(path)`` is the one call; each format has a file of its own. CSV, JSON and tar are
+parsed by Python's own modules and Parquet by pyarrow, but which row, line, sample or row group is
+wrong, and what to do about it, is said by us: that is why these readers stay where libraries exist.
+Libraries report a parser's error without a place, or end early in silence, as tarfile does at a
+damaged header.
 """
 
 from craft.data.readers.account import Account, AccountSummary, Tally
+from craft.data.readers.class_name_file import read_class_names
 from craft.data.readers.columns import Columns
 from craft.data.readers.detect import read_records, without_corrupt
 from craft.data.readers.image_report import ImageReport
@@ -25,6 +30,7 @@ __all__ = [
     "RecordSet",
     "Tally",
     "Turn",
+    "read_class_names",
     "read_records",
     "without_corrupt",
 ]

@@ -66,12 +66,14 @@ def how_numbers_count(choices: Sequence[Choice], said: Numbers | None = None) ->
     if said is not None:
         return said
     numeric = [choice for choice in choices if number_in(choice.answer) is not None]
+    ways: tuple[Numbers, ...] = ("text", 0, 1)
     readings: dict[Numbers, list[int | None]] = {
-        numbers: [choice.meant(numbers) for choice in numeric] for numbers in ("text", 0, 1)
+        way: [choice.meant(way) for choice in numeric] for way in ways
     }
     fit: list[Numbers] = [numbers for numbers, rows in readings.items() if None not in rows]
     if not fit:  # the first answer that the most fitting reading cannot explain will be told
-        return max(readings, key=lambda n: sum(row is not None for row in readings[n]))
+        explained = [sum(row is not None for row in readings[way]) for way in ways]
+        return ways[explained.index(max(explained))]
     first = fit[0]
     for other in fit[1:]:
         for choice, a, b in zip(numeric, readings[first], readings[other], strict=True):
@@ -80,7 +82,8 @@ def how_numbers_count(choices: Sequence[Choice], said: Numbers | None = None) ->
                     choice.place,
                     f"answer {choice.answer!r} means {choice.options[a]!r} if answers are read "
                     f"{_SAID[first]} and {choice.options[b]!r} if {_SAID[other]}, and all answers "
-                    "fit both; write the options' letters or texts, or say which (--numbers)",
+                    "fit both; write the options' letters or texts, or say which in Python, "
+                    "--numbers, or ReadOptions(numbers=...)",
                 )
     return first
 

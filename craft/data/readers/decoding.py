@@ -11,7 +11,7 @@ import io
 import struct
 import threading
 import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, JpegImagePlugin
@@ -167,7 +167,7 @@ def _deep(image: Image.Image) -> str:
 
 def _raw_mode(image: Image.Image) -> str:
     """How Pillow says that the pixels lie in the file, such as "RGB;16B"; until it is loaded."""
-    tiles: list[Any] = getattr(image, "tile", [])
+    tiles = getattr(image, "tile", ())
     if not tiles or tiles[0].codec_name == "jpeg":
         return ""
     args = tiles[0].args
@@ -221,10 +221,10 @@ def _from_deep_colour(
 def _low_byte(data: bytes) -> Image.Image | None:
     """The image again with the lower byte of every colour; None where Pillow cannot read it so."""
     image = _opened(data)
-    tiles: list[Any] = getattr(image, "tile", [])
-    raw, (tile, *others) = _raw_mode(image), tiles
-    if image.mode not in {"RGB", "RGBA"} or raw.startswith("LA") or others:
+    raw, tiles = _raw_mode(image), tuple(getattr(image, "tile", []))
+    if image.mode not in {"RGB", "RGBA"} or raw.startswith("LA") or len(tiles) != 1:
         return None
+    tile = tiles[0]
     swapped = raw[:-3] + _OTHER_BYTE[raw[-3:]]
     args = swapped if isinstance(tile.args, str) else (swapped, *tile.args[1:])
     image.tile = [tile._replace(args=args)]  # pyright: ignore[reportAttributeAccessIssue]

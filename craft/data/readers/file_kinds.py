@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 from typing import Literal
 
@@ -29,62 +30,14 @@ _KINDS: dict[str, Kind] = {
     ".parquet": "parquet",
     ".tar": "webdataset",
 }
-_UNREAD = frozenset(
-    [
-        ".zip",
-        ".tgz",
-        ".gz",
-        ".bz2",
-        ".xz",
-        ".zst",
-        ".7z",
-        ".rar",
-        ".arrow",
-        ".feather",
-        ".xlsx",
-        ".xls",
-        ".h5",
-        ".hdf5",
-        ".npz",
-        ".npy",
-        ".pkl",
-        ".mat",
-        ".mdb",
-        ".tfrecord",
-        ".txt",
-        ".xml",
-        ".yaml",
-        ".yml",
-    ]
+_UNREAD = re.compile(
+    r"\.(zip|tgz|gz|bz2|xz|zst|7z|rar|arrow|feather|xlsx?|h5|hdf5|npz|npy|pkl|mat|mdb|tfrecord"
+    r"|txt|xml|ya?ml)"
 )
 #: Suffixes of images, read or not; those that are not read are named instead of overlooked.
-_IMAGES = frozenset(
-    [
-        ".jfif",
-        ".jpe",
-        ".avif",
-        ".apng",
-        ".heic",
-        ".heif",
-        ".jxl",
-        ".svg",
-        ".eps",
-        ".psd",
-        ".dcm",
-        ".nii",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".dng",
-        ".raw",
-        ".exr",
-        ".hdr",
-        ".tga",
-        ".ico",
-        ".jp2",
-        ".j2k",
-    ]
+_IMAGES = re.compile(
+    r"\.(jfif|jpe|avif|apng|hei[cf]|jxl|svg|eps|psd|dcm|nii|cr[23]|nef|arw|dng|raw|exr|hdr|tga|ico"
+    r"|jp2|j2k)"
 )
 
 
@@ -120,9 +73,9 @@ def kind_of(name: str) -> Kind:
         return "about"
     if is_image_name(name):
         return "image"
-    return _KINDS.get(ending, "unread" if ending in _UNREAD else "other")
+    return _KINDS.get(ending, "unread" if _UNREAD.fullmatch(ending) else "other")
 
 
 def is_unread_image(name: str) -> bool:
     """Whether a name is that of an image of a kind that is not read."""
-    return not is_image_name(name) and suffix(name) in _IMAGES
+    return not is_image_name(name) and _IMAGES.fullmatch(suffix(name)) is not None

@@ -99,12 +99,13 @@ def eight_bits(
         )
     depth = Depth(low, high, used, chosen is not None)
     if values.dtype.kind in "ui" and low >= 0 and high <= SIXTEEN_BITS:
-        return _table(used)[values], depth
+        return _table(used.black, used.white)[values], depth
     return _mapped(values.astype(np.float64), used), depth
 
 
 @lru_cache(maxsize=4)
-def _table(used: PixelRange) -> np.ndarray:  # [65536] uint8
+def _table(black: float, white: float) -> np.ndarray:  # [65536] uint8
+    used = PixelRange(black=black, white=white)
     return _mapped(np.arange(SIXTEEN_BITS + 1, dtype=np.float64), used)
 
 

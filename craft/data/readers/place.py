@@ -33,7 +33,7 @@ class Place:
 
     def __str__(self) -> str:
         where = shown(self.path) if self.line is None else f"{shown(self.path)}:{self.line}"
-        return f"{where}, {self.part}" if self.part else where
+        return f"{where}, {shown(self.part)}" if self.part else where
 
 
 class DataError(CraftError):

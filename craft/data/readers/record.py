@@ -14,6 +14,7 @@ from craft.data import prompts
 from craft.data.readers.account import UNREADABLE, Account
 from craft.data.readers.decoding import CorruptImage, Decoded, decode
 from craft.data.readers.image import EncodedImage
+from craft.data.readers.labels import are_numbers
 from craft.data.readers.pixel_range import PixelRange
 from craft.data.readers.place import DataError, Place
 from craft.errors import CraftError
@@ -129,6 +130,7 @@ class RecordSet:
 
     Args:
         notes: one sentence each: which columns, which splits, what was left out.
+        named: the data or the user says what labels that are numbers stand for.
         account: everything that was skipped, with the reason, and what deserves a look.
 
     Raises:
@@ -140,6 +142,7 @@ class RecordSet:
     records: Sequence[Record]
     notes: tuple[str, ...] = ()
     account: Account = field(default_factory=Account, compare=False)
+    named: bool = False
 
     def __post_init__(self) -> None:
         if not self.records:
@@ -191,6 +194,11 @@ class RecordSet:
     def labelled(self) -> bool:
         """Whether records have class labels; otherwise they have questions."""
         return self.records[0].label is not None
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the classes are bare numbers, which nothing names."""
+        return self.labelled and not self.named and are_numbers(self.labels)
 
     @property
     def labels(self) -> list[str]:

@@ -24,8 +24,8 @@ def walk(root: Path, account: Account) -> list[Path]:
     """All files below ``root`` in the order of their names, links followed.
 
     Hidden files and folders, those that systems and tools leave behind (``__MACOSX/``, ``@eaDir/``,
-    ``Thumbs.db``, ``.git/`` and others), links that lead back to a folder above them and what is
-    neither file nor folder go to the account instead. Links that lead nowhere count as files,
+    ``Thumbs.db``, ``.git/`` and others), links back to a folder above them, and things that are
+    neither files nor folders go to the account instead. Links that lead nowhere count as files,
     since whoever reads them has to say that they are missing.
 
     Raises:

@@ -94,12 +94,11 @@ def test_endings_in_capitals_are_read(tmp_path, draw):
     assert read_records(tmp_path).split_counts == {"train": 1, "test": 1}
 
 
-def test_a_compressed_part_is_refused_not_overlooked(tmp_path, draw):
+def test_a_compressed_part_is_read_not_overlooked(tmp_path, draw):
     draw(tmp_path / "a.png")
     (tmp_path / "train.csv").write_text("image,label\na.png,x\n")
     (tmp_path / "test.csv.gz").write_bytes(gzip.compress(b"image,label\na.png,y\n"))
-    with pytest.raises(DataError, match=r"test\.csv\.gz: a compressed table; unpack it"):
-        read_records(tmp_path)
+    assert read_records(tmp_path).split_counts == {"train": 1, "test": 1}
 
 
 def test_a_stray_table_beside_folders_by_class_is_refused(tmp_path, draw):
@@ -107,7 +106,7 @@ def test_a_stray_table_beside_folders_by_class_is_refused(tmp_path, draw):
         draw(tmp_path / split / "cat/a.png")
         draw(tmp_path / split / "dog/a.png", 3)
     (tmp_path / "labels.csv").write_text("image,label\ntrain/cat/a.png,cat\n")
-    with pytest.raises(DataError, match=r"holds labels\.csv and images by class in test/, train/"):
+    with pytest.raises(DataError, match=r"holds labels\.csv and folders of .*test/cat"):
         read_records(tmp_path)
     assert len(read_records(tmp_path, ReadOptions(format="image_folder"))) == 4
 
