@@ -10,6 +10,7 @@ from rich.console import Console
 
 from craft.cli import data_options, process, training_options
 from craft.cli.options import (
+    Device,
     DomainName,
     Force,
     General,
@@ -50,6 +51,7 @@ def adapt(
     settings: training_options.Settings = None,
     resume: training_options.Resume = "never",
     dry_run: training_options.DryRun = False,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -77,7 +79,7 @@ def adapt(
 
     main = process.is_main_process()
     console.quiet = not main
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     zoo.language_model(surrogate)
     if domain is not None:
         chosen, manifest = load_domain(domain), None

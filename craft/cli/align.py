@@ -9,6 +9,7 @@ import typer
 
 from craft.cli import data_options, process, training_options
 from craft.cli.options import (
+    Device,
     Force,
     Models,
     console,
@@ -35,6 +36,7 @@ def align(
     settings_file: training_options.SettingsFile = None,
     settings: training_options.Settings = None,
     resume: training_options.Resume = "never",
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -59,7 +61,7 @@ def align(
     from craft.training import align as aligning
 
     config = read_settings("align", settings_file, settings or ())
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     encoder = aligning.Encoder(zoo.pretrained_tower(), zoo.siglip)
     data: dict[str, Any] = {}
     with console.status("reading the data"):

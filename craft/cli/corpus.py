@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from craft.cli import data_options, process
-from craft.cli.options import Force, Models, Pack, PackDomain, console
+from craft.cli.options import Device, Force, Models, Pack, PackDomain, console
 from craft.errors import CraftError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def tokenize(
     format: data_options.Format = None,
     images: data_options.Images = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    device: Device = None,
     models: Models = None,
 ) -> None:
     """Encode images to codes, a Parquet file a shard; a run that was stopped goes on."""
@@ -38,7 +39,7 @@ def tokenize(
     from craft.corpus.tokens import tokenize_corpus
     from craft.family.family import ModelFamily
 
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     encoder = CorpusEncoder.of(zoo.plug(pack), zoo.codebook)
     request = data_options.request(
         data, None, None, format, images, None, None, skip_corrupt, any_size=False
@@ -65,6 +66,7 @@ def prior(
     out: Annotated[
         Path | None, typer.Option(help="file to write [default: prior.safetensors in the pack]")
     ] = None,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -79,7 +81,7 @@ def prior(
 
     if out is not None and out.exists() and not force:
         raise CraftError(f"--out {out} exists; choose another file, or --force to replace it")
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
     encoder = CorpusEncoder.of(loaded, zoo.codebook)
     if tokens is not None:

@@ -10,6 +10,7 @@ import typer
 from craft.cli import process, training_options
 from craft.cli.options import (
     DOMAINS,
+    Device,
     Force,
     GeneralImages,
     Models,
@@ -34,6 +35,7 @@ def demo(
     settings_file: training_options.SettingsFile = None,
     test_limit: TestLimit = None,
     general_images: GeneralImages = 900,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -51,7 +53,7 @@ def demo(
     from craft.pocket.demo.run import run_demo
     from craft.pocket.demo.table import demo_table
 
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     domains = DOMAINS if domain == "all" else (domain,)
     command = {"command": "demo", "domains": list(domains), "seeds": seeds, "surrogate": surrogate}
     open_run_directory(out, command | {"config": config.model_dump()}, force)

@@ -9,6 +9,7 @@ import typer
 
 from craft.cli import data_options, process
 from craft.cli.options import (
+    Device,
     Force,
     General,
     GeneralImages,
@@ -45,6 +46,7 @@ def evaluate(
     test_limit: TestLimit = None,
     general: General = None,
     general_images: GeneralImages = 900,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -62,7 +64,7 @@ def evaluate(
     from craft.report.tables import evaluation_table
     from craft.workbench.evaluate import evaluate_pack
 
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
     command = {"command": "evaluate", "pack": str(pack), "domain": chosen.name}
     open_run_directory(out, command, force)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from craft.cli import process
-from craft.cli.options import Force, Models, SelectorName, console
+from craft.cli.options import Device, Force, Models, SelectorName, console
 from craft.errors import CraftError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def generate(
     keep_ratio: Annotated[float, typer.Option(help="share of the visual tokens to keep")] = 1.0,
     selector: Annotated[SelectorName, typer.Option(help="how tokens are chosen")] = "full",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="where an answer is cut off")] = 5,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -59,7 +60,11 @@ def generate(
 
     pixels = decode_rgb(image.read_bytes())
     reader = generate.open_reader(
-        ModelFamily.load(models), pack, name=llm, keep_ratio=keep_ratio, selector=selector
+        ModelFamily.load(models, device=device),
+        pack,
+        name=llm,
+        keep_ratio=keep_ratio,
+        selector=selector,
     )
     given = generate.generate(
         reader, pixels, question, option or (), settings=chosen, max_new_tokens=max_new_tokens

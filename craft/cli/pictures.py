@@ -9,6 +9,7 @@ import typer
 
 from craft.cli import data_options, process
 from craft.cli.options import (
+    Device,
     Force,
     Models,
     Pack,
@@ -26,6 +27,7 @@ def pictures(
     keep_ratio: Annotated[
         list[float] | None, typer.Option(help="budget to draw; repeat [0.8 0.6 0.4]")
     ] = None,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -36,7 +38,7 @@ def pictures(
     from craft.family.family import ModelFamily
     from craft.report.code_pictures import draw_pictures
 
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
     open_run_directory(out, {"command": "pictures", "pack": str(pack)}, force)
     ratios = keep_ratio or [0.8, 0.6, 0.4]

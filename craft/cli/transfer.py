@@ -9,6 +9,7 @@ import typer
 
 from craft.cli import data_options, process
 from craft.cli.options import (
+    Device,
     Force,
     General,
     GeneralImages,
@@ -31,6 +32,7 @@ def transfer(
     test_limit: TestLimit = None,
     general: General = None,
     general_images: GeneralImages = 900,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -47,7 +49,7 @@ def transfer(
     from craft.report.tables import transfer_table
     from craft.workbench.transfer import transfer_matrix
 
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     first, chosen = open_pack(packs[0], zoo, name=domain, data=data)
     others = {str(pack): zoo.plug(pack) for pack in packs[1:]}
     loaded = {str(packs[0]): first} | others

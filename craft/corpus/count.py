@@ -12,6 +12,7 @@ from craft.corpus.shard import CorpusEncoder, Shard
 from craft.data.images.augment import resize
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
+from craft.runtime.device import pixels_on
 from craft.runtime.tensor_hash import tensor_hash
 
 
@@ -54,7 +55,7 @@ def count_prior(
 ) -> TokenPrior:
     """First-level code frequencies of ``images``, unaugmented, at the encoder's size."""
     size = tower.image_size
-    chunks = (resize(chunk.float() / 255, size) for chunk in images.split(batch))
+    chunks = (resize(pixels_on(chunk, tower.device), size) for chunk in images.split(batch))
     return TokenPrior.count(
         (tower.encode(chunk).codes for chunk in chunks),
         tower.codebook,

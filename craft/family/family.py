@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, SiglipConfig, SiglipModel
@@ -23,6 +23,7 @@ from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.encoder_pack import EncoderPack
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
+from craft.runtime.device import choose_device
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 
@@ -32,13 +33,15 @@ class ModelFamily:
 
     Args:
         directory: holds ``codebook.safetensors``, ``siglip/`` and one directory per language model.
+        device: where its models are placed, see :func:`~craft.runtime.device.choose_device`.
 
     Raises:
-        CraftError: the directory is not one.
+        CraftError: the directory is not one, or there is no such device.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, device: str | None = None):
         self.directory = directory
+        self.device = choose_device(device).device
         missing = [x for x in (CODEBOOK, f"{SIGLIP}/config.json") if not (directory / x).is_file()]
         if missing:
             raise CraftError(
@@ -51,9 +54,9 @@ class ModelFamily:
         self._language_models: dict[str, AlignedLanguageModel] = {}
 
     @classmethod
-    def load(cls, directory: Path | str | None = None) -> ModelFamily:
+    def load(cls, directory: Path | str | None = None, device: str | None = None) -> ModelFamily:
         """Open ``directory``, or the models that come with the package."""
-        return cls(default_directory() if directory is None else Path(directory))
+        return cls(default_directory() if directory is None else Path(directory), device)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -74,7 +77,7 @@ class ModelFamily:
     def siglip(self) -> SiglipModel:
         """The frozen pair, float32."""
         model = SiglipModel.from_pretrained(self.directory / SIGLIP, dtype=torch.float32)
-        return model.eval().requires_grad_(False)
+        return cast(Any, model).to(self.device).eval().requires_grad_(False)
 
     @property
     def image_size(self) -> int:
@@ -114,7 +117,7 @@ class ModelFamily:
                 f"got {name!r}"
             )
         if name not in self._language_models:
-            model = AlignedLanguageModel.from_pretrained(self.directory / name)
+            model = AlignedLanguageModel.from_pretrained(self.directory / name).to(self.device)
             self.codebook.require_fingerprint(model.codebook_fingerprint)
             self._language_models[name] = model
         return self._language_models[name]
@@ -143,7 +146,8 @@ class ModelFamily:
             own = trained if trained.is_dir() else None
             pack = EncoderPack.load(pack, self.pretrained_tower)
         self.codebook.require_fingerprint(pack.codebook_fingerprint)
-        return PluggedEncoder(pack.tower(self.codebook), pack.prior, pack, own)
+        tower = cast(Any, pack.tower(self.codebook)).to(self.device)
+        return PluggedEncoder(tower, pack.prior, pack, own)
 
     def lvlm(self, name: str) -> DiscreteLVLM:
         """The pretrained encoder and a language model as one checkpoint of the general classes."""
