@@ -134,6 +134,12 @@ def print_rehearsal(
 
     reader = copy.deepcopy(zoo.language_model(surrogate))
     found = rehearse(
-        zoo.pretrained_tower(), reader, zoo.siglip, domain, config, zoo.text_tokenizer(config)
+        zoo.pretrained_tower(),
+        reader,
+        zoo.siglip,
+        domain,
+        config,
+        zoo.text_tokenizer(config),
+        zoo.device,
     )
     print_facts(console, "dry run: nothing was written", found.facts())

@@ -80,6 +80,7 @@ def align(
         reader = aligning.new_reader(
             language_model, encoder.tower, name=name or out.name, seed=config.seed
         )
+    reader.to(zoo.device)
     command = {"command": "align", "language_model": str(language_model), "stages": list(paths)}
     main = process.is_main_process()
     console.quiet = not main

@@ -25,7 +25,7 @@ from craft.models.configuration import DiscreteVisionConfig
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.runtime.tensor_hash import tensor_hash
-from craft.settings.choices import MethodName
+from craft.settings.choices import MethodName, Precision
 from craft.settings.methods import METHODS
 
 FORMAT, ADAPTER_FORMAT = 1, 2
@@ -84,6 +84,12 @@ class EncoderPack:
         return "codes" if METHODS[self.method].quantized else "features"
 
     @property
+    def precision(self) -> Precision:
+        """Of the products that the pack's codes were validated and counted with, and are made with
+        again; float32 in packs that do not say."""
+        return self.notes.get("precision", "fp32")
+
+    @property
     def encoder_hash(self) -> str:
         return tensor_hash(self.weights)
 
@@ -118,7 +124,7 @@ class EncoderPack:
             tower.read_layer,
             tower.codebook.fingerprint,
             prior,
-            notes,
+            notes | {"precision": tower.precision},
             before,
         )
 
@@ -134,6 +140,7 @@ class EncoderPack:
         config = DiscreteVisionConfig(**settings)
         tower = DiscreteVisionTower(config, codebook)
         tower.load_state_dict(self.weights)
+        tower.precision = self.precision
         return tower.eval().requires_grad_(False)
 
     def save(self, directory: Path | str) -> Path:

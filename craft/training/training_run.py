@@ -76,6 +76,8 @@ class TrainingRun:
         models = Models(tower, surrogate, self.head)
         self.strategy = choose_strategy(config, accelerator)(models, config, accelerator)
         device = accelerator.device
+        # What validates and is counted is encoded as what trains.
+        tower.precision = config.hardware.encoding_on(device.type)
         self.texts = torch.zeros(len(domain.texts), 0, device=device)  # where nothing is contrasted
         if self.head is not None:
             tokenizer = text_tokenizer or surrogate.tokenizer

@@ -66,14 +66,14 @@ def adapt_pack(
         general=general,
         text_tokenizer=family.text_tokenizer(config),
         resume=resume,
+        device=family.device,
         on_start=on_start,
         on_step=lambda step, steps, _: on_progress(task, step, steps),
     )
     tower: Any = adapted.tower
-    home = tower.device
-    prior = count_prior(tower.to(PartialState().device), domain.train.images)
+    prior = count_prior(tower, domain.train.images)
     pack = EncoderPack.of(
-        tower.to(home),
+        tower,
         prior,
         base=None if adapted.tower.config.heba is None else family.pretrained_tower(),
         domain=domain.name,

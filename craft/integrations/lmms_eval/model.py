@@ -48,11 +48,11 @@ class CraftModel(lmms):
         device: str | None = None,
     ) -> None:
         super().__init__()
-        family = ModelFamily.load(pretrained)
+        family = ModelFamily.load(pretrained, device=device)
         encoder = family.plug(pack)
         self.reader = encoder.own_language_model or family.language_model(language_model)
         self.reads: Literal["codes", "features"] = encoder.reads
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = family.device
         self.model = DiscreteLVLM.from_parts(encoder.tower, self.reader).to(cast(Any, self.device))
         self.keep_ratio = float(keep_ratio)
         self.prior = TokenPrior.load(prior) if prior else encoder.prior
