@@ -29,6 +29,18 @@ from tests.craft.training.short_run import random_domain
 AWAY = torch.device("meta")
 
 
+@pytest.fixture(autouse=True)
+def look_up_where_the_table_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fake look-ups allow row numbers on the CPU, which GPUs refuse."""
+    forward = nn.Embedding.forward
+
+    def checked(self: nn.Embedding, rows: Tensor) -> Tensor:
+        assert rows.device.type == self.weight.device.type, "rows and table on two devices"
+        return forward(self, rows)
+
+    monkeypatch.setattr(nn.Embedding, "forward", checked)
+
+
 @pytest.fixture
 def fake() -> Iterator[FakeTensorMode]:
     with torch.no_grad():
