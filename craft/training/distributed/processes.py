@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from accelerate import Accelerator, DistributedType, PartialState
 from accelerate.state import AcceleratorState
@@ -38,7 +40,7 @@ def make_accelerator(config: CraftConfig, device: torch.device | None = None) ->
     if device.type == "cuda":
         torch.cuda.set_device(device)
     state = PartialState(cpu=cpu)
-    if state.device.type != device.type and state.num_processes == 1:
+    if cast(torch.device, state.device).type != device.type and state.num_processes == 1:
         # An earlier run of this process was on another device.
         PartialState._reset_state()
         state = PartialState(cpu=cpu)
