@@ -28,7 +28,7 @@ def test_round_trip_gives_the_same_codes(tiny_models, pack_dir):
     after = pack.tower(tiny_models.codebook).encode(images)
     assert torch.equal(before.codes, after.codes)
     assert torch.equal(before.quantized, after.quantized)
-    assert pack.notes == {"domain": "handwriting"}
+    assert pack.notes == {"domain": "handwriting", "precision": "fp32"}
 
 
 def test_the_tower_of_a_pack_is_frozen(tiny_models, pack_dir):
