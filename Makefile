@@ -17,7 +17,7 @@ NATIVE := $(wildcard $(foreach kind,cpp h cu cuh,csrc/*.$(kind) csrc/cuda/*.$(ki
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-interpreter test-compile gpu-check bench bench-full clean lint lint-ruff lint-format lint-types lint-native lint-rules
+.PHONY: help venv demo test test-interpreter test-compile test-numerics test-numerics-basic test-numerics-avx2 test-numerics-perturbed gpu-check bench bench-full clean lint lint-ruff lint-format lint-types lint-imports lint-native lint-rules
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -25,7 +25,7 @@ help:  ## list the targets
 venv: .venv/.installed  ## fill .venv with all that the other targets need, and nothing else
 
 demo: venv  ## the whole method on the embedded world; results in runs/demo
-	$(BIN)/craft demo --out runs/demo
+	$(BIN)/craft demo --out runs/demo --force  # the only run that goes there
 
 # One lane per process: Triton reads TRITON_INTERPRET once, and the compile lane replaces its driver.
 test: venv  ## run the tests, in all lanes that need no GPU
@@ -38,6 +38,30 @@ test-interpreter: venv  ## run the Triton kernels on the CPU, in Triton's interp
 test-compile: venv  ## compile the GPU kernels for GPUs that are not there
 	CRAFT_COMPILE_LANE=1 $(BIN)/pytest tests/craft_kernels/compile
 
+# The part of the suite that runs models, under the arithmetic of other processors; libraries read
+# these variables once a process. Left out are `slow` tests, most of which kill or start processes,
+# those of torch.compile, which are about graphs, and the command line, which calls all this.
+MODELS := -m "not slow and not compile" tests/examples tests/craft/test_*.py \
+  $(addprefix tests/craft/,adapters corpus data/domains data/images decoding evaluation family \
+    integrations models pocket training workbench)
+KERNELS := $(wildcard tests/craft_kernels/test_*.py)
+
+test-numerics: test-numerics-basic test-numerics-avx2 test-numerics-perturbed  ## run the models under other arithmetic
+
+test-numerics-basic: venv
+	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 DNNL_MAX_CPU_ISA=SSE41 \
+	  OMP_NUM_THREADS=1 $(BIN)/pytest $(MODELS) $(KERNELS)
+
+# More threads than cores must sleep while they wait.
+test-numerics-avx2: venv
+	ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 DNNL_MAX_CPU_ISA=AVX2 \
+	  OMP_NUM_THREADS=3 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest $(MODELS) $(KERNELS)
+
+# Processes that a test starts are not perturbed.
+test-numerics-perturbed: venv
+	OMP_NUM_THREADS=1 $(BIN)/pytest --perturb-products=0 $(MODELS) \
+	  --ignore=tests/craft/training/distributed/test_sharding.py
+
 gpu-check: venv  ## on a machine with a GPU: parity, sanitizer, speed; report in runs/gpu-check.md
 	$(BIN)/python benchmarks/gpu_check.py
 
@@ -48,7 +72,7 @@ bench-full: venv  ## run every benchmark: hours
 	$(BIN)/pytest benchmarks --benchmark-only
 
 # Each check is a target of its own, so that `make --keep-going lint` shows every complaint at once.
-lint: lint-ruff lint-format lint-types lint-native lint-rules  ## check style, types and our own rules
+lint: lint-ruff lint-format lint-types lint-imports lint-native lint-rules  ## check style, types and our own rules
 
 lint-ruff: venv
 	$(BIN)/ruff check
@@ -58,6 +82,9 @@ lint-format: venv
 
 lint-types: venv
 	$(BIN)/pyright
+
+lint-imports: venv
+	$(BIN)/lint-imports --no-cache
 
 lint-native: venv
 	$(BIN)/clang-format --dry-run -Werror $(NATIVE) $(wildcard tests/craft_kernels/cuda/*.cpp)

@@ -70,8 +70,10 @@ def searched_in_python(ids: Tensor, residual_sq: Tensor, prior: Tensor, side: in
     return sorted(kept)
 
 
-@pytest.mark.parametrize("batch", [1, 64])
-@pytest.mark.parametrize("tokens", [256, 729])
+@pytest.mark.parametrize(
+    ("tokens", "batch"),
+    [(256, 1), (256, 64), (729, 1), (729, 64), (1024, 16), (4096, 16)],
+)
 def test_on_one_thread(benchmark, tokens: int, batch: int) -> None:
     side = math.isqrt(tokens)
     ids, residual_sq, prior = images(batch, tokens)

@@ -17,13 +17,19 @@ import torch
 from torch import Tensor
 
 from benchmarks import results
-from benchmarks.fma_peak import fma_peak_tflops
+from benchmarks.fma_peak import peaks_tflops
 from benchmarks.interleaved import interleaved, peak_extra_bytes, percentiles
-from benchmarks.peers import PEERS
+from benchmarks.peers import PEERS, faiss_blas
 from craft_kernels import FrozenCodebook, residual_quantize
 
 K = 16384
-FAST = ("torch.mm", "ours", "ours, cold", "plain formula fp32")  # measured in several rounds
+FAST = (
+    "torch.mm",
+    "torch.mm bf16",
+    "ours",
+    "ours, cold",
+    "plain formula fp32",
+)  # measured in several rounds
 
 
 class Case(NamedTuple):
@@ -122,6 +128,8 @@ def compare(case: Case, benchmark) -> None:
         call() if name == "ours" else None  # Gram rows have a budget of their own
         memory[name] = peak_extra_bytes(call)
     variants["torch.mm"] = lambda: torch.mm(z, words.t(), out=product)
+    coarse, coarse_words = z.bfloat16(), words.bfloat16()
+    variants["torch.mm bf16"] = lambda: torch.mm(coarse, coarse_words.t())
     fast = {name: variants.pop(name) for name in FAST}
     rounds = max(3, min(15, 15 * 256 * 1024 // (case.tokens * case.dim)))
     seconds = interleaved(fast, rounds)
@@ -142,12 +150,16 @@ def record(
     memory: dict[str, int],
 ) -> None:
     product = percentiles(seconds["torch.mm"])[1]
-    peak = fma_peak_tflops(case.threads)
+    peaks = peaks_tflops(case.threads)
+    print(case, {unit: f"{peak:.3f} TFLOP/s" for unit, peak in peaks.items()})
+    unit = max(peaks, key=lambda unit: peaks[unit])
     flops = 2 * case.tokens * K * case.dim  # of one level
+    # What the limit counts: one product for all levels where they share a codebook.
+    needed = flops * (1 if case.shared else case.levels)
     rows = []
     for name, values in seconds.items():
         p20, p50, p80 = percentiles(values)
-        levels = 1 if name == "torch.mm" else case.levels
+        levels = 1 if name.startswith("torch.mm") else case.levels
         rows.append(
             {
                 **case._asdict(),
@@ -157,10 +169,13 @@ def record(
                 "p50_ms": f"{1e3 * p50:.3f}",
                 "p80_ms": f"{1e3 * p80:.3f}",
                 "brute_force_tflops": f"{flops * levels / p50 / 1e12:.4f}",
-                "of_fma_peak": f"{flops * levels / p50 / 1e12 / peak:.3f}",
+                "of_fma_peak": f"{flops * levels / p50 / 1e12 / peaks['float32 FMA']:.3f}",
+                "limit_unit": unit,
+                "of_limit": f"{needed / peaks[unit] / 1e12 / p50:.3f}" if levels > 1 else "",
                 "times_one_mm": f"{p50 / product:.3f}",
                 "wrong_tokens": "" if name not in wrong else f"{wrong[name]:.4f}",
                 "peak_extra_mib": "" if name not in memory else f"{memory[name] / 2**20:.1f}",
+                "faiss_blas": faiss_blas() if "FAISS" in name else "",
             }
         )
     results.append("residual_quantize.csv", rows)

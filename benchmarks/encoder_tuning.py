@@ -107,6 +107,7 @@ def examine(pack: Path, general_images: int) -> dict[str, Any]:
             names=[SURROGATE, TRANSFER],
             probe=PocketProbe(),
             keep_ratios=[1.0],
+            pretrained=False,
             general_images=general_images,
         )
     scores = json.loads((out / "results.json").read_text())["models"]

@@ -1,9 +1,13 @@
-// What this processor reaches in float32 multiply-adds on registers alone: the most that any
-// product of float32 matrices could.
+// What this processor reaches in multiply-adds on registers alone: the most that any matrix product
+// could, in float32 and in bfloat16.
 #include <chrono>
 #include <cstdint>
 #include <thread>
 #include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 constexpr int kBytes = 64;
@@ -14,28 +18,59 @@ constexpr int kBytes = 16;
 #endif
 typedef float Vector __attribute__((vector_size(kBytes)));
 
-// Twelve independent chains hide the latency of two units.
+constexpr int64_t kSteps = 10'000'000;
+constexpr int kChains = 24;  // independent ones, which hide the latency of the units
+
 static float multiply_add(int64_t steps) {
-  Vector sums[12];
+  constexpr int chains = kBytes == 64 ? kChains : 12;
+  Vector sums[chains];
   const Vector a = Vector{} + 0.999999f, b = Vector{} + 1e-6f;
-  for (int i = 0; i < 12; ++i) sums[i] = Vector{} + static_cast<float>(i);
-  for (int64_t s = 0; s < steps; ++s) {
-#pragma GCC unroll 12
-    for (int i = 0; i < 12; ++i) sums[i] = sums[i] * a + b;
+  for (int i = 0; i < chains; ++i) sums[i] = Vector{} + static_cast<float>(i);
+  for (int64_t s = 0; s < steps * kChains / chains; ++s) {
+#pragma GCC unroll 24
+    for (int i = 0; i < chains; ++i) sums[i] = sums[i] * a + b;
   }
   float total = 0;
   for (const Vector& sum : sums) total += sum[0];
   return total;
 }
 
-// Floating-point operations per second of all threads together.
-extern "C" double fma_peak(int threads) {
-  constexpr int64_t kSteps = 20'000'000;
+#if defined(__AVX512BF16__)
+static float multiply_bfloat16_pairs(int64_t steps) {
+  __m512 sums[kChains];
+  const __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f803f80);
+  for (int i = 0; i < kChains; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
+  for (int64_t s = 0; s < steps; ++s) {
+#pragma GCC unroll 24
+    for (int i = 0; i < kChains; ++i) sums[i] = _mm512_dpbf16_ps(sums[i], a, a);
+  }
+  float total = 0;
+  for (const __m512& sum : sums) total += _mm512_cvtss_f32(sum);
+  return total;
+}
+#endif
+
+// Operations per second of all threads together.
+template <typename Loop>
+static double rate(int threads, double operations, Loop loop) {
   std::vector<std::thread> workers;
   std::vector<float> kept(threads);
   const auto begin = std::chrono::steady_clock::now();
-  for (int t = 0; t < threads; ++t) workers.emplace_back([&, t] { kept[t] = multiply_add(kSteps); });
+  for (int t = 0; t < threads; ++t) workers.emplace_back([&, t] { kept[t] = loop(kSteps); });
   for (std::thread& worker : workers) worker.join();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-  return 2.0 * 12 * (kBytes / 4) * kSteps * threads / seconds.count();
+  return operations * kSteps * threads / seconds.count();
+}
+
+extern "C" double float32_peak(int threads) {
+  return rate(threads, 2.0 * kChains * (kBytes / 4), multiply_add);
+}
+
+// Of AVX512-BF16; 0 where the processor lacks it.
+extern "C" double bfloat16_peak([[maybe_unused]] int threads) {
+#if defined(__AVX512BF16__)
+  return rate(threads, 4.0 * kChains * 16, multiply_bfloat16_pairs);
+#else
+  return 0;
+#endif
 }

@@ -1,4 +1,4 @@
-"""The processor's float32 multiply-add peak, by a loop that is compiled for it when first asked."""
+"""Multiply-add peaks of this processor by unit, by loops compiled for it when first asked."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ def _library() -> ctypes.CDLL:
     options = ["-std=c++20", "-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC"]
     subprocess.run([compiler, *options, "-pthread", SOURCE, "-o", built], check=True)
     library = ctypes.CDLL(str(built))
-    library.fma_peak.restype = ctypes.c_double
+    library.float32_peak.restype = library.bfloat16_peak.restype = ctypes.c_double
     return library
 
 
-def fma_peak_tflops(threads: int) -> float:
-    """TFLOP/s of `threads` threads together, the best of three."""
-    return max(_library().fma_peak(threads) for _ in range(3)) / 1e12
+def peaks_tflops(threads: int) -> dict[str, float]:
+    """TFLOP/s of `threads` threads together by unit, the best of three. AMX is not among them: its
+    rate changes from minute to minute with what other guests of the host do."""
+    library = _library()
+    rates = {
+        "float32 FMA": max(library.float32_peak(threads) for _ in range(3)) / 1e12,
+        "AVX512-BF16": max(library.bfloat16_peak(threads) for _ in range(3)) / 1e12,
+    }
+    return {unit: rate for unit, rate in rates.items() if rate > 0}

@@ -5,9 +5,14 @@ All are given the codewords beforehand and prepare what they like; only the call
 
 from __future__ import annotations
 
+import functools
+import importlib
+import os
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from threadpoolctl import threadpool_info
 from torch import Tensor
 
 Quantizer = Callable[[Tensor], Tensor]  # [N, D] -> [N, L]
@@ -45,6 +50,20 @@ def plain_formula(codebook: Tensor, levels: int, dtype: torch.dtype) -> Quantize
     return level_by_level(codebook, levels, nearest)
 
 
+def compiled_plain_formula(codebook: Tensor, levels: int) -> Quantizer:
+    """The plain formula in float32, each level compiled by torch.compile for its shapes."""
+
+    @torch.compile(dynamic=False)
+    def nearest_of(x: Tensor, words: Tensor) -> Tensor:
+        norms = x.square().sum(1, keepdim=True) + words.square().sum(0)
+        return torch.addmm(norms, x, words, alpha=-2.0).argmin(1)
+
+    def nearest(level: int, residual: Tensor) -> Tensor:
+        return nearest_of(residual, words_of(codebook, level).t())
+
+    return level_by_level(codebook, levels, nearest)
+
+
 def torch_cdist(codebook: Tensor, levels: int) -> Quantizer:
     def nearest(level: int, residual: Tensor) -> Tensor:
         return torch.cdist(residual, words_of(codebook, level)).argmin(1)
@@ -72,10 +91,30 @@ def vector_quantize_pytorch(codebook: Tensor, levels: int) -> Quantizer:
     return quantize
 
 
+@functools.cache
+def _faiss():
+    """The module, with the fastest kernels of the OpenBLAS in its wheel: that release takes some
+    processors for old ones, and what the environment says of OpenBLAS is meant for others."""
+    for name in [name for name in os.environ if name.startswith("OPENBLAS_")]:
+        del os.environ[name]
+    if "AVX512" in torch.backends.cpu.get_cpu_capability():
+        os.environ["OPENBLAS_CORETYPE"] = "SkylakeX"
+    return importlib.import_module("faiss")
+
+
+def faiss_blas() -> str:
+    """The library that FAISS multiplies with, its version and its kernels."""
+    _faiss()
+    for library in threadpool_info():
+        if "faiss" in library["filepath"] and library["user_api"] == "blas":
+            names = (str(library.get(key)) for key in ("internal_api", "version", "architecture"))
+            return " ".join(names)
+    return "unknown"
+
+
 def faiss_flat(codebook: Tensor, levels: int) -> Quantizer:
     """IndexFlatL2, searched at every level."""
-    import faiss  # pyright: ignore[reportMissingImports]
-
+    faiss = _faiss()
     faiss.omp_set_num_threads(torch.get_num_threads())
     indexes = []
     for level in range(1 if codebook.ndim == 2 else levels):
@@ -90,9 +129,7 @@ def faiss_flat(codebook: Tensor, levels: int) -> Quantizer:
 
 def faiss_residual_quantizer(codebook: Tensor, levels: int) -> Quantizer:
     """FAISS's own residual quantiser with a beam of one: greedy, as everybody else here."""
-    import faiss  # pyright: ignore[reportMissingImports]
-    import numpy as np
-
+    faiss = _faiss()
     K, D = codebook.shape[-2:]
     bits = K.bit_length() - 1
     if 1 << bits != K:
@@ -128,6 +165,7 @@ def scikit_learn(codebook: Tensor, levels: int) -> Quantizer:
 PEERS: dict[str, Callable[[Tensor, int], Quantizer]] = {
     "plain formula fp32": lambda book, levels: plain_formula(book, levels, torch.float32),
     "plain formula bf16": lambda book, levels: plain_formula(book, levels, torch.bfloat16),
+    "plain formula fp32, torch.compile": compiled_plain_formula,
     "torch.cdist": torch_cdist,
     "vector-quantize-pytorch": vector_quantize_pytorch,
     "FAISS IndexFlatL2": faiss_flat,

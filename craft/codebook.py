@@ -10,11 +10,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from craft.errors import CraftError
+from craft.runtime.stored_files import StoredFileError
+from craft.runtime.stored_tensors import read_tensors
+from craft.runtime.whole_file import write_tensors
 from craft_kernels import FrozenCodebook
 
 _FORMAT = "craft-codebook-1"
@@ -177,30 +178,33 @@ class Codebook:
             "levels": str(self._levels),
             "fingerprint": self._fingerprint,
         }
-        save_file({"codebook": self._frozen.tensor}, path, metadata)
+        write_tensors(path, {"codebook": self._frozen.tensor}, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Codebook:
         """Reads what `save` wrote.
 
         Raises:
-            CraftError: not a codebook file.
+            StoredFileError: not a codebook file, or one that is missing, cut short or damaged.
             CodebookMismatchError: the values are not those the stored fingerprint was made of.
         """
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise CraftError(
-                    f"{path} is not a codebook file: its format is {metadata.get('format')!r}, "
-                    f"expected {_FORMAT!r}; make one with Codebook(table, levels).save(path)"
-                )
-            table = file.get_tensor("codebook")
-        codebook = cls(table, int(metadata["levels"]))
-        if codebook.fingerprint != metadata["fingerprint"]:
+        (tensors, metadata) = read_tensors(path, "the codebook")
+        if metadata.get("format") != _FORMAT:
+            raise StoredFileError(
+                f"{path} is not a codebook file: its format is {metadata.get('format')!r}, "
+                f"expected {_FORMAT!r}; make one with Codebook(table, levels).save(path)"
+            )
+        try:
+            codebook = cls(tensors["codebook"], int(metadata["levels"]))
+            claimed = metadata["fingerprint"]
+        except (KeyError, ValueError) as error:
+            raise StoredFileError(
+                f"{path}, the codebook, is damaged or was edited ({error}); get the file again"
+            ) from error
+        if codebook.fingerprint != claimed:
             raise CodebookMismatchError(
-                f"{path} is damaged or was edited: it claims fingerprint "
-                f"{shorten(metadata['fingerprint'])} but its values have "
-                f"{shorten(codebook.fingerprint)}; get the file again"
+                f"{path} is damaged or was edited: it claims fingerprint {shorten(claimed)} but "
+                f"its values have {shorten(codebook.fingerprint)}; get the file again"
             )
         return codebook
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from craft.codebook import Codebook, CodebookMismatchError, shorten
 from craft.errors import CraftError
+from craft.runtime.stored_files import StoredFileError
+from craft.runtime.stored_tensors import read_tensors
+from craft.runtime.whole_file import write_tensors
 
-_FORMAT = "craft-token-prior-1"
+_FORMAT = "craft-token-prior-2"
+_WITHOUT_CHECKSUM = "craft-token-prior-1"  # of earlier versions
 
 
 class EncoderMismatchWarning(UserWarning):
@@ -202,29 +206,43 @@ class TokenPrior:
             )
 
     def save(self, path: str | Path) -> None:
-        """Writes a safetensors file: the counts, everything else in its metadata."""
+        """Writes a safetensors file: the counts, everything else and a checksum in its metadata."""
         schema = {name: str(value) for name, value in self._schema().items()}
-        save_file({"counts": self.counts}, path, {"format": _FORMAT, **schema})
+        known = {"format": _FORMAT, "checksum": _checksum(self.counts, schema)}
+        write_tensors(path, {"counts": self.counts}, known | schema)
 
     @classmethod
     def load(cls, path: str | Path) -> TokenPrior:
-        """Reads what `save` wrote; CraftError if it is something else."""
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise CraftError(
-                    f"{path} is not a token prior: its format is {metadata.get('format')!r}, "
-                    f"expected {_FORMAT!r}; make one with TokenPrior.count(...).save(path)"
-                )
-            counts = file.get_tensor("counts")
-        return cls(
-            counts,
-            codebook_fingerprint=metadata["codebook_fingerprint"],
-            encoder_hash=metadata["encoder_hash"],
-            level=int(metadata["level"]),
-            smoothing=float(metadata["smoothing"]),
-            precision=metadata.get("precision", "exact"),  # older files have none
-        )
+        """Reads what `save` wrote, of this version or an earlier one.
+
+        Raises:
+            StoredFileError: something else, or missing, cut short or damaged.
+        """
+        tensors, metadata = read_tensors(path, "a token prior")
+        if metadata.get("format") not in (_FORMAT, _WITHOUT_CHECKSUM):
+            raise StoredFileError(
+                f"{path} is not a token prior: its format is {metadata.get('format')!r}, "
+                f"expected {_FORMAT!r}; make one with TokenPrior.count(...).save(path)"
+            )
+        try:
+            prior = cls(
+                tensors["counts"],
+                codebook_fingerprint=metadata["codebook_fingerprint"],
+                encoder_hash=metadata["encoder_hash"],
+                level=int(metadata["level"]),
+                smoothing=float(metadata["smoothing"]),
+                precision=metadata.get("precision", "exact"),  # older files have none
+            )
+            schema = {name: metadata[name] for name in prior._schema() if name in metadata}
+            if metadata["format"] == _FORMAT and metadata["checksum"] != _checksum(
+                prior.counts, schema
+            ):
+                raise CraftError("its content is not what its checksum was made of")
+        except (KeyError, ValueError) as error:
+            raise StoredFileError(
+                f"{path}, a token prior, is damaged or was edited ({error}); count it again"
+            ) from error
+        return prior
 
     def __repr__(self) -> str:
         return (
@@ -248,3 +266,9 @@ class TokenPrior:
             "smoothing": self.smoothing,
             "precision": self.precision,
         }
+
+
+def _checksum(counts: Tensor, schema: dict[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(schema, sort_keys=True).encode())
+    digest.update(counts.numpy().astype("<i8", copy=False).data)
+    return digest.hexdigest()

@@ -38,8 +38,8 @@ def _import_native() -> ModuleType | ImportError:
 def native_module() -> ModuleType:
     """The compiled module; ImportError says how to get it.
 
-    The environment variable CRAFT_KERNELS_ISA (baseline, avx2, avx512, amx) forces an instruction
-    set; ValueError if this build or processor lacks it.
+    The environment variable CRAFT_KERNELS_ISA (baseline, avx2, avx512, avx512_bf16, amx) forces an
+    instruction set; ValueError if this build or processor lacks it.
     """
     module = _import_native()
     if isinstance(module, ImportError):

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <iterator>
 #include <string>
 #include <vector>
@@ -30,13 +31,14 @@ void use_isa(const std::string& name) {
     }
   }
   throw py::value_error(
-      "the instruction set must be baseline, avx2, avx512 or amx, built in and known to "
-      "this processor; got '" +
+      "the instruction set must be baseline, avx2, avx512, avx512_bf16 or amx, built in and known "
+      "to this processor; got '" +
       name + "'");
 }
 
 void bind_dispatch(py::module_& m) {
-  m.def("use_isa", &use_isa, "Force an instruction set (baseline, avx2, avx512, amx), for tests.");
+  m.def("use_isa", &use_isa,
+        "Force an instruction set (baseline, avx2, avx512, avx512_bf16, amx), for tests.");
   m.def("isa", [] { return std::string(craft::kIsaNames[static_cast<int>(craft::current_isa)]); });
   craft::current_isa = craft::best_isa();
 }
@@ -48,31 +50,54 @@ T* at(uintptr_t address) {
 
 // Packs the codewords, and keeps nothing: Python owns every array.
 craft::Codewords pack_codewords(int64_t K, int64_t D, int64_t P, uintptr_t words,
-                                uintptr_t half_sq_norms64, uintptr_t order, uintptr_t panels,
-                                uintptr_t half_sq_norms, uintptr_t block_norm,
-                                uintptr_t block_rounding, int threads) {
-  const craft::Codewords book{.K = K,
-                              .D = D,
-                              .P = P,
-                              .words = at<const float>(words),
-                              .half_sq_norms64 = at<const double>(half_sq_norms64),
-                              .order = at<const int32_t>(order),
-                              .panels = at<const void>(panels),
-                              .half_sq_norms = at<const float>(half_sq_norms),
-                              .block_norm = at<const double>(block_norm),
-                              .block_rounding = at<const double>(block_rounding)};
+                                uintptr_t half_sq_norms64, uintptr_t mean,
+                                uintptr_t centred_half_sq_norms64, uintptr_t order,
+                                uintptr_t panels, uintptr_t along_mean, uintptr_t half_sq_norms,
+                                uintptr_t block_norm, uintptr_t block_rounding, int threads) {
+  craft::Codewords book{.K = K,
+                        .D = D,
+                        .P = P,
+                        .words = at<const float>(words),
+                        .half_sq_norms64 = at<const double>(half_sq_norms64),
+                        .mean = at<const float>(mean),
+                        .order = at<const int32_t>(order),
+                        .panels = at<const void>(panels),
+                        .along_mean = at<const float>(along_mean),
+                        .half_sq_norms = at<const float>(half_sq_norms),
+                        .block_norm = at<const float>(block_norm),
+                        .block_rounding = at<const float>(block_rounding),
+                        .greatest_norm = 0,
+                        .least_centred_norm = 0,
+                        .mean_norm = 0,
+                        .greatest_along_mean = 0};
   py::gil_scoped_release release;
+  const auto* centred = at<const double>(centred_half_sq_norms64);
+  constexpr double kOutwards = 1 + 1e-6;
+  for (int64_t d = 0; book.mean != nullptr && d < D; ++d) {
+    book.mean_norm += static_cast<double>(book.mean[d]) * book.mean[d];
+  }
+  book.mean_norm = std::sqrt(book.mean_norm);
+  const double greatest = *std::max_element(book.half_sq_norms64, book.half_sq_norms64 + K);
+  book.greatest_norm = kOutwards * std::sqrt(2 * greatest);
+  book.least_centred_norm = kOutwards * std::sqrt(2 * centred[book.order[0]]);
   craft::parallel_for(book.blocks(), 1, threads, [&](int64_t begin, int64_t end) {
-    CRAFT_DISPATCH(pack_codewords(book, begin, end));
+    CRAFT_DISPATCH(pack_codewords(book, centred, begin, end));
   });
+  for (int64_t j = 0; book.mean != nullptr && j < P; ++j) {
+    const double along = std::fabs(book.along_mean[j]);
+    book.greatest_along_mean = std::max(book.greatest_along_mean, kOutwards * along);
+  }
   return book;
 }
 
 void bind_codewords(py::module_& m) {
   m.attr("BLOCK") = craft::kBlock;
+  m.attr("BLOCK_GROUP") = craft::kBlockGroup;
   m.attr("TOKEN_GROUP") = craft::kTokenGroup;
+  m.attr("TOKEN_PARTS_BYTES") = sizeof(craft::TokenParts);
   m.attr("TOKEN_STATE_BYTES") = sizeof(craft::TokenState);
   m.def("gram_row_bytes", &craft::GramRow::bytes, "P"_a);
+  m.def("rounds_operands", [] { return CRAFT_DISPATCH(rounds_operands()); });
   m.def(
       "codewords_bytes", [](int64_t P, int64_t D) { return CRAFT_DISPATCH(codewords_bytes(P, D)); },
       "P"_a, "D"_a);
@@ -81,71 +106,72 @@ void bind_codewords(py::module_& m) {
       "T"_a, "D"_a);
   m.def(
       "half_sq_norms",
-      [](int64_t K, int64_t D, uintptr_t words, uintptr_t half_sq_norms, int threads) {
+      [](int64_t K, int64_t D, uintptr_t words, uintptr_t mean, uintptr_t half_sq_norms,
+         int threads) {
         py::gil_scoped_release release;
         craft::parallel_for(K, 256, threads, [&](int64_t begin, int64_t end) {
-          CRAFT_DISPATCH(
-              half_sq_norms(at<const float>(words), D, at<double>(half_sq_norms), begin, end));
+          CRAFT_DISPATCH(half_sq_norms(at<const float>(words), at<const float>(mean), D,
+                                       at<double>(half_sq_norms), begin, end));
         });
       },
-      py::kw_only(), "K"_a, "D"_a, "words"_a, "half_sq_norms"_a, "threads"_a);
-  py::class_<craft::Codewords>(m, "Codewords", "See csrc/codewords.h.");
+      py::kw_only(), "K"_a, "D"_a, "words"_a, "mean"_a, "half_sq_norms"_a, "threads"_a);
+  py::class_<craft::Codewords>(m, "Codewords", "See csrc/codewords.h.", py::module_local());
   m.def("pack_codewords", &pack_codewords, py::kw_only(), "K"_a, "D"_a, "P"_a, "words"_a,
-        "half_sq_norms64"_a, "order"_a, "panels"_a, "half_sq_norms"_a, "block_norm"_a,
-        "block_rounding"_a, "threads"_a);
+        "half_sq_norms64"_a, "mean"_a, "centred_half_sq_norms64"_a, "order"_a, "panels"_a,
+        "along_mean"_a, "half_sq_norms"_a, "block_norm"_a, "block_rounding"_a, "threads"_a);
 }
 
-// Packs and scores a tile of residuals; see csrc/screen.h.
-void screen(const craft::Codewords& book, const craft::ScreenTile& tile, bool product_alone,
-            int threads) {
-  const int64_t groups = (tile.T + craft::kTokenGroup - 1) / craft::kTokenGroup;
-  craft::parallel_for(groups, 1, threads, [&](int64_t begin, int64_t end) {
-    CRAFT_DISPATCH(pack_tokens(tile, book.D, begin, end));
+int64_t groups_of(const craft::ScreenTile& tile) {
+  return (tile.T + craft::kTokenGroup - 1) / craft::kTokenGroup;
+}
+
+void pack_tokens(const craft::Codewords& book, const craft::ScreenTile& tile, int threads) {
+  craft::parallel_for(groups_of(tile), 1, threads, [&](int64_t begin, int64_t end) {
+    CRAFT_DISPATCH(pack_tokens(book, tile, begin, end));
   });
-  craft::parallel_for(book.blocks(), 1, threads, [&](int64_t begin, int64_t end) {
-    CRAFT_DISPATCH(score(book, tile, product_alone, begin, end));
-  });
+}
+
+// The buffers with T residuals in them; source: where they come from, or 0 if they are there.
+craft::ScreenTile holding(craft::ScreenTile buffers, int64_t T, uintptr_t source) {
+  buffers.T = T;
+  buffers.source = at<const float>(source);
+  return buffers;
 }
 
 void bind_screen(py::module_& m) {
-  py::class_<craft::ScreenTile>(m, "ScreenTile", "See csrc/screen.h.")
-      .def(py::init([](int64_t T, uintptr_t residual, uintptr_t tokens, uintptr_t rounding,
-                       uintptr_t scores, uintptr_t maxima) {
-             return craft::ScreenTile{.T = T,
+  py::class_<craft::ScreenTile>(m, "ScreenTile", "See csrc/screen.h.", py::module_local())
+      .def(py::init([](uintptr_t residual, uintptr_t tokens, uintptr_t rounding, uintptr_t parts) {
+             return craft::ScreenTile{.T = 0,
+                                      .source = nullptr,
                                       .residual = at<float>(residual),
                                       .tokens = at<void>(tokens),
                                       .rounding = at<float>(rounding),
-                                      .scores = at<float>(scores),
-                                      .maxima = at<float>(maxima)};
+                                      .parts = at<craft::TokenParts>(parts)};
            }),
-           py::kw_only(), "T"_a, "residual"_a, "tokens"_a, "rounding"_a, "scores"_a, "maxima"_a);
-  m.def(
-      "screen",
-      [](const craft::Codewords& book, const craft::ScreenTile& tile, int threads) {
-        py::gil_scoped_release release;
-        screen(book, tile, false, threads);
-      },
-      "book"_a, "tile"_a, py::kw_only(), "threads"_a, "Scores a tile of residuals.");
+           py::kw_only(), "residual"_a, "tokens"_a, "rounding"_a, "parts"_a);
   m.def(
       "gram_rows",
-      [](const craft::Codewords& book, const craft::ScreenTile& tile, uintptr_t rows, int threads) {
+      [](const craft::Codewords& book, const craft::ScreenTile& screen, int64_t T, uintptr_t source,
+         uintptr_t rows, int threads) {
         py::gil_scoped_release release;
-        screen(book, tile, true, threads);
-        craft::parallel_for(tile.T, 1, threads, [&](int64_t begin, int64_t end) {
+        const craft::ScreenTile tile = holding(screen, T, source);
+        craft::Codewords centred = book;
+        centred.mean = nullptr;
+        pack_tokens(centred, tile, threads);
+        craft::parallel_for(book.blocks(), 1, threads, [&](int64_t begin, int64_t end) {
           CRAFT_DISPATCH(store_gram_rows(book, tile, at<void>(rows), begin, end));
         });
       },
-      "book"_a, "tile"_a, py::kw_only(), "rows"_a, "threads"_a,
-      "Gram rows of the codewords that stand in the tile as residuals; see csrc/gram_rows.h.");
+      "book"_a, "tile"_a, py::kw_only(), "T"_a, "source"_a, "rows"_a, "threads"_a,
+      "Gram rows of the codewords that stand in the tile as residuals, less the mean; see "
+      "csrc/gram_rows.h.");
 }
 
 // One level of a tile: product, shortlists, decision. Returns false where a residual is not finite.
 bool advance_by_product(const craft::Codewords& book, const craft::ShortlistTile& tile, bool first,
                         int64_t L, int64_t* codes, float* quantized, float* sq_norms, int threads) {
-  const int64_t groups = (tile.screen.T + craft::kTokenGroup - 1) / craft::kTokenGroup;
-  craft::parallel_for(groups, 1, threads, [&](int64_t begin, int64_t end) {
-    CRAFT_DISPATCH(pack_residuals(tile, book.D, begin, end));
-  });
+  pack_tokens(book, tile.screen, threads);
+  const int64_t groups = groups_of(tile.screen);
   const int64_t chunks = (groups + craft::kChunkGroups - 1) / craft::kChunkGroups;
   craft::parallel_for(chunks * tile.parts, 1, threads, [&](int64_t item, int64_t) {
     const int64_t begin = item % chunks * craft::kChunkGroups;
@@ -169,13 +195,12 @@ void bind_shortlist(py::module_& m) {
   m.def(
       "quantize_by_products",
       [](const std::vector<const craft::Codewords*>& books, const craft::ScreenTile& screen,
-         uintptr_t norms, int64_t parts, uintptr_t lists, uintptr_t candidates, int64_t L,
-         uintptr_t quantized, uintptr_t codes, uintptr_t sq_norms, int threads) {
-        const craft::ShortlistTile tile{.screen = screen,
-                                        .norms = at<double>(norms),
-                                        .parts = parts,
-                                        .lists = at<craft::Shortlist>(lists),
-                                        .candidates = at<craft::Candidate>(candidates)};
+         int64_t T, uintptr_t source, int64_t parts, uintptr_t lists, uintptr_t candidates,
+         int64_t L, uintptr_t quantized, uintptr_t codes, uintptr_t sq_norms, int threads) {
+        craft::ShortlistTile tile{.screen = holding(screen, T, source),
+                                  .parts = parts,
+                                  .lists = at<craft::Shortlist>(lists),
+                                  .candidates = at<craft::Candidate>(candidates)};
         py::gil_scoped_release release;
         for (int64_t level = 0; level < L; ++level) {
           const craft::Codewords& book = *books[books.size() == 1 ? 0 : level];
@@ -183,14 +208,14 @@ void bind_shortlist(py::module_& m) {
                                   at<float>(quantized), at<float>(sq_norms) + level, threads)) {
             return false;
           }
+          tile.screen.source = nullptr;
         }
         return true;
       },
-      "books"_a, "tile"_a, py::kw_only(), "norms"_a, "parts"_a, "lists"_a, "candidates"_a, "L"_a,
-      "quantized"_a, "codes"_a, "sq_norms"_a, "threads"_a,
+      "books"_a, "tile"_a, py::kw_only(), "T"_a, "source"_a, "parts"_a, "lists"_a, "candidates"_a,
+      "L"_a, "quantized"_a, "codes"_a, "sq_norms"_a, "threads"_a,
       "All levels of a tile, a product each; see csrc/shortlist.h. Returns False where a residual "
-      "is "
-      "not finite.");
+      "is not finite.");
 }
 
 // After a pass: the codes whose Gram rows were missing, each once, into `missing`. Returns how
@@ -206,13 +231,20 @@ int64_t collect_missing(const craft::QuantizeTile& tile, int64_t* missing) {
   return std::unique(missing, missing + count) - missing;
 }
 
+// Tokens that one thread takes through all levels before it asks for more: their scores stay in its
+// second-level cache, and all threads are busy to the end.
+constexpr int64_t kTokensAtATime = 16;
+
 void bind_residual_quantize(py::module_& m) {
   m.def(
-      "advance",
-      [](const craft::Codewords& book, const craft::ScreenTile& screen, int64_t L,
-         uintptr_t quantized, uintptr_t codes, uintptr_t sq_norms, uintptr_t state,
-         uintptr_t gram_row_at, uintptr_t missing, int threads) {
-        const craft::QuantizeTile tile{.screen = screen,
+      "quantize_by_gram_rows",
+      [](const craft::Codewords& book, const craft::ScreenTile& screen, int64_t T, uintptr_t source,
+         bool fresh, uintptr_t scores, uintptr_t maxima, int64_t L, uintptr_t quantized,
+         uintptr_t codes, uintptr_t sq_norms, uintptr_t state, uintptr_t gram_row_at,
+         uintptr_t missing, int threads) {
+        const craft::QuantizeTile tile{.screen = holding(screen, T, source),
+                                       .scores = at<int16_t>(scores),
+                                       .maxima = at<int16_t>(maxima),
                                        .L = L,
                                        .quantized = at<float>(quantized),
                                        .codes = at<int64_t>(codes),
@@ -220,15 +252,27 @@ void bind_residual_quantize(py::module_& m) {
                                        .state = at<craft::TokenState>(state),
                                        .gram_row_at = at<const int64_t>(gram_row_at)};
         py::gil_scoped_release release;
-        craft::parallel_for(screen.T, 1, threads, [&](int64_t begin, int64_t end) {
+        if (fresh) {
+          craft::parallel_for(groups_of(tile.screen), 1, threads, [&](int64_t begin, int64_t end) {
+            CRAFT_DISPATCH(start_tokens(book, tile, begin, end));
+          });
+          craft::parallel_for(book.blocks(), 1, threads, [&](int64_t begin, int64_t end) {
+            CRAFT_DISPATCH(score(book, tile, begin, end));
+          });
+        }
+        const int64_t grain = std::clamp<int64_t>(T / (4 * threads), 1, kTokensAtATime);
+        craft::parallel_for(T, grain, threads, [&](int64_t begin, int64_t end) {
           CRAFT_DISPATCH(advance(book, tile, begin, end));
         });
         return collect_missing(tile, at<int64_t>(missing));
       },
-      "book"_a, "tile"_a, py::kw_only(), "L"_a, "quantized"_a, "codes"_a, "sq_norms"_a, "state"_a,
-      "gram_row_at"_a, "missing"_a, "threads"_a,
-      "One pass over a screened tile; see csrc/residual_quantize.h. Returns the number of codes "
-      "written to `missing`, or -1 where a residual is not finite.");
+      "book"_a, "tile"_a, py::kw_only(), "T"_a, "source"_a, "fresh"_a, "scores"_a, "maxima"_a,
+      "L"_a, "quantized"_a, "codes"_a, "sq_norms"_a, "state"_a, "gram_row_at"_a, "missing"_a,
+      "threads"_a,
+      "All levels of a tile as far as the Gram rows at hand allow, from the start or from where "
+      "the "
+      "last call stopped; see csrc/residual_quantize.h. Returns the number of codes written to "
+      "`missing`, whose rows are wanted, or -1 where a residual is not finite.");
   m.def(
       "add_sq_norms_gradient",
       [](uintptr_t words, int64_t level_stride, int64_t D, int64_t T, int64_t L, uintptr_t codes,

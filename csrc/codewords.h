@@ -9,17 +9,30 @@ namespace craft {
 // and share tight bounds. A block is a whole number of panels on every instruction set.
 inline constexpr int64_t kBlock = 192;
 
+// Arrays with an entry for each block go on with zeros to a whole number of these.
+inline constexpr int64_t kBlockGroup = 16;
+
+// What is packed is centred: c - m, with m the mean of a book whose codewords have much of it in
+// common, and zero otherwise. Distances do not change when both sides move by m, but rounding loses
+// the less the shorter an operand is. In the fields below c stands for a codeword as it came.
 struct Codewords {
   int64_t K, D, P;                // P: K rounded up to whole blocks
   const float* words;             // [K, D]
   const double* half_sq_norms64;  // [K] |c|^2 / 2
+  const float* mean;              // [D] m, or nullptr for zero
   const int32_t* order;           // [P] index of the codeword at a packed position, -1 at padding
-  const void* panels;             // rounded codewords, in the layout of one instruction set
-  const float* half_sq_norms;     // [P] |c|^2 / 2, infinity at padding
-  const double* block_norm;       // [P / kBlock] no |c| of the block is greater
-  const double* block_rounding;   // [P / kBlock] no |c - rounded c| of the block is greater
+  const void* panels;             // rounded c - m, in the layout of one instruction set
+  const float* along_mean;        // [P] <m, c - m>; where m is zero, nothing
+  const float* half_sq_norms;     // [P] |c - m|^2 / 2, infinity at padding
+  const float* block_norm;        // by block: no |c - m| of the block is greater
+  const float* block_rounding;    // by block: no |c - m - rounded| of the block is greater
+  double greatest_norm;           // no |c| is greater
+  double least_centred_norm;      // no |c - m| is less
+  double mean_norm;               // |m|
+  double greatest_along_mean;     // no |<m, c - m>| is greater
 
   int64_t blocks() const { return P / kBlock; }
+  int64_t padded_blocks() const { return (blocks() + kBlockGroup - 1) / kBlockGroup * kBlockGroup; }
 };
 
 }  // namespace craft

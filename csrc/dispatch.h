@@ -9,13 +9,14 @@
 
 #include "amx_permission.h"
 
-#define CRAFT_FOR_EACH_ISA(X) X(baseline) X(avx2) X(avx512) X(amx)
+#define CRAFT_FOR_EACH_ISA(X) X(baseline) X(avx2) X(avx512) X(avx512_bf16) X(amx)
 
 namespace craft {
 
-enum class Isa { baseline, avx2, avx512, amx };
+enum class Isa { baseline, avx2, avx512, avx512_bf16, amx };
 
-inline constexpr std::string_view kIsaNames[] = {"baseline", "avx2", "avx512", "amx"};
+inline constexpr std::string_view kIsaNames[] = {"baseline", "avx2", "avx512", "avx512_bf16",
+                                                 "amx"};
 
 // Built into this module, and the processor has it.
 inline bool isa_available(Isa isa) {
@@ -28,6 +29,10 @@ inline bool isa_available(Isa isa) {
     case Isa::avx512:
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+#ifdef CRAFT_HAVE_avx512_bf16
+    case Isa::avx512_bf16:
+      return isa_available(Isa::avx512) && __builtin_cpu_supports("avx512bf16");
 #endif
 #ifdef CRAFT_HAVE_amx
     case Isa::amx:
@@ -42,6 +47,7 @@ inline bool isa_available(Isa isa) {
 
 inline Isa best_isa() {
   if (isa_available(Isa::amx)) return Isa::amx;
+  if (isa_available(Isa::avx512_bf16)) return Isa::avx512_bf16;
   if (isa_available(Isa::avx512)) return Isa::avx512;
   if (isa_available(Isa::avx2)) return Isa::avx2;
   return Isa::baseline;
@@ -66,7 +72,13 @@ inline Isa current_isa = Isa::baseline;
 #else
 #define CRAFT_CASE_AVX512(call)
 #endif
-
+#ifdef CRAFT_HAVE_avx512_bf16
+#define CRAFT_CASE_AVX512_BF16(call) \
+  case craft::Isa::avx512_bf16:      \
+    return craft::avx512_bf16::call;
+#else
+#define CRAFT_CASE_AVX512_BF16(call)
+#endif
 #ifdef CRAFT_HAVE_amx
 #define CRAFT_CASE_AMX(call) \
   case craft::Isa::amx:      \
@@ -81,6 +93,7 @@ inline Isa current_isa = Isa::baseline;
   [&] {                                      \
     switch (craft::current_isa) {            \
       CRAFT_CASE_AMX(__VA_ARGS__)            \
+      CRAFT_CASE_AVX512_BF16(__VA_ARGS__)    \
       CRAFT_CASE_AVX512(__VA_ARGS__)         \
       CRAFT_CASE_AVX2(__VA_ARGS__)           \
       default:                               \

@@ -1,32 +1,32 @@
 #include "gram_rows.h"
 
 #include "ieee_denormals.h"
-#include "simd.h"
+#include "product.h"
+#include "short_vector.h"
 
 namespace craft::CRAFT_ISA {
 namespace {
 
 constexpr float kSteps = 32760;  // below 2^15 even when the quotient is rounded up
-constexpr float kLeastStep = 0x1p-110f;
-constexpr float kRounder = 0x1.8p23f;  // adding and subtracting it rounds to an integer
+constexpr float kLeastRowStep = 0x1p-110f;
 
-float greatest_magnitude(const float* x, int64_t n) {
-  FloatVector greatest = {};
-  for (int64_t j = 0; j < n; j += kFloats) {
-    const FloatVector v = load(x + j);
-    greatest = max(max(v, -v), greatest);
+// Entries of one block, and their step. Products that overflowed give meaningless entries or an
+// infinite step, and infinite bounds.
+float store_block(const float* products, const float* along_mean, int16_t* entries) {
+  FloatVector values[kBlock / kFloats], greatest = {};
+#pragma GCC unroll 12
+  for (int v = 0; v < kBlock / kFloats; ++v) {
+    values[v] = load(products + v * kFloats);
+    if (along_mean != nullptr) values[v] += load(along_mean + v * kFloats);
+    greatest = max(max(values[v], -values[v]), greatest);
   }
-  return max_lane(greatest);
-}
-
-// Products that overflowed give meaningless entries or an infinite step, and infinite bounds.
-void store_row(const float* products, int64_t P, GramRow* row, int16_t* entries) {
-  const float step = greatest_magnitude(products, P) / kSteps;
-  row->step = step > kLeastStep ? step : kLeastStep;
-  const float per_step = 1 / row->step;
-  for (int64_t j = 0; j < P; j += kFloats) {
-    store_integers(entries + j, load(products + j) * per_step + kRounder - kRounder);
+  const float quotient = max_lane(greatest) / kSteps;
+  const float step = quotient > kLeastRowStep ? quotient : kLeastRowStep;
+  const FloatVector per_step = splat(1 / step);
+  for (int v = 0; v < kBlock / kFloats; v += 2) {
+    store(entries + v * kFloats, to_shorts(values[v] * per_step, values[v + 1] * per_step));
   }
+  return step;
 }
 
 }  // namespace
@@ -34,10 +34,24 @@ void store_row(const float* products, int64_t P, GramRow* row, int16_t* entries)
 void store_gram_rows(const Codewords& book, const ScreenTile& tile, void* rows, int64_t begin,
                      int64_t end) {
   const IeeeDenormals denormals;
-  for (int64_t t = begin; t < end; ++t) {
-    char* row = static_cast<char*>(rows) + t * GramRow::bytes(book.P);
-    store_row(tile.scores + t * book.P, book.P, reinterpret_cast<GramRow*>(row),
-              reinterpret_cast<int16_t*>(row + GramRow::kHeaderBytes));
+  const MatrixUnit unit;
+  const int64_t depth = packed_depth(book.D);
+  const auto* tokens = static_cast<const Packed*>(tile.tokens);
+  const auto* panels = static_cast<const Packed*>(book.panels);
+  alignas(64) float products[kTokenGroup * kBlock];
+  for (int64_t b = begin; b < end; ++b) {
+    const float* along_mean = book.mean == nullptr ? nullptr : book.along_mean + b * kBlock;
+    for (int64_t first = 0; first < tile.T; first += kTokenGroup) {
+      const int64_t count = tile.T - first < kTokenGroup ? tile.T - first : kTokenGroup;
+      multiply_block(tokens + first * depth, count, panels + b * kBlock * depth, book.D, kBlock,
+                     products, kBlock);
+      for (int64_t t = 0; t < count; ++t) {
+        char* row = static_cast<char*>(rows) + (first + t) * GramRow::bytes(book.P);
+        reinterpret_cast<float*>(row)[b] = store_block(
+            products + t * kBlock, along_mean,
+            reinterpret_cast<int16_t*>(row + GramRow::header_bytes(book.P)) + b * kBlock);
+      }
+    }
   }
 }
 

@@ -5,27 +5,12 @@
 
 #include "codewords.h"
 #include "decision.h"
+#include "dot64.h"
 #include "score_bound.h"
 #include "simd.h"
 #include "sum_of_squares.h"
 
 namespace craft::CRAFT_ISA {
-
-inline double dot64(const float* x, const float* y, int64_t D) {
-  constexpr int kUnroll = 4;
-  DoubleVector sums[kUnroll] = {};
-  int64_t i = 0;
-  for (; i + kUnroll * kDoubles <= D; i += kUnroll * kDoubles) {
-    for (int v = 0; v < kUnroll; ++v) {
-      sums[v] += load_wide(x + i + v * kDoubles) * load_wide(y + i + v * kDoubles);
-    }
-  }
-  double total = 0;
-  for (; i < D; ++i) total += static_cast<double>(x[i]) * y[i];
-  const DoubleVector sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  for (int lane = 0; lane < kDoubles; ++lane) total += sum[lane];
-  return total;
-}
 
 // A book seen from one residual.
 struct WordsFrom {
@@ -51,10 +36,7 @@ class Nearest : public NearestOf<WordsFrom> {
  public:
   Nearest(const Codewords& book, const float* residual, double residual_norm)
       : NearestOf({book, residual},
-                  2 * float64_score_bound(book.D, residual_norm, greatest_norm(book))) {}
-
- private:
-  static double greatest_norm(const Codewords& book) { return book.block_norm[book.blocks() - 1]; }
+                  2 * float64_score_bound(book.D, residual_norm, book.greatest_norm)) {}
 };
 
 // residual -= word and quantized += word (or = word at level 0), each rounded to float32; returns

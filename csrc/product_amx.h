@@ -8,35 +8,30 @@
 
 #include <immintrin.h>
 
-#include <bit>
 #include <cstdint>
 
+#include "bfloat16.h"
 #include "simd.h"
 
 namespace craft::CRAFT_ISA {
 
 using Packed = uint16_t;
 
+inline constexpr bool kRounds = true;  // operands are rounded before they are multiplied
 inline constexpr int kRows = 16, kColumns = 16;
-inline constexpr int kDepth = 32;             // components in a tile row
-inline constexpr int kTile = kRows * kDepth;  // bfloat16 numbers in a tile
+inline constexpr int kTokensAtOnce = 2 * kRows;  // multiply_block rounds its count up to these
+inline constexpr int kDepth = 32;                // components in a tile row
+inline constexpr int kTile = kRows * kDepth;     // bfloat16 numbers in a tile
 inline constexpr int kTileRowBytes = 64;
-inline constexpr int kProductDepth = 256;  // see shortlist.h; measured, docs/performance.md
-inline constexpr int kRun = kDepth;        // components of a token that lie side by side
+inline constexpr int64_t kProductDepth = 256;  // see shortlist.h; measured, docs/performance.md
 
-// To the nearest bfloat16, ties to even. Beyond the greatest one comes infinity.
-CRAFT_INLINE float rounded(float x) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x);
-  return std::bit_cast<float>((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u);
-}
-
+CRAFT_INLINE float rounded(float x) { return rounded_to_bfloat16(x); }
+CRAFT_INLINE Packed packed(float x) { return bfloat16_bits(rounded_to_bfloat16(x)); }
 CRAFT_INLINE int64_t packed_depth(int64_t D) { return (D + kDepth - 1) / kDepth * kDepth; }
-CRAFT_INLINE Packed packed(float x) {
-  return static_cast<uint16_t>(std::bit_cast<uint32_t>(rounded(x)) >> 16);
-}
 
+// Where the pair of components from d on lies, of codeword j of a panel and of token t of a strip.
 CRAFT_INLINE int64_t codeword_at(int64_t j, int64_t d) {
-  return d / kDepth * kTile + d % kDepth / 2 * kDepth + 2 * j + d % 2;
+  return d / kDepth * kTile + d % kDepth / 2 * kDepth + 2 * j;
 }
 CRAFT_INLINE int64_t token_at(int64_t t, int64_t d) {
   return d / kDepth * kTile + t * kDepth + d % kDepth;

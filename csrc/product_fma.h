@@ -1,4 +1,5 @@
-// The matrix product for processors without AMX: float32, register-tiled, over packed panels.
+// The matrix product for processors without bfloat16 units: float32, register-tiled, over packed
+// panels.
 //
 // Codewords: panels of kColumns of them, [D][kColumns]. Tokens: strips of kRows, [D][kRows]. One
 // strip against one panel is kRows x kVectors sums in registers, and each step of the D loop loads
@@ -22,9 +23,10 @@ inline constexpr int kRows = 4, kVectors = 3;  // 12 of 16
 #else
 inline constexpr int kRows = 4, kVectors = 2;
 #endif
+inline constexpr bool kRounds = false;  // operands are multiplied as they are
 inline constexpr int kColumns = kVectors * kFloats;
-inline constexpr int kProductDepth = 32;  // see shortlist.h; reckoned, docs/performance.md
-inline constexpr int kRun = 1;            // components of a token that lie side by side
+inline constexpr int kTokensAtOnce = kRows;   // multiply_block rounds its count up to these
+inline constexpr int64_t kProductDepth = 16;  // see shortlist.h; measured, docs/performance.md
 
 CRAFT_INLINE float rounded(float x) { return x; }
 CRAFT_INLINE int64_t packed_depth(int64_t D) { return D; }

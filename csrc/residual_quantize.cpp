@@ -1,119 +1,122 @@
 #include "residual_quantize.h"
 
 #include <cmath>
-#include <limits>
 
-#include "gram_rows.h"
 #include "ieee_denormals.h"
 #include "level_gradient.h"
-#include "nearest.h"
 #include "product.h"
-#include "score_bound.h"
-#include "simd.h"
+#include "score_search.h"
+#include "short_scores.h"
 #include "sum_of_squares.h"
+#include "token_state.h"
 
 namespace craft::CRAFT_ISA {
 namespace {
 
-// scores -= the Gram row, with the greatest score of each block.
-void subtract_gram_row(const GramRow& row, int64_t blocks, float* scores, float* maxima) {
-  const int16_t* entries = row.entries();
-  const FloatVector step = splat(row.step);
-  constexpr int kUnroll = 4;
-  static_assert(kBlock % (kUnroll * kFloats) == 0);
-  for (int64_t b = 0; b < blocks; ++b) {
-    FloatVector best[kUnroll];
-    for (FloatVector& v : best) v = splat(-std::numeric_limits<float>::infinity());
-    for (int64_t j = b * kBlock; j < (b + 1) * kBlock; j += kUnroll * kFloats) {
-      for (int v = 0; v < kUnroll; ++v) {
-        const int64_t at = j + v * kFloats;
-        const FloatVector score = load(scores + at) - step * load_integers(entries + at);
-        store(scores + at, score);
-        best[v] = max(best[v], score);
-      }
+// e - p, what the scores do not know of, loses what rounding the word drops. Returns its norm.
+double subtract_rounding(const Codewords& book, const float* word, float* rounding) {
+  if constexpr (!kRounds) return 0;
+  if (book.mean == nullptr) {
+    for (int64_t i = 0; i < book.D; ++i) rounding[i] -= word[i] - rounded(word[i]);
+  } else {
+    for (int64_t i = 0; i < book.D; ++i) {
+      const float centred = word[i] - book.mean[i];
+      rounding[i] -= centred - rounded(centred);
     }
-    maxima[b] = max_lane(max(max(best[0], best[1]), max(best[2], best[3])));
   }
+  return std::sqrt(sum_of_squares(rounding, book.D));
 }
 
-// Settles among the codewords that may be the nearest. One codeword of block b has a true score of
-// at least maxima[b] - bound[b], so the nearest has one of at least the greatest of these, and its
-// screened score falls short of that by its own block's bound at most. Where a bound is infinite
-// the scores mean nothing, and the whole block is looked at.
-int64_t nearest_codeword(const Codewords& book, const float* residual, double residual_norm,
-                         const ScoreBound& bounds, const float* scores, const float* maxima) {
-  Nearest nearest(book, residual, residual_norm);
-  double floor = -std::numeric_limits<double>::infinity();
-  for (int64_t b = 0; b < book.blocks(); ++b) {
-    const double bound = bounds.of_block(book.block_norm[b], book.block_rounding[b]);
-    if (!std::isinf(bound) && maxima[b] - bound > floor) floor = maxima[b] - bound;
-  }
-  for (int64_t b = 0; b < book.blocks(); ++b) {
-    const double bound = bounds.of_block(book.block_norm[b], book.block_rounding[b]);
-    if (!std::isinf(bound) && maxima[b] + bound < floor) continue;
-    const float threshold = rounded_down(floor - bound);
-    for (int64_t j = b * kBlock; j < (b + 1) * kBlock; ++j) {
-      if ((std::isinf(bound) || scores[j] >= threshold) && book.order[j] >= 0) {
-        nearest.consider(book.order[j]);
-      }
-    }
-  }
-  return nearest.best();
-}
+// One token on its way through the levels.
+class Walk {
+ public:
+  Walk(const Codewords& book, const QuantizeTile& tile, int64_t t)
+      : book_(book),
+        tile_(tile),
+        state_(tile.state[t]),
+        residual_(tile.screen.residual + t * book.D),
+        rounding_(tile.screen.rounding + t * book.D),
+        quantized_(tile.quantized + t * book.D),
+        scores_(tile.scores + t * book.P),
+        maxima_(tile.maxima + t * book.padded_blocks()),
+        codes_(tile.codes + t * tile.L),
+        sq_norms_(tile.sq_norms + t * tile.L) {}
 
-// The carried rounding loses what rounding the word drops.
-void subtract_rounding(const float* word, int64_t D, float* rounding) {
-  for (int64_t i = 0; i < D; ++i) rounding[i] -= word[i] - rounded(word[i]);
-}
+  // What the step from this level needs: level 0 nothing, later ones a Gram row, or nullptr.
+  const GramRow* row() const {
+    return reinterpret_cast<const GramRow*>(tile_.gram_row_at[codes_[state_.level - 1]]);
+  }
 
-void advance_token(const Codewords& book, const QuantizeTile& tile, int64_t t) {
-  float* residual = tile.screen.residual + t * book.D;
-  float* rounding = tile.screen.rounding + t * book.D;
-  float* scores = tile.screen.scores + t * book.P;
-  float* maxima = tile.screen.maxima + t * book.blocks();
-  int64_t* codes = tile.codes + t * tile.L;
-  TokenState& state = tile.state[t];
-  double sq_norm = sum_of_squares(residual, book.D);
-  if (!std::isfinite(sq_norm)) {
-    state.level = kNotFinite;
-    return;
+  bool stands_before(int64_t level) const {
+    return state_.level == level && (level == 0 || row() != nullptr);
   }
-  while (state.level < tile.L) {
-    const double norm = std::sqrt(sq_norm);
-    const double rounding_norm = std::sqrt(sum_of_squares(rounding, book.D));
-    if (state.level == 0) {
-      start(state.history, norm, rounding_norm);
-    } else {
-      const int64_t previous = codes[state.level - 1];
-      const auto* row = reinterpret_cast<const GramRow*>(tile.gram_row_at[previous]);
-      if (row == nullptr) return;
-      subtract_gram_row(*row, book.blocks(), scores, maxima);
-      const double word_norm = std::sqrt(2 * book.half_sq_norms64[previous]);
-      subtract_row(state.history, norm, rounding_norm, word_norm, row->step);
-    }
-    const ScoreBound bounds(state.history, book.D);
-    const int64_t k = nearest_codeword(book, residual, norm, bounds, scores, maxima);
-    const float* word = book.words + k * book.D;
-    codes[state.level] = k;
-    sq_norm =
-        subtract_codeword(word, book.D, state.level == 0, residual, tile.quantized + t * book.D);
-    subtract_rounding(word, book.D, rounding);
-    tile.sq_norms[t * tile.L + state.level] = static_cast<float>(sq_norm);
-    if (!std::isfinite(sq_norm)) {
-      state.level = kNotFinite;
-      return;
-    }
-    ++state.level;
+
+  // next: a Gram row that is needed soon, or nullptr.
+  void take_level(const GramRow* next) {
+    if (state_.level > 0) subtract_row(next);
+    const int64_t k = ScoreSearch(book_, state_, residual_, scores_, maxima_).nearest();
+    codes_[state_.level] = k;
+    const double sq_norm = subtract_codeword(book_.words + k * book_.D, book_.D, state_.level == 0,
+                                             residual_, quantized_);
+    sq_norms_[state_.level] = static_cast<float>(sq_norm);
+    state_.norm = std::sqrt(sq_norm);
+    state_.level = std::isfinite(sq_norm) ? state_.level + 1 : kNotFinite;
   }
-}
+
+ private:
+  // The residual has lost the last codeword; now the scores and all that bounds them follow.
+  void subtract_row(const GramRow* next) {
+    const int64_t k = codes_[state_.level - 1];
+    const float* word = book_.words + k * book_.D;
+    const double rounding = subtract_rounding(book_, word, rounding_);
+    double word_norm = std::sqrt(2 * book_.half_sq_norms64[k]);
+    state_.rest = state_.norm;
+    if (book_.mean != nullptr) {
+      word_norm = std::sqrt(centred_dot64(word, book_.mean, true, book_.D));
+      state_.along -= 1;
+      state_.rest = std::sqrt(rest64(residual_, book_.mean, state_.along + 1, book_.D));
+    }
+    const float row_step = greatest_step(*row(), state_.sound_blocks);
+    const double ratio = follow_residual(book_, state_, rounding, word_norm, row_step);
+    if (ratio > 1) enlarge_step(ratio, book_.K, book_.P, scores_);
+    subtract_gram_row(*row(), book_.P, state_.step, scores_, maxima_, next ? *next : *row());
+  }
+
+  const Codewords& book_;
+  const QuantizeTile& tile_;
+  TokenState& state_;
+  float *residual_, *rounding_, *quantized_;
+  int16_t *scores_, *maxima_;
+  int64_t* codes_;
+  float* sq_norms_;
+};
 
 }  // namespace
 
+void start_tokens(const Codewords& book, const QuantizeTile& tile, int64_t begin, int64_t end) {
+  pack_tokens(book, tile.screen, begin, end);
+  const int64_t T = tile.screen.T, blocks = book.blocks(), padded = book.padded_blocks();
+  for (int64_t t = begin * kTokenGroup; t < end * kTokenGroup && t < T; ++t) {
+    start_token(book, tile.screen.parts[t], tile.state[t]);
+    for (int64_t b = blocks; b < padded; ++b) tile.maxima[t * padded + b] = kLowest;
+  }
+}
+
+// All tokens take a level before any takes the next, so that a token's Gram row, known by then, can
+// be fetched while the one before it is busy.
 void advance(const Codewords& book, const QuantizeTile& tile, int64_t begin, int64_t end) {
   const IeeeDenormals denormals;
-  for (int64_t t = begin; t < end; ++t) {
-    const int64_t level = tile.state[t].level;
-    if (level != kNotFinite && level < tile.L) advance_token(book, tile, t);
+  for (int64_t level = 0; level < tile.L; ++level) {
+    for (int64_t t = begin; t < end; ++t) {
+      Walk walk(book, tile, t);
+      if (!walk.stands_before(level)) continue;
+      const GramRow* next = nullptr;
+      if (level > 0 && t + 1 < end) {
+        const Walk after(book, tile, t + 1);
+        if (after.stands_before(level)) next = after.row();
+      }
+      walk.take_level(next);
+    }
   }
 }
 

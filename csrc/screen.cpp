@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "dot64.h"
 #include "ieee_denormals.h"
 #include "product.h"
 #include "simd.h"
@@ -11,7 +12,10 @@
 namespace craft::CRAFT_ISA {
 namespace {
 
-static_assert(kBlock % (2 * kColumns) == 0 && kTokenGroup % (2 * kRows) == 0);
+static_assert(kBlock % (2 * kColumns) == 0 && kTokenGroup % kTokensAtOnce == 0);
+
+// What float64 sums lose, many times over.
+constexpr double kOutward = 1e-6;
 
 // The writer's view of what Codewords holds for readers.
 template <typename T>
@@ -19,43 +23,83 @@ T* writable(const T* p) {
   return const_cast<T*>(p);
 }
 
-void pack_panel(const Codewords& book, int64_t at) {
-  Packed* panel = static_cast<Packed*>(const_cast<void*>(book.panels)) + at * packed_depth(book.D);
-  const int64_t depth = packed_depth(book.D);
-  const float* words[kColumns];
-  for (int j = 0; j < kColumns; ++j) {
-    const int64_t index = book.order[at + j];
-    words[j] = index < 0 ? nullptr : book.words + index * book.D;
+// Vectors are packed in stretches of this many components, which are rounded side by side.
+constexpr int64_t kStretch = 64;
+
+// Rounds a stretch of n components, and those that follow up to a whole one as zeros.
+CRAFT_INLINE void round_stretch(const float* x, int64_t n, Packed* out) {
+  if (n == kStretch) {
+    for (int64_t i = 0; i < kStretch; ++i) out[i] = packed(x[i]);
+    return;
   }
-  for (int64_t d = 0; d < depth; ++d) {
+  for (int64_t i = 0; i < kStretch; ++i) out[i] = i < n ? packed(x[i]) : Packed{};
+}
+
+// The same of a codeword less the mean, with what rounding drops.
+CRAFT_INLINE void round_centred(const float* word, const float* mean, int64_t n, Packed* out,
+                                float* dropped) {
+  if (mean == nullptr) {
+    round_stretch(word, n, out);
+    for (int64_t i = 0; i < n; ++i) dropped[i] = word[i] - rounded(word[i]);
+    return;
+  }
+  float centred[kStretch];
+  for (int64_t i = 0; i < n; ++i) centred[i] = word[i] - mean[i];
+  round_stretch(centred, n, out);
+  for (int64_t i = 0; i < n; ++i) {
+    const double exact = static_cast<double>(word[i]) - mean[i];
+    dropped[i] = static_cast<float>(exact - rounded(centred[i]));
+  }
+}
+
+// Codewords of one panel, centred and rounded. Returns the greatest norm of what rounding dropped.
+double pack_panel(const Codewords& book, int64_t at) {
+  const int64_t D = book.D, depth = packed_depth(D);
+  Packed* panel = static_cast<Packed*>(const_cast<void*>(book.panels)) + at * depth;
+  SumOfSquares sq_dropped[kColumns];
+  for (int64_t d = 0; d < depth; d += kStretch) {
+    const int64_t n = D - d < kStretch ? D - d : kStretch;
+    const int64_t packed_n = depth - d < kStretch ? depth - d : kStretch;
     for (int j = 0; j < kColumns; ++j) {
-      const float x = words[j] == nullptr || d >= book.D ? 0 : words[j][d];
-      panel[codeword_at(j, d)] = packed(x);
+      const int64_t index = book.order[at + j];
+      alignas(64) Packed run[kStretch] = {};
+      alignas(64) float dropped[kStretch] = {};
+      if (index >= 0) {
+        round_centred(book.words + index * D + d, book.mean == nullptr ? nullptr : book.mean + d, n,
+                      run, dropped);
+      }
+      for (int64_t i = 0; i < packed_n; i += kPackedUnit) {
+        __builtin_memcpy(panel + codeword_at(j, d + i), run + i, sizeof(float));
+      }
+      if (!kRounds) continue;
+      for (int64_t i = 0; i < n; i += SumOfSquares::kLanes) sq_dropped[j].add_lanes(dropped + i);
     }
   }
+  double greatest = 0;
+  for (const SumOfSquares& sum : sq_dropped) greatest = std::fmax(greatest, sum.total());
+  return std::sqrt(greatest);
 }
 
-double rounding_norm(const float* word, int64_t D) {
-  double sum = 0;
-  for (int64_t d = 0; d < D; ++d) {
-    const double lost = static_cast<double>(word[d]) - rounded(word[d]);
-    sum += lost * lost;
-  }
-  return std::sqrt(sum);
+float rounded_up(double x) {
+  return std::nextafter(static_cast<float>(x), std::numeric_limits<float>::infinity());
 }
 
-// Subtracts the half norms from a stretch of kBlock scores and returns the greatest.
-float finish_block(float* scores, const float* half_sq_norms) {
-  FloatVector best = splat(-std::numeric_limits<float>::infinity());
-  for (int64_t j = 0; j < kBlock; j += kFloats) {
-    const FloatVector score = load(scores + j) - load(half_sq_norms + j);
-    store(scores + j, score);
-    best = max(best, score);
+// e, the rest of a residual once its part along the mean is off. Returns a.
+double take_off_mean(const Codewords& book, const float* residual, float* rest) {
+  if (book.mean == nullptr) {
+    __builtin_memcpy(rest, residual, book.D * sizeof(float));
+    return 0;
   }
-  return max_lane(best);
+  const double share = dot64(residual, book.mean, book.D) / (book.mean_norm * book.mean_norm);
+  for (int64_t d = 0; d < book.D; ++d) {
+    rest[d] = static_cast<float>(residual[d] - share * book.mean[d]);
+  }
+  return share - 1;
 }
 
 }  // namespace
+
+bool rounds_operands() { return kRounds; }
 
 int64_t codewords_bytes(int64_t P, int64_t D) {
   return P * packed_depth(D) * static_cast<int64_t>(sizeof(Packed));
@@ -66,70 +110,78 @@ int64_t tokens_bytes(int64_t T, int64_t D) {
   return groups * kTokenGroup * packed_depth(D) * static_cast<int64_t>(sizeof(Packed));
 }
 
-void half_sq_norms(const float* words, int64_t D, double* half_sq_norms, int64_t begin,
-                   int64_t end) {
+void half_sq_norms(const float* words, const float* mean, int64_t D, double* half_sq_norms,
+                   int64_t begin, int64_t end) {
   const IeeeDenormals denormals;
-  for (int64_t j = begin; j < end; ++j) half_sq_norms[j] = 0.5 * sum_of_squares(words + j * D, D);
+  for (int64_t j = begin; j < end; ++j) {
+    const float* word = words + j * D;
+    half_sq_norms[j] =
+        0.5 * (mean == nullptr ? sum_of_squares(word, D) : centred_dot64(word, mean, true, D));
+  }
 }
 
-void pack_codewords(const Codewords& book, int64_t begin, int64_t end) {
+void pack_codewords(const Codewords& book, const double* half_sq_norms64, int64_t begin,
+                    int64_t end) {
   const IeeeDenormals denormals;
   for (int64_t b = begin; b < end; ++b) {
-    for (int64_t at = b * kBlock; at < (b + 1) * kBlock; at += kColumns) pack_panel(book, at);
     double norm = 0, rounding = 0;
+    for (int64_t at = b * kBlock; at < (b + 1) * kBlock; at += kColumns) {
+      rounding = std::fmax(rounding, pack_panel(book, at));
+    }
     for (int64_t at = b * kBlock; at < (b + 1) * kBlock; ++at) {
       const int64_t index = book.order[at];
-      writable(book.half_sq_norms)[at] = index < 0
-                                             ? std::numeric_limits<float>::infinity()
-                                             : static_cast<float>(book.half_sq_norms64[index]);
-      if (index < 0) continue;
-      norm = std::fmax(norm, std::sqrt(2 * book.half_sq_norms64[index]));
-      rounding = std::fmax(rounding, rounding_norm(book.words + index * book.D, book.D));
+      writable(book.half_sq_norms)[at] = index < 0 ? std::numeric_limits<float>::infinity()
+                                                   : static_cast<float>(half_sq_norms64[index]);
+      if (book.mean != nullptr) {
+        writable(book.along_mean)[at] =
+            index < 0 ? 0
+                      : static_cast<float>(
+                            centred_dot64(book.words + index * book.D, book.mean, false, book.D));
+      }
+      if (index >= 0) norm = std::fmax(norm, std::sqrt(2 * half_sq_norms64[index]));
     }
-    // Sums in float64 lose less than this.
-    writable(book.block_norm)[b] = norm * (1 + 1e-6);
-    writable(book.block_rounding)[b] = rounding * (1 + 1e-6);
+    writable(book.block_norm)[b] = rounded_up(norm * (1 + kOutward));
+    // The differences that it is a sum of are themselves rounded in float64.
+    writable(book.block_rounding)[b] =
+        rounded_up(rounding * (1 + kOutward) + 0x1p-51 * (norm + book.mean_norm));
   }
 }
 
-void pack_tokens(const ScreenTile& tile, int64_t D, int64_t begin, int64_t end) {
+void pack_tokens(const Codewords& book, const ScreenTile& tile, int64_t begin, int64_t end) {
   const IeeeDenormals denormals;
-  const int64_t depth = packed_depth(D);
-  for (int64_t first = begin * kTokenGroup; first < end * kTokenGroup; first += kRows) {
-    Packed* strip = static_cast<Packed*>(tile.tokens) + first * depth;
-    for (int64_t t = 0; t < kRows; ++t) {
-      const bool padding = first + t >= tile.T;
-      const float* x = tile.residual + (first + t) * D;
-      float* lost = tile.rounding + (first + t) * D;
-      if (padding) {
-        for (int64_t d = 0; d < depth; ++d) strip[token_at(t, d)] = packed(0);
-        continue;
+  const int64_t D = book.D, depth = packed_depth(D);
+  for (int64_t t = begin * kTokenGroup; t < end * kTokenGroup; ++t) {
+    Packed* strip = static_cast<Packed*>(tile.tokens) + t / kRows * kRows * depth;
+    const int64_t row = t % kRows;
+    const bool padding = t >= tile.T;
+    float* rest = tile.rounding + t * D;
+    TokenParts parts = {};
+    if (!padding) {
+      float* residual = tile.residual + t * D;
+      if (tile.source != nullptr) {
+        __builtin_memcpy(residual, tile.source + t * D, D * sizeof(float));
       }
-      int64_t d = 0;
-      for (; d + kRun <= D; d += kRun) {
-        Packed* run = strip + token_at(t, d);
-        for (int64_t i = 0; i < kRun; ++i) run[i] = packed(x[d + i]);
+      parts.along = take_off_mean(book, residual, rest);
+      parts.norm = std::sqrt(sum_of_squares(residual, D));
+      parts.rest = book.mean == nullptr ? parts.norm : std::sqrt(sum_of_squares(rest, D));
+    }
+    for (int64_t d = 0; d < depth; d += kStretch) {
+      alignas(64) Packed run[kStretch] = {};
+      if (!padding) round_stretch(rest + d, D - d < kStretch ? D - d : kStretch, run);
+      const int64_t packed_n = depth - d < kStretch ? depth - d : kStretch;
+      for (int64_t i = 0; i < packed_n; i += kPackedUnit) {
+        __builtin_memcpy(strip + token_at(row, d + i), run + i, sizeof(float));
       }
-      for (; d < depth; ++d) strip[token_at(t, d)] = packed(d < D ? x[d] : 0);
-      for (d = 0; d < D; ++d) lost[d] = x[d] - rounded(x[d]);
     }
-  }
-}
-
-void score(const Codewords& book, const ScreenTile& tile, bool product_alone, int64_t begin,
-           int64_t end) {
-  const MatrixUnit unit;
-  const auto* tokens = static_cast<const Packed*>(tile.tokens);
-  const auto* panels = static_cast<const Packed*>(book.panels);
-  for (int64_t b = begin; b < end; ++b) {
-    const int64_t at = b * kBlock;
-    multiply_block(tokens, tile.T, panels + at * packed_depth(book.D), book.D, kBlock,
-                   tile.scores + at, book.P);
-    if (product_alone) continue;
-    for (int64_t t = 0; t < tile.T; ++t) {
-      tile.maxima[t * book.blocks() + b] =
-          finish_block(tile.scores + t * book.P + at, book.half_sq_norms + at);
+    if (padding) continue;
+    if (kRounds) {
+      for (int64_t d = 0; d < D; ++d) rest[d] -= rounded(rest[d]);
+      parts.rounding = std::sqrt(sum_of_squares(rest, D));
+    } else {
+      __builtin_memset(rest, 0, D * sizeof(float));
     }
+    if (book.mean != nullptr) parts.rounding += kMeanRounding * parts.norm;
+    tile.parts[t] = parts;
   }
 }
 

@@ -6,7 +6,7 @@
 #include "ieee_denormals.h"
 #include "nearest.h"
 #include "product.h"
-#include "score_bound.h"
+#include "score_bound_lanes.h"
 #include "simd.h"
 
 namespace craft::CRAFT_ISA {
@@ -20,37 +20,49 @@ struct Tokens {
 
   float residual[kCount], path[kCount], per_norm[kCount], per_half_sq_norm[kCount];
   float constant[kCount];  // see ScoreBound
+  float along[kCount];     // see screen.h
   float floor[kCount];     // the nearest codeword's true score is not below
 
-  void set(int64_t t, const ScoreBound& bound) {
+  void set(int64_t t, const ScoreBound& bound, double share) {
     residual[t] = static_cast<float>(bound.residual);
     path[t] = static_cast<float>(bound.path);
     per_norm[t] = static_cast<float>(bound.per_norm);
     per_half_sq_norm[t] = static_cast<float>(bound.per_half_sq_norm);
     constant[t] = static_cast<float>(bound.constant);
+    along[t] = static_cast<float>(share);
     floor[t] = -kInfinity;
   }
 
-  // ScoreBound::of_block for kFloats tokens, enlarged by another per cent, far more than float32
-  // can lose here: what underflows is less than `constant`.
+  // For kFloats tokens, and codewords no longer than `norm`.
   FloatVector bound(int64_t t, float norm, float dropped) const {
-    const float rounded_norm = norm + dropped, half_sq_norm = 0.5f * norm * norm;
-    const FloatVector bound = load(residual + t) * dropped + load(per_norm + t) * rounded_norm +
-                              load(per_half_sq_norm + t) * half_sq_norm + load(constant + t);
-    const FloatVector range = load(path + t) * rounded_norm + half_sq_norm + bound;
-    return range < splat(static_cast<float>(0.99 * kHuge)) ? 1.02f * bound : splat(kInfinity);
+    const BoundLanes lanes(load(residual + t), load(path + t), load(per_norm + t),
+                           load(per_half_sq_norm + t), load(constant + t));
+    return lanes.of_blocks(splat(norm), splat(dropped));
   }
 };
 
+// How far a token's scores may be from the true ones.
+ScoreBound bound_of(const Codewords& book, const TokenParts& parts) {
+  ScoreHistory history;
+  start(history, parts.rest, parts.rounding);
+  if (book.mean != nullptr) {
+    history.magnitudes += 4 * std::fabs(parts.along) * book.mean_norm;
+    if (!(parts.norm < 0x1p60)) history.path = std::numeric_limits<double>::infinity();
+  }
+  return ScoreBound(history, book.D);
+}
+
 // The products of kFloats tokens with one block of codewords become scores, and those that may be a
 // token's greatest true score are listed.
+template <bool kHasMean>
 class BlockLister {
  public:
   BlockLister(const Codewords& book, int64_t b)
       : half_sq_norms_(book.half_sq_norms + b * kBlock),
+        along_mean_(kHasMean ? book.along_mean + b * kBlock : nullptr),
         first_(b * kBlock),
-        norm_(static_cast<float>(book.block_norm[b])),
-        dropped_(static_cast<float>(book.block_rounding[b])) {}
+        norm_(book.block_norm[b]),
+        dropped_(book.block_rounding[b]) {}
 
   // One codeword of the block has a true score of at least best - bound. The floor is the greatest
   // of these so far, and the nearest codeword's screened score falls short of it by its own block's
@@ -58,7 +70,9 @@ class BlockLister {
   void list(const float* products, Tokens& tokens, int64_t t, int count, Shortlist* lists,
             Candidate* candidates) const {
     FloatVector rows[kFloats];
-    for (int i = 0; i < kFloats; ++i) rows[i] = greatest(products + i * kBlock);
+    for (int i = 0; i < kFloats; ++i) {
+      rows[i] = greatest(products + i * kBlock, tokens.along[t + i]);
+    }
     const FloatVector best = max_lanes(rows);
     const FloatVector bound = tokens.bound(t, norm_, dropped_);
     const FloatVector reach = bound + kSlack * (max(best, -best) + bound);
@@ -69,7 +83,8 @@ class BlockLister {
     store(tokens.floor + t, floor);
     for (; open != 0; open &= open - 1) {
       const int i = __builtin_ctz(open);
-      add(products + i * kBlock, floor[i], reach[i], lists[i], candidates + i * Shortlist::kRoom);
+      add(products + i * kBlock, tokens.along[t + i], floor[i], reach[i], lists[i],
+          candidates + i * Shortlist::kRoom);
     }
   }
 
@@ -77,23 +92,25 @@ class BlockLister {
   // Of what is added up in float32 less than this share is lost.
   static constexpr float kSlack = 0x1p-20f;
 
-  FloatVector score(const float* products, int64_t j) const {
-    return load(products + j) - load(half_sq_norms_ + j);
+  FloatVector score(const float* products, float along, int64_t j) const {
+    const FloatVector score = load(products + j) - load(half_sq_norms_ + j);
+    if constexpr (!kHasMean) return score;
+    return score + splat(along) * load(along_mean_ + j);
   }
 
-  FloatVector greatest(const float* products) const {
+  FloatVector greatest(const float* products, float along) const {
     FloatVector best = splat(-kInfinity);
-    for (int64_t j = 0; j < kBlock; j += kFloats) best = max(score(products, j), best);
+    for (int64_t j = 0; j < kBlock; j += kFloats) best = max(score(products, along, j), best);
     return best;
   }
 
-  void add(const float* products, float floor, float reach, Shortlist& list,
+  void add(const float* products, float along, float floor, float reach, Shortlist& list,
            Candidate* candidates) const {
     if (!(reach < kInfinity)) list.count = Shortlist::kAll;
     if (list.count == Shortlist::kAll) return;
     const FloatVector threshold = splat(floor - reach);
     for (int64_t v = 0; v < kBlock; v += kFloats) {
-      const FloatVector scores = score(products, v);
+      const FloatVector scores = score(products, along, v);
       uint32_t lanes = ~below(scores, threshold) & ((1u << kFloats) - 1);
       for (; lanes != 0; lanes &= lanes - 1) {
         const int i = __builtin_ctz(lanes);
@@ -114,7 +131,7 @@ class BlockLister {
     }
   }
 
-  const float* half_sq_norms_;
+  const float *half_sq_norms_, *along_mean_;
   int64_t first_;
   float norm_, dropped_;
 };
@@ -123,7 +140,7 @@ class BlockLister {
 int64_t nearest_listed(const Codewords& book, const ShortlistTile& tile, int64_t t,
                        const float* residual) {
   const int64_t T = tile.screen.T;
-  Nearest nearest(book, residual, tile.norms[2 * t]);
+  Nearest nearest(book, residual, tile.screen.parts[t].norm);
   float floor = -kInfinity;
   for (int64_t p = 0; p < tile.parts; ++p) floor = std::fmax(floor, tile.lists[p * T + t].floor);
   for (int64_t p = 0; p < tile.parts; ++p) {
@@ -142,45 +159,28 @@ int64_t nearest_listed(const Codewords& book, const ShortlistTile& tile, int64_t
   return nearest.best();
 }
 
-}  // namespace
-
-int64_t product_depth() { return kProductDepth; }
-
-void pack_residuals(const ShortlistTile& tile, int64_t D, int64_t begin, int64_t end) {
-  const IeeeDenormals denormals;
-  pack_tokens(tile.screen, D, begin, end);
-  const int64_t stop = end * kTokenGroup < tile.screen.T ? end * kTokenGroup : tile.screen.T;
-  for (int64_t t = begin * kTokenGroup; t < stop; ++t) {
-    tile.norms[2 * t] = std::sqrt(sum_of_squares(tile.screen.residual + t * D, D));
-    tile.norms[2 * t + 1] = std::sqrt(sum_of_squares(tile.screen.rounding + t * D, D));
-  }
-}
-
-void list_candidates(const Codewords& book, const ShortlistTile& tile, int64_t begin, int64_t end,
-                     int64_t part) {
-  const IeeeDenormals denormals;
-  const MatrixUnit unit;
-  const int64_t first = begin * kTokenGroup, T = tile.screen.T;
-  const int64_t stop = end * kTokenGroup < T ? end * kTokenGroup : T;
-  const int64_t depth = packed_depth(book.D);
+template <bool kHasMean>
+void list_all(const Codewords& book, const ShortlistTile& tile, int64_t first, int64_t stop,
+              int64_t part) {
+  const int64_t T = tile.screen.T, depth = packed_depth(book.D);
   const auto* packed_tokens = static_cast<const Packed*>(tile.screen.tokens);
   const auto* panels = static_cast<const Packed*>(book.panels);
   Shortlist* lists = tile.lists + part * T;
   Candidate* candidates = tile.candidates + part * T * Shortlist::kRoom;
-  Tokens tokens;
+  Tokens tokens = {};
   for (int64_t t = first; t < stop; ++t) {
-    ScoreHistory history;
-    start(history, tile.norms[2 * t], tile.norms[2 * t + 1]);
-    tokens.set(t - first, ScoreBound(history, book.D));
+    const TokenParts& parts = tile.screen.parts[t];
+    tokens.set(t - first, bound_of(book, parts), parts.along);
     lists[t].count = 0;
   }
-  alignas(64) float products[kTokenGroup * kBlock];
+  alignas(64) float products[kTokenGroup * kBlock] = {};
   for (int64_t b = tile.first_block(book, part); b < tile.first_block(book, part + 1); ++b) {
-    const BlockLister lister(book, b);
+    const BlockLister<kHasMean> lister(book, b);
     for (int64_t group = first; group < stop; group += kTokenGroup) {
-      multiply_block(packed_tokens + group * depth, kTokenGroup, panels + b * kBlock * depth,
-                     book.D, kBlock, products, kBlock);
-      for (int64_t t = group; t < stop && t < group + kTokenGroup; t += kFloats) {
+      const int64_t left = stop - group < kTokenGroup ? stop - group : kTokenGroup;
+      multiply_block(packed_tokens + group * depth, left, panels + b * kBlock * depth, book.D,
+                     kBlock, products, kBlock);
+      for (int64_t t = group; t < group + left; t += kFloats) {
         const int count = static_cast<int>(stop - t < kFloats ? stop - t : kFloats);
         lister.list(products + (t - group) * kBlock, tokens, t - first, count, lists + t,
                     candidates + t * Shortlist::kRoom);
@@ -190,11 +190,28 @@ void list_candidates(const Codewords& book, const ShortlistTile& tile, int64_t b
   for (int64_t t = first; t < stop; ++t) lists[t].floor = tokens.floor[t - first];
 }
 
+}  // namespace
+
+int64_t product_depth() { return kProductDepth; }
+
+void list_candidates(const Codewords& book, const ShortlistTile& tile, int64_t begin, int64_t end,
+                     int64_t part) {
+  const IeeeDenormals denormals;
+  const MatrixUnit unit;
+  const int64_t first = begin * kTokenGroup, T = tile.screen.T;
+  const int64_t stop = end * kTokenGroup < T ? end * kTokenGroup : T;
+  if (book.mean == nullptr) {
+    list_all<false>(book, tile, first, stop, part);
+  } else {
+    list_all<true>(book, tile, first, stop, part);
+  }
+}
+
 bool settle(const Codewords& book, const ShortlistTile& tile, bool first, int64_t L, int64_t* codes,
             float* quantized, float* sq_norms, int64_t begin, int64_t end) {
   const IeeeDenormals denormals;
   for (int64_t t = begin; t < end; ++t) {
-    if (!std::isfinite(tile.norms[2 * t])) return false;
+    if (!std::isfinite(tile.screen.parts[t].norm)) return false;
     float* residual = tile.screen.residual + t * book.D;
     const int64_t nearest = nearest_listed(book, tile, t, residual);
     const double sq_norm = subtract_codeword(book.words + nearest * book.D, book.D, first, residual,

@@ -24,8 +24,7 @@ struct Shortlist {
 };
 
 struct ShortlistTile {
-  ScreenTile screen;      // scores and maxima are not used
-  double* norms;          // [T, 2] out: |residual|, |residual - rounded residual|; NaN: not finite
+  ScreenTile screen;
   int64_t parts;          // codewords are cut into parts of equally many blocks, give or take one
   Shortlist* lists;       // [parts, T] out
   Candidate* candidates;  // [parts, T, kRoom] out
@@ -39,9 +38,8 @@ struct ShortlistTile {
   namespace isa {                                                                                 \
   /* The greatest D at which a product costs no more than a pass over a Gram row. */              \
   int64_t product_depth();                                                                        \
-  /* Token groups [begin, end): packs the residuals and takes their norms. */                     \
-  void pack_residuals(const ShortlistTile& tile, int64_t D, int64_t begin, int64_t end);          \
-  /* Token groups [begin, end), at most kChunkGroups of them, against the codewords of a part. */ \
+  /* Token groups [begin, end), packed, at most kChunkGroups of them, against a part's codewords. \
+   */                                                                                             \
   void list_candidates(const Codewords& book, const ShortlistTile& tile, int64_t begin,           \
                        int64_t end, int64_t part);                                                \
   /* Tokens [begin, end): the nearest codeword of those listed, written to codes[t * L], and its  \

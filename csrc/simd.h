@@ -6,7 +6,7 @@
 
 #include "host_device.h"
 
-#if defined(__AVX2__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -27,7 +27,7 @@ typedef float FloatVector __attribute__((vector_size(kVectorBytes)));
 typedef double DoubleVector __attribute__((vector_size(kVectorBytes)));
 typedef float HalfFloatVector __attribute__((vector_size(kVectorBytes / 2)));
 typedef int32_t IntVector __attribute__((vector_size(kVectorBytes)));
-typedef int16_t ShortVector __attribute__((vector_size(kVectorBytes / 2)));
+typedef int16_t HalfShortVector __attribute__((vector_size(kVectorBytes / 2)));
 
 CRAFT_INLINE FloatVector load(const float* p) {
   FloatVector v;
@@ -37,32 +37,31 @@ CRAFT_INLINE FloatVector load(const float* p) {
 
 CRAFT_INLINE void store(float* p, FloatVector v) { __builtin_memcpy(p, &v, sizeof v); }
 
-// kDoubles consecutive floats, widened (which is exact).
+// kDoubles consecutive floats, widened (which is exact). GCC 12 splits the generic conversion in
+// halves, as it does the next one.
 CRAFT_INLINE DoubleVector load_wide(const float* p) {
+#if defined(__AVX512F__)
+  return (DoubleVector)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+#elif defined(__AVX2__)
+  return (DoubleVector)_mm256_cvtps_pd(_mm_loadu_ps(p));
+#else
   HalfFloatVector v;
   __builtin_memcpy(&v, p, sizeof v);
   return __builtin_convertvector(v, DoubleVector);
+#endif
 }
 
-// kFloats consecutive 16-bit integers, as floats (which is exact). GCC 12 splits the generic
-// conversion in halves.
+// kFloats consecutive 16-bit integers, as floats (which is exact).
 CRAFT_INLINE FloatVector load_integers(const int16_t* p) {
 #if defined(__AVX512F__)
   return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i*)p)));
 #elif defined(__AVX2__)
   return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i*)p)));
 #else
-  ShortVector v;
+  HalfShortVector v;
   __builtin_memcpy(&v, p, sizeof v);
   return __builtin_convertvector(__builtin_convertvector(v, IntVector), FloatVector);
 #endif
-}
-
-// The other way: floats without a fraction, of magnitude below 2^15.
-CRAFT_INLINE void store_integers(int16_t* p, FloatVector v) {
-  const ShortVector integers =
-      __builtin_convertvector(__builtin_convertvector(v, IntVector), ShortVector);
-  __builtin_memcpy(p, &integers, sizeof integers);
 }
 
 CRAFT_INLINE FloatVector splat(float x) { return x - FloatVector{}; }

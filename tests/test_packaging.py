@@ -74,6 +74,17 @@ def test_craft_command_exists():
     assert callable(command.load())
 
 
+def test_every_line_that_installs_works_from_a_clone():
+    """No index has this package, so extras are asked for by what is in them, at their versions."""
+    wanted = (ROOT / "pyproject.toml").read_text()
+    sources = [path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")]
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *sources]:
+        text = path.read_text()
+        assert "craft-vlm[" not in text, path
+        for name in re.findall(r"pip install '([^']+)'", text):
+            assert name.startswith((".", "-")) or f'"{name}"' in wanted, f"{path}: {name}"
+
+
 def test_file_names_say_what_is_inside():
     folders = (ROOT / name for name in (*PACKAGES, "csrc", "tests", "benchmarks"))
     vague = {"utils", "util", "helpers", "helper", "common", "misc"}

@@ -12,7 +12,7 @@ from craft.errors import MissingPackageError
 from craft.runtime.random_numbers import own_random_numbers
 from craft.settings.training import LoraConfig
 
-#: Every linear layer of a decoder block, not the output head (methods 3).
+#: Every linear layer of a decoder block, not the output head (methods M).
 _LANGUAGE_TARGETS = [f"{n}_proj" for n in ("q", "k", "v", "o", "gate", "up", "down")]
 _ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
 
@@ -71,6 +71,6 @@ def _peft() -> Any:
         import peft
     except ImportError as error:
         raise MissingPackageError(
-            "LoRA needs peft, which is not installed; pip install 'craft-vlm[lora]'"
+            "LoRA needs peft, which is not installed; pip install 'peft>=0.21'"
         ) from error
     return peft

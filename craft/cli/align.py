@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from craft.cli import data_options, process, training_options
+from craft.cli import checks, data_options, process, training_options
 from craft.cli.options import (
     Device,
     Force,
@@ -33,6 +33,7 @@ def align(
     images: data_options.Images = None,
     format: data_options.Format = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    pixel_range: data_options.PixelRange = None,
     settings_file: training_options.SettingsFile = None,
     settings: training_options.Settings = None,
     resume: training_options.Resume = "never",
@@ -52,22 +53,37 @@ def align(
     paths = {stage: path for stage, path in given.items() if path is not None}
     if not paths:
         raise CraftError("name what to learn from: --captions, --instructions, or both")
+    from craft.cli.interrupt import checkpoint_kept, telling_what_is_kept
+    from craft.cli.next_steps import resuming
     from craft.cli.progress import ProgressDisplay
-    from craft.cli.run_directory import open_run_directory
+    from craft.cli.run_directory import open_run_directory, require_run_directory
     from craft.data.domains.building import build_domain
     from craft.family.family import ModelFamily
     from craft.models.aligned_language_model import CARD, AlignedLanguageModel
     from craft.settings.reading import read_settings
     from craft.training import align as aligning
+    from craft.training.adapt import CHECKPOINTS
 
     config = read_settings("align", settings_file, settings or ())
+    checks.require_trainable(config)
+    going_on = resume == "auto"
+    require_run_directory(out, "align", resume=going_on, force=force)
     zoo = ModelFamily.load(models, device=device)
     encoder = aligning.Encoder(zoo.pretrained_tower(), zoo.siglip)
     data: dict[str, Any] = {}
     with console.status("reading the data"):
         for stage, path in paths.items():
             asked = data_options.request(
-                path, None, None, format, images, None, None, skip_corrupt, False
+                path,
+                None,
+                None,
+                format,
+                images,
+                None,
+                None,
+                skip_corrupt,
+                False,
+                pixel_range,
             )
             records = asked.read()
             data[stage] = build_domain(records, asked.manifest(records), zoo.image_size)
@@ -85,17 +101,34 @@ def align(
     main = process.is_main_process()
     console.quiet = not main
     if main:
-        open_run_directory(out, command | {"config": config.model_dump()}, force)
-    with ProgressDisplay(console) as progress:
+        noted = command | {"config": config.model_dump()}
+        open_run_directory(out, noted, resume=going_on, force=force)
+    directories = {stage: out / stage / CHECKPOINTS for stage in aligning.STAGES if stage in paths}
+
+    def begin(stage: str, step: int, steps: int) -> None:
+        if going_on:
+            said = resuming(directories[stage], step, steps)
+            console.print(f"{stage}: {said}", soft_wrap=True, highlight=False)
+        if step < steps:
+            progress(f"aligning: {stage}", step, steps)
+
+    def kept() -> str:
+        return checkpoint_kept(list(directories.values()), config.checkpoint.every)
+
+    with telling_what_is_kept(kept, main), ProgressDisplay(console) as progress:
+        for stage in paths:
+            progress.count_images(f"aligning: {stage}", config.batch)
         aligning.align(
             reader,
             encoder,
             data,
             config,
             out,
-            resume=resume == "auto",
+            resume=going_on,
             on_start=lambda table: console.print(str(table), highlight=False),
+            on_begin=begin,
             on_step=lambda stage, step, steps: progress(f"aligning: {stage}", step, steps),
+            on_phase=progress,
         )
     if main:
         reader.save_pretrained(out)

@@ -24,32 +24,55 @@ from craft.cli.export import export
 from craft.cli.few_shot import few_shot
 from craft.cli.generate import generate
 from craft.cli.info import info
+from craft.cli.interrupt import EXIT_CODE, remember_line, tell
 from craft.cli.judge import judge
 from craft.cli.options import console
 from craft.cli.pictures import pictures
 from craft.cli.reproduce import reproduce
 from craft.cli.settings import list_settings
 from craft.cli.transfer import transfer
+from craft.cli.usage import usage_line
+from craft.cli.words import words
 from craft.errors import CraftError
 
 
 class _Commands(TyperGroup):
-    """Turns what users get wrong into one red line and exit code 2."""
+    """Turns what users get wrong into one red line and exit code 2, and Ctrl-C into exit code
+    130."""
+
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> Any:
+        remember_line(info_name, args)
+        return super().make_context(info_name, args, *more, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            tell("nothing of this command is kept but what was written already")
+            raise typer.Exit(EXIT_CODE) from None
         except (CraftError, OSError) as error:
             if os.environ.get("CRAFT_DEBUG"):
                 raise
+            if isinstance(error, BrokenPipeError):
+                raise  # whoever read our output has seen enough, as `head`; typer ends quietly
             text = str(error)
             if isinstance(error, OSError) and error.strerror and error.filename:
                 text = f"{error.strerror}: {error.filename}"  # without the system's number
-            line = " ".join(text.split())
-            Console(stderr=True).print(
-                f"[bold red]error:[/] [red]{escape(line)}[/]", soft_wrap=True, highlight=False
-            )
+            _print_error(text)
             raise typer.Exit(2) from None
+        except Exception as error:
+            line = usage_line(error)
+            if line is None:
+                raise
+            _print_error(line)
+            raise typer.Exit(2) from None
+
+
+def _print_error(text: str) -> None:
+    line = " ".join(text.split())
+    Console(stderr=True).print(
+        f"[bold red]error:[/] [red]{escape(line)}[/]", soft_wrap=True, highlight=False
+    )
 
 
 app = typer.Typer(
@@ -96,6 +119,7 @@ for command in (
     prior,
     generate,
     align,
+    words,
     info,
 ):
     app.command()(command)

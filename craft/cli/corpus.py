@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from craft.cli import data_options, process
+from craft.cli.checks import require_owner
 from craft.cli.options import Device, Force, Models, Pack, PackDomain, console
+from craft.cli.run_directory import require_new_file
 from craft.errors import CraftError
 
 if TYPE_CHECKING:
     from craft.corpus.backend import Workers
 
 Ray = Annotated[bool, typer.Option("--ray", help="on workers of Ray, which RAY_ADDRESS may name")]
-RayWorkers = Annotated[int, typer.Option("--workers", min=1, help="with --ray")]
+RayWorkers = Annotated[int | None, typer.Option("--workers", min=1, help="with --ray [default: 2]")]
 ShardSize = Annotated[int, typer.Option(min=1, help="images that are worked on together")]
 
 
@@ -24,30 +26,52 @@ def tokenize(
     pack: Annotated[Path, typer.Option(help="encoder pack")],
     out: Annotated[Path, typer.Option(help="where the Parquet files go")],
     ray: Ray = False,
-    workers: RayWorkers = 2,
+    workers: RayWorkers = None,
     shard_size: ShardSize = 1024,
     format: data_options.Format = None,
     images: data_options.Images = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    pixel_range: data_options.PixelRange = None,
     device: Device = None,
     models: Models = None,
 ) -> None:
     """Encode images to codes, a Parquet file a shard; a run that was stopped goes on."""
     process.prepare()
+    if out.exists() and not out.is_dir():
+        raise CraftError(f"--out {out} is a file; name a directory")
+    if not ray:
+        require_owner("--ray", {"--workers": workers})
+    from craft.cli.interrupt import telling_what_is_kept, typed_line
     from craft.cli.progress import ProgressDisplay
     from craft.corpus.shard import CorpusEncoder, shards_of
-    from craft.corpus.tokens import tokenize_corpus
+    from craft.corpus.tokens import require_same_cut, tokenize_corpus
     from craft.family.family import ModelFamily
 
     zoo = ModelFamily.load(models, device=device)
     encoder = CorpusEncoder.of(zoo.plug(pack), zoo.codebook)
     request = data_options.request(
-        data, None, None, format, images, None, None, skip_corrupt, any_size=False
+        data,
+        None,
+        None,
+        format,
+        images,
+        None,
+        None,
+        skip_corrupt,
+        any_size=False,
+        pixel_range=pixel_range,
     )
     records = request.read().records
     shards = shards_of(records, shard_size)
+    require_same_cut(out, len(shards))
     done = 0
-    with ProgressDisplay(console) as progress:
+
+    def kept() -> str:
+        return f"{done} images are encoded in {out}; to go on: {typed_line()}"
+
+    with telling_what_is_kept(kept), ProgressDisplay(console) as progress:
+        progress.count_images("images", 1)
+        progress("images", 0, len(records))
         for count in tokenize_corpus(encoder, shards, out, _workers(ray, workers)):
             done += count
             progress("images", done, len(records))
@@ -62,7 +86,7 @@ def prior(
         Path | None, typer.Option(help="count what `craft tokenize` wrote there instead")
     ] = None,
     ray: Ray = False,
-    workers: RayWorkers = 2,
+    workers: RayWorkers = None,
     out: Annotated[
         Path | None, typer.Option(help="file to write [default: prior.safetensors in the pack]")
     ] = None,
@@ -79,8 +103,13 @@ def prior(
     from craft.corpus.tokens import prior_of
     from craft.family.family import ModelFamily
 
-    if out is not None and out.exists() and not force:
-        raise CraftError(f"--out {out} exists; choose another file, or --force to replace it")
+    if out is None:
+        _require_no_prior(pack, force)
+    require_new_file(out, "--out", force)
+    if not ray:
+        require_owner("--ray", {"--workers": workers})
+    if tokens is not None and ray:
+        raise CraftError("--ray encodes images, and --tokens needs none encoded; leave --ray out")
     zoo = ModelFamily.load(models, device=device)
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
     encoder = CorpusEncoder.of(loaded, zoo.codebook)
@@ -89,6 +118,7 @@ def prior(
     else:
         shards = shards_of(chosen.train.images)
         with ProgressDisplay(console) as progress:
+            progress("shards", 0, len(shards))
             counted = count_corpus(
                 encoder,
                 shards,
@@ -105,7 +135,17 @@ def prior(
     )
 
 
-def _workers(ray: bool, count: int) -> Workers | None:
+def _require_no_prior(pack: Path, force: bool) -> None:
+    """Raises CraftError if the pack has a prior already, unless it may be replaced."""
+    held = pack / "prior.safetensors"
+    if held.is_file() and not force:
+        raise CraftError(
+            f"{pack} has a prior already; --out FILE writes another, which `craft evaluate --prior "
+            "FILE` prunes by, or --force replaces it"
+        )
+
+
+def _workers(ray: bool, count: int | None) -> Workers | None:
     from craft.corpus.backend import Workers
 
-    return Workers(count) if ray else None
+    return Workers(count or 2) if ray else None

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from craft.cli import data_options
-from craft.cli.options import (
-    console,
-)
+from craft.cli import data_options, process, training_options
+from craft.cli.options import Force, console
+from craft.cli.run_directory import require_new_file
 
 app = typer.Typer(no_args_is_help=True, help="Check your own data; list the known data sets.")
 
@@ -26,48 +24,82 @@ def check(
     class_names: data_options.ClassNames = None,
     subject: data_options.Subject = None,
     skip_corrupt: data_options.SkipCorrupt = False,
+    pixel_range: data_options.PixelRange = None,
+    min_images: data_options.MinImages = 1,
     any_size: data_options.AnySize = False,
     quick: Annotated[bool, typer.Option("--quick", help="decode only the samples")] = False,
     out: Annotated[Path | None, typer.Option(help="PNG file for the samples")] = None,
+    force: Force = False,
+    surrogate: Annotated[
+        str | None,
+        typer.Option(help="language model that will read it [default: the one of `craft adapt`]"),
+    ] = None,
+    settings: training_options.Settings = None,
     models: Annotated[
         Path | None, typer.Option(help="whose image size and vocabulary [default: the package's]")
     ] = None,
 ) -> None:
     """Show how data is understood, with three samples as the model will see them.
 
-    Every record is checked and every image decoded; the first mistake ends with file and line.
+    Every record is checked and every image decoded; mistakes end with file and line, several at
+    once. What was skipped is listed with the reason. Words that the surrogate or SigLIP do not know
+    end with exit code 2, as `craft adapt` will.
     """
-    from craft.cli.data_check import Sample, print_records, print_samples, sample_sheet
+    process.prepare()
+    config = training_options.config(settings=settings)
+    from craft.cli.data_check import (
+        Sample,
+        print_account,
+        print_records,
+        print_samples,
+        sample_sheet,
+    )
+    from craft.data.readers import ImageReport
+    from craft.data.wording import Wording
     from craft.family.family import ModelFamily
-    from craft.models.vocabulary import unknown_answers
+    from craft.runtime.whole_file import whole_file
+    from craft.workbench.words import require_readable
 
+    require_new_file(out, "--out", force)
     zoo = ModelFamily.load(models)
+    texts = zoo.text_tokenizer(config)  # a missing one is found before anything is read
+    default = "qwen2" if "qwen2" in zoo.names else next(iter(zoo.names), None)
+    readers = [reader for reader in (surrogate or default,) if reader is not None]
     asked = data_options.request(
-        path, dataset, hub_id, format, images, class_names, subject, skip_corrupt, any_size
+        path,
+        dataset,
+        hub_id,
+        format,
+        images,
+        class_names,
+        subject,
+        skip_corrupt,
+        any_size,
+        pixel_range,
+        min_images=min_images,
     )
     with console.status("reading"):
         records = asked.read()
     manifest = asked.manifest(records)
     print_records(console, records, manifest)
+    report = ImageReport(records.account)
     if not quick:
         with console.status(f"decoding {len(records)} images"):
             for record in records:
-                record.rgb()
-    answers = [entry.name for entry in manifest.classes]
-    answers = answers or sorted({turn.target for record in records for turn in record.turns})
-    unknown = unknown_answers(zoo.tokenizer, answers)
-    if unknown:
-        shown = ", ".join(unknown[:5])
-        console.print(
-            f"[yellow]the models have no words for {len(unknown)} of {len(answers)} answers:[/] "
-            f"{escape(shown)}",
-            highlight=False,
-        )
+                report.image(record)
+    report.warn()
+    ranges = report.ranges()
+    if ranges is not None:
+        console.print(ranges, highlight=False)
+    print_account(console, records.account.summary(len(records)))
+    report.raise_failures()
     samples = Sample.of(records, manifest, zoo.image_size)
     print_samples(console, samples, zoo.image_size)
     if out is not None:
-        sample_sheet(samples).save(out, "PNG")
+        with whole_file(out) as written:
+            sample_sheet(samples).save(written, "PNG")
         console.print(f"{out}: the samples as the encoder sees them", highlight=False)
+    require_readable(Wording.of_records(records, manifest), zoo, readers, texts)
 
 
 @app.command("list")

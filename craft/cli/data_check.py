@@ -15,7 +15,7 @@ from craft.data.domains.manifest import DomainManifest
 from craft.data.images.pixels import squash
 from craft.data.known.registry import DatasetEntry
 from craft.data.questions import four_options, seeded
-from craft.data.readers import Record, RecordSet
+from craft.data.readers import AccountSummary, Record, RecordSet
 
 _SHOWN = 8
 _TILE = 192
@@ -86,11 +86,20 @@ def print_records(console: Console, records: RecordSet, manifest: DomainManifest
     table.add_row("parts", counts)
     for note in (*records.notes, *manifest.notes):
         table.add_row("", escape(note))
-    if records.left_out:
-        table.add_row("left out", f"{len(records.left_out)} with unreadable images:")
-        for reason in records.left_out[:_SHOWN]:
-            table.add_row("", escape(reason))
     console.print(table, highlight=False)
+
+
+def print_account(console: Console, account: AccountSummary | None, limit: int = _SHOWN) -> None:
+    """What was left out or looks wrong, by reason with count and first places; nothing if nothing.
+
+    Args:
+        limit: places shown per reason.
+    """
+    if account is None or not (account.skipped or account.warnings):
+        return
+    for heading, text in account.lines(limit):
+        line = f"[bold]{heading}[/] {escape(text)}" if heading else f"  {escape(text)}"
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def print_samples(console: Console, samples: Sequence[Sample], size: int) -> None:

@@ -41,7 +41,9 @@ Images = Annotated[
 ClassNames = Annotated[
     Path | None,
     typer.Option(
-        help="text file, one name a line, of classes that are numbers", rich_help_panel=_PANEL
+        help="names of classes: one a line for the numbers from 0, or a .csv, .tsv or .json table "
+        "of label and name",
+        rich_help_panel=_PANEL,
     ),
 ]
 Subject = Annotated[
@@ -61,7 +63,26 @@ OptionFile = Annotated[
 SkipCorrupt = Annotated[
     bool,
     typer.Option(
-        "--skip-corrupt", help="leave out and count unreadable images", rich_help_panel=_PANEL
+        "--skip-corrupt",
+        help="leave out missing and damaged images, and say which",
+        rich_help_panel=_PANEL,
+    ),
+]
+PixelRange = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BLACK:WHITE",
+        help="values of 16-bit images that become black and white, as 0:4095 for 12-bit data",
+        rich_help_panel=_PANEL,
+    ),
+]
+MinImages = Annotated[
+    int,
+    typer.Option(
+        "--min-images",
+        min=1,
+        help="leave out classes with fewer images than that",
+        rich_help_panel=_PANEL,
     ),
 ]
 AnySize = Annotated[
@@ -80,19 +101,22 @@ def request(
     subject: str | None,
     skip_corrupt: bool,
     any_size: bool,
+    pixel_range: str | None = None,
+    min_images: int = 1,
 ) -> DataRequest:
     """What the options ask for."""
+    from craft.data import readers
     from craft.data.domains.user_data import DataRequest
-    from craft.data.readers import ReadOptions
 
     names = None
     if class_names is not None:
-        lines = class_names.read_text(encoding="utf-8-sig").splitlines()
-        names = tuple(line.strip() for line in lines if line.strip())
-    reading = ReadOptions(
+        names = readers.read_class_names(class_names)
+    reading = readers.ReadOptions(
         format=format,
         images=images.resolve() if images else None,
         class_names=names,
         skip_corrupt=skip_corrupt,
+        pixel_range=readers.PixelRange.parse(pixel_range) if pixel_range else None,
+        min_images=min_images,
     )
     return DataRequest(path, dataset, hub_id, subject, reading, any_size)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from craft.cli import process, training_options
+from craft.cli import checks, process, training_options
 from craft.cli.options import (
     DOMAINS,
     Device,
@@ -42,21 +42,28 @@ def demo(
     """The whole method: adapt, plug into the other language model, prune, compare.
 
     Writes results.json, predictions.jsonl (every answer), index.html and, for each domain and seed,
-    an encoder pack. An --out of an earlier run is written over; one with other files is refused.
+    an encoder pack. An --out that holds files already is refused, unless --force says to replace
+    them.
     """
     process.prepare()
     config = training_options.config(preset, settings_file, settings)
     from craft.cli.progress import ProgressDisplay
-    from craft.cli.run_directory import open_run_directory
+    from craft.cli.run_directory import open_run_directory, require_run_directory
     from craft.family.family import ModelFamily
     from craft.pocket.demo.page import write_page
     from craft.pocket.demo.run import run_demo
     from craft.pocket.demo.table import demo_table
+    from craft.pocket.retention import PocketProbe
 
+    require_run_directory(out, "demo", force=force)
+    checks.require_trainable(config)
     zoo = ModelFamily.load(models, device=device)
+    checks.require_language_model(zoo, "--surrogate", surrogate)
+    zoo.text_tokenizer(config)  # a missing one is found before anything is written
     domains = DOMAINS if domain == "all" else (domain,)
     command = {"command": "demo", "domains": list(domains), "seeds": seeds, "surrogate": surrogate}
-    open_run_directory(out, command | {"config": config.model_dump()}, force)
+    checks.require_enough_questions(config, PocketProbe())
+    open_run_directory(out, command | {"config": config.model_dump()}, force=force)
     with ProgressDisplay(console) as progress:
         run = run_demo(
             domains,

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from craft.cli import data_options, process
+from craft.cli import checks, data_options, process
 from craft.cli.options import (
     Device,
     Force,
     General,
     GeneralImages,
+    KeepRatios,
     LanguageModel,
     Models,
     Pack,
@@ -21,6 +22,7 @@ from craft.cli.options import (
     TestLimit,
     console,
 )
+from craft.errors import CraftError
 
 
 def evaluate(
@@ -29,13 +31,18 @@ def evaluate(
     domain: PackDomain = None,
     data: data_options.MovedData = None,
     llm: LanguageModel = "all",
-    keep_ratio: Annotated[
-        list[float] | None, typer.Option(help="share of the visual tokens to keep; repeat [1.0]")
-    ] = None,
+    keep_ratio: KeepRatios = None,
     selector: Annotated[SelectorName, typer.Option(help="how tokens are chosen")] = "full",
     prior: Annotated[
         Path | None, typer.Option(help="token prior to prune by [default: the pack's]")
     ] = None,
+    pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--pretrained/--no-pretrained",
+            help="also examine the pretrained encoder, to say what was gained",
+        ),
+    ] = True,
     likelihood: Annotated[
         bool, typer.Option("--likelihood", help="also score the likeliest option letter")
     ] = False,
@@ -52,23 +59,37 @@ def evaluate(
 ) -> None:
     """Examine an encoder pack through language models that share its codebook.
 
-    A pack made for another codebook is refused, with both fingerprints.
+    The pretrained encoder answers the same questions, so that gains and their intervals can be
+    told. A pack made for another codebook is refused, with both fingerprints.
     """
     process.prepare()
-    from craft.cli.packs import open_pack
+    from craft.cli.data_check import print_account
+    from craft.cli.packs import account_of, examined, open_pack
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
-    from craft.cli.run_directory import open_run_directory
+    from craft.cli.run_directory import open_run_directory, require_run_directory
     from craft.family.family import ModelFamily
     from craft.prior import TokenPrior
     from craft.report.tables import evaluation_table
     from craft.workbench.evaluate import evaluate_pack
 
+    ratios = keep_ratio or [1.0]
+    checks.require_effect_of_pruning(ratios, selector, seed, prior)
+    require_run_directory(out, "evaluate", force=force)
     zoo = ModelFamily.load(models, device=device)
+    checks.language_models(zoo, llm)
+    other_prior = TokenPrior.load(prior) if prior else None
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
+    if llm != "all" and loaded.own is not None:
+        raise CraftError(
+            f"{pack} is read by the language model that was trained with it; leave --llm out"
+        )
+    if domain is None:
+        print_account(console, account_of(pack), limit=1)
+    names = examined(zoo, llm, loaded, chosen, console)
     command = {"command": "evaluate", "pack": str(pack), "domain": chosen.name}
-    open_run_directory(out, command, force)
-    probe = retention_probe(zoo, general)
+    open_run_directory(out, command, force=force)
+    probe = retention_probe(zoo, general, names)
     if probe is None:
         console.print(NOT_MEASURED, highlight=False)
     with ProgressDisplay(console) as progress:
@@ -77,13 +98,14 @@ def evaluate(
             zoo,
             chosen,
             out,
-            names=zoo.names if llm == "all" else [llm],
+            names=names,
             probe=probe,
-            keep_ratios=keep_ratio or [1.0],
+            keep_ratios=ratios,
             selector=selector,
+            pretrained=pretrained,
             likelihood=likelihood,
             justify=justify,
-            prior=TokenPrior.load(prior) if prior else None,
+            prior=other_prior,
             seed=seed,
             test_limit=test_limit,
             general_images=general_images,

@@ -9,11 +9,14 @@ import typer
 
 from craft.cli import data_options, process
 from craft.cli.options import (
+    Force,
     Models,
     Pack,
     PackDomain,
     console,
 )
+from craft.cli.run_directory import require_new_file
+from craft.errors import CraftError
 
 
 def export(
@@ -24,6 +27,7 @@ def export(
     domain: PackDomain = None,
     data: data_options.MovedData = None,
     models: Models = None,
+    force: Force = False,
 ) -> None:
     """Write the test questions of the pack's domain as a task of another evaluation suite."""
     process.prepare()
@@ -31,8 +35,18 @@ def export(
     from craft.family.family import ModelFamily
     from craft.integrations.task_export import export_lmms_eval, export_vlmevalkit
 
+    if out.exists() and not out.is_dir():
+        raise CraftError(f"--out {out} is a file; name a directory")
     _, chosen = open_pack(pack, ModelFamily.load(models), name=domain, data=data)
     questions = chosen.questions(chosen.test)
     write = export_lmms_eval if to == "lmms-eval" else export_vlmevalkit
-    path = write(name or f"craft_{chosen.name}", chosen.test.images, questions, out)
+    task = name or f"craft_{chosen.name}"
+    written = (
+        (f"{task}.yaml", f"{task}.parquet", f"{task}_functions.py")
+        if to == "lmms-eval"
+        else (f"{task}.tsv",)
+    )
+    for file in written:
+        require_new_file(out / file, "--out", force)
+    path = write(task, chosen.test.images, questions, out)
     console.print(f"{path}: {len(questions)} questions", highlight=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -27,13 +29,22 @@ def installation_facts(directory: Path | None = None, device: str | None = None)
         models = ModelFamily.load(directory, device=str(chosen.device))
     except CraftError as error:
         return facts | {"models": str(error)}
-    changed = models.changed_files()
     return facts | {
         "models": str(models.directory),
         "language models": ", ".join(models.names),
         "codebook": repr(models.codebook),
-        "model files": f"not as built: {', '.join(changed)}" if changed else "as built",
+        "model files": _state_of_files(models),
     }
+
+
+def _state_of_files(models: ModelFamily) -> str:
+    listed = len(models.manifest.get("files", {}))
+    if not listed:
+        return "no manifest lists them, so nothing is known of changes"
+    changed = models.changed_files()
+    if changed:
+        return f"{len(changed)} of {listed} not as built: {', '.join(changed)}"
+    return f"all {listed} as built"
 
 
 def pack_facts(directory: Path, models: Path | None = None) -> dict[str, str]:
@@ -51,16 +62,39 @@ def pack_facts(directory: Path, models: Path | None = None) -> dict[str, str]:
         weights = sum(x.numel() for x in pack.own.values())
         base["adapters"] = f"{weights:,} of them, added to the encoder {pack.base.hash}"
     config = pack.notes.get("config", {})
-    notes = {name: str(value) for name, value in pack.notes.items() if name != "config"}
+    notes = {name: _said(value) for name, value in pack.notes.items() if name != "config"}
     return {
         "encoder": pack.encoder_hash,
         "parameters": f"{sum(x.numel() for x in pack.weights.values()):,}",
         **base,
         "codebook": pack.codebook_fingerprint,
         "prior": "none" if pack.prior is None else repr(pack.prior),
-        **notes,
-        "settings": " ".join(f"{name}={value}" for name, value in config.items()),
+        **{name.replace("_", " "): value for name, value in notes.items()},
+        **({"settings": "\n".join(_lines(config))} if config else {}),
     }
+
+
+def _lines(settings: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """``name = value``, a line each, as ``--set`` takes them; parts of parts with a point."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _lines(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name} = {_said(value)}"
+
+
+def _said(value: Any) -> str:
+    if value is None or value == [] or value == {}:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return "; ".join(_lines(value))
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_said, value))
+    return str(value)
 
 
 def print_facts(console: Console, title: str, facts: dict[str, str]) -> None:

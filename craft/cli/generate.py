@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
-from craft.cli import process
-from craft.cli.options import Device, Force, Models, SelectorName, console
+from craft.cli import checks, data_options, process
+from craft.cli.options import Device, Force, KeepRatio, Models, SelectorName, console
+from craft.cli.run_directory import require_new_file
 from craft.errors import CraftError
 
 if TYPE_CHECKING:
-    pass
+    from craft.data.readers import PixelRange
 
 
 def generate(
@@ -35,9 +36,22 @@ def generate(
     ] = None,
     picture: Annotated[Path | None, typer.Option(help="draw LASER's trace (PNG, SVG)")] = None,
     trace: Annotated[Path | None, typer.Option(help="write LASER's trace (JSON)")] = None,
-    keep_ratio: Annotated[float, typer.Option(help="share of the visual tokens to keep")] = 1.0,
+    keep_ratio: KeepRatio = 1.0,
     selector: Annotated[SelectorName, typer.Option(help="how tokens are chosen")] = "full",
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="where an answer is cut off")] = 5,
+    instruction: Annotated[
+        str | None,
+        typer.Option(
+            help="how to answer an open question; '' for nothing [default: as succinctly as "
+            "possible, or nothing with --max-new-tokens over 5]"
+        ),
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="where an answer is cut off [default: 5, or 64 with --instruction]"
+        ),
+    ] = None,
+    pixel_range: data_options.PixelRange = None,
     device: Device = None,
     models: Models = None,
     force: Force = False,
@@ -47,31 +61,60 @@ def generate(
     for name, value in {"--set": settings, "--picture": picture, "--trace": trace}.items():
         if value and not laser:
             raise CraftError(f"{name} belongs to LASER; add --laser")
-    for path in (picture, trace):
-        if path is not None and path.exists() and not force:
-            raise CraftError(f"{path} exists; choose another file, or --force to replace it")
+    require_new_file(picture, "--picture", force)
+    require_new_file(trace, "--trace", force)
+    if picture is not None and picture.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise CraftError(f"--picture {picture} must end in .png, .svg or .pdf")
+    checks.require_effect_of_pruning([keep_ratio], selector)
     from craft.settings.reading import laser_settings
 
     chosen = laser_settings(settings or ()) if laser else None
-    from craft.data.readers.image import decode_rgb
+    from craft.data import readers
+    from craft.data.readers.decoding import decode_rgb
     from craft.family.family import ModelFamily
     from craft.report.laser_picture import laser_figure
+    from craft.runtime.whole_file import whole_file, write_json
     from craft.workbench import generate
 
-    pixels = decode_rgb(image.read_bytes())
-    reader = generate.open_reader(
-        ModelFamily.load(models, device=device),
-        pack,
-        name=llm,
-        keep_ratio=keep_ratio,
-        selector=selector,
-    )
+    used = readers.PixelRange.parse(pixel_range) if pixel_range else _range_of(pack)
+    try:
+        pixels = decode_rgb(image.read_bytes(), used)
+    except CraftError as error:
+        raise CraftError(f"{image}: {error}") from error
+    family = ModelFamily.load(models, device=device)
+    checks.require_language_model(family, "--llm", llm)
+    reader = generate.open_reader(family, pack, name=llm, keep_ratio=keep_ratio, selector=selector)
     given = generate.generate(
-        reader, pixels, question, option or (), settings=chosen, max_new_tokens=max_new_tokens
+        reader,
+        pixels,
+        question,
+        option or (),
+        settings=chosen,
+        max_new_tokens=max_new_tokens,
+        instruction=instruction,
     )
     console.print(given.text, markup=False, highlight=False)
+    if given.outside:
+        Console(stderr=True).print(
+            f"the model wrote {given.written!r}, which is none of the options; the answer is the "
+            "option whose letter it finds likeliest",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     if given.trace is not None:
         if trace is not None:
-            trace.write_text(json.dumps(given.trace.to_dict(), indent=2) + "\n")
+            write_json(trace, given.trace.to_dict())
         if picture is not None:
-            laser_figure(pixels, given.trace, question, given.text).savefig(picture, dpi=120)
+            figure = laser_figure(pixels, given.trace, question, given.text)
+            with whole_file(picture) as written:
+                figure.savefig(written, dpi=120, format=picture.suffix.removeprefix("."))
+
+
+def _range_of(pack: Path | None) -> PixelRange | None:
+    """The range that the pack's own data was read with."""
+    from craft.data.domains.manifest import MANIFEST, DomainManifest
+
+    if pack is None or not (pack / MANIFEST).is_file():
+        return None
+    return DomainManifest.load(pack / MANIFEST).reading.pixel_range

@@ -33,12 +33,17 @@ def judge(
 
     Any server with OpenAI's chat interface will do; the key is OPENAI_API_KEY.
     """
+    from craft.cli.interrupt import telling_what_is_kept, typed_line
     from craft.cli.progress import ProgressDisplay
     from craft.evaluation.judge.client import Judge, Price
     from craft.evaluation.judge.run import judge_predictions
 
     marker = Judge(judged_by, Price(price_read, price_written), budget, url=url)
-    with ProgressDisplay(console) as progress:
+
+    def kept() -> str:
+        return f"the verdicts so far are in {out}; to go on: {typed_line()}"
+
+    with telling_what_is_kept(kept), ProgressDisplay(console) as progress:
         summary: dict[str, Any] = judge_predictions(
             predictions, marker, out, most, on_progress=progress
         )

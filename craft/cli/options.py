@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from craft.cli.checks import require_shares
+
 console = Console()
 
 DOMAINS = ("handwriting", "lineart", "flags")
@@ -19,7 +21,20 @@ Models = Annotated[
     typer.Option(help="directory of the models [default: those that come with the package]"),
 ]
 Surrogate = Annotated[str, typer.Option(help="language model to adapt with")]
-Force = Annotated[bool, typer.Option("--force", help="write to --out whatever else is there")]
+Force = Annotated[
+    bool, typer.Option("--force", help="replace an earlier run, write among other files")
+]
+KeepRatio = Annotated[
+    float, typer.Option(callback=require_shares, help="share of the visual tokens to keep")
+]
+KeepRatios = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--keep-ratio",
+        callback=require_shares,
+        help="share of the visual tokens to keep; may be repeated",
+    ),
+]
 TestLimit = Annotated[
     int | None, typer.Option(min=1, help="so many random test images instead of all")
 ]

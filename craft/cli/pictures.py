@@ -11,6 +11,7 @@ from craft.cli import data_options, process
 from craft.cli.options import (
     Device,
     Force,
+    KeepRatios,
     Models,
     Pack,
     PackDomain,
@@ -24,9 +25,7 @@ def pictures(
     domain: PackDomain = None,
     data: data_options.MovedData = None,
     count: Annotated[int, typer.Option(min=1, help="images to draw")] = 6,
-    keep_ratio: Annotated[
-        list[float] | None, typer.Option(help="budget to draw; repeat [0.8 0.6 0.4]")
-    ] = None,
+    keep_ratio: KeepRatios = None,
     device: Device = None,
     models: Models = None,
     force: Force = False,
@@ -34,13 +33,14 @@ def pictures(
     """Draw what each patch is called, what pruning keeps, and which codes are frequent or rare."""
     process.prepare()
     from craft.cli.packs import open_pack
-    from craft.cli.run_directory import open_run_directory
+    from craft.cli.run_directory import open_run_directory, require_run_directory
     from craft.family.family import ModelFamily
     from craft.report.code_pictures import draw_pictures
 
+    require_run_directory(out, "pictures", force=force)
     zoo = ModelFamily.load(models, device=device)
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
-    open_run_directory(out, {"command": "pictures", "pack": str(pack)}, force)
+    open_run_directory(out, {"command": "pictures", "pack": str(pack)}, force=force)
     ratios = keep_ratio or [0.8, 0.6, 0.4]
     for path in draw_pictures(loaded, chosen, out, count, ratios):
         console.print(str(path), highlight=False)

@@ -32,6 +32,7 @@ def reproduce(
     process.prepare()
     import torch
 
+    from craft.cli.interrupt import telling_what_is_kept, typed_line
     from craft.cli.progress import ProgressDisplay
     from craft.cli.run_directory import open_run_directory
     from craft.family.family import ModelFamily
@@ -42,8 +43,12 @@ def reproduce(
 
     scale = SCALES["quick" if quick else "full"]
     zoo = ModelFamily.load(models, device=device)
-    open_run_directory(out, {"command": "reproduce", "scale": scale.name}, force)
-    with ProgressDisplay(console) as progress:
+    open_run_directory(out, {"command": "reproduce", "scale": scale.name}, resume=True, force=force)
+
+    def kept() -> str:
+        return f"the encoders that are done are in {out}; to go on: {typed_line()}"
+
+    with telling_what_is_kept(kept), ProgressDisplay(console) as progress:
         results = run(
             scale, zoo, out, workers=workers or torch.get_num_threads(), on_progress=progress
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,17 @@ NOT_MEASURED = (
 )
 
 
-def retention_probe(family: ModelFamily, general: Path | None = None) -> RetentionProbe | None:
+def retention_probe(
+    family: ModelFamily, general: Path | None = None, readers: Sequence[str] = ()
+) -> RetentionProbe | None:
     """The probe of ``general``, else of the family; None if neither names any.
 
     Args:
         general: data in any format that `craft data check` understands.
+        readers: language models that will answer it.
 
     Raises:
-        DataError, CraftError: the data cannot be read.
+        DataError, CraftError: the data cannot be read, or has words that a reader does not know.
     """
     from craft.data.domains.user_data import DataRequest
     from craft.evaluation.retention import DomainProbe
@@ -36,4 +40,4 @@ def retention_probe(family: ModelFamily, general: Path | None = None) -> Retenti
         if named == RETENTION:
             return PocketProbe()
         general = family.directory / named
-    return DomainProbe(new_domain(DataRequest(general), family)[0])
+    return DomainProbe(new_domain(DataRequest(general), family, readers=readers)[0])

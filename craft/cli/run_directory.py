@@ -1,4 +1,4 @@
-"""Where a command writes: a new directory, or an earlier run's, never among other files."""
+"""Where a command writes: a new directory, or one whose earlier run may go on or be replaced."""
 
 from __future__ import annotations
 
@@ -8,27 +8,107 @@ from typing import Any
 import yaml
 
 from craft.errors import CraftError
+from craft.runtime.whole_file import write_text
 
 MARKER = "run.yaml"
+#: What a run writes before there is anything to lose.
+_NOTES = {MARKER, "config.yaml", "domain.json"}
 
 
-def open_run_directory(directory: Path, command: dict[str, Any], force: bool = False) -> Path:
-    """Make ``directory`` ready and note in it, as ``run.yaml``, what is about to run.
+def require_run_directory(
+    directory: Path, command: str, *, resume: bool | None = None, force: bool = False
+) -> bool:
+    """Check, before anything long starts, that ``command`` may write to ``directory``.
 
-    A directory that is new or empty is taken, and so is one of an earlier run, finished or not:
-    repeating a command replaces its files. Nothing is ever deleted.
+    A directory that is new or empty is taken. An earlier run of the same command is gone on with
+    if ``resume`` is set, and replaced only with ``force``.
+
+    Args:
+        command: such as "adapt"; earlier runs are told apart by it.
+        resume: whether the command goes on with an earlier run; None if it never can.
+
+    Returns:
+        Whether there is an earlier run of this command to go on with.
 
     Raises:
-        CraftError: the directory holds other files and ``force`` is not set.
+        CraftError: a file, or a directory that holds another command's run, an earlier run, or
+            other files, and ``force`` is not set.
     """
-    if directory.exists() and not directory.is_dir():
-        raise CraftError(f"--out {directory} is a file; name a directory")
-    earlier_run = (directory / MARKER).is_file()
-    if directory.is_dir() and any(directory.iterdir()) and not (earlier_run or force):
+    if not directory.is_dir():
+        above = directory
+        while not above.exists():
+            above = above.absolute().parent
+        if not above.is_dir():
+            what = "is a file" if above == directory else f"cannot be: {above} is a file"
+            raise CraftError(f"--out {directory} {what}; name a directory")
+        return False
+    held = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
+    if not held:
+        return False
+    earlier = _command_in(directory)
+    if earlier == command and resume:
+        return True
+    if force or (earlier == command and held <= _NOTES):
+        return False
+    if earlier is None:
         raise CraftError(
             f"--out {directory} holds files but no {MARKER}, so it is not an earlier run; choose "
             "another directory, or --force to write among those files"
         )
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / MARKER).write_text(yaml.safe_dump(command, sort_keys=False))
-    return directory
+    if earlier != command:
+        raise CraftError(
+            f"--out {directory} holds what `craft {earlier}` wrote; choose another directory, or "
+            "--force to write among those files"
+        )
+    go_on = "" if resume is None else "--resume auto to go on with that run, "
+    raise CraftError(
+        f"--out {directory} holds an earlier run of `craft {command}`; choose another directory, "
+        f"{go_on}or --force to replace it"
+    )
+
+
+def open_run_directory(
+    directory: Path, command: dict[str, Any], *, resume: bool | None = None, force: bool = False
+) -> bool:
+    """Make ``directory`` ready and note in it, as ``run.yaml``, what is about to run.
+
+    The note of a run that is gone on with stays as it is. Nothing is deleted.
+
+    Args:
+        command: what ran: its name as ``command``, and what it ran with.
+        resume, force: as for :func:`require_run_directory`.
+
+    Returns:
+        Whether an earlier run is gone on with.
+
+    Raises:
+        CraftError: see :func:`require_run_directory`.
+        OSError: nothing can be written there.
+    """
+    going_on = require_run_directory(directory, command["command"], resume=resume, force=force)
+    if not going_on:
+        write_text(directory / MARKER, yaml.safe_dump(command, sort_keys=False))
+    return going_on
+
+
+def require_new_file(path: Path | None, option: str, force: bool = False) -> None:
+    """Raises CraftError unless ``path``, if there is one, can become a file without replacing
+    another, or with ``force``."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise CraftError(f"{option} {path} is a directory; name a file in it")
+    if path.exists() and not force:
+        raise CraftError(f"{option} {path} exists; choose another file, or --force to replace it")
+
+
+def _command_in(directory: Path) -> str | None:
+    """The command whose run ``directory`` holds; None if it holds no run."""
+    marker = directory / MARKER
+    if not marker.is_file():
+        return None
+    try:
+        noted = yaml.safe_load(marker.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None
+    return str(noted["command"]) if isinstance(noted, dict) and "command" in noted else None

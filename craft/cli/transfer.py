@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from craft.cli import data_options, process
+from craft.cli import checks, data_options, process
 from craft.cli.options import (
     Device,
     Force,
     General,
     GeneralImages,
+    KeepRatio,
     LanguageModel,
     Models,
     PackDomain,
@@ -28,7 +29,7 @@ def transfer(
     domain: PackDomain = None,
     data: data_options.MovedData = None,
     llm: LanguageModel = "all",
-    keep_ratio: Annotated[float, typer.Option(help="share of the visual tokens to keep")] = 1.0,
+    keep_ratio: KeepRatio = 1.0,
     test_limit: TestLimit = None,
     general: General = None,
     general_images: GeneralImages = 900,
@@ -41,23 +42,26 @@ def transfer(
     All packs are examined on the domain of the first one, or on --domain.
     """
     process.prepare()
-    from craft.cli.packs import open_pack
+    from craft.cli.packs import examined, open_pack
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
-    from craft.cli.run_directory import open_run_directory
+    from craft.cli.run_directory import open_run_directory, require_run_directory
     from craft.family.family import ModelFamily
     from craft.report.tables import transfer_table
     from craft.workbench.transfer import transfer_matrix
 
+    if len(set(packs)) < len(packs):
+        raise CraftError(f"a pack is named twice: {', '.join(map(str, packs))}")
+    require_run_directory(out, "transfer", force=force)
     zoo = ModelFamily.load(models, device=device)
+    checks.language_models(zoo, llm)
     first, chosen = open_pack(packs[0], zoo, name=domain, data=data)
     others = {str(pack): zoo.plug(pack) for pack in packs[1:]}
     loaded = {str(packs[0]): first} | others
-    if len(loaded) < len(packs):
-        raise CraftError(f"a pack is named twice: {', '.join(map(str, packs))}")
+    names = examined(zoo, llm, first, chosen, console)
     command = {"command": "transfer", "packs": list(loaded), "domain": chosen.name}
-    open_run_directory(out, command, force)
-    probe = retention_probe(zoo, general)
+    open_run_directory(out, command, force=force)
+    probe = retention_probe(zoo, general, names)
     if probe is None:
         console.print(NOT_MEASURED, highlight=False)
     with ProgressDisplay(console) as progress:
@@ -66,7 +70,7 @@ def transfer(
             zoo,
             chosen,
             out,
-            names=zoo.names if llm == "all" else [llm],
+            names=names,
             probe=probe,
             keep_ratio=keep_ratio,
             test_limit=test_limit,

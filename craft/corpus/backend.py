@@ -81,7 +81,7 @@ def _connect(workers: Workers) -> Any:
         import ray.data
     except ImportError as error:
         raise MissingPackageError(
-            "working on Ray needs Ray Data, which is not installed; pip install 'craft-vlm[ray]'"
+            "working on Ray needs Ray Data, which is not installed; pip install 'ray[data]>=2.51'"
         ) from error
     if not ray.is_initialized():
         here = {"num_cpus": workers.count * workers.threads, "include_dashboard": False}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -52,12 +52,24 @@ def count_prior(
     tower: DiscreteVisionTower,
     images: Tensor,  # uint8 [n, 3, S, S]
     batch: int = 256,
+    on_images: Callable[[int, int], None] = lambda done, total: None,
 ) -> TokenPrior:
-    """First-level code frequencies of ``images``, unaugmented, at the encoder's size."""
+    """First-level code frequencies of ``images``, unaugmented, at the encoder's size.
+
+    Args:
+        on_images: called with (images encoded, images), first with 0.
+    """
     size = tower.image_size
-    chunks = (resize(pixels_on(chunk, tower.device), size) for chunk in images.split(batch))
-    return TokenPrior.count(
-        (tower.encode(chunk).codes for chunk in chunks),
-        tower.codebook,
-        encoder_hash=tensor_hash(tower.state_dict()),
+
+    def encoded() -> Iterator[Tensor]:
+        done = 0
+        for chunk in images.split(batch):
+            on_images(done, len(images))
+            yield tower.encode(resize(pixels_on(chunk, tower.device), size)).codes
+            done += len(chunk)
+
+    prior = TokenPrior.count(
+        encoded(), tower.codebook, encoder_hash=tensor_hash(tower.state_dict())
     )
+    on_images(len(images), len(images))
+    return prior

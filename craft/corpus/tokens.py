@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from craft.corpus.backend import Workers, each_shard
 from craft.corpus.shard import CorpusEncoder, Shard
 from craft.errors import CraftError
 from craft.prior import TokenPrior
+from craft.runtime.whole_file import whole_file
 from craft_kernels import ResidualCodes
 
 _FORMAT = "craft-tokens-1"
@@ -53,6 +53,18 @@ def tokenize_corpus(
     """
     out.mkdir(parents=True, exist_ok=True)
     yield from each_shard(_Tokenize(encoder, out), shards, workers)
+
+
+def require_same_cut(directory: Path, shards: int) -> None:
+    """Raises CraftError if ``directory`` holds tokens that were cut into another number of shards:
+    two cuts in one place belong together in no way."""
+    cuts = {path.stem.split("-of-")[1] for path in directory.glob("tokens-*-of-*.parquet")}
+    other = sorted(int(cut) for cut in cuts if int(cut) != shards)
+    if other:
+        raise CraftError(
+            f"{directory} holds tokens in {other[0]} shards, these would be {shards}; choose "
+            "another directory, or the --shard-size and data of that run"
+        )
 
 
 class _Tokenize:
@@ -92,9 +104,8 @@ class _Tokenize:
             "encoder_hash": self.encoder_hash,
         }
         table = pa.table(columns).replace_schema_metadata({"craft": json.dumps(about)})
-        unfinished = path.with_suffix(f".{os.getpid()}.part")
-        pq.write_table(table, unfinished, compression="zstd")
-        os.replace(unfinished, path)
+        with whole_file(path, table.nbytes) as unfinished:
+            pq.write_table(table, unfinished, compression="zstd")
 
 
 def read_tokens(path: Path) -> CorpusTokens:

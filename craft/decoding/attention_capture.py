@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from craft.decoding.look import Look, unit_roundoff, weight_rounding
 from craft.errors import CraftError
 
 # The interface is one for the whole process.
@@ -25,7 +26,7 @@ _WATCHING = threading.RLock()
 
 def last_row_attention(
     decoder: PreTrainedModel, forward: Callable[[], Any]
-) -> Tensor:  # [L, B, heads, T] float32
+) -> Look:  # [L, B, heads, T]
     """Softmax attention of the last of T positions in every layer of ``decoder``.
 
     Args:
@@ -33,7 +34,8 @@ def last_row_attention(
         forward: runs it once, over a whole prompt, padded on the left if at all.
 
     Returns:
-        Weights of the query heads, layers in the order in which they ran. Padding has weight 0.
+        Weights of the query heads, layers in the order in which they ran, and how far rounding may
+        have put each off. Padding has weight 0.
 
     Raises:
         CraftError: weights that are not numbers; a decoder that does not call its attention
@@ -41,14 +43,14 @@ def last_row_attention(
     """
     owned = {id(module) for module in decoder.modules()}
     name = decoder.config._attn_implementation or "eager"
-    rows: list[Tensor] = []
+    rows: list[Look] = []
 
     def watch(
         module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **how: Any
     ) -> Any:
         if id(module) in owned:
-            row = last_row(query, key, attention_mask, **how)
-            if row.isnan().any():
+            row = last_row(query, key, attention_mask, depth=len(rows), **how)
+            if row.weights.isnan().any():
                 raise CraftError(
                     f"the attention of layer {len(rows)} is not a number: activations overflow in "
                     f"{query.dtype}, or the weights are broken; run the model in the precision it "
@@ -77,7 +79,7 @@ def last_row_attention(
             f"{type(decoder).__name__} called no attention through transformers' interface, so "
             "what it attends to cannot be seen"
         )
-    return torch.stack(rows)
+    return Look(*(torch.stack(parts) for parts in zip(*rows, strict=True)))
 
 
 def last_row(
@@ -88,12 +90,13 @@ def last_row(
     scaling: float | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
+    depth: int = 0,
     **how: Any,
-) -> Tensor:  # [B, heads, T] float32
+) -> Look:  # [B, heads, T]
     """Softmax attention of the last query, accumulated in float32.
 
     Takes what transformers gives its attention kernels. Without a mask the last query sees every
-    key.
+    key. ``depth`` is how many layers ran before this one.
 
     Raises:
         CraftError: attention sinks, a bias of positions, or a mask that is no tensor (flex
@@ -105,8 +108,9 @@ def last_row(
     width = key.shape[2]
     groups = query.shape[1] // key.shape[1]  # query heads j*groups... share key head j
     last = query[:, :, -1].float().unflatten(1, (-1, groups))
-    scores = torch.einsum("bkgd,bktd->bkgt", last, key.float()).flatten(1, 2)
-    scores = scores * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = scale * torch.einsum("bkgd,bktd->bkgt", last, key.float()).flatten(1, 2)
+    squares = torch.einsum("bkgd,bktd->bkgt", last.square(), key.float().square()).flatten(1, 2)
     if softcap is not None:
         scores = softcap * (scores / softcap).tanh()
     if mask is not None:
@@ -122,4 +126,12 @@ def last_row(
             scores = scores.masked_fill(row == 0, -torch.inf)
     if sliding_window is not None:
         scores[..., : max(0, width - sliding_window)] = -torch.inf
-    return scores.softmax(-1)
+    weights = scores.softmax(-1)
+    rounding = weight_rounding(
+        weights,
+        scale * squares.sqrt(),
+        depth=depth,
+        width=query.shape[1] * query.shape[-1],
+        unit=unit_roundoff(query),
+    )
+    return Look(weights, rounding)

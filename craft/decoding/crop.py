@@ -50,9 +50,10 @@ def place_crop(
     if limits == size:
         return None
     rows, columns = evidence.shape
-    # Edges of the cells in pixels of the view.
-    x = torch.linspace(0, size[0], columns + 1, dtype=torch.float64)
-    y = torch.linspace(0, size[1], rows + 1, dtype=torch.float64)
+    # Edges of the cells in pixels of the view. Halves are exact, so they round alike everywhere;
+    # linspace's steps are multiplied and added in ways that differ between processors.
+    x = torch.arange(columns + 1, dtype=torch.float64) * size[0] / columns
+    y = torch.arange(rows + 1, dtype=torch.float64) * size[1] / rows
     mass = evidence.double().cpu()
     if settings.placement == "topk_box":
         window = _box_around(strongest_cells(mass, settings.k_patch), x, y, limits, settings)
@@ -91,9 +92,12 @@ def _box_around(
 
 
 def _centroid(mass: Tensor, x: Tensor, y: Tensor) -> tuple[float, float]:
+    """To 1/1024 of a pixel: what lies symmetrically about a half must not be rounded by noise."""
     total = mass.sum()
     across, down = (x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2
-    return float(mass.sum(0) @ across / total), float(mass.sum(1) @ down / total)
+    places = mass.sum(0) @ across / total, mass.sum(1) @ down / total
+    column, row = (round(float(place) * 1024) / 1024 for place in places)
+    return column, row
 
 
 def _centred(middle: tuple[float, float], sides: tuple[int, int], size: tuple[int, int]) -> Box:

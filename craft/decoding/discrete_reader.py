@@ -13,6 +13,7 @@ from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 from craft.data.images.pixels import image_tensor
 from craft.decoding.attention_capture import last_row_attention
 from craft.decoding.crop import Box, whole
+from craft.decoding.look import Look
 from craft.decoding.reader import GREEDY, Stream
 from craft.errors import CraftError
 from craft.models.discrete_lvlm import DiscreteLVLM
@@ -73,21 +74,21 @@ class DiscreteReader:
 
     def attend(
         self, images: Sequence[Image.Image], prompts: Sequence[tuple[str, ...]]
-    ) -> list[tuple[Tensor, ...]]:  # each [L, heads, h, w] float32
+    ) -> list[tuple[Look, ...]]:  # each [L, heads, h, w]
         """How much the last position of each prompt attends to each patch; all in one batch."""
         tokens = self._tokens(images, self.look_ratio)
-        asked = [
-            (cells, sentence, text)
-            for (cells, _), sentence, texts in zip(
-                tokens, self._project(tokens), prompts, strict=True
-            )
-            for text in texts
-        ]
-        words = self._words([text for *_, text in asked])
-        embeds, mask = self._joined([sentence for _, sentence, _ in asked], words)
+        sentences = self._project(tokens)
+        ids = self._ids([text for texts in prompts for text in texts])
+        numbers = [number for number, texts in enumerate(prompts) for _ in texts]
+        asked = list(zip(numbers, ids, strict=True))
+        # Prompts of an image that read the same share a row: rows of a batch differ by rounding.
+        rows = {key: row for row, key in enumerate(dict.fromkeys(asked))}
+        embeds, mask = self._joined(
+            [sentences[number] for number, _ in rows], self._words([words for _, words in rows])
+        )
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         decoder = self.model.language_model.get_decoder()
-        weights = last_row_attention(
+        seen = last_row_attention(
             decoder,
             lambda: decoder(
                 inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False
@@ -95,11 +96,13 @@ class DiscreteReader:
         )
         # Where each row's image begins.
         starts = ((mask == 0).sum(1) + len(self.prefix_ids)).tolist()
-        looks = iter(
-            self._on_grid(weights[:, row, :, start : start + len(cells)], cells)
-            for row, (start, (cells, *_)) in enumerate(zip(starts, asked, strict=True))
-        )
-        return [tuple(next(looks) for _ in texts) for texts in prompts]
+        looks = []
+        for (number, _), row in rows.items():
+            cells, start = tokens[number][0], starts[row]
+            parts = (part[:, row, :, start : start + len(cells)] for part in seen)
+            looks.append(Look(*(self._on_grid(part, cells) for part in parts)))
+        in_order = iter(asked)
+        return [tuple(looks[rows[next(in_order)]] for _ in texts) for texts in prompts]
 
     def answer(
         self,
@@ -113,7 +116,7 @@ class DiscreteReader:
         images = [image for stream in in_order for image in stream.images]
         tokens = iter(self._tokens(images, self.keep_ratio))
         sentences = [self._sentence(stream, tokens) for stream in in_order]
-        words = list(self._words(texts)) * len(streams[0])
+        words = self._words(self._ids(texts)) * len(streams[0])
         embeds, mask = self._joined(sentences, words)
         ids = self.model.language_model.generate(
             inputs_embeds=embeds,
@@ -122,6 +125,18 @@ class DiscreteReader:
             **{"pad_token_id": self.tokenizer.pad_token_id} | generation | GREEDY,
         )
         return self.tokenizer.batch_decode(ids[: len(streams)], skip_special_tokens=True)
+
+    @torch.inference_mode()
+    def next_token_logits(self, image: Image.Image, text: str) -> Tensor:  # [V] float32
+        """What the model finds likely as the first token of its answer, by plain decoding."""
+        tokens = self._tokens([image.convert("RGB")], self.keep_ratio)
+        embeds, mask = self._joined(self._project(tokens), self._words(self._ids([text])))
+        model = self.model.language_model
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        found = model(
+            inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False
+        )
+        return found.logits[0, -1].float()
 
     def _tokens(
         self, images: Sequence[Image.Image], keep_ratio: float
@@ -173,9 +188,12 @@ class DiscreteReader:
         ]
         return left_padded(rows)
 
-    def _words(self, texts: Sequence[str]) -> list[Tensor]:  # each [T, H]
+    def _ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """What the language model reads of each text, in its template's words."""
+        asked = [self.template.ask(text) for text in texts]
+        return [tuple(row) for row in self.tokenizer(asked, add_special_tokens=False)["input_ids"]]
+
+    def _words(self, ids: Sequence[tuple[int, ...]]) -> list[Tensor]:  # each [T, H]
         embeddings = self.model.get_input_embeddings()
         device = embeddings.weight.device
-        asked = [self.template.ask(text) for text in texts]
-        rows = self.tokenizer(asked, add_special_tokens=False)["input_ids"]
-        return [embeddings(torch.tensor(row, dtype=torch.long, device=device)) for row in rows]
+        return [embeddings(torch.tensor(row, dtype=torch.long, device=device)) for row in ids]

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from craft.decoding.look import Look
 from craft.errors import CraftError
 from craft.settings.laser import LaserSettings
 
@@ -38,23 +39,28 @@ class Evidence:
 
 
 def contrastive_attention(
-    with_query: Tensor,  # [..., P]
-    without_query: Tensor,  # [..., P]
-) -> Tensor:  # [..., P]
+    with_query: Look,  # [..., P]
+    without_query: Look,  # [..., P]
+) -> Tensor:  # [..., P] float32
     """max(0, with - without): removes what attracts attention whatever is asked (Eq. 3).
+
+    A difference that rounding alone could have made counts as none.
 
     Raises:
         CraftError: shapes that differ, or weights that are not numbers.
     """
-    if with_query.shape != without_query.shape:
+    shapes = tuple(with_query.weights.shape), tuple(without_query.weights.shape)
+    if shapes[0] != shapes[1]:
         raise CraftError(
             "attention with and without the query must have the same shape, got "
-            f"{tuple(with_query.shape)} and {tuple(without_query.shape)}"
+            f"{shapes[0]} and {shapes[1]}"
         )
-    for name, weights in {"with": with_query, "without": without_query}.items():
-        if weights.isnan().any():
+    for name, look in {"with": with_query, "without": without_query}.items():
+        if look.weights.isnan().any():
             raise CraftError(f"the attention {name} the query has weights that are not numbers")
-    return (with_query.float() - without_query.float()).clamp(min=0)
+    difference = with_query.weights - without_query.weights
+    noise = with_query.rounding + without_query.rounding
+    return difference.masked_fill(~(difference > noise), 0)
 
 
 def visual_activation(
@@ -103,8 +109,8 @@ def choose_layer(
 
 
 def find_evidence(
-    with_query: Tensor,  # [L, heads, h, w]
-    without_query: Tensor,  # [L, heads, h, w]
+    with_query: Look,  # [L, heads, h, w]
+    without_query: Look,  # [L, heads, h, w]
     settings: LaserSettings,
 ) -> Evidence:
     """Evidence map of one image from the attention of two prefills of it.

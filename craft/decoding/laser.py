@@ -58,7 +58,7 @@ def laser(
 
     Returns:
         An answer an image with its trace. Where the question does not change where the model
-        looks, the answer is the plain one and ``trace.fallback`` is true.
+        looks by more than rounding may, the answer is the plain one and ``trace.fallback`` is true.
 
     Raises:
         CraftError: lists of different lengths, an empty question, settings that do not fit the

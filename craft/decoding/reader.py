@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList
 
 from craft.decoding.crop import Box
+from craft.decoding.look import Look
 
 #: How streams must be decoded: they share their tokens, so none may go its own way.
 GREEDY = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1}
@@ -43,8 +44,12 @@ class Reader(Protocol):
 
     def attend(
         self, images: Sequence[Image.Image], prompts: Sequence[tuple[str, ...]]
-    ) -> list[tuple[Tensor, ...]]:  # each [L, heads, h, w] float32
-        """How much the last position of each prompt attends to each patch of its image."""
+    ) -> list[tuple[Look, ...]]:  # each [L, heads, h, w]
+        """How much the last position of each prompt attends to each patch of its image.
+
+        Prompts of an image that are the same to the model have the same look, bit for bit: computed
+        twice, in two rows of a batch, they would differ by rounding.
+        """
         ...
 
     def answer(

@@ -13,6 +13,7 @@ from transformers import LogitsProcessorList, PreTrainedModel
 
 from craft.decoding.attention_capture import last_row_attention
 from craft.decoding.crop import Box, whole
+from craft.decoding.look import Look
 from craft.decoding.reader import GREEDY, Stream
 from craft.errors import CraftError
 
@@ -103,14 +104,14 @@ class TransformersReader:
 
     def attend(
         self, images: Sequence[Image.Image], prompts: Sequence[tuple[str, ...]]
-    ) -> list[tuple[Tensor, ...]]:  # each [L, heads, h, w] float32
+    ) -> list[tuple[Look, ...]]:  # each [L, heads, h, w]
         """How much the last position of each prompt attends to each patch of its image.
 
         Raises:
             CraftError: no visual tokens, or tokens that are no grid.
         """
         return [
-            tuple(self._look(image, text) for text in texts)
+            self._looks([self._inputs((image,), text) for text in texts])
             for image, texts in zip(images, prompts, strict=True)
         ]
 
@@ -140,8 +141,19 @@ class TransformersReader:
             answers.append(self.decode(ids[0, inputs["input_ids"].shape[1] :]))
         return answers
 
-    def _look(self, image: Image.Image, text: str) -> Tensor:  # [L, heads, h, w]
-        inputs = self._inputs((image,), text)
+    def _looks(self, prompts: Sequence[dict[str, Tensor]]) -> tuple[Look, ...]:
+        """One look for all prompts that read the same."""
+        different: list[tuple[dict[str, Tensor], Look]] = []
+        looks = []
+        for inputs in prompts:
+            look = next((known for other, known in different if _same(inputs, other)), None)
+            if look is None:
+                look = self._look(inputs)
+                different.append((inputs, look))
+            looks.append(look)
+        return tuple(looks)
+
+    def _look(self, inputs: dict[str, Tensor]) -> Look:  # [L, heads, h, w]
         places = (inputs["input_ids"][0] == self.model.config.image_token_id).nonzero()[:, 0]
         rows, columns = self.grid_of(inputs)
         if not len(places) or rows * columns != len(places):
@@ -149,10 +161,10 @@ class TransformersReader:
                 f"{len(places)} visual tokens (id {self.model.config.image_token_id}) are no grid "
                 f"of {rows} x {columns}; pass grid= to say how they lie"
             )
-        weights = last_row_attention(
+        seen = last_row_attention(
             self.model.get_decoder(), lambda: self.model.base_model(**inputs, use_cache=False)
         )
-        return weights[:, 0][..., places].unflatten(-1, (rows, columns))
+        return Look(*(part[:, 0][..., places].unflatten(-1, (rows, columns)) for part in seen))
 
     def _inputs(self, images: Sequence[Image.Image], text: str) -> dict[str, Tensor]:
         inputs = self.prepare(images, text)
@@ -168,6 +180,12 @@ class TransformersReader:
             return rows, columns
         count = int((inputs["input_ids"][0] == self.model.config.image_token_id).sum())
         return math.isqrt(count), math.isqrt(count)
+
+
+def _same(inputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    return inputs.keys() == others.keys() and all(
+        torch.equal(x, others[name]) for name, x in inputs.items()
+    )
 
 
 def _view_of(settings: Any) -> Callable[[tuple[int, int]], Box]:

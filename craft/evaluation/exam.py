@@ -17,6 +17,7 @@ from craft.evaluation.four_option import Prediction, accuracy, answer_questions,
 from craft.evaluation.instruction_following import ask_for_reasons, examine
 from craft.evaluation.instruction_following import summarize as summarize_justified
 from craft.evaluation.likelihood import likelihood_accuracy, option_log_likelihoods
+from craft.evaluation.results import Gain
 from craft.evaluation.visual_tokens import VisualTokens
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
@@ -75,6 +76,10 @@ class Marks:
     domain: list[Prediction]
     general: list[Prediction]
 
+    def gain_over(self, before: Marks) -> Gain:
+        """Points gained on the domain since ``before``, which answered the same questions."""
+        return Gain.between([p.right for p in before.domain], [p.right for p in self.domain])
+
     def write(self, file: TextIO, run: dict[str, Any]) -> None:
         """One JSON line an answer, with ``run`` saying whose it is."""
         _write_answers(file, run, "domain", self.domain)
@@ -108,6 +113,7 @@ class Candidate:
         prior: what pruning goes by.
         seed: of random pruning, one fixed draw an image.
         quantized: language models read codes, else the encoder's plain features.
+        task: what on_progress is told that is being done.
     """
 
     def __init__(
@@ -117,12 +123,18 @@ class Candidate:
         prior: TokenPrior | None = None,
         seed: int = 0,
         quantized: bool = True,
+        *,
+        task: str = "",
+        on_progress: OnProgress = ignore_progress,
     ):
         self.exam = exam
+        total = len(exam.domain.images) + len(() if exam.general is None else exam.general.images)
+        on_progress(task, 0, total)
         self.domain = VisualTokens(tower, exam.domain.images, prior, seed, quantized)
         self.general = None
         if exam.general is not None:
             self.general = VisualTokens(tower, exam.general.images, prior, seed, quantized)
+        on_progress(task, total, total)
 
     def answer(
         self,
@@ -142,6 +154,7 @@ class Candidate:
         general = self.exam.general
         asked_general = [] if general is None else general.questions
         total = len(self.exam.domain.questions) + len(asked_general)
+        on_progress(task, 0, total)
         answers: list[list[Prediction]] = []
         for tokens, questions in (
             (self.domain, self.exam.domain.questions),

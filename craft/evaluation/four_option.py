@@ -80,8 +80,9 @@ def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:
     A part without questions is None, never 0.
 
     Returns:
-        ``all``, ``seen``, ``heldout`` and ``n``; ``intervals``, the 95 % bootstrap intervals of the
-        three; ``lenient``, the accuracy that also forgives the wrong form.
+        ``all``, ``seen``, ``heldout`` and ``n``; ``balanced``, the three with every class counting
+        the same; ``intervals``, their 95 % bootstrap intervals; ``lenient``, the accuracy that also
+        forgives the wrong form.
     """
     parts = {
         "all": list(predictions),
@@ -90,6 +91,7 @@ def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:
     }
     scores: dict[str, Any] = {name: accuracy(part) for name, part in parts.items()}
     scores["n"] = {name: len(part) for name, part in parts.items()}
+    scores["balanced"] = {name: balanced_accuracy(part) for name, part in parts.items()}
     scores["intervals"] = {
         name: list(interval([100.0 * p.right for p in part])) if part else None
         for name, part in parts.items()
@@ -115,3 +117,14 @@ def accuracy(predictions: Sequence[Prediction]) -> float | None:
     if not predictions:
         return None
     return 100 * sum(p.right for p in predictions) / len(predictions)
+
+
+def balanced_accuracy(predictions: Sequence[Prediction]) -> float | None:
+    """The mean of the classes' accuracies in per cent; None without predictions.
+
+    Where most images are of one class, naming that class always scores high by :func:`accuracy`,
+    but 100 / classes here.
+    """
+    if not predictions:
+        return None
+    return fmean(entry["accuracy"] for entry in by_class(predictions).values())

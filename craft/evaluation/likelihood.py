@@ -64,7 +64,10 @@ def letter_tokens(tokenizer: PreTrainedTokenizerBase, count: int) -> list[int]:
 
 
 def likelihood_accuracy(scores: Sequence[Tensor], questions: Sequence[Question]) -> float | None:
-    """Per cent of questions whose likeliest letter is the right one; None without questions."""
+    """Per cent of questions whose likeliest letter is the right one; None without questions.
+
+    Of equally likely letters the first counts, which half precision makes possible.
+    """
     if not questions:
         return None
     right = [

@@ -16,6 +16,11 @@ Use = Literal["select", "report"]
 class RetentionProbe(Protocol):
     """Questions about what the models knew before they were adapted."""
 
+    @property
+    def least(self) -> int:
+        """The smallest ``count`` that :meth:`questions` can do with."""
+        ...
+
     def questions(self, count: int, size: int, use: Use) -> QuestionSet:
         """At most ``count`` questions about images of side ``size``; the same ones for the same
         arguments, disjoint ones for the two uses."""
@@ -31,6 +36,11 @@ class DomainProbe:
     """
 
     domain: Domain
+
+    @property
+    def least(self) -> int:
+        """One."""
+        return 1
 
     def questions(self, count: int, size: int, use: Use) -> QuestionSet:
         """Questions drawn at random, without replacement."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -12,18 +11,21 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, SiglipConfig, SiglipModel
+from transformers import PreTrainedTokenizerBase, SiglipConfig, SiglipModel
 
-from craft.codebook import Codebook
+from craft.codebook import Codebook, CodebookMismatchError
 from craft.errors import CraftError
 from craft.family.layout import CODEBOOK, LANGUAGE_MODEL, MANIFEST, PRIOR, SIGLIP
 from craft.family.plugged import PluggedEncoder
 from craft.models.aligned_language_model import CARD, AlignedLanguageModel
 from craft.models.discrete_lvlm import DiscreteLVLM
-from craft.models.encoder_pack import EncoderPack
+from craft.models.encoder_pack import EncoderPack, made_with
+from craft.models.loading import has_tokenizer, load_config, load_model, load_tokenizer
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.runtime.device import choose_device
+from craft.runtime.json_cards import read_json
+from craft.settings.closest import did_you_mean
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 
@@ -62,7 +64,14 @@ class ModelFamily:
     def manifest(self) -> dict[str, Any]:
         """What ``manifest.json`` says of the directory; empty if there is none."""
         path = self.directory / MANIFEST
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return read_json(path, "the manifest of the models") if path.is_file() else {}
+
+    @property
+    def origin(self) -> str | None:
+        """The directory in full, as packs note it; None for the models of the package."""
+        here = self.directory.resolve()
+        installed = any(True for _ in entry_points(group="craft.families", name="default"))
+        return None if installed and here == default_directory().resolve() else str(here)
 
     @property
     def retention(self) -> str | None:
@@ -76,13 +85,15 @@ class ModelFamily:
     @cached_property
     def siglip(self) -> SiglipModel:
         """The frozen pair, float32."""
-        model = SiglipModel.from_pretrained(self.directory / SIGLIP, dtype=torch.float32)
-        return cast(Any, model).to(self.device).eval().requires_grad_(False)
+        model: Any = load_model(
+            SiglipModel, self.directory / SIGLIP, "the SigLIP pair", dtype=torch.float32
+        )
+        return model.to(self.device).eval().requires_grad_(False)
 
     @property
     def image_size(self) -> int:
         """Side of the encoder's images, in pixels."""
-        config: Any = SiglipConfig.from_pretrained(self.directory / SIGLIP)
+        config = load_config(self.directory / SIGLIP, "the SigLIP pair", SiglipConfig)
         return int(config.vision_config.image_size)
 
     @cached_property
@@ -92,12 +103,18 @@ class ModelFamily:
         Raises:
             CraftError: there is none, as in converted checkpoints that came without.
         """
-        if not (self.directory / SIGLIP / "tokenizer_config.json").is_file():
+        if not self.has_tokenizer:
             raise CraftError(
-                f"{self.directory / SIGLIP} holds no tokenizer of SigLIP's; put one there, or "
-                "train without texts: --set lambda_con=0"
+                f"{self.directory / SIGLIP} holds no tokenizer of SigLIP's; put its files there "
+                "(tokenizer.json or spiece.model, and tokenizer_config.json), or use what needs no "
+                "texts: craft adapt --set lambda_con=0"
             )
-        return AutoTokenizer.from_pretrained(self.directory / SIGLIP)
+        return load_tokenizer(self.directory / SIGLIP, "SigLIP")
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether SigLIP's tokenizer is there; VILA-U's checkpoints come without."""
+        return has_tokenizer(self.directory / SIGLIP)
 
     def text_tokenizer(self, config: CraftConfig) -> PreTrainedTokenizerBase | None:
         """SigLIP's tokenizer, if training with these settings contrasts images with texts."""
@@ -114,7 +131,7 @@ class ModelFamily:
         if name not in self.names:
             raise CraftError(
                 f"language model must be one of {list(self.names)} (in {self.directory}), "
-                f"got {name!r}"
+                f"got {name!r}{did_you_mean(name, self.names)}"
             )
         if name not in self._language_models:
             model = AlignedLanguageModel.from_pretrained(self.directory / name).to(self.device)
@@ -145,7 +162,10 @@ class ModelFamily:
             trained = Path(pack) / LANGUAGE_MODEL
             own = trained if trained.is_dir() else None
             pack = EncoderPack.load(pack, self.pretrained_tower)
-        self.codebook.require_fingerprint(pack.codebook_fingerprint)
+        try:
+            self.codebook.require_fingerprint(pack.codebook_fingerprint)
+        except CodebookMismatchError as error:
+            raise CodebookMismatchError(f"{error}{made_with(pack.notes)}") from error
         tower = cast(Any, pack.tower(self.codebook)).to(self.device)
         return PluggedEncoder(tower, pack.prior, pack, own)
 

@@ -19,6 +19,8 @@ from torch import Tensor
 from craft.data import prompts
 from craft.data.questions import Question
 from craft.errors import CraftError, MissingPackageError
+from craft.integrations.table_text import require_same_when_read
+from craft.runtime.whole_file import open_whole, whole_file, write_text
 
 #: How many tokens an answer may take, as in our own evaluation (methods F6).
 NEW_TOKENS = 5
@@ -64,7 +66,7 @@ def export_lmms_eval(
         from datasets import Dataset
     except ImportError:
         raise MissingPackageError(
-            "the lmms-eval export writes Parquet: pip install 'craft-vlm[data]'"
+            "the lmms-eval export writes Parquet: pip install 'datasets>=4'"
         ) from None
     directory.mkdir(parents=True, exist_ok=True)
     table = directory / f"{name}.parquet"
@@ -79,9 +81,10 @@ def export_lmms_eval(
         }
         for q in questions
     ]
-    Dataset.from_list(rows).to_parquet(str(table))
+    with whole_file(table) as written:
+        Dataset.from_list(rows).to_parquet(str(written))
     module = f"{name}_functions"
-    (directory / f"{module}.py").write_text(_FUNCTIONS)
+    write_text(directory / f"{module}.py", _FUNCTIONS)
     task = {
         "task": name,
         "dataset_path": "parquet",
@@ -108,7 +111,7 @@ def export_lmms_eval(
         "metadata": [{"version": 1}],
     }
     path = directory / f"{name}.yaml"
-    path.write_text(yaml.dump(task, Dumper=_TaskDumper, sort_keys=False))
+    write_text(path, yaml.dump(task, Dumper=_TaskDumper, sort_keys=False))
     return path
 
 
@@ -123,8 +126,8 @@ def export_vlmevalkit(
     The suite adds the options to the question itself, so the question stands here without them.
 
     Raises:
-        CraftError: no questions, a name that cannot be a file's, options for some only, or more
-            than 26.
+        CraftError: no questions, a name that cannot be a file's, options for some only, more
+            than 26, or a text that the suite would read as another one.
     """
     _check(name, questions)
     most = max(len(q.options) for q in questions)
@@ -135,23 +138,33 @@ def export_vlmevalkit(
             "first; a table holds either kind: export them apart"
         )
     letters = [prompts.letter(i) for i in range(most)]
+    columns = ["index", "image", "question", *letters, "answer", "category", "split"]
+    texts = [
+        {
+            "question": _without_options(q),
+            **dict(zip(letters, q.options, strict=False)),
+            "answer": q.answer,
+            **({"category": q.label} if q.label else {}),
+        }
+        for q in questions
+    ]
+    for column in ("question", *letters, "answer", "category"):
+        what = f"option {column}" if column in letters else f"the {column}"
+        require_same_when_read(
+            [(f"{what} of {q.id!r}", t.get(column)) for q, t in zip(questions, texts, strict=True)]
+        )
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.tsv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        columns = ["index", "image", "question", *letters, "answer", "category", "split"]
-        writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n", restval="")
+    with open_whole(path, newline="") as file:
+        # All quoted: a carriage return outside of quotes would begin a row.
+        writer = csv.DictWriter(
+            file, columns, delimiter="\t", lineterminator="\n", restval="", quoting=csv.QUOTE_ALL
+        )
         writer.writeheader()
-        for index, q in enumerate(questions):
-            row = {
-                "index": index,
-                "image": base64.b64encode(png(images[q.row])).decode("ascii"),
-                "question": _without_options(q),
-                **dict(zip(letters, q.options, strict=False)),
-                "answer": q.answer,
-                "category": q.label,
-                "split": "heldout" if q.heldout else "seen",
-            }
-            writer.writerow(row)
+        for index, (q, text) in enumerate(zip(questions, texts, strict=True)):
+            image = base64.b64encode(png(images[q.row])).decode("ascii")
+            split = "heldout" if q.heldout else "seen"
+            writer.writerow({"index": index, "image": image, "split": split, **text})
     return path
 
 

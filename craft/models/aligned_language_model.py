@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from craft.errors import CraftError
+from craft.models.loading import load_model, load_tokenizer
 from craft.models.projector import Projector
 from craft.models.prompt_template import PromptTemplate
 from craft.models.sequence import embed_prefix, image_then_text
 from craft.models.text_batch import IGNORE, TextBatch, prompt_batch, training_batch
+from craft.runtime.json_cards import read_card
+from craft.runtime.stored_files import StoredFileError
+from craft.runtime.stored_tensors import fill, read_tensors
+from craft.runtime.whole_file import files_together, write_json, write_tensors
 
 CARD = "craft.json"
 _PROJECTOR = "projector.safetensors"
 # Beside a model's config.json, AutoTokenizer goes by the model type and would rebuild a tokenizer
 # of another kind as that family's own.
 _TOKENIZER = "tokenizer"
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class _ProjectorShape(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    width: int = Field(gt=0)
+    hidden: int = Field(gt=0)
+    inner: int | None = Field(default=None, gt=0)
+
+
+class _Template(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    before_image: str = ""
+    question: str = Field(default="{question}", pattern=r"\{question\}")
+    begin: bool = False
+
+
+class _Card(BaseModel):
+    """What ``craft.json`` says."""
+
+    name: str
+    codebook_fingerprint: str
+    projector: _ProjectorShape
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    template: _Template = Field(default_factory=_Template)
 
 
 class AlignedLanguageModel(nn.Module):
@@ -136,11 +162,11 @@ class AlignedLanguageModel(nn.Module):
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 
     def save_pretrained(self, directory: Path | str) -> None:
-        """Write language model, tokenizer, projector and a card that names the codebook."""
-        directory = Path(directory)
-        self.language_model.save_pretrained(directory)
-        self.tokenizer.save_pretrained(directory / _TOKENIZER)
-        save_file(self.projector.state_dict(), directory / _PROJECTOR)
+        """Write language model, tokenizer, projector and a card that names the codebook.
+
+        Raises:
+            OSError: they could not be written; an earlier model in ``directory`` is as it was.
+        """
         card = {
             "name": self.name,
             "codebook_fingerprint": self.codebook_fingerprint,
@@ -152,7 +178,11 @@ class AlignedLanguageModel(nn.Module):
             "dtype": str(self.language_model.dtype).removeprefix("torch."),
             "template": self.template.to_dict(),
         }
-        (directory / CARD).write_text(json.dumps(card, indent=2) + "\n")
+        with files_together(directory, sum(x.nbytes for x in self.parameters())) as written:
+            self.language_model.save_pretrained(written)
+            self.tokenizer.save_pretrained(written / _TOKENIZER)
+            write_tensors(written / _PROJECTOR, self.projector.state_dict())
+            write_json(written / CARD, card)
 
     @classmethod
     def from_pretrained(
@@ -162,16 +192,39 @@ class AlignedLanguageModel(nn.Module):
 
         Args:
             dtype: of the weights; by default the one that the card names, else float32.
+
+        Raises:
+            CraftError: a file that is missing, damaged, cut short or a Git LFS pointer; weights
+                that fit neither their config nor each other; a tokenizer without an end token.
         """
         directory = Path(directory)
-        card = json.loads((directory / CARD).read_text())
-        dtype = dtype or getattr(torch, card.get("dtype", "float32"))
-        projector = Projector(**card["projector"])
-        projector.load_state_dict(load_file(directory / _PROJECTOR))
+        what = f"the language model {directory.name!r}"
+        card = read_card(directory / CARD, f"the card of {what}", _Card)
+        dtype = dtype or _DTYPES[card.dtype]
+        projector = Projector(**card.projector.model_dump())
+        stored = directory / _PROJECTOR
+        fill(projector, read_tensors(stored, f"the projector of {what}").tensors, stored)
         projector.to(dtype)
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
-        tokenizer = AutoTokenizer.from_pretrained(directory / _TOKENIZER)
-        template = PromptTemplate(**card.get("template", {}))
-        fingerprint = card["codebook_fingerprint"]
-        lvlm = cls(model, projector, tokenizer, fingerprint, card["name"], template)
+        model: Any = load_model(AutoModelForCausalLM, directory, what, dtype=dtype)
+        width = model.get_input_embeddings().embedding_dim
+        if width != projector.hidden:
+            raise StoredFileError(
+                f"{stored} leads to {projector.hidden} dimensions, but {what} has embeddings of "
+                f"{width}: they do not belong together"
+            )
+        tokenizer = load_tokenizer(directory / _TOKENIZER, what)
+        require_end_token(tokenizer, directory / _TOKENIZER)
+        template = PromptTemplate(**card.template.model_dump())
+        lvlm = cls(model, projector, tokenizer, card.codebook_fingerprint, card.name, template)
         return lvlm.eval().requires_grad_(False)
+
+
+def require_end_token(tokenizer: PreTrainedTokenizerBase, origin: Path | str) -> None:
+    """Raise CraftError without an end token; let it pad, where there is no pad token.
+
+    Padding is masked, so which token pads does not change what is read or learnt.
+    """
+    if tokenizer.eos_token_id is None:
+        raise CraftError(f"the tokenizer of {origin} has no end token; answers need one")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token

@@ -16,6 +16,7 @@ from typing_extensions import Self
 
 from craft.codebook import Codebook
 from craft.models.attention import available_attention
+from craft.runtime.whole_file import files_together
 
 CODEBOOK_FILE = "codebook.safetensors"
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
@@ -41,8 +42,9 @@ class CodebookCheckpoint(PreTrainedModel):
 
     def save_pretrained(self, save_directory: Path | str, *args: Any, **kwargs: Any) -> None:
         """Write config, weights (safetensors) and codebook."""
-        super().save_pretrained(save_directory, *args, **kwargs)
-        self.codebook.save(Path(save_directory) / CODEBOOK_FILE)
+        with files_together(save_directory, sum(x.nbytes for x in self.parameters())) as written:
+            super().save_pretrained(written, *args, **kwargs)
+            self.codebook.save(written / CODEBOOK_FILE)
 
     @classmethod
     def from_pretrained(
@@ -70,7 +72,9 @@ class CodebookCheckpoint(PreTrainedModel):
         options = {key: kwargs[key] for key in _HUB_OPTIONS if key in kwargs}
         if codebook is None:
             codebook = Codebook.load(str(cached_file(name, CODEBOOK_FILE, **options)))
-        config = kwargs.pop("config", None) or AutoConfig.from_pretrained(name, **options)
+        config = kwargs.pop("config", None)
+        if config is None:
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
         vision = getattr(config, "vision_config", config)
         if vision.codebook_fingerprint is not None:
             codebook.require_fingerprint(vision.codebook_fingerprint)

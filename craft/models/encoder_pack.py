@@ -9,14 +9,13 @@ the hash of that encoder, without which it cannot be read.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from craft.codebook import Codebook
@@ -24,17 +23,37 @@ from craft.errors import CraftError
 from craft.models.configuration import DiscreteVisionConfig
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
+from craft.runtime.json_cards import CHECKSUM, as_card, read_json, with_checksum
+from craft.runtime.stored_files import StoredFileError
+from craft.runtime.stored_tensors import fill, read_tensors
 from craft.runtime.tensor_hash import tensor_hash
+from craft.runtime.whole_file import files_together, write_json, write_tensors
 from craft.settings.choices import MethodName, Precision
 from craft.settings.methods import METHODS
 
-FORMAT, ADAPTER_FORMAT = 1, 2
+#: Of a whole encoder, and of adapters; earlier versions wrote cards without a checksum, 1 and 2.
+FORMAT, ADAPTER_FORMAT = 3, 4
+_WITHOUT_CHECKSUM = {1: FORMAT, 2: ADAPTER_FORMAT}
 _CARD, _WEIGHTS, _PRIOR = "pack.json", "encoder.safetensors", "prior.safetensors"
 _ADAPTERS = "adapters.safetensors"
 
 
 class EncoderMismatchError(CraftError):
     """Adapters met another encoder than the one they were trained in."""
+
+
+class PackCard(BaseModel):
+    """What ``pack.json`` says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: int
+    codebook_fingerprint: str
+    encoder_hash: str
+    vision_config: dict[str, Any]
+    read_layer: int
+    notes: dict[str, Any]
+    base_hash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,30 +158,38 @@ class EncoderPack:
         settings["read_layer"] = self.read_layer
         config = DiscreteVisionConfig(**settings)
         tower = DiscreteVisionTower(config, codebook)
-        tower.load_state_dict(self.weights)
+        fill(tower, self.weights, "the pack")
         tower.precision = self.precision
         return tower.eval().requires_grad_(False)
 
     def save(self, directory: Path | str) -> Path:
-        """Write the pack; the directory is made if need be."""
+        """Write the pack; the directory is made if need be.
+
+        A pack that is there already is replaced once all files of the new one are written.
+
+        Raises:
+            OSError: it could not be written; names path, room needed and room there is.
+        """
         directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
         file, other = (_ADAPTERS, _WEIGHTS) if self.base else (_WEIGHTS, _ADAPTERS)
-        save_file(self.own, directory / file)
-        (directory / other).unlink(missing_ok=True)  # of an earlier pack
-        if self.prior is not None:
-            self.prior.save(directory / _PRIOR)
-        card = {
-            "format": ADAPTER_FORMAT if self.base else FORMAT,
-            "codebook_fingerprint": self.codebook_fingerprint,
-            "encoder_hash": self.encoder_hash,
-            "vision_config": self.vision_config,
-            "read_layer": self.read_layer,
-            "notes": self.notes,
-        }
-        if self.base:
-            card["base_hash"] = self.base.hash
-        (directory / _CARD).write_text(json.dumps(card, indent=2) + "\n")
+        card = PackCard(
+            format=ADAPTER_FORMAT if self.base else FORMAT,
+            codebook_fingerprint=self.codebook_fingerprint,
+            encoder_hash=self.encoder_hash,
+            vision_config=self.vision_config,
+            read_layer=self.read_layer,
+            notes=self.notes,
+            base_hash=self.base.hash if self.base else None,
+        )
+        own = self.own
+        with files_together(directory, sum(x.nbytes for x in own.values())) as written:
+            write_tensors(written / file, own)
+            if self.prior is not None:
+                self.prior.save(written / _PRIOR)
+            write_json(written / _CARD, with_checksum(card.model_dump()))
+        for name, stays in {other: False, _PRIOR: self.prior is not None}.items():
+            if not stays:
+                (directory / name).unlink(missing_ok=True)  # of an earlier pack
         return directory
 
     @classmethod
@@ -176,6 +203,7 @@ class EncoderPack:
                 called only for a pack of adapters, which cannot do without.
 
         Raises:
+            StoredFileError: a file that is missing, cut short, damaged or a Git LFS pointer.
             CraftError: not a pack, a newer format, weights that were changed since, or adapters and
                 no ``base``.
             EncoderMismatchError: adapters of another encoder than ``base``; names both.
@@ -183,39 +211,54 @@ class EncoderPack:
         directory = Path(directory)
         if not (directory / _CARD).is_file():
             raise CraftError(f"{directory} is not an encoder pack: it holds no {_CARD}")
-        card = json.loads((directory / _CARD).read_text())
-        if card.get("format") not in (FORMAT, ADAPTER_FORMAT):
-            raise CraftError(
-                f"{directory / _CARD} has format {card.get('format')!r}, this version reads "
-                f"{FORMAT} and {ADAPTER_FORMAT}; update craft-vlm"
-            )
-        adapters = card["format"] == ADAPTER_FORMAT
-        file = directory / (_ADAPTERS if adapters else _WEIGHTS)
-        weights, before = load_file(file), None
-        if adapters:
-            pretrained = _pretrained(directory, card["base_hash"], base)
-            before = BaseEncoder(card["base_hash"], frozenset(pretrained) - frozenset(weights))
+        card = _read_card(directory / _CARD)
+        file = directory / (_WEIGHTS if card.base_hash is None else _ADAPTERS)
+        weights, before = read_tensors(file, "the weights of an encoder pack").tensors, None
+        if card.base_hash is not None:
+            pretrained = _pretrained(directory, card.base_hash, base, card.notes)
+            before = BaseEncoder(card.base_hash, frozenset(pretrained) - frozenset(weights))
             weights = pretrained | weights
         found = tensor_hash(weights)
-        if found != card["encoder_hash"]:
+        if found != card.encoder_hash:
             raise CraftError(
                 f"{file} hashes to {found}, its card says "
-                f"{card['encoder_hash']}: the weights were changed after the pack was saved"
+                f"{card.encoder_hash}: the weights were changed after the pack was saved"
             )
         prior = TokenPrior.load(directory / _PRIOR) if (directory / _PRIOR).is_file() else None
         return cls(
             weights,
-            card["vision_config"],
-            card["read_layer"],
-            card["codebook_fingerprint"],
+            card.vision_config,
+            card.read_layer,
+            card.codebook_fingerprint,
             prior,
-            card["notes"],
+            card.notes,
             before,
         )
 
 
+def _read_card(path: Path) -> PackCard:
+    what = "the card of an encoder pack"
+    content = read_json(path, what)
+    written = content.get("format")
+    if not isinstance(written, int) or written not in (*_WITHOUT_CHECKSUM, FORMAT, ADAPTER_FORMAT):
+        raise CraftError(
+            f"{path} has format {written!r}, this version reads 1 to {ADAPTER_FORMAT}; update "
+            "the package"
+        )
+    if written not in _WITHOUT_CHECKSUM and CHECKSUM not in content:
+        raise StoredFileError(f"{path}, {what}, has lost its checksum; get the pack again")
+    card = as_card(content, path, what, PackCard)
+    adapters = _WITHOUT_CHECKSUM.get(written, written) == ADAPTER_FORMAT
+    if adapters != (card.base_hash is not None):
+        raise StoredFileError(f"{path}, {what}, has format {written} and base {card.base_hash}")
+    return card
+
+
 def _pretrained(
-    directory: Path, wanted: str, base: Callable[[], DiscreteVisionTower] | None
+    directory: Path,
+    wanted: str,
+    base: Callable[[], DiscreteVisionTower] | None,
+    notes: dict[str, Any],
 ) -> dict[str, Tensor]:
     """The weights of the encoder that adapters belong to."""
     if base is None:
@@ -229,6 +272,16 @@ def _pretrained(
         raise EncoderMismatchError(
             f"{directory} holds adapters of the encoder {wanted}, but the one at hand is {found}; "
             "adapters do nothing useful in another encoder: use the models they were trained with, "
-            "or adapt again"
+            f"or adapt again{made_with(notes)}"
         )
     return weights
+
+
+def made_with(notes: dict[str, Any]) -> str:
+    """Which models a pack was made with, to end the message of an error about others; empty if its
+    notes do not say."""
+    if "models" not in notes:
+        return ""
+    if notes["models"] is None:
+        return "; it was made with the models that come with the package: leave --models out"
+    return f"; it was made with --models {notes['models']}"

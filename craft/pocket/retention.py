@@ -6,6 +6,7 @@ import torch
 
 from craft.data.images.augment import Augmentation
 from craft.data.questions import Question, QuestionSet, four_options
+from craft.errors import CraftError
 from craft.evaluation.retention import Use
 from craft.pocket.world import GENERAL_AREAS, general_world
 
@@ -17,14 +18,25 @@ _SEEDS: dict[Use, int] = {"report": 0, "select": 1}
 class PocketProbe:
     """Views of the general world, drawn anew for each use."""
 
+    @property
+    def least(self) -> int:
+        """One view of each of the world's areas."""
+        return len(GENERAL_AREAS)
+
     def questions(self, count: int, size: int, use: Use) -> QuestionSet:
         """One question each about ``count`` views, spread evenly over the world's areas."""
         return general_probe(count, size, _SEEDS[use])
 
 
 def general_probe(count: int, size: int, seed: int = 0) -> QuestionSet:
-    """Unseen views of the general world, spread evenly over its areas, with a question each."""
+    """Unseen views of the general world, spread evenly over its areas, with a question each.
+
+    Raises:
+        CraftError: fewer views than areas.
+    """
     areas = general_world()
+    if count < len(areas):
+        raise CraftError(f"the general world has {len(areas)} areas, got {count} views of it")
     generator = torch.Generator().manual_seed(seed + 1_000_003)
     views, questions = [], []
     for i, area in enumerate(areas):

@@ -23,6 +23,7 @@ from craft.evaluation.visual_tokens import VisualTokens
 from craft.family.plugged import PluggedEncoder
 from craft.prior import TokenPrior
 from craft.report.patches import code_map, dim_pruned
+from craft.runtime.whole_file import whole_file
 
 _INCHES = 2.2
 #: Training images that patches are taken from.
@@ -60,7 +61,8 @@ def draw_pictures(
         "codes.png": frequent_and_rare_figure(prior, patches, codes),
     }
     for name, figure in figures.items():
-        figure.savefig(out / name, dpi=120)
+        with whole_file(out / name) as written:
+            figure.savefig(written, dpi=120, format="png")
     return [out / name for name in figures]
 
 

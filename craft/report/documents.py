@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from craft.errors import CraftError
+from craft.runtime.whole_file import write_text
 from craft.settings.table import settings_table
 
 BEGIN = "<!-- settings: written by python -m craft.report.documents -->"
@@ -39,4 +40,4 @@ def with_table(text: str) -> str:
 
 if __name__ == "__main__":
     document = Path(sys.argv[1])
-    document.write_text(with_table(document.read_text()))
+    write_text(document, with_table(document.read_text()))

@@ -8,6 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from craft.evaluation.aggregate import PARTS
+from craft.evaluation.results import (
+    EvaluationResults,
+    FewShotResults,
+    Gain,
+    MeanScore,
+    TransferResults,
+)
 
 HEADINGS = {"all": "all", "seen": "seen", "heldout": "held-out", "general": "general"}
 
@@ -15,25 +22,45 @@ HEADINGS = {"all": "all", "seen": "seen", "heldout": "held-out", "general": "gen
 _COMPARED = ("all", "general")
 
 
-def evaluation_table(results: dict[str, Any]) -> Table:
-    """The ``results.json`` of ``craft evaluate``."""
-    table = score_table(f"Per cent right, pruned with selector {results['settings']['selector']}.")
-    table.add_row(Text(results["domain"], "bold"))
-    for name, conditions in results["models"].items():
-        table.add_row(f" {name}")
+def evaluation_table(results: EvaluationResults) -> Table:
+    """Of ``craft evaluate``: the pretrained encoder first, if it was examined, then each keep ratio
+    with what it gained. Where classes have different numbers of questions, a row counts them the
+    same."""
+    caption = f"Per cent right, of n questions, pruned with selector {results.settings.selector}."
+    every = [scores for conditions in results.models.values() for scores in conditions.values()]
+    gains = any(scores.gain is not None for scores in every)
+    if gains:
+        caption += " Gains: points over the pretrained encoder, question by question."
+    if any(scores.unequal for scores in every):
+        caption += " Balanced: every class counts the same."
+    table = score_table(caption)
+    if gains:
+        table.add_column("gain (95 % interval)", justify="right")
+    table.add_row(Text(results.domain, "bold"))
+    if every:
+        table.add_row(*count_row(every[0].n))
+    for name, conditions in results.models.items():
+        table.add_row(Text(f" {name}"))
         for condition, scores in conditions.items():
-            cells = (score_cell(scores, part, None, None) for part in PARTS)
+            cells = [_number(getattr(scores, part)) for part in PARTS]
+            if scores.gain is not None:
+                cells.append(_gain(scores.gain))
             table.add_row(f"  {condition.replace('_', ' ')}", *cells)
+            if scores.unequal:
+                balanced = (_number(scores.balanced.get(part)) for part in PARTS)
+                table.add_row(Text("    balanced", "dim"), *balanced)
     return table
 
 
-def transfer_table(results: dict[str, Any]) -> Table:
-    """The ``results.json`` of ``craft transfer``: an encoder a row, a language model a column."""
-    matrix = results["matrix"]
-    names = list(next(iter(matrix.values())))
+def transfer_table(results: TransferResults) -> Table:
+    """Of ``craft transfer``: an encoder a row, a language model a column."""
+    matrix = results.matrix
+    first = next(iter(matrix.values()))
+    names = list(first)
+    counts = {row.n["all"] for row in first.values()}
     table = Table(
-        caption=f"Per cent right on {results['domain']}, all classes. In brackets: points over the "
-        "pretrained encoder with their 95 % interval.",
+        caption=f"Per cent right on {results.domain}, all classes, n = {min(counts)}. In brackets: "
+        "points over the pretrained encoder with their 95 % interval.",
         caption_justify="left",
     )
     table.add_column("encoder")
@@ -42,17 +69,32 @@ def transfer_table(results: dict[str, Any]) -> Table:
     for encoder, row in matrix.items():
         cells = []
         for name in names:
-            cell = Text(f"{row[name]['all']:.1f}")
-            if "gain" in row[name]:
-                points, (low, high) = row[name]["gain"]["all"], row[name]["gain"]["interval"]
+            cell, gain = _number(row[name].all), row[name].gain
+            if gain is not None:
+                points, (low, high) = gain.all, gain.interval
                 cell.append(f" ({points:+.1f}, {low:+.1f} to {high:+.1f})", points_style(points))
             cells.append(cell)
-        surrogates = {row[name].get("surrogate") for name in names} - {None}
+        surrogates = {found for name in names if (found := row[name].surrogate) is not None}
         title = Text(encoder)
         if surrogates:
             title.append(f" (tuned with {', '.join(sorted(surrogates))})", "dim")
         table.add_row(title, *cells)
     return table
+
+
+def count_row(n: dict[str, int]) -> list[Text]:
+    """The row that says how many questions are behind each column."""
+    return [Text(" n", "dim"), *(Text(str(n[part]), "dim") for part in PARTS)]
+
+
+def _number(value: float | None) -> Text:
+    return Text("–" if value is None else f"{value:.1f}")
+
+
+def _gain(gain: Gain) -> Text:
+    low, high = gain.interval
+    cell = Text(f"{gain.all:+.1f}", points_style(gain.all))
+    return cell.append(f" ({low:+.1f} to {high:+.1f})", "dim")
 
 
 def score_table(caption: str) -> Table:
@@ -92,23 +134,25 @@ def points_style(points: float) -> str:
     return "red" if points <= -0.05 else "dim"
 
 
-def few_shot_table(results: dict[str, Any]) -> Table:
-    """``results.json`` of a few-shot comparison: a mode a row, accuracies in per cent."""
-    classes = results["classes"]
+def few_shot_table(results: FewShotResults) -> Table:
+    """Of ``craft few-shot``: a mode a row, accuracies in per cent."""
+    classes, n = results.classes, results.n
     table = Table(
-        caption=f"Per cent right on {results['domain']}: base classes among {classes['base']}, "
-        f"novel ones among {classes['novel']}. ± is the standard deviation over seeds.",
+        caption=f"Per cent right on {results.domain}, of n test images: base classes among "
+        f"{classes['base']}, novel ones among {classes['novel']}. ± is the standard deviation over "
+        "seeds.",
         caption_justify="left",
     )
     table.add_column("")
-    for heading in ("trained weights", "base", "novel", "harmonic mean"):
+    headings = ("trained weights", f"base\nn = {n['base']}", f"novel\nn = {n['novel']}")
+    for heading in (*headings, "harmonic mean"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for mode, found in results["modes"].items():
-        cells = (_with_spread(found[name]) for name in ("base", "novel", "harmonic_mean"))
-        table.add_row(mode, f"{found['trained']:,}", *cells)
+    for mode, found in results.modes.items():
+        scores = (found.base, found.novel, found.harmonic_mean)
+        table.add_row(mode, f"{found.trained:,}", *map(_with_spread, scores))
     return table
 
 
-def _with_spread(score: dict[str, float | None]) -> str:
-    spread = "" if score["std"] is None else f" ±{score['std']:.1f}"
-    return f"{score['mean']:.1f}{spread}"
+def _with_spread(score: MeanScore) -> str:
+    spread = "" if score.std is None else f" ±{score.std:.1f}"
+    return f"{score.mean:.1f}{spread}"

@@ -57,6 +57,11 @@ class HebaConfig:
             raise CraftError(f"bottleneck must be positive or 'quarter', got {self.bottleneck!r}")
         if self.init_up not in ("zero", "kaiming_fan_out"):
             raise CraftError(f"init_up must be 'zero' or 'kaiming_fan_out', got {self.init_up!r}")
+        if self.gate and self.init_up == "zero" and not self.post_norm:
+            raise CraftError(
+                "gate=true needs init_up='kaiming_fan_out': where both begin as 0, neither has a "
+                "gradient, and the adapter would never learn"
+            )
         if not (self.scale > 0 and self.fast_mult > 0 and 0 <= self.fast_prob <= 1):
             raise CraftError(
                 "scale and fast_mult must be positive and fast_prob in [0, 1], got "

@@ -1,4 +1,4 @@
-"""The methods one can compare: what each trains, and on what (methods 3)."""
+"""The methods one can compare: what each trains, and on what (methods M)."""
 
 from __future__ import annotations
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from craft.errors import CraftError
+from craft.settings.closest import did_you_mean
 from craft.settings.training import CraftConfig
 
 PresetName = Literal["craft", "craft_paper", "align"]
 
-#: What differs from the defaults of :class:`~craft.settings.training.CraftConfig` (methods 4.G).
+#: What differs from the defaults of :class:`~craft.settings.training.CraftConfig` (methods P).
 PRESETS: dict[PresetName, dict[str, Any]] = {
     "craft": {},
     # The paper's text taken literally, wherever it can be computed; learning rates and the number
@@ -39,5 +40,8 @@ def preset(name: PresetName, **changes: Any) -> CraftConfig:
         CraftError: no such preset, or a setting that cannot be (pydantic's ValidationError).
     """
     if name not in PRESETS:
-        raise CraftError(f"preset must be one of {', '.join(get_args(PresetName))}, got {name!r}")
+        meant = did_you_mean(name, PRESETS)
+        raise CraftError(
+            f"preset must be one of {', '.join(get_args(PresetName))}, got {name!r}{meant}"
+        )
     return CraftConfig(**PRESETS[name] | changes)

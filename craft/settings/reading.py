@@ -2,17 +2,71 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import logging
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from craft.errors import CraftError
+from craft.settings.closest import did_you_mean
+from craft.settings.idle import why_idle
 from craft.settings.laser import LaserSettings
 from craft.settings.presets import PRESETS, PresetName, preset
 from craft.settings.training import CraftConfig
+
+log = logging.getLogger(__name__)
+
+_ALIGN_STAGES = ("align_projector", "align")
+_PRESET, _FILE, _SET = range(3)
+
+
+@dataclass
+class _Sources:
+    """Values from all sources, and where each setting's value came from."""
+
+    values: dict[str, Any] = dataclasses.field(default_factory=dict)
+    origin: dict[str, str] = dataclasses.field(default_factory=dict)
+    level: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: What a setting would be without its last source.
+    before: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def value(self, name: str) -> Any:
+        """The value of a setting by its dotted name; its default if nobody gives one."""
+        found: Any = self.values
+        for part in name.split("."):
+            if part not in found:
+                return setting_names()[name].default
+            found = found[part]
+        return found
+
+    def merge(self, new: dict[str, Any], source: str, level: int, prefix: str = "") -> None:
+        sections = {name.split(".")[0] for name in setting_names() if "." in name}
+        into = self.values.setdefault(prefix.rstrip("."), {}) if prefix else self.values
+        for key, value in new.items():
+            name = prefix + str(key)
+            if not prefix and key in sections:
+                if not isinstance(value, dict):
+                    inside = ", ".join(n for n in setting_names() if n.startswith(f"{key}."))
+                    raise CraftError(f"{source}: {key} is a section; its settings are {inside}")
+                self.merge(value, source, level, f"{key}.")
+                continue
+            if name not in setting_names():
+                top = ", ".join(CraftConfig.model_fields)
+                meant = did_you_mean(name, setting_names())
+                raise CraftError(f"{source}: no such setting {name!r}{meant}; there are {top}")
+            if level == _SET and self.level.get(name) == _SET and self.value(name) != value:
+                raise CraftError(f"{name} is set twice, by {self.origin[name]} and by {source}")
+            self.before[name] = self.value(name)
+            into[key] = value
+            self.origin[name], self.level[name] = source, level
 
 
 def read_settings(
@@ -22,52 +76,123 @@ def read_settings(
 ) -> CraftConfig:
     """Each later source overrides the ones before it, key by key, also within sections.
 
+    ``steps`` and ``epochs`` are two answers to one question: the later source's answer counts.
+    An assignment that would change nothing under the other settings is refused; such a line of a
+    file is told in the log, since a file may serve several methods.
+
     Args:
         file: YAML, as ``config.yaml`` of an earlier run, or any part of one.
         assignments: such as ``lr=1e-4`` or ``checkpoint.every=50``.
 
     Raises:
-        CraftError: no such preset, file or setting, or a value it cannot have; one line a mistake,
-            which says where it stands.
+        CraftError: no such preset, file or setting, a value it cannot have, one setting given
+            twice, or one without effect; one line a mistake, which says where it stands.
     """
-    values: dict[str, Any] = {}
-    origin: dict[str, str] = {}
     preset(preset_name)  # refuses a wrong name
-    _merge(values, PRESETS[preset_name], f"preset {preset_name}", origin)
+    sources = _Sources()
+    sources.merge(PRESETS[preset_name], f"preset {preset_name}", _PRESET)
     if file is not None:
-        try:
-            written = yaml.safe_load(file.read_text())
-        except yaml.YAMLError as error:
-            raise CraftError(f"{file} is not YAML: {error}") from error
-        if not isinstance(written, dict | None):
-            raise CraftError(f"{file} must hold settings as KEY: VALUE, got {type(written)}")
-        _merge(values, written or {}, str(file), origin)
+        sources.merge(_read_yaml(file), str(file), _FILE)
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals:
             raise CraftError(f"--set takes KEY=VALUE, got {text!r}")
-        nested: Any = _scalar(value)
+        nested: Any = _scalar(value, text)
         for part in reversed(key.split(".")):
             nested = {part: nested}
-        _merge(values, nested, f"--set {text}", origin)
-    unknown = [key for key in origin if key not in setting_names()]
-    if unknown:
-        top = ", ".join(CraftConfig.model_fields)
-        raise CraftError(f"{origin[unknown[0]]}: no such setting {unknown[0]!r}; there are {top}")
+        sources.merge(nested, f"--set {text}", _SET)
+    _settle_length(sources)
+    _check_method(sources, aligning=preset_name == "align")
     try:
-        return CraftConfig(**values)
+        config = CraftConfig(**sources.values)
     except ValidationError as error:
-        lines = {}
-        for problem in error.errors():
-            parts = [str(part) for part in problem["loc"]]
-            known = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
-            key = next((name for name in known if name in origin), "")
-            # What is wrong with a section as a whole comes from what was set in it.
-            inside = {origin[name]: None for name in origin if name.startswith(f"{parts[0]}.")}
-            where = origin.get(key) or ", ".join(inside) or parts[0]
-            said = problem["msg"].removeprefix("Value error, ")
-            lines[f"{where}: {said}"] = None
-        raise CraftError("; ".join(lines)) from error
+        raise CraftError(_mistakes(error, sources.origin)) from error
+    # What `craft align` trains does not follow from its settings.
+    judged = config.model_copy(update={"method": "align"}) if preset_name == "align" else config
+    _check_effects(sources, judged)
+    return config
+
+
+def _settle_length(sources: _Sources) -> None:
+    """Let the later of ``steps`` and ``epochs`` decide."""
+    if sources.value("epochs") is None or "steps" not in sources.level:
+        return
+    steps, epochs = sources.level["steps"], sources.level.get("epochs", _PRESET)
+    if steps == epochs == _SET:
+        raise CraftError(
+            f"{sources.origin['steps']} and {sources.origin['epochs']} both say how long training "
+            "takes; give one of them"
+        )
+    if steps > epochs:
+        sources.values["epochs"] = None
+        if sources.level.get("min_steps", steps) < steps:
+            sources.values["min_steps"] = setting_names()["min_steps"].default
+
+
+def _check_method(sources: _Sources, aligning: bool) -> None:
+    """Raises CraftError for a stage of `craft align` elsewhere, or a method of others there."""
+    method = sources.value("method")
+    if aligning and "method" in sources.origin and method not in _ALIGN_STAGES:
+        raise CraftError(
+            f"{sources.origin['method']}: `craft align` has methods of its own, by what it learns "
+            "from: --captions, --instructions, or both; leave method out"
+        )
+    if not aligning and method in _ALIGN_STAGES:
+        raise CraftError(
+            f"{sources.origin['method']}: {method} is a stage of `craft align`, which makes a "
+            "language model read codes and keeps it; run `craft align`, or choose another method"
+        )
+    if aligning:
+        sources.values.pop("method", None)
+
+
+def _check_effects(sources: _Sources, config: CraftConfig) -> None:
+    """Refuse assignments, and tell lines of a file, that change nothing under the others."""
+    refused = []
+    for name, source in sources.origin.items():
+        value, default = sources.value(name), setting_names()[name].default
+        if sources.level[name] == _PRESET or value in (sources.before[name], default):
+            continue  # nothing that somebody wanted is lost
+        reason = why_idle(name, config)
+        if reason is None:
+            continue
+        if sources.level[name] == _SET:
+            refused.append(f"{source} has no effect: {reason}; leave it out")
+        else:
+            log.warning("%s: %s has no effect: %s", source, name, reason)
+    if refused:
+        raise CraftError("; ".join(refused))
+
+
+def _mistakes(error: ValidationError, origin: dict[str, str]) -> str:
+    lines: dict[str, None] = {}
+    for problem in error.errors():
+        parts = [str(part) for part in problem["loc"]]
+        known = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+        key = next((name for name in known if name in origin), "")
+        # What is wrong with a section as a whole comes from what was set in it.
+        inside = {origin[name]: None for name in origin if name.startswith(f"{parts[0]}.")}
+        where = origin.get(key) or ", ".join(inside) or parts[0]
+        lines[f"{where}: {_said(problem)}"] = None
+    return "; ".join(lines)
+
+
+def _said(problem: ErrorDetails) -> str:
+    said = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] != "literal_error":
+        return said
+    choices = re.findall(r"'([^']*)'", problem.get("ctx", {}).get("expected", ""))
+    return said + did_you_mean(str(problem["input"]), choices)
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        written = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CraftError(f"{file} is not YAML: {error}") from error
+    if not isinstance(written, dict | None):
+        raise CraftError(f"{file} must hold settings as KEY: VALUE, got {type(written).__name__}")
+    return written or {}
 
 
 def setting_names(model: type[BaseModel] = CraftConfig, prefix: str = "") -> dict[str, Any]:
@@ -81,50 +206,38 @@ def setting_names(model: type[BaseModel] = CraftConfig, prefix: str = "") -> dic
     return names
 
 
-def _scalar(text: str) -> Any:
+def _scalar(value: str, text: str) -> Any:
     """YAML's reading, but 1e-4 is a number, as everywhere outside YAML 1.1."""
+    if "e" in value.lower():
+        with contextlib.suppress(ValueError):
+            return float(value)
     try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)
-    except ValueError:
-        return yaml.safe_load(text)
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise CraftError(f"--set {text}: the value is not YAML: {error}") from error
 
 
-def _merge(
-    into: dict[str, Any], new: dict[str, Any], source: str, origin: dict[str, str], prefix: str = ""
-) -> None:
-    sections = {name.split(".")[0] for name in setting_names() if "." in name}
-    for key, value in new.items():
-        if prefix == "" and key in sections and isinstance(value, dict):
-            section = into.setdefault(key, {})
-            _merge(section, value, source, origin, f"{key}.")
-        else:
-            into[key] = value
-            origin[prefix + str(key)] = source
-
-
-def laser_settings(assignments: list[str] | tuple[str, ...]) -> LaserSettings:
+def laser_settings(assignments: Sequence[str]) -> LaserSettings:
     """LASER's settings from ``KEY=VALUE``, values as in YAML.
 
     Raises:
-        CraftError: no such setting, or a value it cannot have; one line a mistake.
+        CraftError: no such setting, one that is given twice, or a value it cannot have; one line a
+            mistake.
     """
-    import yaml
-    from pydantic import ValidationError
-
-    values = {}
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals:
             raise CraftError(f"--set takes KEY=VALUE, got {text!r}")
         if key not in LaserSettings.model_fields:
             known = ", ".join(LaserSettings.model_fields)
-            raise CraftError(f"--set {text}: no such setting {key!r}; there are {known}")
-        values[key] = yaml.safe_load(value)
+            meant = did_you_mean(key, LaserSettings.model_fields)
+            raise CraftError(f"--set {text}: no such setting {key!r}{meant}; there are {known}")
+        if key in values:
+            raise CraftError(f"{key} is set twice, by {origin[key]} and by --set {text}")
+        values[key], origin[key] = _scalar(value, text), f"--set {text}"
     try:
         return LaserSettings(**values)
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, e['loc'])) or '--set'}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        ]
-        raise CraftError("; ".join(lines)) from error
+        raise CraftError(_mistakes(error, origin)) from error

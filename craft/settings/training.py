@@ -17,7 +17,7 @@ from craft.settings.heba import HebaConfig, HebaSettings
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CheckpointConfig(_Section):
@@ -109,7 +109,7 @@ class CodebookConfig(_Section):
 
 
 class CraftConfig(_Section):
-    """Settings of CRAFT and its baselines (methods 3, 4.A-4.C, 4.G; the paper's where it gives
+    """Settings of CRAFT and its baselines (methods A-C, M and P; the paper's where it gives
     them)."""
 
     method: MethodName = Field(

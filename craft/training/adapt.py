@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,11 +23,14 @@ from craft.data.questions import QuestionSet
 from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
+from craft.runtime.whole_file import write_text
 from craft.settings.training import CraftConfig
 from craft.training.distributed.processes import make_accelerator
 from craft.training.proofs import FrozenProof
 from craft.training.records.checkpoint import Checkpoint, CheckpointDirectory
+from craft.training.records.pace import Pace
 from craft.training.records.run_log import RunLog
 from craft.training.records.trackers import Trackers, require_trackers
 from craft.training.selection import Selection
@@ -41,17 +45,33 @@ _FREE = ("checkpoint", "hardware", "log")
 
 
 @dataclass(frozen=True)
+class ValidationAnswers:
+    """Which questions about the domain's validation images were answered right, before the
+    adaptation and with the weights it returns.
+
+    ``images`` is the image of each question; ``forgot`` says that other weights knew the domain
+    better, but had forgotten more than ``config.forget_at_most`` allows.
+    """
+
+    before: tuple[bool, ...]
+    after: tuple[bool, ...]
+    images: tuple[int, ...]
+    forgot: bool = False
+
+
+@dataclass(frozen=True)
 class AdaptationResult:
     """The adapted tower (frozen, eval) and how it got there.
 
     ``blend`` is the share of adapted weights in it, the rest are the pretrained ones; ``history``
     holds one dict a validation, mixtures at its end; ``frozen_hashes`` what was proved unchanged;
     ``code_flip_rate`` the share of first-level codes of the domain's validation images that are not
-    the pretrained encoder's; ``resumed`` the step of the checkpoint that the run went on from.
+    the pretrained encoder's; ``resumed`` the step of the checkpoint that the run resumed from.
     """
 
     tower: DiscreteVisionTower
     blend: float
+    answers: ValidationAnswers
     history: list[dict[str, float]] = field(default_factory=list)
     frozen_hashes: dict[str, str] = field(default_factory=dict)
     gradient_norms: dict[str, float] = field(default_factory=dict)
@@ -72,7 +92,9 @@ def adapt(
     resume: bool = False,
     device: torch.device | None = None,
     on_start: Callable[[TrainableTable], None] | None = None,
+    on_begin: Callable[[int, int], None] = lambda step, steps: None,
     on_step: Callable[[int, int, dict[str, float]], None] | None = None,
+    on_phase: OnProgress = ignore_progress,
 ) -> AdaptationResult:
     """Fine-tune ``tower`` on ``domain`` through the frozen ``surrogate`` (paper, sec. 4).
 
@@ -88,12 +110,15 @@ def adapt(
         general: questions that watch for forgetting; without, weights are chosen on the domain
             alone.
         text_tokenizer: of SigLIP's text tower, if it is not the surrogate's.
-        resume: go on from the newest checkpoint in ``run_dir``, if there is one. Without, those of
+        resume: resume from the newest checkpoint in ``run_dir``, if there is one. Without, those of
             an earlier run are deleted.
         device: where to train, see
             :func:`~craft.training.distributed.processes.make_accelerator`.
         on_start: called with what trains.
+        on_begin: called with (step, steps) before the first step; the step is that of the
+            checkpoint that the run resumes from, or 0.
         on_step: called with (step, steps, losses) after every step.
+        on_phase: progress of what is done before and after the steps.
 
     Raises:
         CodebookMismatchError: surrogate and tower speak different codebooks.
@@ -117,12 +142,15 @@ def adapt(
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
     if accelerator.is_main_process:
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+        settings = yaml.safe_dump(config.model_dump(), sort_keys=False)
+        write_text(run_dir / "config.yaml", settings)
         checkpoints.tidy()
         if not resume:
             checkpoints.clear()
     accelerator.wait_for_everyone()
+    on_phase("encoding the validation images", 0, 1)
     selection = Selection(tower, surrogate, domain, general, config)
+    on_phase("encoding the validation images", 1, 1)
     run.prepare()
     selection.surrogate = run.strategy.models.surrogate
     proof = FrozenProof(tower.codebook, **run.frozen(run.strategy.passed))
@@ -151,6 +179,7 @@ def adapt(
                 "identity": identity,
                 "gradient_norms": norms,
                 "history": selection.history,
+                "right": [_digits(right) for right in selection.right],
                 "best": None if selection.best is None else selection.best[1],
                 "log_bytes": written,
             }
@@ -166,10 +195,15 @@ def adapt(
         started = time.monotonic()
         if found is None:
             lines.record({"step": 0, "trains": table.rows, **processes})
+            on_phase("validating the encoder as it is", 0, 1)
             lines.record({"step": 0, "code_flip_rate": selection.code_flip_rate()})
             lines.record({"step": 0, "validation": selection.validate(0)})
+            on_phase("validating the encoder as it is", 1, 1)
+        on_begin(start, run.steps)
+        pace = Pace(start, run.steps, config.batch)
         for step in range(start + 1, run.steps + 1):
-            losses, first_norms = run.step(first=step == 1)
+            with pace.step():
+                losses, first_norms = run.step(first=step == 1)
             if first_norms:
                 norms = first_norms
                 lines.record({"step": 0, "gradient_norms": norms})
@@ -178,18 +212,25 @@ def adapt(
                 run.strategy.publish()
                 entry["validation"] = selection.validate(step)
                 entry["seconds"] = time.monotonic() - started
+                entry["pace"] = pace.numbers()
             lines.record(entry)
             every = config.checkpoint.every
             if every and (step % every == 0 or step == run.steps):
                 save(step, lines)
             if on_step is not None:
                 on_step(step, run.steps, losses)
-    blend = _finish(run, selection)
+    blend = _finish(run, selection, on_phase)
     flipped = selection.code_flip_rate()
     run.strategy.close()
     return AdaptationResult(
         tower=tower,
         blend=blend,
+        answers=ValidationAnswers(
+            before=selection.right[0],
+            after=selection.right[selection.taken],
+            images=tuple(question.row for question in selection.sets["domain"].questions),
+            forgot=selection.forgot,
+        ),
         history=selection.history,
         frozen_hashes=proof.check(),
         gradient_norms=norms,
@@ -198,7 +239,7 @@ def adapt(
     )
 
 
-def _finish(run: TrainingRun, selection: Selection) -> float:
+def _finish(run: TrainingRun, selection: Selection, on_phase: OnProgress) -> float:
     """Give the tower the weights that are returned, without adapters; the share of adapted ones."""
     tower, config = run.tower, run.config
     run.strategy.publish()
@@ -212,14 +253,24 @@ def _finish(run: TrainingRun, selection: Selection) -> float:
     run.surrogate.eval().requires_grad_(False)
     if run.method.trains != "encoder" or not config.blend:
         return 1.0
-    return selection.blend(run.steps)
+    return selection.blend(run.steps, partial(on_phase, "mixing with the weights as they were"))
 
 
 def _restore_selection(selection: Selection, found: Checkpoint) -> None:
     selection.history = found.state["history"]
+    selection.right = [_answers(digits) for digits in found.state["right"]]
     weights: dict[str, Tensor] | None = found.tensors.get("best")
     if weights is not None:
         selection.best = weights, found.state["best"]
+
+
+def _digits(right: tuple[bool, ...]) -> str:
+    """As checkpoints hold them."""
+    return "".join("01"[answer] for answer in right)
+
+
+def _answers(digits: str) -> tuple[bool, ...]:
+    return tuple(digit == "1" for digit in digits)
 
 
 def _require_shared(found: Checkpoint | None, accelerator: Accelerator) -> None:

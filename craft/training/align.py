@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, SiglipModel
+from transformers import AutoModelForCausalLM, SiglipModel
 
 from craft.data.domains.domain import Domain
 from craft.errors import CraftError
-from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.aligned_language_model import AlignedLanguageModel, require_end_token
+from craft.models.loading import load_model, load_tokenizer
 from craft.models.projector import Projector
 from craft.models.prompt_template import PromptTemplate
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.random_numbers import own_random_numbers
 from craft.settings.choices import MethodName
 from craft.settings.training import CraftConfig
@@ -56,15 +59,12 @@ def new_reader(
         seed: of the projector.
 
     Raises:
-        OSError: no such model.
-        CraftError: a tokenizer without pad and end token.
+        CraftError: no such model, files that cannot be read, a tokenizer without an end token.
     """
-    model: Any = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(language_model)
-    if tokenizer.eos_token_id is None:
-        raise CraftError(f"the tokenizer of {language_model} has no end token; answers need one")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    what = "the language model"
+    model: Any = load_model(AutoModelForCausalLM, language_model, what, dtype=torch.float32)
+    tokenizer = load_tokenizer(language_model, what)
+    require_end_token(tokenizer, language_model)
     with own_random_numbers(torch.device("cpu"), seed):
         projector = Projector(tower.codebook.dim, model.get_input_embeddings().embedding_dim)
     template = template or PromptTemplate.of_chat(tokenizer)
@@ -82,7 +82,9 @@ def align(
     *,
     resume: bool = False,
     on_start: Callable[[TrainableTable], None] | None = None,
+    on_begin: Callable[[str, int, int], None] = lambda stage, step, steps: None,
     on_step: Callable[[str, int, int], None] = lambda stage, step, steps: None,
+    on_phase: OnProgress = ignore_progress,
 ) -> dict[str, AdaptationResult]:
     """Train ``reader`` in place, stage by stage, with the trainer that adapts encoders.
 
@@ -91,7 +93,9 @@ def align(
         config: of both stages; its ``method`` is not looked at.
         directory: gets a folder a stage, with settings, log and checkpoints.
         resume: go on where an earlier call died; a stage that was finished is not trained again.
-        on_step: called with stage, step and number of steps.
+        on_begin, on_step: called with stage, step and number of steps; before the first step with
+            that of the checkpoint the stage resumes from, or 0.
+        on_phase: progress of what is done before and after a stage's steps.
 
     Raises:
         CodebookMismatchError: the reader belongs to another codebook.
@@ -114,6 +118,8 @@ def align(
             resume=resume,
             device=encoder.tower.device,
             on_start=on_start,
+            on_begin=partial(on_begin, stage),
             on_step=lambda step, steps, _, stage=stage: on_step(stage, step, steps),
+            on_phase=lambda name, *counts, stage=stage: on_phase(f"{stage}: {name}", *counts),
         )
     return results

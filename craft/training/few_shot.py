@@ -61,13 +61,27 @@ class ClassImages:
 @dataclass(frozen=True)
 class FewShotTask:
     """``train`` has base classes alone; ``test`` all. ``prompts`` are token ids [p, T], of one or
-    more sentences a class; ``base`` and ``novel`` are numbers of classes."""
+    more sentences a class; ``base`` and ``novel`` are numbers of classes.
+
+    Raises:
+        CraftError: two classes whose sentences are the same; rounding would decide between them.
+    """
 
     train: ClassImages
     test: ClassImages
     prompts: list[Tensor]
     base: list[int]
     novel: list[int]
+
+    def __post_init__(self) -> None:
+        numbers: dict[str, int] = {}
+        for number, ids in enumerate(self.prompts):
+            first = numbers.setdefault(str(ids.tolist()), number)
+            if first != number:
+                raise CraftError(
+                    f"classes {first} and {number} have the same sentences, so that nothing tells "
+                    "them apart; give them names that the tokenizer knows"
+                )
 
 
 @dataclass(frozen=True)
@@ -142,6 +156,9 @@ class FewShotLearner:
     ) -> list[float]:
         """Train the adapters on the task's base classes; returns the loss of every step.
 
+        Args:
+            on_step: called with (steps done, steps), first with 0.
+
         Raises:
             RuntimeError: a loss that is not finite.
         """
@@ -156,6 +173,7 @@ class FewShotLearner:
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         losses: list[float] = []
+        on_step(0, steps)
         # What the adapters draw.
         with own_random_numbers(self.pair.device, recipe.seed), self._training():
             for chosen in _batches(rows, recipe, generator):

@@ -1,4 +1,4 @@
-"""LDIFS: stay close to the pretrained features (Mukhoti et al., TMLR 2024; methods 3.1)."""
+"""LDIFS: stay close to the pretrained features (Mukhoti et al., TMLR 2024; methods M2)."""
 
 from __future__ import annotations
 

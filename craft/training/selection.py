@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -20,6 +21,10 @@ from craft.training.validation import letter_scores
 #: Shares of the adapted weights that are tried beside all of them, the rest being pretrained ones.
 SHARES = tuple(i / 10 for i in range(1, 10))
 
+#: Points of confidence that count as none. Over some hundred questions, rounding moves a float32
+#: language model's by 1e-5 and a bfloat16 one's by up to 0.04; chance moves it by a point or two.
+NO_DIFFERENCE = 0.05
+
 
 class Selection:
     """How far from the pretrained weights towards the adapted ones an adaptation goes.
@@ -28,8 +33,9 @@ class Selection:
     fine-tuning of zero-shot models"). Taken is the mixture that is best on validation images of
     the domain, which hold no held-out class, among those that lose at most
     ``config.forget_at_most`` on ``general``, images of the world the models already knew, if there
-    are any: else on the domain alone. Both are measured by the language
-    model's mean probability of the right letter.
+    are any: else on the domain alone. Both are measured by the language model's mean probability of
+    the right letter, and differences that rounding may make count as none: the earlier step and the
+    smaller share win ties.
     """
 
     def __init__(
@@ -48,6 +54,12 @@ class Selection:
         if general is not None:
             self.sets["general"] = general
         self.history: list[dict[str, float]] = []
+        #: For each entry of ``history``, which of the domain's questions were answered right.
+        self.right: list[tuple[bool, ...]] = []
+        #: The entry of ``history`` whose weights the tower has; the newest one, or the chosen one.
+        self.taken = -1
+        #: A mixture knew the domain better than the one that was taken, but forgot too much.
+        self.forgot = False
         self.pretrained = copy.deepcopy(tower.state_dict())
         self._first_codes = self._first_level()
         #: The best validated weights so far and what they scored, if ``config.select`` is "best".
@@ -67,11 +79,13 @@ class Selection:
                 quantized=self.quantized,
             )
             entry |= {name: found.accuracy, f"{name}_confidence": found.confidence}
+            if name == "domain":
+                self.right.append(found.right)
         self.tower.train(training)
         self.history.append({"step": step, "blend": blend, **entry})
         if self.config.select == "best" and blend == 1:
             score = entry["domain_confidence"]
-            if self.best is None or score > self.best[1]["domain_confidence"]:
+            if self.best is None or _higher(score, self.best[1]["domain_confidence"]):
                 self.best = copy.deepcopy(self.tower.state_dict()), self.history[-1]
         return entry
 
@@ -92,30 +106,48 @@ class Selection:
         if self.best is None:
             return -1
         self.tower.load_state_dict(self.best[0])
+        self.taken = self.history.index(self.best[1])
         return int(self.best[1]["step"])
 
-    def blend(self, step: int) -> float:
+    def blend(self, step: int, on_share: Callable[[int, int], None] = lambda *_: None) -> float:
         """Give the tower the best mixture of its weights, validated before, with pretrained ones.
+
+        Args:
+            on_share: called with (mixtures tried, mixtures), first with 0.
 
         Returns:
             the share of its own weights; 0 if no mixture is better than the pretrained weights.
         """
         adapted = copy.deepcopy(self.tower.state_dict())
-        start, end = self.history[0], self.best[1] if self.best else self.history[-1]
+        # Entries of the history: of the pretrained weights, of all adapted ones, of the taken ones.
+        start, end = 0, len(self.history) - 1
+        if self.best is not None:
+            end = self.history.index(self.best[1])
         # Adapters are mixed with adapters that do nothing; they may have begun as something.
         idle = idle_state(self.tower)
         self.pretrained = adapted | self.pretrained | idle
         if idle:
             self._mix(adapted, 0.0)
-            start = self.validate(step, 0.0)
-        best, chosen = start["domain_confidence"], 0.0
-        for share in (*SHARES, 1.0):
-            self._mix(adapted, share)
-            found = end if share == 1 else self.validate(step, share)
-            lost = start.get("general_confidence", 0.0) - found.get("general_confidence", 0.0)
-            if lost <= self.config.forget_at_most and found["domain_confidence"] > best:
-                best, chosen = found["domain_confidence"], share
+            self.validate(step, 0.0)
+            start = len(self.history) - 1
+        self.taken, chosen, refused = start, 0.0, 0.0
+        known = self.history[start].get("general_confidence", 0.0)
+        shares = (*SHARES, 1.0)
+        for number, share in enumerate(shares):
+            on_share(number, len(shares))
+            if share < 1:
+                self._mix(adapted, share)
+                self.validate(step, share)
+            tried = end if share == 1 else len(self.history) - 1
+            found, best = self.history[tried], self.history[self.taken]["domain_confidence"]
+            lost = known - found.get("general_confidence", 0.0)
+            if _higher(lost, self.config.forget_at_most):
+                refused = max(refused, found["domain_confidence"])
+            elif _higher(found["domain_confidence"], best):
+                self.taken, chosen = tried, share
         self._mix(adapted, chosen)
+        on_share(len(shares), len(shares))
+        self.forgot = _higher(refused, self.history[self.taken]["domain_confidence"])
         return chosen
 
     def _mix(self, adapted: dict[str, Tensor], share: float) -> None:
@@ -124,6 +156,11 @@ class Selection:
             for name, x in adapted.items()
         }
         self.tower.load_state_dict(mixed)
+
+
+def _higher(score: float, other: float) -> bool:
+    """By more than rounding."""
+    return score - other > NO_DIFFERENCE
 
 
 def domain_views(domain: Domain, count: int, size: int) -> QuestionSet:

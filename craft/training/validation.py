@@ -14,10 +14,12 @@ from craft.models.vision_tower import DiscreteVisionTower
 
 class LetterScores(NamedTuple):
     """Per cent, over questions. ``confidence`` is the mean probability of the right letter: it
-    tells two encoders apart on far fewer questions than ``accuracy`` does."""
+    tells two encoders apart on far fewer questions than ``accuracy`` does. ``right`` says of each
+    question whether its letter was the likeliest."""
 
     accuracy: float
     confidence: float
+    right: tuple[bool, ...]
 
 
 # Not inference_mode: what a sharded language model gathers first, it keeps for training.
@@ -36,13 +38,15 @@ def letter_scores(
         quantized: the language model reads codes, else the encoder's plain features.
     """
     features = tower.encode(images).quantized if quantized else tower.continuous(images)
-    right, probability = 0, 0.0
+    right: list[bool] = []
+    probability = 0.0
     for start in range(0, len(questions), batch):
         asked = questions[start : start + batch]
         text = lvlm.training_batch([q.prompt for q in asked], [q.answer for q in asked])
         visual = features[[q.row for q in asked]]
         logits, targets = lvlm.answer_logits(visual, text)
         logits, targets = logits[text.first_answers].float(), targets[text.first_answers]
-        right += int((logits.argmax(1) == targets).sum())
+        right += (logits.argmax(1) == targets).tolist()
         probability += float(logits.softmax(1).gather(1, targets[:, None]).sum())
-    return LetterScores(100 * right / len(questions), 100 * probability / len(questions))
+    accuracy, confidence = (100 * x / len(questions) for x in (sum(right), probability))
+    return LetterScores(accuracy, confidence, tuple(right))

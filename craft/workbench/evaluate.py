@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from craft.data.domains.domain import Domain
-from craft.evaluation.exam import Candidate, Exam
+from craft.evaluation.exam import Candidate, Exam, Marks
 from craft.evaluation.four_option import by_class
-from craft.evaluation.results import PREDICTIONS, RESULTS
+from craft.evaluation.results import PREDICTIONS, EvaluationResults
 from craft.evaluation.retention import RetentionProbe
 from craft.family.family import ModelFamily
 from craft.family.plugged import PluggedEncoder
+from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.prior import TokenPrior
 from craft.pruning import keep_count
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
+from craft.runtime.whole_file import open_whole
 from craft.settings.choices import Selector
+
+#: The condition of the encoder that nobody adapted, on all tokens.
+PRETRAINED = "pretrained"
 
 
 def evaluate_pack(
@@ -32,6 +37,7 @@ def evaluate_pack(
     probe: RetentionProbe | None = None,
     keep_ratios: Sequence[float],
     selector: Selector = "full",
+    pretrained: bool = True,
     likelihood: bool = False,
     justify: bool = False,
     prior: TokenPrior | None = None,
@@ -39,22 +45,20 @@ def evaluate_pack(
     test_limit: int | None = None,
     general_images: int = 900,
     on_progress: OnProgress = ignore_progress,
-) -> dict[str, Any]:
+) -> EvaluationResults:
     """Examine an encoder; writes ``results.json`` and ``predictions.jsonl``.
 
     Args:
         encoder: from :meth:`~craft.family.family.ModelFamily.plug`.
         names: language models to read it; a language model of its own reads it instead of them.
         probe: measures forgetting on ``general_images`` questions; without, ``general`` is None.
+        pretrained: also ask the same of the pretrained encoder, on all tokens and through the
+            family's language models; other conditions then have their gain over it. It costs one
+            more encoding and the answers.
         likelihood, justify: also examine with :mod:`~craft.evaluation.likelihood` and
             :mod:`~craft.evaluation.instruction_following`.
         prior: instead of the encoder's own.
         seed: of the random selectors.
-
-    Returns:
-        What results.json holds: ``models.<language model>.keep_<ratio>`` with ``all``, ``seen``,
-        ``heldout``, ``general`` in per cent, ``n``, ``intervals`` and ``lenient``, ``classes``,
-        and, where asked for, ``likelihood`` and ``justified``.
 
     Raises:
         CraftError: no such language model, a keep ratio outside (0, 1], no prior to prune by.
@@ -69,37 +73,50 @@ def evaluate_pack(
         general = probe.questions(general_images, tower.image_size, "report")
     exam = Exam.of(domain, tower.image_size, general, test_limit)
     quantized = encoder.reads == "codes"
-    candidate = Candidate(exam, tower, prior or encoder.prior, seed, quantized)
-    if min(keep_ratios) < 1:
-        candidate.domain.order(selector)  # a missing prior fails before anything long starts
+    pack_marks: dict[str, dict[str, Marks]] = {}
     scores: dict[str, dict[str, Any]] = {}
     out.mkdir(parents=True, exist_ok=True)
-    with (out / PREDICTIONS).open("w") as predictions:
-        for language_model in language_models:
-            scores[language_model.name] = {}
+    with open_whole(out / PREDICTIONS) as predictions:
+        sitting = _Sitting(domain.name, predictions, likelihood, justify, on_progress)
+        candidate = Candidate(
+            exam,
+            tower,
+            prior or encoder.prior,
+            seed,
+            quantized,
+            task=f"{domain.name}: encoding",
+            on_progress=on_progress,
+        )
+        if min(keep_ratios) < 1:
+            candidate.domain.order(selector)  # a missing prior fails before anything long starts
+        for model in language_models:
+            scores[model.name], pack_marks[model.name] = {}, {}
             for ratio in keep_ratios:
                 condition = f"keep_{ratio}"
-                marks = candidate.answer(
-                    language_model,
-                    ratio,
-                    selector,
-                    task=f"{domain.name}: {language_model.name}, {condition}",
-                    on_progress=on_progress,
-                )
-                run = {"model": language_model.name, "condition": condition}
-                marks.write(predictions, run)
-                found = marks.scores | {"classes": by_class(marks.domain)}
-                if likelihood:
-                    found["likelihood"] = candidate.likelihood(language_model, ratio, selector)
-                if justify:
-                    justified = candidate.justify(language_model, ratio, selector)
-                    justified.write(predictions, run)
-                    found["justified"] = justified.scores
-                scores[language_model.name][condition] = found
-    results = {
-        "domain": domain.name,
-        "models": scores,
-        "settings": {
+                marks, found = sitting.examine(candidate, model, condition, ratio, selector)
+                scores[model.name][condition] = found
+                pack_marks[model.name][condition] = marks
+        if pretrained and encoder.pack is not None:
+            candidate = Candidate(
+                exam,
+                family.pretrained_tower(),
+                seed=seed,
+                quantized=quantized,
+                task=f"{domain.name}: encoding with the pretrained encoder",
+                on_progress=on_progress,
+            )
+            for name in pack_marks:
+                if name not in family.names:  # a language model of the pack's own
+                    continue
+                model = family.language_model(name)
+                before, found = sitting.examine(candidate, model, PRETRAINED)
+                for condition, marks in pack_marks[name].items():
+                    scores[name][condition]["gain"] = marks.gain_over(before)
+                scores[name] = {PRETRAINED: found} | scores[name]
+    results = EvaluationResults.of(
+        domain=domain.name,
+        models=scores,
+        settings={
             "method": "zero_shot" if encoder.pack is None else encoder.pack.method,
             "selector": selector,
             "keep_ratios": list(keep_ratios),
@@ -107,9 +124,47 @@ def evaluate_pack(
             "test_limit": test_limit,
             "general_images": 0 if general is None else len(general.questions),
         },
-        "encoder_hash": tensor_hash(tower.state_dict()),
-        "codebook_fingerprint": family.codebook.fingerprint,
-        "versions": environment(),
-    }
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+        encoder_hash=tensor_hash(tower.state_dict()),
+        codebook_fingerprint=family.codebook.fingerprint,
+        versions=environment(),
+    )
+    results.save(out)
     return results
+
+
+@dataclass(frozen=True)
+class _Sitting:
+    """How every encoder is examined."""
+
+    domain: str
+    predictions: TextIO
+    likelihood: bool
+    justify: bool
+    on_progress: OnProgress
+
+    def examine(
+        self,
+        candidate: Candidate,
+        model: AlignedLanguageModel,
+        condition: str,
+        keep_ratio: float = 1.0,
+        selector: Selector = "full",
+    ) -> tuple[Marks, dict[str, Any]]:
+        """Answers, written down, and their scores."""
+        run = {"model": model.name, "condition": condition}
+        marks = candidate.answer(
+            model,
+            keep_ratio,
+            selector,
+            task=f"{self.domain}: {model.name}, {condition}",
+            on_progress=self.on_progress,
+        )
+        marks.write(self.predictions, run)
+        scores = marks.scores | {"classes": by_class(marks.domain)}
+        if self.likelihood:
+            scores["likelihood"] = candidate.likelihood(model, keep_ratio, selector)
+        if self.justify:
+            justified = candidate.justify(model, keep_ratio, selector)
+            justified.write(self.predictions, run)
+            scores["justified"] = justified.scores
+        return marks, scores

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +13,7 @@ from torch import Tensor
 from craft.data.images.augment import resize
 from craft.data.images.random_crop import RandomResizedCrop
 from craft.errors import CraftError
-from craft.evaluation.results import RESULTS
+from craft.evaluation.results import FewShotMode, FewShotResults, MeanScore
 from craft.family.family import ModelFamily
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.versions import environment
@@ -42,10 +40,10 @@ def compare_few_shot(
     smallest_crop: float = 0.08,
     flip: float = 0.5,
     on_progress: OnProgress = ignore_progress,
-) -> dict[str, Any]:
+) -> FewShotResults:
     """Zero-shot and adapted accuracies of each mode; writes results.json.
 
-    The text tower has adapters in ``heba`` alone, as the presets mean it (methods 1.9).
+    The text tower has adapters in ``heba`` alone, as the presets mean it (docs/heba.md).
 
     Args:
         name: what results call the task.
@@ -54,8 +52,7 @@ def compare_few_shot(
         flip: chance that a training view is mirrored; 0 where that may be another class.
 
     Returns:
-        What results.json holds: ``modes.<mode>`` with ``base``, ``novel`` and ``harmonic_mean`` in
-        per cent, each as mean and standard deviation over seeds, and ``trained`` weights.
+        What results.json holds; its modes are "zero-shot" and ``modes``.
 
     Raises:
         CraftError: no such preset.
@@ -82,16 +79,16 @@ def compare_few_shot(
             scores.setdefault(mode, []).append(
                 FewShotScores(found.base, found.novel, losses, trained)
             )
-    results = {
-        "domain": name,
-        "classes": {"base": len(task.base), "novel": len(task.novel)},
-        "modes": {mode: _summary(found) for mode, found in scores.items()},
-        "seeds": list(seeds),
-        "recipe": asdict(recipe) | {"smallest_crop": smallest_crop, "flip": flip},
-        "versions": environment(),
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+    results = FewShotResults.of(
+        domain=name,
+        classes={"base": len(task.base), "novel": len(task.novel)},
+        n={"base": _count(task, task.base), "novel": _count(task, task.novel)},
+        modes={mode: _summary(found) for mode, found in scores.items()},
+        seeds=list(seeds),
+        recipe=asdict(recipe) | {"smallest_crop": smallest_crop, "flip": flip},
+        versions=environment(),
+    )
+    results.save(out)
     return results
 
 
@@ -116,11 +113,21 @@ def _learner(
     )
 
 
-def _summary(found: list[FewShotScores]) -> dict[str, Any]:
+def _count(task: FewShotTask, classes: list[int]) -> int:
+    """Test images of ``classes``."""
+    return int(torch.isin(task.test.labels, torch.tensor(classes)).sum())
+
+
+def _summary(found: list[FewShotScores]) -> FewShotMode:
     """Mean and standard deviation of each accuracy."""
-    summary: dict[str, Any] = {"trained": found[0].trained}
-    for name in ("base", "novel", "harmonic_mean"):
-        values = [getattr(scores, name) for scores in found]
+
+    def over_seeds(values: list[float]) -> MeanScore:
         spread = statistics.stdev(values) if len(values) > 1 else None
-        summary[name] = {"mean": statistics.fmean(values), "std": spread}
-    return summary
+        return MeanScore(mean=statistics.fmean(values), std=spread)
+
+    return FewShotMode(
+        trained=found[0].trained,
+        base=over_seeds([scores.base for scores in found]),
+        novel=over_seeds([scores.novel for scores in found]),
+        harmonic_mean=over_seeds([scores.harmonic_mean for scores in found]),
+    )

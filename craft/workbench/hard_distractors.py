@@ -24,15 +24,22 @@ def class_similarity(
     classes: list[str],
     batch: int = 64,
 ) -> Tensor:  # [n, C], on the CPU
-    """Cosines of images with the ground-truth texts of classes."""
+    """Cosines of images with the ground-truth texts of classes.
+
+    Classes that read the same to the tokenizer are equal bit for bit.
+    """
     config: Any = siglip.config
     size = config.vision_config.image_size
     texts = [prompts.caption(images.subject, name) for name in classes]
-    said = F.normalize(text_embeddings(siglip, tokenizer, texts), dim=-1)
+    ids = [tuple(row) for row in tokenizer(texts)["input_ids"]]
+    different = {row: number for number, row in enumerate(dict.fromkeys(ids))}
+    chosen = [texts[ids.index(row)] for row in different]
+    said = F.normalize(text_embeddings(siglip, tokenizer, chosen), dim=-1)
     seen = [
         cast(
             Any, siglip.get_image_features(resize(pixels_on(chunk, siglip.device), size) * 2 - 1)
         ).pooler_output
         for chunk in images.images.split(batch)
     ]
-    return (F.normalize(torch.cat(seen), dim=-1) @ said.T).cpu()
+    cosines = (F.normalize(torch.cat(seen), dim=-1) @ said.T).cpu()
+    return cosines[:, [different[row] for row in ids]]

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from craft.data.domains.domain import Domain
 from craft.errors import CraftError
-from craft.evaluation.bootstrap import interval
 from craft.evaluation.exam import Candidate, Exam, Marks
-from craft.evaluation.results import PREDICTIONS, RESULTS
+from craft.evaluation.results import PREDICTIONS, TransferResults
 from craft.evaluation.retention import RetentionProbe
 from craft.family.family import ModelFamily
 from craft.family.plugged import PluggedEncoder
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
+from craft.runtime.whole_file import open_whole
 
 #: The row of the encoder that nobody adapted.
 PRETRAINED = "pretrained"
@@ -35,7 +34,7 @@ def transfer_matrix(
     test_limit: int | None = None,
     general_images: int = 900,
     on_progress: OnProgress = ignore_progress,
-) -> dict[str, Any]:
+) -> TransferResults:
     """Examine each pack and the pretrained encoder; writes results.json and predictions.jsonl.
 
     Args:
@@ -44,9 +43,8 @@ def transfer_matrix(
         probe: measures forgetting on ``general_images`` questions; without, ``general`` is None.
 
     Returns:
-        What results.json holds: ``matrix.<encoder>.<language model>`` with the scores, the
-        surrogate that the encoder was adapted with, and ``gain``, points over the pretrained
-        encoder with the 95 % interval of the paired difference.
+        What results.json holds: a row per encoder, the pretrained one first; those of packs with
+        their surrogate and their gain over the first.
 
     Raises:
         CraftError: no such language model, a pack called "pretrained", a pack that only its own
@@ -74,7 +72,7 @@ def transfer_matrix(
     out.mkdir(parents=True, exist_ok=True)
     matrix: dict[str, dict[str, Any]] = {}
     before: dict[str, Marks] = {}
-    with (out / PREDICTIONS).open("w") as predictions:
+    with open_whole(out / PREDICTIONS) as predictions:
         for name, encoder in rows.items():
             quantized = encoder.reads == "codes"
             prior = encoder.prior if keep_ratio < 1 else None
@@ -91,30 +89,22 @@ def transfer_matrix(
                 before.setdefault(language_model.name, marks)
                 cell = dict(marks.scores)
                 if encoder.pack is not None:
-                    cell["gain"] = gain(before[language_model.name], marks)
+                    cell["gain"] = marks.gain_over(before[language_model.name])
                     cell["surrogate"] = encoder.pack.notes.get("surrogate")
                 matrix[name][language_model.name] = cell
-    results = {
-        "domain": domain.name,
-        "matrix": matrix,
-        "settings": {
+    results = TransferResults.of(
+        domain=domain.name,
+        matrix=matrix,
+        settings={
             "keep_ratio": keep_ratio,
             "test_limit": test_limit,
             "general_images": 0 if general is None else len(general.questions),
         },
-        "encoder_hashes": {
+        encoder_hashes={
             name: tensor_hash(encoder.tower.state_dict()) for name, encoder in encoders.items()
         },
-        "codebook_fingerprint": family.codebook.fingerprint,
-        "versions": environment(),
-    }
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+        codebook_fingerprint=family.codebook.fingerprint,
+        versions=environment(),
+    )
+    results.save(out)
     return results
-
-
-def gain(before: Marks, after: Marks) -> dict[str, Any]:
-    """Points gained on the domain, with the interval of the difference question by question."""
-    differences = [
-        100.0 * (a.right - b.right) for a, b in zip(after.domain, before.domain, strict=True)
-    ]
-    return {"all": sum(differences) / len(differences), "interval": list(interval(differences))}

@@ -9,3 +9,8 @@ from torch import Tensor
 def empty(*shape: int, dtype: torch.dtype) -> Tensor:
     """Uninitialised, and on the CPU whatever the default device."""
     return torch.empty(shape, dtype=dtype, device="cpu")
+
+
+def round_up(n: int, step: int) -> int:
+    """The least multiple of `step` that is not below n."""
+    return -(-n // step) * step

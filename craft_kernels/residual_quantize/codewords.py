@@ -9,7 +9,7 @@ from torch import Tensor
 
 from craft_kernels.backends import native_module
 from craft_kernels.residual_quantize.arguments import raise_if_not_finite
-from craft_kernels.residual_quantize.buffers import empty
+from craft_kernels.residual_quantize.buffers import empty, round_up
 from craft_kernels.residual_quantize.gram_rows import GramRows
 
 DEFAULT_GRAM_BYTES = 1 << 30
@@ -50,36 +50,75 @@ class PackedCodewords:
     ) -> None:
         native = native_module()
         K, D = words.shape
-        self.padded = -(-K // native.BLOCK) * native.BLOCK
-        blocks = self.padded // native.BLOCK
-        half_sq_norms64 = empty(K, dtype=torch.float64)
-        native.half_sq_norms(
-            K=K,
-            D=D,
-            words=words.data_ptr(),
-            half_sq_norms=half_sq_norms64.data_ptr(),
-            threads=torch.get_num_threads(),
-        )
+        self.padded = round_up(K, native.BLOCK)
+        blocks = round_up(self.padded // native.BLOCK, native.BLOCK_GROUP)
+        half_sq_norms64 = _half_sq_norms(words, None)
+        mean = _common_mean(words, half_sq_norms64) if native.rounds_operands() else None
+        centred = half_sq_norms64 if mean is None else _half_sq_norms(words, mean)
         order = empty(self.padded, dtype=torch.int32).fill_(-1)
-        order[:K] = half_sq_norms64.argsort()
+        order[:K] = centred.argsort()
         panels = empty(native.codewords_bytes(self.padded, D), dtype=torch.uint8)
+        along_mean = None if mean is None else empty(self.padded, dtype=torch.float32)
         half_sq_norms = empty(self.padded, dtype=torch.float32)
-        bounds = empty(2, blocks, dtype=torch.float64)
+        bounds = empty(2, blocks, dtype=torch.float32).zero_()
         self.native = native.pack_codewords(
             K=K,
             D=D,
             P=self.padded,
             words=words.data_ptr(),
             half_sq_norms64=half_sq_norms64.data_ptr(),
+            mean=_address(mean),
+            centred_half_sq_norms64=centred.data_ptr(),
             order=order.data_ptr(),
             panels=panels.data_ptr(),
+            along_mean=_address(along_mean),
             half_sq_norms=half_sq_norms.data_ptr(),
             block_norm=bounds[0].data_ptr(),
             block_rounding=bounds[1].data_ptr(),
             threads=torch.get_num_threads(),
         )
-        self._kept_alive = words, half_sq_norms64, order, panels, half_sq_norms, bounds
-        self.gram = GramRows(self.native, words, native.gram_row_bytes(self.padded), gram_bytes)
+        self._kept_alive = (
+            words, half_sq_norms64, mean, order, panels, along_mean, half_sq_norms, bounds
+        )  # fmt: skip
+        self.gram = GramRows(
+            self.native, words, mean, native.gram_row_bytes(self.padded), gram_bytes
+        )
+
+
+# A mean shorter than this share of the codewords would narrow the bound by nothing to speak of.
+_LEAST_MEAN = 0.2
+
+
+def _common_mean(
+    words: Tensor,  # [K, D] float32
+    half_sq_norms: Tensor,  # [K] float64
+) -> Tensor | None:  # [D] float32
+    """What codewords have in common, where that is much of them."""
+    mean = words.mean(0)
+    length, typical = mean.norm().item(), (2 * half_sq_norms.mean()).sqrt().item()
+    # Far from both ends of float32's range no product with a mean overflows or vanishes.
+    usable = 2.0**-40 < length < 2.0**40
+    return mean if usable and length > _LEAST_MEAN * typical else None
+
+
+def _half_sq_norms(
+    words: Tensor,  # [K, D] float32
+    mean: Tensor | None,  # [D] float32
+) -> Tensor:  # [K] float64
+    half_sq_norms = empty(len(words), dtype=torch.float64)
+    native_module().half_sq_norms(
+        K=words.shape[0],
+        D=words.shape[1],
+        words=words.data_ptr(),
+        mean=_address(mean),
+        half_sq_norms=half_sq_norms.data_ptr(),
+        threads=torch.get_num_threads(),
+    )
+    return half_sq_norms
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def codewords_of_levels(

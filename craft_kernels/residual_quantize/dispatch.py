@@ -17,7 +17,6 @@ def _triton() -> ModuleType:
     return importlib.import_module("craft_kernels.residual_quantize.triton.launch")
 
 
-@torch.no_grad()
 def residual_quantize(
     z: Tensor,  # [..., D]
     codebook: Tensor,  # [K, D] or [L, K, D]
@@ -25,6 +24,7 @@ def residual_quantize(
     handle: int,
     impl: str,
 ) -> tuple[Tensor, Tensor, Tensor]:  # [..., L] int64, [..., D] z.dtype, [..., L] float32
+    z = z.detach()  # cheaper than no_grad, and nothing else here can require grad
     codewords = codewords_for(handle, codebook)
     resolved = resolve_impl(impl, z)
     if resolved == "native":
@@ -36,10 +36,14 @@ def residual_quantize(
     else:
         result = reference.residual_quantize(z, codebook, levels)
     codes, quantized, sq_norms = result
+    if quantized.dtype != z.dtype:
+        quantized = quantized.to(z.dtype)
+    if z.ndim == 2:
+        return codes, quantized, sq_norms
     shape = z.shape[:-1]
     return (
         codes.reshape(*shape, levels),
-        quantized.to(z.dtype).reshape(z.shape),
+        quantized.reshape(z.shape),
         sq_norms.reshape(*shape, levels),
     )
 

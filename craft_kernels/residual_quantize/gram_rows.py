@@ -33,11 +33,13 @@ class GramRows:
         self,
         native_codewords: Any,
         words: Tensor,  # [K, D] float32
+        mean: Tensor | None,  # [D] float32
         row_bytes: int,
         max_bytes: int,
     ) -> None:
         self._native_codewords = native_codewords
         self._words = words
+        self._mean = mean
         self._row_bytes = row_bytes
         self._max_bytes = max_bytes
         self._filling = threading.Lock()
@@ -75,9 +77,14 @@ class GramRows:
         rows = empty(len(codes), self._row_bytes, dtype=torch.uint8)
         tile = tile_of_thread(GramTile, K, dim)
         for start in range(0, len(codes), tile.tokens):
+            words = self._words[codes[start : start + tile.tokens]]
+            if self._mean is not None:
+                words -= self._mean
             native_module().gram_rows(
                 self._native_codewords,
-                tile.holding(self._words[codes[start : start + tile.tokens]]),
+                tile.native,
+                T=len(words),
+                source=tile.source(words, 0, len(words)),
                 rows=rows[start:].data_ptr(),
                 threads=torch.get_num_threads(),
             )

@@ -22,7 +22,7 @@ def residual_quantize(
     codewords: tuple[Codewords, ...],  # of all levels, or of each
     levels: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # [N, L] int64, [N, D] float32, [N, L] float32
-    tokens = z.reshape(-1, z.shape[-1])
+    tokens = z if z.ndim == 2 else z.reshape(-1, z.shape[-1])
     count, dim = tokens.shape
     codes = z.new_empty((count, levels), dtype=torch.int64)
     quantized = z.new_empty((count, dim), dtype=torch.float32)
@@ -31,13 +31,20 @@ def residual_quantize(
     kind = ScoreTile if _gram_rows_pay(len(books), levels, dim) else ShortlistTile
     tile = tile_of_thread(kind, len(codewords[0].words), dim)
     for start in range(0, count, tile.tokens):
-        rows = slice(start, start + tile.tokens)
-        residuals = tile.holding(tokens[rows])
-        outputs = codes[rows], quantized[rows], sq_norms[rows]
+        size = min(tile.tokens, count - start)
+        shared = {
+            "T": size,
+            "source": tile.source(tokens, start, size),
+            "L": levels,
+            "codes": codes.data_ptr() + 8 * start * levels,
+            "quantized": quantized.data_ptr() + 4 * start * dim,
+            "sq_norms": sq_norms.data_ptr() + 4 * start * levels,
+            "threads": torch.get_num_threads(),
+        }
         if isinstance(tile, ShortlistTile):
-            finite = _quantize_by_products(books, tile, residuals, outputs)
+            finite = _quantize_by_products(books, tile, shared)
         else:
-            finite = _quantize_by_gram_rows(books[0], tile, residuals, outputs)
+            finite = _quantize_by_gram_rows(books[0], tile, shared)
         if not finite:
             raise_not_finite(z)
     return codes, quantized, sq_norms
@@ -58,55 +65,41 @@ def _gram_rows_pay(books: int, levels: int, dim: int) -> bool:
 def _quantize_by_products(
     books: list[PackedCodewords],
     tile: ShortlistTile,
-    residuals,  # the native tile
-    outputs: tuple[Tensor, Tensor, Tensor],  # codes [T, L], quantized [T, D], sq_norms [T, L]
+    shared: dict[str, int],  # arguments of both ways
 ) -> bool:
     """False if a residual is not finite."""
-    codes, quantized, sq_norms = outputs
-    threads = torch.get_num_threads()
     return native_module().quantize_by_products(
         [book.native for book in books],
-        residuals,
-        norms=tile.norms.data_ptr(),
-        parts=tile.parts(len(codes), threads),
+        tile.native,
+        parts=tile.parts(shared["T"], shared["threads"]),
         lists=tile.lists.data_ptr(),
         candidates=tile.candidates.data_ptr(),
-        L=codes.shape[1],
-        quantized=quantized.data_ptr(),
-        codes=codes.data_ptr(),
-        sq_norms=sq_norms.data_ptr(),
-        threads=threads,
+        **shared,
     )
 
 
 def _quantize_by_gram_rows(
     book: PackedCodewords,
     tile: ScoreTile,
-    residuals,  # the native tile
-    outputs: tuple[Tensor, Tensor, Tensor],  # codes [T, L], quantized [T, D], sq_norms [T, L]
+    shared: dict[str, int],  # arguments of both ways
 ) -> bool:
     """False if a residual is not finite."""
-    native, threads = native_module(), torch.get_num_threads()
-    codes, quantized, sq_norms = outputs
-    native.screen(book.native, residuals, threads=threads)
-    tile.state[: len(codes), 0] = 0
-    gram = book.gram.snapshot
+    native, gram, fresh = native_module(), book.gram.snapshot, True
     while True:
-        missing = native.advance(
+        missing = native.quantize_by_gram_rows(
             book.native,
-            residuals,
-            L=codes.shape[1],
-            quantized=quantized.data_ptr(),
-            codes=codes.data_ptr(),
-            sq_norms=sq_norms.data_ptr(),
+            tile.native,
+            fresh=fresh,
+            scores=tile.scores.data_ptr(),
+            maxima=tile.maxima.data_ptr(),
             state=tile.state.data_ptr(),
             gram_row_at=gram.row_at.data_ptr(),
             missing=tile.missing.data_ptr(),
-            threads=threads,
+            **shared,
         )
         if missing <= 0:
             return missing == 0
-        gram = book.gram.with_rows(tile.missing[:missing])
+        gram, fresh = book.gram.with_rows(tile.missing[:missing]), False
 
 
 def residual_sq_norms_backward(

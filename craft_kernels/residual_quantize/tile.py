@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from craft_kernels.backends import native_module
-from craft_kernels.residual_quantize.buffers import empty
+from craft_kernels.residual_quantize.buffers import empty, round_up
 
 # Scores of one tile. Large enough that the codewords are not read too often, small enough to stay
 # in a cache; a tile has at least _MIN_TOKENS tokens, so that it exceeds this only beside a much
@@ -25,26 +25,32 @@ class Tile:
     """Room for `tokens` tokens. Memory that nothing has written to costs nothing."""
 
     def __init__(self, tokens: int, dim: int) -> None:
+        native = native_module()
         self.tokens = tokens
         self.residual = empty(tokens, dim, dtype=torch.float32)
-        self.packed = empty(native_module().tokens_bytes(tokens, dim), dtype=torch.uint8)
-        self.rounding = empty(tokens, dim, dtype=torch.float32)
-        self.scores = self.maxima = empty(0, dtype=torch.float32)
-
-    def holding(
-        self,
-        vectors: Tensor,  # [T, D], T at most `tokens`
-    ):
-        """The native tile with `vectors` as residuals."""
-        self.residual[: len(vectors)].copy_(vectors)
-        return native_module().ScreenTile(
-            T=len(vectors),
+        packed = empty(native.tokens_bytes(tokens, dim), dtype=torch.uint8)
+        rounding = empty(tokens, dim, dtype=torch.float32)
+        token_parts = empty(tokens, native.TOKEN_PARTS_BYTES, dtype=torch.uint8)
+        self._kept_alive = packed, rounding, token_parts
+        self.native = native.ScreenTile(
             residual=self.residual.data_ptr(),
-            tokens=self.packed.data_ptr(),
-            rounding=self.rounding.data_ptr(),
-            scores=self.scores.data_ptr(),
-            maxima=self.maxima.data_ptr(),
+            tokens=packed.data_ptr(),
+            rounding=rounding.data_ptr(),
+            parts=token_parts.data_ptr(),
         )
+
+    def source(
+        self,
+        vectors: Tensor,  # [N, D] float32, bfloat16 or float16
+        start: int,
+        count: int,  # at most `tokens`
+    ) -> int:
+        """The address from which the native code takes `count` vectors to be its residuals, or 0
+        where they have been converted and put in their place."""
+        if vectors.dtype == torch.float32 and vectors.is_contiguous():
+            return vectors.data_ptr() + 4 * start * vectors.shape[1]
+        self.residual[:count].copy_(vectors[start : start + count])
+        return 0
 
 
 class ShortlistTile(Tile):
@@ -53,7 +59,6 @@ class ShortlistTile(Tile):
     def __init__(self, K: int, dim: int) -> None:
         super().__init__(_MAX_TOKENS, dim)
         native, lists = native_module(), _MAX_PARTS * _MAX_TOKENS
-        self.norms = empty(_MAX_TOKENS, 2, dtype=torch.float64)
         self.lists = empty(lists, native.SHORTLIST_BYTES, dtype=torch.uint8)
         self.candidates = empty(lists, native.CANDIDATES_BYTES, dtype=torch.uint8)
 
@@ -70,21 +75,24 @@ class ScoreTile(Tile):
 
     def __init__(self, K: int, dim: int) -> None:
         native = native_module()
-        padded = -(-K // native.BLOCK) * native.BLOCK
+        blocks = -(-K // native.BLOCK)
         group = native.TOKEN_GROUP
-        tokens = max(_MIN_TOKENS, min(_SCORE_BYTES // (4 * padded), _MAX_TOKENS))
+        tokens = max(_MIN_TOKENS, min(_SCORE_BYTES // (2 * blocks * native.BLOCK), _MAX_TOKENS))
         super().__init__(-(-tokens // group) * group, dim)
-        self.scores = empty(self.tokens, padded, dtype=torch.float32)
-        self.maxima = empty(self.tokens, padded // native.BLOCK, dtype=torch.float32)
+        self.scores = empty(self.tokens, blocks * native.BLOCK, dtype=torch.int16)
+        self.maxima = empty(self.tokens, round_up(blocks, native.BLOCK_GROUP), dtype=torch.int16)
         self.state = empty(self.tokens, native.TOKEN_STATE_BYTES // 8, dtype=torch.int64)
         self.missing = empty(self.tokens, dtype=torch.int64)
 
 
-class GramTile(ScoreTile):
+class GramTile(Tile):
     """Another one, because Gram rows are computed while a ScoreTile is in use."""
 
+    def __init__(self, K: int, dim: int) -> None:
+        super().__init__(_MAX_TOKENS, dim)
 
-AnyTile = TypeVar("AnyTile", bound=ShortlistTile | ScoreTile)
+
+AnyTile = TypeVar("AnyTile", bound=Tile)
 
 
 def tile_of_thread(kind: type[AnyTile], K: int, dim: int) -> AnyTile:

@@ -113,7 +113,7 @@ def guessing() -> Iterator[None]:
         lvlm: AlignedLanguageModel, visual: Tensor, text: TextBatch, max_new_tokens: int
     ) -> list[str]:
         salt = len(lvlm.name)
-        return ["abcd"[(int(v.sum() * 1000) + salt) % 4] for v in visual]
+        return ["abcd"[(int((v > 0).sum()) + salt) % 4] for v in visual]  # sums would be rounded
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(AlignedLanguageModel, "answer", answer)

@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 import craft
 from craft import Codebook, CodebookMismatchError
 from craft.codebook import CodebookSubset
+from craft.runtime.stored_files import StoredFileError
+from tests.craft.runtime.broken_files import DAMAGE
 
 
 @pytest.fixture
@@ -217,3 +219,31 @@ def test_a_subset_keeps_at_least_one_codeword_and_all_with_fraction_one():
 def test_subsets_that_cannot_be(bad):
     with pytest.raises(ValueError, match=r"must be .*got"):
         CodebookSubset(**bad)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_files_are_one_line(tmp_path, damage):
+    path = tmp_path / "codebook.safetensors"
+    Codebook(torch.randn(4, 2), 2).save(path)
+    break_it, message = DAMAGE[damage]
+    break_it(path)
+    with pytest.raises(StoredFileError) as error:
+        Codebook.load(path)
+    assert str(error.value).startswith(f"{path}, the codebook, ")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "changes"),
+    [
+        (torch.zeros(2, 3, 4), {"levels": "7"}),
+        (torch.zeros(4, 3), {"levels": "many"}),
+        (torch.zeros(4), {"levels": "2"}),
+        (torch.zeros(4, 3), {}),
+    ],
+)
+def test_files_that_are_no_codebook_inside_are_refused(tmp_path, table, changes):
+    metadata = {"format": "craft-codebook-1", "fingerprint": "0" * 64, **changes}
+    save_file({"codebook": table}, tmp_path / "codebook.safetensors", metadata)
+    with pytest.raises(StoredFileError, match="the codebook, is damaged or was edited"):
+        Codebook.load(tmp_path / "codebook.safetensors")

@@ -7,6 +7,9 @@ import torch
 from safetensors.torch import save_file
 
 from craft import Codebook, CodebookMismatchError, EncoderMismatchWarning, TokenPrior
+from craft.runtime.stored_files import StoredFileError
+from craft.runtime.stored_tensors import read_tensors
+from tests.craft.runtime.broken_files import DAMAGE
 
 SCHEMA: dict[str, Any] = {"codebook_fingerprint": "c" * 64, "encoder_hash": "e" * 64}
 
@@ -129,3 +132,52 @@ def test_update_refuses_wrong_codes(codes, message):
 def test_refuses_unusable_arguments(counts, changes, message):
     with pytest.raises(ValueError, match=message):
         TokenPrior(counts, **SCHEMA | changes)
+
+
+@pytest.fixture
+def stored(tmp_path):
+    TokenPrior(torch.tensor([5, 0, 2]), **SCHEMA).save(tmp_path / "prior.safetensors")
+    return tmp_path / "prior.safetensors"
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_files_are_one_line(stored, damage):
+    break_it, message = DAMAGE[damage]
+    break_it(stored)
+    with pytest.raises(StoredFileError) as error:
+        TokenPrior.load(stored)
+    assert str(error.value).startswith(f"{stored}, a token prior, ")
+    assert message in str(error.value)
+
+
+def rewrite(path, counts=None, **changes):
+    found = read_tensors(path, "a token prior")
+    counts = found.tensors["counts"].clone() if counts is None else counts
+    metadata = {**found.metadata, **changes}
+    save_file({"counts": counts}, path, {k: v for k, v in metadata.items() if v is not None})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"counts": torch.tensor([5, 0, 3])},
+        {"smoothing": "9.0"},
+        {"level": "2"},
+        {"level": "two"},
+        {"encoder_hash": "other"},
+        {"codebook_fingerprint": None},
+        {"checksum": None},
+        {"counts": torch.tensor([5.0, 0, 2])},
+    ],
+)
+def test_edited_files_are_refused(stored, changes):
+    rewrite(stored, **changes)
+    with pytest.raises(StoredFileError, match="is damaged or was edited"):
+        TokenPrior.load(stored)
+
+
+def test_files_of_earlier_versions_are_read(stored):
+    rewrite(stored, format="craft-token-prior-1", checksum=None, precision=None)
+    prior = TokenPrior.load(stored)
+    assert prior.counts.tolist() == [5, 0, 2]
+    assert prior.precision == "exact"

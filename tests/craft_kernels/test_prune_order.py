@@ -126,7 +126,7 @@ def test_native_equals_reference_on_a_large_grid(ids):
     assert torch.equal(*orders)
 
 
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "amx"])
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "avx512_bf16", "amx"])
 def test_every_instruction_set_gives_the_same_order(isa):
     module = native_module()
     usual = module.isa()

@@ -91,7 +91,9 @@ def path(request, monkeypatch):
 
 both_paths = pytest.mark.parametrize("path", ["gram", "streaming"], indirect=True)
 every_way = pytest.mark.parametrize("path", ["gram", "streaming", "separate"], indirect=True)
-every_isa = pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "amx"], indirect=True)
+every_isa = pytest.mark.parametrize(
+    "isa", ["baseline", "avx2", "avx512", "avx512_bf16", "amx"], indirect=True
+)
 
 
 # VILA-U's size, every distribution in one batch ---------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 
 from craft.data import class_names
@@ -14,8 +15,10 @@ from craft.data.domains.splitting import split_records
 from craft.data.images.image_set import ImageSet
 from craft.data.images.pixels import read_images
 from craft.data.questions import heldout_classes
-from craft.data.readers import DataError, Place, ReadOptions, Record, RecordSet
+from craft.data.readers import DataError, ImageReport, Place, ReadOptions, Record, RecordSet
 from craft.errors import CraftError
+
+log = logging.getLogger(__name__)
 
 
 def make_manifest(
@@ -45,6 +48,7 @@ def make_manifest(
     digests = [record.digest() for record in records]
     entries: tuple[ClassEntry, ...] = ()
     if records.labelled:
+        _require_names(records, names or {})
         called = {x: (names or {}).get(x) or class_names.spoken(x) for x in records.labels}
         class_names.require_distinct(called.values())
         heldout = set(heldout_classes(list(called.values()), heldout_fraction, split_seed))
@@ -76,7 +80,18 @@ def make_manifest(
         classes=entries,
         parts=Parts(train=ids(train), val=ids(val), test=ids(test), unused=ids(unused)),
         notes=tuple(notes),
+        account=records.account.summary(len(records)),
     )
+
+
+def _require_names(records: RecordSet, names: dict[str, str]) -> None:
+    """Numbers as class names would make questions that nobody can answer from the image."""
+    if records.numbered and not all(label in names for label in records.labels):
+        raise DataError(
+            records.records[0].place,
+            f"label {records.records[0].label} is a number, as all labels are, and nothing says "
+            "what the numbers stand for; give the names (--class-names FILE)",
+        )
 
 
 def _require_options(records: RecordSet, entries: Sequence[ClassEntry]) -> None:
@@ -113,14 +128,17 @@ def build_domain(records: RecordSet, manifest: DomainManifest, size: int) -> Dom
             f"the data is not what the manifest was made for: it hashes to {found[:12]}, the "
             f"manifest says {manifest.content[:12]}; adapt again, or restore the data of then",
         )
+    report = ImageReport()
     by_id = {record.id: record for record in records}
     labels = {entry.id: entry.name for entry in manifest.classes}
 
     def part(name: str, keys: Sequence[str]) -> ImageSet:
-        return image_set([by_id[key] for key in keys], labels, manifest, name, size)
+        return image_set([by_id[key] for key in keys], labels, manifest, name, size, report)
 
     parts = manifest.parts
     train, val, test = (part(n, getattr(parts, n)) for n in ("train", "val", "test"))
+    for tally in report.close().summary(len(by_id)).warnings:
+        log.warning("%d %s; first %s", tally.count, tally.reason, tally.places[0])
     if manifest.kind == "questions":
         turns = {record.id: record.turns for record in records}
         captions = {record.id: record.captions for record in records if record.captions}
@@ -144,13 +162,14 @@ def image_set(
     manifest: DomainManifest,
     split: str,
     size: int,
+    report: ImageReport | None = None,
 ) -> ImageSet:
-    """One part of a domain, decoded."""
+    """One part of a domain, decoded; see :func:`~craft.data.images.pixels.read_images`."""
     captions = [record.captions for record in records]
     return ImageSet(
         area=manifest.name,
         subject=manifest.subject,
-        images=read_images(records, size),
+        images=read_images(records, size, report),
         ids=[record.id for record in records],
         labels=[names.get(record.label or "", "") for record in records],
         groups=[""] * len(records),

@@ -22,7 +22,8 @@ def hardest(
     classes: Sequence[str],
     count: int = 3,
 ) -> list[list[str]]:
-    """For each image the ``count`` wrong classes it resembles most (methods F1, "hard").
+    """For each image the ``count`` wrong classes it resembles most (methods F1, "hard"), of equal
+    ones the first.
 
     Args:
         labels: the right class of each image.
@@ -32,7 +33,9 @@ def hardest(
     wrong = similarity.clone()
     for row, label in enumerate(labels):
         wrong[row, columns[label]] = float("-inf")
-    nearest: list[list[int]] = wrong.topk(count, dim=1).indices.tolist()
+    nearest: list[list[int]] = wrong.argsort(dim=1, descending=True, stable=True)[
+        :, :count
+    ].tolist()
     names = list(classes)
     return [[names[i] for i in row] for row in nearest]
 

@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from craft.data.readers import ReadOptions
+from craft.data.readers import AccountSummary, ReadOptions
 from craft.errors import CraftError
+from craft.runtime.whole_file import write_text
 
 MANIFEST = "domain.json"
 Distractors = Literal["random", "hard", "file"]
@@ -48,11 +49,12 @@ class DomainManifest(BaseModel):
         options: test image id -> its options in the order asked; where there are none, they are
             drawn by the image's id.
         notes: in words how parts came about.
+        account: what was read, skipped and why; None in manifests of format 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     name: str
     kind: Literal["classes", "questions"]
     source: str
@@ -68,6 +70,7 @@ class DomainManifest(BaseModel):
     distractors: Distractors = "random"
     options: dict[str, tuple[str, ...]] = {}
     notes: tuple[str, ...] = ()
+    account: AccountSummary | None = None
 
     @property
     def heldout(self) -> list[str]:
@@ -76,7 +79,7 @@ class DomainManifest(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write the manifest as JSON."""
-        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_text(path, self.model_dump_json(indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> DomainManifest:

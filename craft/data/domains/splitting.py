@@ -69,10 +69,15 @@ def split_records(
     train = [row for row in train if records.records[row].label not in heldout]
     val = [row for row in val if records.records[row].label not in heldout]
     if not val:
-        val, rest = _draw(records, digests, train, VALIDATION_FRACTION, f"val {seed}")
+        val, rest = _draw(
+            records, digests, train, VALIDATION_FRACTION, f"val {seed}", every_class=False
+        )
         notes.append(
-            f"validation: {VALIDATION_FRACTION:.0%} of {whole} left for training, drawn with seed "
-            f"{seed}"
+            f"validation: {VALIDATION_FRACTION:.0%} of the images left for training, spread over "
+            f"the classes and drawn with seed {seed}"
+            if records.labelled
+            else f"validation: {VALIDATION_FRACTION:.0%} of the images left for training, drawn "
+            f"with seed {seed}"
         )
         if not val and records.labelled:
             val, rest = _draw_classes(records, train, f"val {seed}")
@@ -101,20 +106,46 @@ def _draw_classes(records: RecordSet, rows: list[int], key: str) -> tuple[list[i
 
 
 def _draw(
-    records: RecordSet, digests: Sequence[str], rows: list[int], fraction: float, key: str
+    records: RecordSet,
+    digests: Sequence[str],
+    rows: list[int],
+    fraction: float,
+    key: str,
+    every_class: bool = True,
 ) -> tuple[list[int], list[int]]:
-    """A share of the images of every class, at least one where there are two, and the rest."""
+    """A share of the images, class by class, and the rest; no class gives its last image.
+
+    Args:
+        every_class: at least one image of each, however many that makes; otherwise the share is
+            that of all images, and which small classes give one is drawn.
+    """
     classes: dict[str, dict[str, list[int]]] = {}
     home: dict[str, str] = {}  # one image under two classes goes with the first
     for row in rows:
         label = home.setdefault(digests[row], records.records[row].label or "")
         classes.setdefault(label, {}).setdefault(digests[row], []).append(row)
     drawn: set[int] = set()
-    for label, images in sorted(classes.items()):
-        count = min(max(1, round(fraction * len(images))), len(images) - 1)
+    sizes = {label: len(images) for label, images in sorted(classes.items())}
+    if every_class:
+        counts = {x: min(max(1, round(fraction * n)), n - 1) for x, n in sizes.items()}
+    else:
+        counts = _share(sizes, fraction, key)
+    for label, count in counts.items():
+        images = classes[label]
         for image in seeded(key, label).sample(sorted(images), count):
             drawn.update(images[image])
     return [r for r in rows if r in drawn], [r for r in rows if r not in drawn]
+
+
+def _share(sizes: dict[str, int], fraction: float, key: str) -> dict[str, int]:
+    """How many of each class's ``sizes`` make up a fraction of all, at least one in all: whole
+    numbers first, then one each from classes that are drawn."""
+    counts = {label: int(fraction * size) for label, size in sizes.items()}
+    able = [label for label, size in sizes.items() if counts[label] < size - 1]
+    wanted = max(1, round(fraction * sum(sizes.values()))) - sum(counts.values())
+    for label in seeded(key, "which classes").sample(able, max(0, min(wanted, len(able)))):
+        counts[label] += 1
+    return counts
 
 
 def _require_two(records: RecordSet) -> None:

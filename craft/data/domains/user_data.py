@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from craft.data.domains.manifest import DomainManifest
 from craft.data.known.registry import entry_of, load_dataset
 from craft.data.readers import ReadOptions, RecordSet, read_records, without_corrupt
 from craft.errors import CraftError
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,22 +33,13 @@ class DataRequest:
     any_size: bool = False
 
     def read(self) -> RecordSet:
-        """The records; the log says how many were left out, if that was asked for.
+        """The records; their account says what was left out and why.
 
         Raises:
             DataError: see :func:`~craft.data.readers.read_records` and
                 :func:`~craft.data.known.registry.load_dataset`.
             CraftError: neither path nor data set, or no such data set.
         """
-        records = self._records()
-        if records.left_out:
-            skipped = len(records.left_out)
-            log.warning(
-                "left out %d with unreadable images, first %s", skipped, records.left_out[0]
-            )
-        return records
-
-    def _records(self) -> RecordSet:
         if self.dataset is None:
             if self.path is None:
                 raise CraftError("name the data: a path, or a data set of `craft data list`")
@@ -66,6 +54,23 @@ class DataRequest:
         whole_again = self.reading.skip_corrupt and self.path is None
         return without_corrupt(records) if whole_again else records
 
+    def _names(self, records: RecordSet) -> dict[str, str]:
+        """Label -> name: the user's before the registry's."""
+        names = entry_of(self.dataset).names(records) if self.dataset else {}
+        given = self.reading.class_names
+        if isinstance(given, dict):
+            unknown = sorted(set(given) - set(records.labels))
+            if len(unknown) == len(given):
+                raise CraftError(
+                    f"--class-names names none of the labels of {records.path}: it has "
+                    f"{unknown[:4]}, the data {records.labels[:4]}"
+                )
+            for label in unknown:
+                reason = "labels in --class-names that the data does not have"
+                records.account.warn(reason, records.path, label)
+            names |= {label: name for label, name in given.items() if label in records.labels}
+        return names
+
     def manifest(self, records: RecordSet) -> DomainManifest:
         """How the records become a domain: :func:`~craft.data.domains.building.make_manifest`."""
         entry = entry_of(self.dataset) if self.dataset else None
@@ -76,7 +81,7 @@ class DataRequest:
             reading=self.reading,
             dataset=self.dataset,
             from_hub=self.path is None,
-            names=entry.names(records) if entry else None,
+            names=self._names(records),
         )
 
 

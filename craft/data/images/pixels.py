@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from craft.data.readers import Record
+from craft.data.readers import ImageReport, Record
 
 #: Beyond this many bytes the pixels lie in an unnamed temporary file instead of in memory.
 IN_MEMORY = 1 << 30
@@ -27,20 +27,31 @@ def image_tensor(image: Image.Image, size: int) -> Tensor:  # uint8 [3, size, si
     return torch.from_numpy(np.array(squash(image, size))).permute(2, 0, 1)
 
 
-def read_images(records: Sequence[Record], size: int) -> Tensor:  # uint8 [n, 3, size, size]
+def read_images(
+    records: Sequence[Record], size: int, report: ImageReport | None = None
+) -> Tensor:  # uint8 [n, 3, size, size]
     """The images of ``records``, decoded and resized once.
 
     A tensor too large for memory is mapped to a file, which the system pages in as rows are used;
     it goes away with the tensor.
 
+    Args:
+        report: takes up what fails and how deep pixels were mapped, for the caller to close; rows
+            of images that failed are undefined. Without one, failures are raised here.
+
     Raises:
-        DataError: an image is missing or corrupt.
+        DataError: images are missing or cannot be read.
         OSError: no room for the temporary file.
     """
     shape = (len(records), 3, size, size)
     pixels = torch.from_numpy(_room(shape))
+    own = report or ImageReport()
     for row, record in enumerate(records):
-        pixels[row] = image_tensor(record.rgb(), size)
+        image = own.image(record)
+        if image is not None:
+            pixels[row] = image_tensor(image, size)
+    if report is None:
+        own.close()
     return pixels
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from craft.data.readers import DataError, Place, Record, RecordSet, Turn
-from craft.data.readers.columns import option_of
+from craft.data.readers.answers import Choice, option_of
 from craft.data.readers.image import ImageFile
 from craft.data.readers.splits import split_name
 
@@ -41,7 +41,8 @@ def read_iconqa_folder(path: Path) -> RecordSet:
                     question, answer = str(data["question"]), data["answer"]
                 except (OSError, ValueError, KeyError, AttributeError) as error:
                     raise DataError(place, f"not a question: {error!r}") from error
-                given = option_of(answer, options, place) if options else str(answer)
+                choice = Choice(str(answer), options, place)
+                given = option_of(choice, 0) if options else str(answer)
                 records.append(
                     Record(
                         id=folder.relative_to(path).as_posix(),

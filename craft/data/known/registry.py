@@ -14,6 +14,7 @@ from craft.data.readers import Columns, DataError, Place, ReadOptions, RecordSet
 from craft.data.readers.columns import MissingColumn
 from craft.data.readers.hf_disk import import_datasets, read_hf
 from craft.errors import CraftError
+from craft.settings.closest import did_you_mean
 
 #: Part -> number of records; "all" for data without parts, "classes" for how many classes.
 Sizes = Mapping[str, int]
@@ -197,7 +198,8 @@ REGISTRY: dict[str, DatasetEntry] = {entry.key: entry for entry in _ENTRIES}
 def entry_of(key: str) -> DatasetEntry:
     """A data set of the registry. Raises CraftError with the known ones."""
     if key not in REGISTRY:
-        raise CraftError(f"dataset must be one of {', '.join(REGISTRY)}, got {key!r}")
+        meant = did_you_mean(key, REGISTRY)
+        raise CraftError(f"dataset must be one of {', '.join(REGISTRY)}, got {key!r}{meant}")
     return REGISTRY[key]
 
 
@@ -234,7 +236,7 @@ def load_dataset(
         records = read_hf(loaded, Path(repository), options.model_copy(update={"columns": columns}))
     if not any_size:
         check_size(entry, records)
-    return records
+    return records.mapped(options.pixel_range)
 
 
 def _read_local(entry: DatasetEntry, path: Path, options: ReadOptions) -> RecordSet:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+import string
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from craft.data.readers.answers import Choice, Numbers, option_of, text_of
 from craft.data.readers.conversation import llava_turns, message_turns
-from craft.data.readers.record import DataError, Place, Turn
+from craft.data.readers.place import DataError, Place
+from craft.data.readers.record import Turn
 from craft.data.readers.splits import split_name
 
 #: What a table may call each column; the first that is there counts.
 ALIASES: dict[str, tuple[str, ...]] = {
     "id": ("id", "question_id", "index"),
-    "image": ("image", "images", "image_path", "file_name", "filename", "filepath", "img"),
+    "image": (
+        "image",
+        "images",
+        "image_path",
+        "file_name",
+        "filename",
+        "filepath",
+        "image_file",
+        "img_path",
+        "img",
+    ),
     "question": ("question", "query"),
     "questions": ("questions",),
     "answer": ("answer",),
@@ -33,8 +47,13 @@ EXPECTED = (
 )
 
 
+#: Columns of one option each: A B C, option_a, choice_a, optionA, opt1, option_1.
+_OPTION = re.compile(r"(?:(?P<word>option|choice|opt)[ _-]?)?(?P<number>[a-z]|\d{1,2})", re.I)
+
 #: Roles that a row may leave out although other rows have them.
 _OPTIONAL = {"id", "options", "caption", "split", "hint"}
+#: Roles that a table may name in two ways, one row this way and one that way: values would be lost.
+_ONE_NAME = ("question", "answer", "options", "label", "split", "hint", "conversations", "messages")
 
 
 class MissingColumn(DataError):
@@ -48,7 +67,8 @@ class Columns:
     ``questions`` and ``answers`` are lists of equal length (several questions an image), except
     that ``answers`` beside a single ``question`` lists answers that all count as right; the most
     frequent one is taught and asked for. ``options_separator`` splits options kept in one text;
-    ``keep`` names a column and those of its values whose rows are wanted.
+    ``option_columns`` are columns of one option each, in order. ``keep`` names a
+    column and those of its values whose rows are wanted.
     """
 
     image: str
@@ -65,6 +85,7 @@ class Columns:
     conversations: str | None = None
     messages: str | None = None
     options_separator: str | None = None
+    option_columns: tuple[str, ...] = ()
     keep: tuple[str, tuple[str, ...]] | None = None
 
     @classmethod
@@ -72,7 +93,8 @@ class Columns:
         """Recognise columns by name.
 
         Raises:
-            DataError: no image column, or neither questions with answers nor labels.
+            DataError: no image column, or neither questions with answers nor labels; options in
+                two ways, or columns of options with one missing between them.
         """
         there = list(names)
         lower = {name.strip().lower(): name for name in reversed(there)}
@@ -90,12 +112,22 @@ class Columns:
         if talks:
             found.update(dict.fromkeys(("question", "questions", "answer", "answers", "options")))
         present: dict[str, Any] = {role: name for role, name in found.items() if name}
+        if found["question"] and not talks:
+            present["option_columns"] = option_columns(there, place)
+            if present["option_columns"] and found["options"]:
+                raise DataError(
+                    place,
+                    f"options are named twice, in {found['options']!r} and in "
+                    f"{list(present['option_columns'])}; keep one of the two",
+                )
         return cls(**present)
 
     def sentence(self) -> str:
         """How the table was understood."""
         pairs = [f"{role} from {name!r}" for role, name in self.roles.items()]
         kept = f"; kept where {self.keep[0]!r} is {' or '.join(self.keep[1])}" if self.keep else ""
+        if self.option_columns:
+            pairs.append(f"options from {list(self.option_columns)}")
         return f"columns: {', '.join(pairs)}{kept}"
 
     @cached_property
@@ -106,7 +138,26 @@ class Columns:
     @property
     def names(self) -> list[str]:
         """All columns that are read."""
-        return list(dict.fromkeys([*self.roles.values(), *((self.keep or ())[:1])]))
+        used = [*self.roles.values(), *self.option_columns, *((self.keep or ())[:1])]
+        return list(dict.fromkeys(used))
+
+    def require_one_name(self, row: Mapping[str, Any], place: Place) -> None:
+        """Refuse a row that calls a column otherwise than the table does: it would be overlooked.
+
+        Raises:
+            DataError: names both columns.
+        """
+        for role in _ONE_NAME:
+            name = self.roles.get(role)
+            if name is None or row.get(name) not in (None, "", []):
+                continue
+            for other, value in row.items():
+                if other.strip().lower() in ALIASES[role] and value not in (None, "", []):
+                    raise DataError(
+                        place,
+                        f"this row has its {role} in {other!r}, others in {name!r}; give the "
+                        "column one name",
+                    )
 
     def require(self, there: Iterable[str], place: Place) -> None:
         """Refuse a table or row without the columns every row must have.
@@ -123,8 +174,27 @@ class Columns:
         """Whether ``keep`` asks for this row."""
         return self.keep is None or row.get(self.keep[0]) in self.keep[1]
 
-    def turns(self, row: Mapping[str, Any], place: Place) -> tuple[Turn, ...]:
+    def choice(self, row: Mapping[str, Any], place: Place) -> Choice | None:
+        """The answer of a row that has options, as it is written, beside them.
+
+        Raises:
+            DataError: a missing text, or options that are none.
+        """
+        if self.question is None:
+            return None
+        options = self._options(row, place)
+        if not options:
+            return None
+        return Choice(text_of(self._answer(row, place), "answer", place), options, place)
+
+    def _answer(self, row: Mapping[str, Any], place: Place) -> Any:
+        return row[self.answer] if self.answer else _most_frequent(row[self.answers or ""], place)
+
+    def turns(self, row: Mapping[str, Any], place: Place, numbers: Numbers) -> tuple[Turn, ...]:
         """The questions of a row; none if it has a label instead.
+
+        Args:
+            numbers: how numeric answers are meant.
 
         Raises:
             DataError: a missing text, lists of unequal length, an answer that is no option.
@@ -140,21 +210,22 @@ class Columns:
             if len(asked) != len(given) or not asked:
                 raise DataError(place, f"{len(asked)} questions but {len(given)} answers")
             return tuple(
-                Turn(_text(q, "question", place), _text(a, "answer", place))
+                Turn(text_of(q, "question", place), text_of(a, "answer", place))
                 for q, a in zip(asked, given, strict=True)
             )
         if self.question is None:
             return ()
-        question = _text(row[self.question], "question", place)
+        question = text_of(row[self.question], "question", place)
         if self.hint is not None and row[self.hint]:
             question = f"Context: {row[self.hint]}\n{question}"
-        answer = row[self.answer] if self.answer else _most_frequent(row[self.answers or ""], place)
-        options = self._options(row, place)
-        if not options:
-            return (Turn(question, _text(answer, "answer", place)),)
-        return (Turn(question, option_of(answer, options, place), options),)
+        choice = self.choice(row, place)
+        if choice is None:
+            return (Turn(question, text_of(self._answer(row, place), "answer", place)),)
+        return (Turn(question, option_of(choice, numbers), choice.options),)
 
     def _options(self, row: Mapping[str, Any], place: Place) -> tuple[str, ...]:
+        if self.option_columns:
+            return self._spread_options(row, place)
         value = row[self.options] if self.options else None
         if value is None or value == "" or value == []:
             return ()
@@ -167,10 +238,16 @@ class Columns:
                 raise DataError(place, f"options are no JSON list: {value!r:.60}") from None
         if not isinstance(value, list) or not 2 <= len(value) <= 26:
             raise DataError(place, f"options must be a list of 2 to 26 texts, got {value!r:.60}")
-        options = tuple(_text(option, "option", place) for option in value)
-        if len(set(options)) < len(options):
-            raise DataError(place, f"two options are the same: {list(options)}")
-        return options
+        return _different([text_of(option, "option", place) for option in value], place)
+
+    def _spread_options(self, row: Mapping[str, Any], place: Place) -> tuple[str, ...]:
+        """Options of one column each; those at the end may be empty."""
+        cells = [row[name] for name in self.option_columns]
+        while cells and (cells[-1] in (None, "") or cells[-1] != cells[-1]):
+            cells.pop()
+        if len(cells) == 1:
+            raise DataError(place, f"a single option, {cells[0]!r:.60}; give two or none")
+        return _different([text_of(cell, "option", place) for cell in cells], place)
 
     def split_of(self, row: Mapping[str, Any], place: Place) -> str | None:
         """The row's split, if the table has such a column."""
@@ -188,34 +265,38 @@ class Columns:
         return tuple(str(text).strip() for text in texts if text)
 
 
-def option_of(answer: Any, options: Sequence[str], place: Place) -> str:
-    """The option an answer means: given as its text, its letter, or its number from 0.
+def option_columns(names: Iterable[str], place: Place) -> tuple[str, ...]:
+    """The columns that hold one option each, in order; none if there are no such columns.
+
+    >>> option_columns(["image", "question", "option_1", "option_2"], Place(Path("a.csv")))
+    ('option_1', 'option_2')
 
     Raises:
-        DataError: it is none of them, or means two different ones.
+        DataError: two ways of naming them, or one is missing between others.
     """
-    if isinstance(answer, int) and not isinstance(answer, bool):
-        if not 0 <= answer < len(options):
-            raise DataError(
-                place, f"answer {answer} is not the number of one of {len(options)} options, from 0"
-            )
-        return options[answer]
-    text = _text(answer, "answer", place)
-    meant = {text} & set(options)
-    if len(text) == 1 and 0 <= ord(text) - ord("A") < len(options):
-        meant.add(options[ord(text) - ord("A")])
-    if len(meant) != 1:
-        problem = "means two options, by text and by letter" if meant else "is not one of"
-        raise DataError(place, f"answer {text!r:.60} {problem}: {list(options)}")
-    return meant.pop()
+    ways: dict[tuple[str, bool], dict[int, str]] = {}
+    for name in names:
+        match = _OPTION.fullmatch(name.strip())
+        if match is None or (match["word"] is None and not name.strip().isupper()):
+            continue
+        number, digits = match["number"].lower(), match["number"].isdigit()
+        row = int(number) if digits else string.ascii_lowercase.index(number)
+        ways.setdefault(((match["word"] or "").lower(), digits), {})[row] = name
+    ways = {way: rows for way, rows in ways.items() if len(rows) > 1 and min(rows) <= way[1]}
+    found = [name for rows in ways.values() for name in rows.values()]
+    if len(ways) > 1:
+        raise DataError(place, f"options are named in two ways: {found}; keep one of the two")
+    for rows in ways.values():
+        if len(rows) != max(rows) - min(rows) + 1:
+            raise DataError(place, f"columns of options with one missing between them: {found}")
+        return tuple(rows[row] for row in sorted(rows))
+    return ()
 
 
-def _text(value: Any, what: str, place: Place) -> str:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
-        value = str(value)
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(place, f"{what} must be a text, got {value!r:.60}")
-    return value.strip()
+def _different(options: list[str], place: Place) -> tuple[str, ...]:
+    if len(set(options)) < len(options):
+        raise DataError(place, f"two options are the same: {options}")
+    return tuple(options)
 
 
 def _most_frequent(answers: Any, place: Place) -> str:
@@ -223,5 +304,5 @@ def _most_frequent(answers: Any, place: Place) -> str:
         return answers
     if not isinstance(answers, list) or not answers:
         raise DataError(place, f"answers must be a list of texts, got {answers!r:.60}")
-    texts = [_text(a["answer"] if isinstance(a, dict) else a, "answer", place) for a in answers]
+    texts = [text_of(a["answer"] if isinstance(a, dict) else a, "answer", place) for a in answers]
     return max(texts, key=texts.count)  # the first of equals

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from craft.data.readers.record import DataError, Place, Turn
+from craft.data.readers.place import DataError, Place
+from craft.data.readers.record import Turn
 
 IMAGE_TOKEN = "<image>"
 _ASKS = {"human", "user"}

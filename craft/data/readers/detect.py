@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from craft.data.readers.account import Account
+from craft.data.readers.file_kinds import Kind, kind_of, stem, suffix
 from craft.data.readers.hf_disk import read_hf_disk
-from craft.data.readers.image import is_image_name
+from craft.data.readers.image import ImageFile
 from craft.data.readers.image_folder import read_image_folder
+from craft.data.readers.image_kinds import is_image_name
+from craft.data.readers.image_report import ImageReport
 from craft.data.readers.json_lines import read_objects
-from craft.data.readers.llava import read_llava
 from craft.data.readers.options import Format, ReadOptions
-from craft.data.readers.parquet import read_parquet
-from craft.data.readers.record import DataError, Place, Record, RecordSet
-from craft.data.readers.splits import split_of_file
-from craft.data.readers.table import read_table
-from craft.data.readers.webdataset import read_webdataset
+from craft.data.readers.parquet import ParquetFile
+from craft.data.readers.place import DataError, Place, shown
+from craft.data.readers.record import Record, RecordSet
+from craft.data.readers.rows import Source, names_given, records_of
+from craft.data.readers.splits import split_name, split_of_file
+from craft.data.readers.table import TableFile, text_of_file
+from craft.data.readers.walk import require_whole, walk
+from craft.data.readers.webdataset import WebDatasetShard
 
-FileReader = Callable[[Path, ReadOptions, str | None], RecordSet]
-
-_FILE_READERS: dict[str, FileReader] = {
-    "llava": read_llava,
-    "table": read_table,
-    "parquet": read_parquet,
-    "webdataset": read_webdataset,
+_FORMATS: dict[Kind, Format] = {
+    "json": "table",
+    "csv": "table",
+    "parquet": "parquet",
+    "webdataset": "webdataset",
 }
-_SUFFIXES: dict[str, Format] = {
-    ".csv": "table",
-    ".tsv": "table",
-    ".parquet": "parquet",
-    ".tar": "webdataset",
-}
-_JSON = {".json", ".jsonl"}
 _SAVED = ("dataset_dict.json", "state.json")
+
+#: Reasons in the account.
+BESIDE = "files beside the data that hold no records, or of a kind that is not read"
+UNNAMED = "images in the folder that no record names"
+SMALL = "images of classes with too few of them"
 
 
 def read_records(path: Path | str, options: ReadOptions | None = None) -> RecordSet:
     """Read a data set of any known format.
 
-    A folder may hold one file or one a split (``train.json``, ``test-00000-of-00002.parquet``);
-    the split is what the file name begins with.
+    A folder may hold one file or one per split (``train.json``, ``test-00000-of-00002.parquet``);
+    the split is what the file name begins with, or else the nearest folder's.
 
     Raises:
         DataError: nothing known, more than one thing, or bad content; see the readers.
@@ -47,19 +51,75 @@ def read_records(path: Path | str, options: ReadOptions | None = None) -> Record
     """
     path, options = Path(path), options or ReadOptions()
     if not path.exists():
-        raise FileNotFoundError(f"no such file or folder: {path}")
-    kind, files = _detect(path, options)
+        raise FileNotFoundError(f"no such file or folder: {shown(path)}")
+    if shown(path) != str(path):
+        raise DataError(Place(path), "the path is not UTF-8; rename it")
+    account = Account()
+    kind, files = _detect(path, options, account)
     if kind == "hf_disk":
         records = read_hf_disk(path, options)
     elif kind == "image_folder":
         records = read_image_folder(path, options)
     else:
-        read = _FILE_READERS[kind]
-        records = _joined(path, [read(f, options, split_of_file(f.stem)) for f in files])
+        records = _read_files(path, kind, files, options, account)
+    if options.min_images > 1:
+        records = without_small_classes(records, options.min_images)
+    records = records.mapped(options.pixel_range)
     return without_corrupt(records) if options.skip_corrupt else records
 
 
-def _detect(path: Path, options: ReadOptions) -> tuple[Format, list[Path]]:
+def _read_files(
+    path: Path, kind: Format, files: list[Path], options: ReadOptions, account: Account
+) -> RecordSet:
+    if not files:
+        raise DataError(Place(path), f"no file to read; {_KNOWN}")
+    splits = [_part_of(path, file) for file in files]
+    sources: list[Source] = []
+    tables: list[TableFile] = []
+    for file, split in zip(files, splits, strict=True):
+        if kind == "parquet":
+            sources.append(ParquetFile(file, split))
+        elif kind == "webdataset":
+            sources.append(WebDatasetShard(file, split, account))
+        else:
+            tables.append(TableFile(file, options, split))
+    records, notes = records_of([*sources, *tables], options, account)
+    notes += dict.fromkeys(table.image_note() for table in tables)
+    if len(files) > 1:
+        named = [f"{f.name} ({s or 'no split'})" for f, s in zip(files, splits, strict=True)]
+        more = ", ..." if len(named) > 6 else ""
+        notes.append(f"{len(files)} files: {', '.join(named[:6])}{more}")
+    if path.is_dir() and tables:
+        _warn_of_unnamed(path, records, account)
+    given = names_given([*sources, *tables], options)
+    return RecordSet(path, kind, records, tuple(notes), account, given)
+
+
+def _warn_of_unnamed(path: Path, records: Sequence[Record], account: Account) -> None:
+    named = {record.image.path for record in records if isinstance(record.image, ImageFile)}
+    if named:
+        for file in walk(path, Account()):
+            if kind_of(file.name) == "image" and file not in named:
+                account.warn(UNNAMED, file)
+
+
+def _part_of(root: Path, file: Path) -> str | None:
+    """The part that a file's name begins with, or else that of the nearest folder below root.
+
+    Raises:
+        DataError: the name says one part and a folder another.
+    """
+    named = split_of_file(stem(file.name))
+    folders = file.relative_to(root).parts[:-1] if file != root else ()
+    above = {part for part in map(split_name, folders) if part}
+    if len(above | {named} - {None}) > 1:
+        raise DataError(
+            Place(file), f"its name and folders say several parts, {sorted(above | {named or ''})}"
+        )
+    return named or (above.pop() if above else None)
+
+
+def _detect(path: Path, options: ReadOptions, account: Account) -> tuple[Format, list[Path]]:
     """The format of ``path`` and, unless it is read as a whole, the files to read."""
     if path.is_file():
         return options.format or _format_of(path), [path]
@@ -67,39 +127,93 @@ def _detect(path: Path, options: ReadOptions) -> tuple[Format, list[Path]]:
         return options.format, []
     if options.format is None and any((path / name).is_file() for name in _SAVED):
         return "hf_disk", []
-    inside = sorted(f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
-    if not inside and (path / "data").is_dir():  # as repositories of data sets are laid out
-        inside = sorted((path / "data").glob("*.*"))
-    files = [f for f in inside if f.suffix in _SUFFIXES or f.suffix in _JSON]
+    inside = walk(path, account)
+    readable = [f for f in inside if kind_of(f.name) in _FORMATS]
+    files = [f for f in readable if f.parent == path]
+    if not files:  # as repositories of data sets are laid out: data/, or configuration/split/
+        files = [f for f in readable if kind_of(f.name) in {"parquet", "webdataset"}]
+        _require_one_configuration(path, files)
     if options.format is not None:
-        return options.format, files
-    kinds: set[Format] = {_format_of(f) for f in files}
+        wanted = [f for f in files if _fits(f, options.format)]
+        _refuse_lost_parts(path, inside, wanted)
+        return options.format, wanted
+    kinds: set[Format] = {_FORMATS[kind_of(f.name)] for f in files}
+    names = ", ".join(shown(f.name) for f in files[:6])
     if len(kinds) > 1:
-        names = ", ".join(f.name for f in files[:6])
         raise DataError(
             Place(path),
             f"holds data of several formats ({', '.join(sorted(kinds))}): {names}; name one file",
         )
-    splits = [split_of_file(f.stem) for f in files]
-    if len(files) > 1 and None in splits and kinds <= {"llava", "table"}:
-        raise DataError(
-            Place(path),
-            f"holds several annotation files, and {files[splits.index(None)].name} names no split; "
-            "name one file, or begin each name with train, val or test",
-        )
+    if kinds == {"table"}:
+        _refuse_folders_of_parts(path, inside, names)
+        splits = [split_of_file(stem(f.name)) for f in files]
+        if len(files) > 1 and None in splits:
+            raise DataError(
+                Place(path),
+                f"holds several annotation files, and {files[splits.index(None)].name} names no "
+                "split; name one file, or begin each name with train, val or test",
+            )
     if kinds:
-        return kinds.pop(), files
+        _refuse_lost_parts(path, inside, files)
+        for file in sorted(set(inside) - set(files)):
+            if kind_of(file.name) != "image":
+                account.skip(BESIDE, file)
+        return (_format_of(files[0]) if kinds == {"table"} else kinds.pop()), files
     if any(f.is_dir() for f in path.iterdir()) or any(is_image_name(f.name) for f in inside):
+        _refuse_lost_parts(path, inside, [f for f in inside if kind_of(f.name) == "image"])
         return "image_folder", []
     raise DataError(Place(path), f"an empty folder or nothing known in it; {_KNOWN}")
 
 
+def _fits(file: Path, format: Format) -> bool:
+    return _FORMATS[kind_of(file.name)] == ("table" if format == "llava" else format)
+
+
+def _require_one_configuration(root: Path, files: list[Path]) -> None:
+    """Files that lie in several folders, parts aside, are several data sets."""
+    folders = {tuple(p for p in f.relative_to(root).parts[:-1] if not split_name(p)) for f in files}
+    if len(folders) > 1:
+        names = sorted("/".join(folder) or "." for folder in folders)
+        raise DataError(
+            Place(root), f"holds several data sets, in {', '.join(names[:6])}; name one of them"
+        )
+
+
+def _refuse_folders_of_parts(root: Path, inside: list[Path], tables: str) -> None:
+    """A table beside ``train/<class>/`` and ``test/<class>/``: only one of the two can be read."""
+    for file in inside:
+        parts = file.relative_to(root).parts
+        if len(parts) > 2 and split_name(parts[0]) and kind_of(file.name) == "image":
+            raise DataError(
+                Place(root),
+                f"holds {tables} and folders of images by class such as {parts[0]}/{parts[1]}/; "
+                "say --format image_folder to read the folders, or name the file",
+            )
+
+
+def _refuse_lost_parts(root: Path, inside: list[Path], read: list[Path]) -> None:
+    """Refuse to draw a part anew while a file that is not read has that part."""
+    parts = {_part_of(root, file) for file in read if kind_of(file.name) != "image"}
+    parts |= {split_name(p) for f in read for p in f.relative_to(root).parts[:-1]}
+    for file in sorted(set(inside) - set(read)):
+        kind = kind_of(file.name)
+        part = split_of_file(stem(file.name))
+        if part and part not in parts and kind in {*_FORMATS, "unread"}:
+            raise DataError(
+                Place(file),
+                f"by its name the {part} part, but it is not read and nothing else has that part; "
+                f"convert it, move it away, or name what to read; {_KNOWN}",
+            )
+
+
 def _format_of(file: Path) -> Format:
-    if file.suffix in _SUFFIXES:
-        return _SUFFIXES[file.suffix]
-    if file.suffix not in _JSON:
-        raise DataError(Place(file), f"unknown kind of file {file.suffix!r}; {_KNOWN}")
-    for _, entry in read_objects(file):
+    kind = kind_of(file.name)
+    if kind not in _FORMATS:
+        raise DataError(Place(file), f"unknown kind of file {suffix(file.name)!r}; {_KNOWN}")
+    if kind != "json":
+        return _FORMATS[kind]
+    require_whole(file)
+    for _, entry in read_objects(file, text_of_file(file)):
         return "llava" if "conversations" in entry else "table"
     raise DataError(Place(file), "holds no records")
 
@@ -110,31 +224,28 @@ _KNOWN = (
 )
 
 
-def _joined(path: Path, parts: list[RecordSet]) -> RecordSet:
-    if not parts:
-        raise DataError(Place(path), f"no file to read; {_KNOWN}")
-    notes = dict.fromkeys(note for part in parts for note in part.notes)
-    if len(parts) > 1:
-        named = [f"{p.path.name} ({split_of_file(p.path.stem) or 'no split'})" for p in parts]
-        notes[f"{len(parts)} files: {', '.join(named[:6])}{', ...' if len(named) > 6 else ''}"] = (
-            None
-        )
-    records = [record for part in parts for record in part]
-    return RecordSet(path, parts[0].format, records, tuple(notes))
-
-
-def without_corrupt(records: RecordSet) -> RecordSet:
-    """Decode every image and leave out those that cannot be, with the reasons.
+def without_small_classes(records: RecordSet, least: int) -> RecordSet:
+    """Leave out the classes with fewer than ``least`` images; they go to the account.
 
     Raises:
         DataError: none is left.
     """
-    good: list[Record] = []
-    reasons: list[str] = []
+    if not records.labelled:
+        return records
+    count = Counter(record.label for record in records)
     for record in records:
-        try:
-            record.rgb()
-            good.append(record)
-        except DataError as error:
-            reasons.append(str(error))
-    return RecordSet(records.path, records.format, good, records.notes, tuple(reasons))
+        if (found := count[record.label]) < least:
+            records.account.skip(SMALL, record.place, f"class {record.label!r} has {found}")
+    return replace(records, records=[r for r in records if count[r.label] >= least])
+
+
+def without_corrupt(records: RecordSet) -> RecordSet:
+    """Decode every image; those that are missing or damaged are left out and go to the account.
+
+    Raises:
+        DataError: none is left, or an image cannot be read for another reason.
+    """
+    report = ImageReport(records.account, skip=True)
+    good = [record for record in records if report.image(record) is not None]
+    report.close()
+    return replace(records, records=good)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from craft.data.readers.account import Account
 from craft.data.readers.columns import Columns
-from craft.data.readers.image_cells import image_bytes, require_one_image
+from craft.data.readers.faults import failures_at
+from craft.data.readers.image_cells import image_bytes
 from craft.data.readers.options import ReadOptions
-from craft.data.readers.record import DataError, Place, Record, RecordSet
-from craft.data.readers.rows import record_of
+from craft.data.readers.place import DataError, Place
+from craft.data.readers.record import RecordSet
+from craft.data.readers.rows import Row, cell_image, names_given, records_of
 from craft.data.readers.splits import split_name
 from craft.errors import MissingPackageError
 
@@ -38,7 +41,7 @@ def import_datasets() -> Any:
         import datasets
     except ImportError as error:
         raise MissingPackageError(
-            "this needs the datasets library: pip install 'craft-vlm[data]'"
+            "this needs the datasets library: pip install 'datasets>=4'"
         ) from error
     return datasets
 
@@ -50,10 +53,8 @@ def read_hf_disk(path: Path, options: ReadOptions) -> RecordSet:
         DataError: the folder cannot be loaded, or see :func:`read_hf`.
     """
     datasets = import_datasets()
-    try:
+    with failures_at(Place(path), "the datasets library cannot load it; save it again"):
         loaded = datasets.load_from_disk(str(path))
-    except (OSError, ValueError) as error:
-        raise DataError(Place(path), f"datasets cannot load it: {error}") from error
     return read_hf(loaded, path, options)
 
 
@@ -67,42 +68,55 @@ def read_hf(loaded: Any, path: Path, options: ReadOptions) -> RecordSet:
         DataError: splits of other names, no known columns, a bad value; with split and row.
     """
     parts = loaded if isinstance(loaded, Mapping) else {"": loaded}
-    records: list[Record] = []
-    notes: list[str] = []
-    empty = 0
-    for name, dataset in parts.items():
-        split = split_name(name)
-        if name and split is None:
+    for name in parts:
+        if name and split_name(name) is None:
             raise DataError(Place(path), f"splits must be train, val or test, got {sorted(parts)}")
-        columns = options.columns or Columns.of(dataset.column_names, Place(path, part=name))
-        columns.require(dataset.column_names, Place(path, part=name))
-        notes = notes or [columns.sentence()]
+    sources = [SavedPart(name, dataset, path) for name, dataset in parts.items()]
+    account = Account()
+    records, notes = records_of(sources, options, account)
+    return RecordSet(path, "hf_disk", records, tuple(notes), account, names_given(sources, options))
+
+
+class SavedPart:
+    """One ``Dataset``, as a part of the name given; rows are counted from 0."""
+
+    def __init__(self, name: str, dataset: Any, path: Path) -> None:
+        self.place = Place(path, part=name)
+        self._name, self._dataset, self._path = name, dataset, path
+
+    def column_names(self) -> list[str]:
+        """Those of its features."""
+        return list(self._dataset.column_names)
+
+    def rows(self, columns: Columns) -> Iterator[Row]:
+        """The rows; images are read when they are asked for."""
+        dataset, name = self._dataset, self._name
+        columns.require(dataset.column_names, self.place)
         cells = _undecoded(dataset.select_columns([columns.image]), columns.image)
         rows = dataset.select_columns(
             [n for n in columns.names if n in dataset.column_names and n != columns.image]
         )
         feature = dataset.features.get(columns.label)
         for i in range(len(dataset)):
-            place = Place(path, part=f"{name} row {i}".strip())
-            if not columns.wanted(row := rows[i]):
-                continue
-            if not require_one_image(cells[i][columns.image], place):
-                empty += 1
-                continue
-            records.append(
-                record_of(
-                    row,
-                    columns,
-                    DatasetImage(cells, columns.image, i, path),
-                    place,
-                    default_id=f"{name or 'row'}:{i}",
-                    class_names=options.class_names or getattr(feature, "names", None),
-                    split=split,
-                )
+            place = Place(self._path, part=f"{name} row {i}".strip())
+            with failures_at(place, "the saved data set is damaged; save it again"):
+                row, cell = rows[i], cells[i][columns.image]
+            yield Row(
+                row,
+                cell_image(cell, DatasetImage(cells, columns.image, i, self._path), place),
+                place,
+                f"{name or 'row'}:{i}",
+                split_name(name),
+                getattr(feature, "names", None),
             )
-    if empty:
-        notes.append(f"{empty} rows without an image were left out")
-    return RecordSet(path, "hf_disk", records, tuple(notes))
+
+    def notes(self) -> list[str]:
+        """Nothing beyond its columns."""
+        return []
+
+    def names_classes(self) -> bool:
+        """Whether its features have class names."""
+        return any(getattr(f, "names", None) for f in self._dataset.features.values())
 
 
 def _undecoded(cells: Any, column: str) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from craft.data.readers.record import DataError, Place
+from craft.data.readers.inline_images import inline_bytes
+from craft.data.readers.place import DataError, Place
 from craft.errors import CraftError
 
 
@@ -23,6 +24,9 @@ def image_bytes(cell: Any, folder: Path) -> bytes:
     if isinstance(cell, bytes):
         return cell
     if isinstance(cell, str):
+        data = inline_bytes(cell.strip())
+        if data is not None:
+            return data
         return (folder / cell).read_bytes()
     raise CraftError(f"not bytes, not a path and not a struct of the two: {type(cell).__name__}")
 

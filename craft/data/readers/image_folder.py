@@ -2,77 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from craft.data.readers.image import ImageFile, is_image_name
+from craft.data.readers.account import Account
+from craft.data.readers.file_kinds import is_unread_image, kind_of, suffix
+from craft.data.readers.image import ImageFile
 from craft.data.readers.options import ReadOptions
-from craft.data.readers.record import DataError, Place, Record, RecordSet
+from craft.data.readers.place import DataError, Place, shown
+from craft.data.readers.record import Record, RecordSet
 from craft.data.readers.splits import split_name
+from craft.data.readers.walk import is_junk, walk
+
+UNREAD = "images of kinds that are not read"
+OTHERS = "files that are no images"
 
 
 def read_image_folder(path: Path, options: ReadOptions) -> RecordSet:
-    """``path/<class>/*.jpg`` or ``path/<split>/<class>/*.jpg``; images may lie deeper.
+    """``path/<class>/*.jpg``, ``path/<split>/<class>/*.jpg`` or ``path/<class>/<split>/*.jpg``;
+    images may lie deeper.
 
     Raises:
         DataError: split folders beside class folders, images outside of class folders, a class
-            folder without images.
+            folder without images, a folder whose name is not UTF-8.
     """
-    folders = _folders(path)
-    splits = {folder: split_name(folder.name) for folder in folders}
-    named = [folder for folder in folders if splits[folder]]
-    if named and len(named) < len(folders):
-        others = [folder.name for folder in folders if not splits[folder]]
+    account = Account()
+    images: list[Path] = []
+    others: list[Path] = []
+    for file in walk(path, account):
+        if kind_of(file.name) == "image":
+            images.append(file)
+        else:
+            others.append(file)
+            account.skip(UNREAD if is_unread_image(file.name) else OTHERS, file)
+    tops = _folders(path)
+    splits = _splits_of(path, tops)
+    inner = _class_first(path, images) if not splits else {}
+    depth = 1 if splits else 0
+    for image in images:
+        if len(image.relative_to(path).parts) < depth + 2:
+            parent = image.parent
+            raise DataError(
+                Place(image),
+                f"an image outside of any class folder; {shown(parent)} must hold one folder per "
+                "class",
+            )
+    parents = [path / name for name in tops] if splits else [path]
+    for parent in parents:
+        for name in _folders(parent):
+            _require_images(parent / name, images, others)
+    records = []
+    for image in images:
+        parts = image.relative_to(path).parts
+        label = parts[depth]
+        if shown(label) != label:
+            raise DataError(Place(image.parent), "its name is not UTF-8; rename the folder")
+        split = splits.get(parts[0]) or (inner.get(parts[1]) if inner else None)
+        records.append(
+            Record(
+                id=shown(image.relative_to(path).as_posix()),
+                image=ImageFile(image),
+                place=Place(image),
+                label=label,
+                split=split,
+            )
+        )
+    notes = ["the folder an image lies in is its class"]
+    if splits:
+        notes.append(f"splits from the folders {', '.join(tops)}")
+    if inner:
+        notes.append(f"splits from the folders {', '.join(sorted(inner))} in each class")
+    return RecordSet(path, "image_folder", records, tuple(notes), account)
+
+
+def _folders(path: Path) -> list[str]:
+    return sorted(f.name for f in path.iterdir() if f.is_dir() and not is_junk(f.name, folder=True))
+
+
+def _splits_of(path: Path, tops: Sequence[str]) -> dict[str, str]:
+    """The folders at the top that are splits: all of them or none."""
+    named = {name: split for name in tops if (split := split_name(name))}
+    others = [name for name in tops if name not in named]
+    if named and others:
         raise DataError(
             Place(path),
-            f"{named[0].name}/ looks like a split, {others[0]}/ like a class; have only class "
+            f"{min(named)}/ looks like a split, {shown(others[0])}/ like a class; have only class "
             "folders, or only train/, val/ and test/ with class folders in them",
         )
-    twice = {s for s in splits.values() if s and list(splits.values()).count(s) > 1}
-    if twice:
-        raise DataError(Place(path), f"two folders for the split {twice.pop()!r}")
-    records: list[Record] = []
-    ignored: list[Path] = []
-    for folder in named or [path]:
-        split = splits.get(folder)
-        _require_none_loose(folder)
-        for class_folder in _folders(folder):
-            files = sorted(
-                f
-                for f in class_folder.rglob("*")
-                if f.is_file() and not f.relative_to(folder).as_posix().startswith(".")
-            )
-            images = [f for f in files if is_image_name(f.name) and f.name[0] != "."]
-            ignored += [f for f in files if not is_image_name(f.name) and f.name[0] != "."]
-            if not images:
-                raise DataError(
-                    Place(class_folder), "a class without images; add some or remove the folder"
-                )
-            records += [
-                Record(
-                    id=image.relative_to(path).as_posix(),
-                    image=ImageFile(image),
-                    place=Place(image),
-                    label=class_folder.name,
-                    split=split,
-                )
-                for image in images
-            ]
-    notes = ["the folder an image lies in is its class"]
-    if named:
-        notes.append(f"splits from the folders {', '.join(f.name for f in named)}")
-    if ignored:
-        notes.append(f"{len(ignored)} files that are no images ignored, first {ignored[0]}")
-    return RecordSet(path, "image_folder", records, tuple(notes))
+    _require_once(path, named)
+    return named
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith((".", "__")))
-
-
-def _require_none_loose(folder: Path) -> None:
-    loose = [f for f in folder.iterdir() if f.is_file() and is_image_name(f.name)]
-    if loose:
+def _class_first(path: Path, images: Sequence[Path]) -> dict[str, str]:
+    """The folders inside classes that are splits (``cat/train/``): of all images, or of none."""
+    inside: dict[str, str] = {}
+    loose: list[Path] = []
+    for image in images:
+        parts = image.relative_to(path).parts
+        folder = parts[1] if len(parts) > 2 else ""
+        if split := split_name(folder):
+            inside[folder] = split
+        else:
+            loose.append(image)
+    if inside and loose:
         raise DataError(
-            Place(min(loose)),
-            f"an image outside of any class folder; {folder} must hold one folder a class",
+            Place(loose[0]),
+            f"lies in no split, but other images lie in {min(inside)}/ inside their class; put all "
+            "images into such folders, or none",
         )
+    _require_once(path, inside)
+    return inside
+
+
+def _require_once(path: Path, named: dict[str, str]) -> None:
+    twice = {s for s in named.values() if list(named.values()).count(s) > 1}
+    if twice:
+        raise DataError(Place(path), f"two folders for the split {min(twice)!r}: {sorted(named)}")
+
+
+def _require_images(folder: Path, images: Sequence[Path], others: Sequence[Path]) -> None:
+    if any(folder in image.parents for image in images):
+        return
+    unread = {suffix(f.name) for f in others if folder in f.parents and is_unread_image(f.name)}
+    kinds = (
+        f", only files of kinds that are not read: {', '.join(sorted(unread))}" if unread else ""
+    )
+    raise DataError(
+        Place(folder),
+        f"a class without images{kinds}; add some that can be read, or remove the folder",
+    )

@@ -1,13 +1,17 @@
-"""Image paths as annotation files write them, found under one folder."""
+"""Images as annotation files name them: paths found under one folder, or the images themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from craft.data.readers.image import ImageFile
-from craft.data.readers.record import DataError, Place
+from craft.data.readers.image import EncodedImage, ImageFile
+from craft.data.readers.inline_images import InlineImage, inline_bytes
+from craft.data.readers.place import DataError, Place, shown
+from craft.data.readers.rows import MissingImage
+from craft.data.readers.walk import problem_of
 
 
 @dataclass
@@ -20,47 +24,70 @@ class ImagePaths:
 
     folders: list[Path]
     chosen: Path | None = None
+    inline: int = 0
 
     @classmethod
-    def beside(cls, file: Path, root: Path | None) -> ImagePaths:
-        """Under ``root`` if the user named one; else beside the file or in ``images/`` there."""
+    def beside(cls, file: Path, root: Path | None, above: Sequence[Path] = ()) -> ImagePaths:
+        """Under ``root`` if the user named one; else beside the file or in ``images/`` there, or
+        beside or in ``images/`` of the folders ``above``."""
         if root is not None:
             return cls([root], root)
-        return cls([file.parent, file.parent / "images"])
+        folders = [folder / sub for folder in (file.parent, *above) for sub in ("", "images")]
+        return cls(list(dict.fromkeys(folders)))
 
-    def image(self, value: Any, place: Place, missing_ok: bool = False) -> ImageFile:
-        """The image a path, or a list of one path, names.
+    def image(self, value: Any, place: Place) -> EncodedImage | None:
+        """The image of a cell: a path, base64, ``{"path"}`` or ``{"bytes"}``, or a list of one.
 
-        Args:
-            missing_ok: leave a missing file to whoever decodes it.
+        Returns:
+            None if the cell is empty.
 
         Raises:
-            DataError: several images, not a path, or no such file.
+            MissingImage: no such file, an empty one, or a Git LFS pointer.
+            DataError: several images, or no image.
         """
         if isinstance(value, list):
-            if len(value) != 1:
+            if len(value) > 1:
                 raise DataError(
                     place, f"{len(value)} images; a record must have exactly one: {value!r:.80}"
                 )
-            value = value[0]
-        if not isinstance(value, str) or not value.strip():
+            value = value[0] if value else None
+        if isinstance(value, dict):
+            if not {"path", "bytes"} & value.keys():
+                raise DataError(
+                    place, f'image must have "path" or "bytes", it has {sorted(value)!s:.60}'
+                )
+            value = value.get("bytes") or value.get("path")
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return None
+        if not isinstance(value, str):
             raise DataError(place, f"image must be a path, got {value!r:.60}")
+        data = inline_bytes(value.strip())
+        if data is not None:
+            self.inline += 1
+            return InlineImage(data)
+        return ImageFile(self._found(value, place))
+
+    def _found(self, value: str, place: Place) -> Path:
+        if "\0" in value or len(value) > 4096:
+            raise DataError(place, f"image is no path: {value!r:.60}")
         if self.chosen is None:
             self.chosen = next((f for f in self.folders if (f / value).is_file()), None)
         if self.chosen is None:
-            if missing_ok:
-                return ImageFile(self.folders[0] / value)
-            looked = " or ".join(str(folder) for folder in self.folders)
-            raise DataError(
+            looked = " or ".join(shown(folder) for folder in self.folders[:2])
+            raise MissingImage(
                 place,
                 f"no image {value!r} in {looked}; name the folder that image paths begin at "
                 "(--images)",
             )
         path = self.chosen / value
-        if not missing_ok and not path.is_file():
-            raise DataError(place, f"no such image file: {path}")
-        return ImageFile(path)
+        problem = problem_of(path)
+        if problem is not None:
+            told = f"{problem.replace('no such file', 'no such image file')}: {shown(path)}"
+            raise MissingImage(place, told)
+        return path
 
     def sentence(self) -> str:
         """Where images were found."""
-        return f"image paths begin at {self.chosen}"
+        if self.inline and self.chosen is None:
+            return "images stand in the table's cells"
+        return f"image paths begin at {shown(self.chosen) if self.chosen else 'no known folder'}"

@@ -8,23 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from craft.data.readers.record import DataError, Place
+from craft.data.readers.file_kinds import suffix
+from craft.data.readers.place import DataError, Place
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
-def read_objects(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
+def read_objects(path: Path, text: str) -> Iterator[tuple[Place, dict[str, Any]]]:
     """The objects of a ``.json`` array or of a ``.jsonl`` file, in order.
 
     Raises:
-        DataError: not UTF-8, malformed, or an entry that is no object; with the line.
+        DataError: malformed, or an entry that is no object; with the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise DataError(Place(path, line), f"not UTF-8: {error.reason}") from None
-    entries = _lines(path, text) if path.suffix != ".json" else _array(path, text)
+    entries = _array(path, text) if suffix(path.name) == ".json" else _lines(path, text)
     for place, entry in entries:
         if not isinstance(entry, dict):
             raise DataError(place, f"expected an object {{...}}, got {_shown(entry)}")
@@ -41,6 +37,8 @@ def _lines(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
                 raise DataError(
                     place, f"malformed JSON at column {error.colno}: {error.msg}"
                 ) from None
+            except (RecursionError, ValueError) as error:
+                raise DataError(place, f"malformed JSON: {error}") from None
 
 
 def _array(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
@@ -61,6 +59,8 @@ def _array(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
             raise DataError(
                 Place(path, error.lineno), f"malformed JSON at column {error.colno}: {error.msg}"
             ) from None
+        except (RecursionError, ValueError) as error:
+            raise DataError(place, f"malformed JSON: {error}") from None
         yield place, entry
         at = _skip(text, at)
         mark = text[at : at + 1]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from craft.data.readers.answers import Numbers
 from craft.data.readers.columns import Columns
+from craft.data.readers.pixel_range import PixelRange
 
 Format = Literal["llava", "image_folder", "table", "parquet", "hf_disk", "webdataset"]
 
@@ -19,8 +21,13 @@ class ReadOptions(BaseModel):
         format: instead of detecting it.
         images: folder that image paths in annotation files begin at.
         columns: which column holds what, instead of going by their names.
-        class_names: names of classes that are written as numbers, in order.
-        skip_corrupt: leave out records whose image is missing or corrupt, and count them.
+        class_names: names of classes that are written as numbers, in order from 0; or label -> name
+            for labels of any kind.
+        numbers: how numeric answers of questions with options are meant, if that is not plain.
+        skip_corrupt: leave out records whose image is missing or damaged, and say which.
+        pixel_range: values that become black and white where pixels have more than eight bits;
+            by default all that the format can hold.
+        min_images: leave out classes with fewer images than that, and count them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,5 +35,8 @@ class ReadOptions(BaseModel):
     format: Format | None = None
     images: Path | None = None
     columns: Columns | None = None
-    class_names: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | dict[str, str] | None = None
+    numbers: Numbers | None = None
     skip_corrupt: bool = False
+    pixel_range: PixelRange | None = None
+    min_images: int = Field(default=1, ge=1)

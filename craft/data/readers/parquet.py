@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,10 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from craft.data.readers.columns import Columns
-from craft.data.readers.image_cells import image_bytes, require_one_image
-from craft.data.readers.options import ReadOptions
-from craft.data.readers.record import DataError, Place, Record, RecordSet
-from craft.data.readers.rows import record_of
+from craft.data.readers.faults import failures_at
+from craft.data.readers.image_cells import image_bytes
+from craft.data.readers.place import Place
+from craft.data.readers.rows import Row, cell_image
+from craft.data.readers.walk import require_whole
+
+_DAMAGED = "the shard is damaged; download or write it again"
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class ParquetImage:
     row: int
 
     def read(self) -> bytes:
-        cell = _cells(self.path, self.column, self.group)[self.row].as_py()
+        with failures_at(Place(self.path, part=f"row group {self.group}"), _DAMAGED):
+            cell = _cells(self.path, self.column, self.group)[self.row].as_py()
         return image_bytes(cell, self.path.parent)
 
     def __str__(self) -> str:
@@ -37,54 +42,64 @@ class ParquetImage:
 
 @lru_cache(maxsize=2)
 def _cells(path: Path, column: str, group: int) -> pa.ChunkedArray:
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         return file.read_row_group(group, columns=[column]).column(column)
 
 
-def read_parquet(path: Path, options: ReadOptions, split: str | None = None) -> RecordSet:
-    """One Parquet file. Rows without an image are left out.
+class ParquetFile:
+    """One Parquet file; rows are counted from 0."""
 
-    Raises:
-        DataError: not Parquet, no known columns, a bad value; with the row, counted from 0.
-    """
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(Place(path), f"not a Parquet file: {error}") from error
-    with file:
-        schema = file.schema_arrow
-        columns = options.columns or Columns.of(schema.names, Place(path))
-        columns.require(schema.names, Place(path))
-        others = [n for n in columns.names if n in schema.names and n != columns.image]
-        names = options.class_names or _class_names(schema, columns.label)
-        records: list[Record] = []
-        first, empty = 0, 0
-        for group in range(file.num_row_groups):
-            cells = file.read_row_group(group, columns=[columns.image]).column(columns.image)
-            rows = file.read_row_group(group, columns=others).to_pylist()
-            for i, row in enumerate(rows):
-                place = Place(path, part=f"row {first + i}")
-                if not columns.wanted(row):
-                    continue
-                if not require_one_image(cells[i].as_py(), place):
-                    empty += 1
-                    continue
-                records.append(
-                    record_of(
+    def __init__(self, path: Path, split: str | None) -> None:
+        self.place = Place(path)
+        self._path, self._split = path, split
+
+    def _open(self) -> pq.ParquetFile:
+        require_whole(self._path)
+        with failures_at(self.place, "not a Parquet file, or a damaged one"):
+            return pq.ParquetFile(self._path, page_checksum_verification=True)
+
+    def column_names(self) -> list[str]:
+        """Those of the schema."""
+        with self._open() as file:
+            return list(file.schema_arrow.names)
+
+    def rows(self, columns: Columns) -> Iterator[Row]:
+        """The rows, a row group at a time."""
+        with self._open() as file:
+            schema = file.schema_arrow
+            columns.require(schema.names, self.place)
+            others = [n for n in columns.names if n in schema.names and n != columns.image]
+            with failures_at(
+                self.place, "the notes of the datasets library in its schema are damaged"
+            ):
+                names = _class_names(schema, columns.label)
+            first = 0
+            for group in range(file.num_row_groups):
+                with failures_at(Place(self._path, part=f"row group {group}"), _DAMAGED):
+                    cells = file.read_row_group(group, columns=[columns.image])
+                    cells = cells.column(columns.image)
+                    rows = file.read_row_group(group, columns=others).to_pylist()
+                for i, row in enumerate(rows):
+                    place = Place(self._path, part=f"row {first + i}")
+                    image = ParquetImage(self._path, columns.image, group, i)
+                    yield Row(
                         row,
-                        columns,
-                        ParquetImage(path, columns.image, group, i),
+                        cell_image(cells[i].as_py(), image, place),
                         place,
-                        default_id=f"{path.stem}:{first + i}",
-                        class_names=names,
-                        split=split,
+                        f"{self._path.stem}:{first + i}",
+                        self._split,
+                        names,
                     )
-                )
-            first += len(rows)
-    notes = [columns.sentence()]
-    if empty:
-        notes.append(f"{empty} rows without an image were left out")
-    return RecordSet(path, "parquet", records, tuple(notes))
+                first += len(rows)
+
+    def names_classes(self) -> bool:
+        """Whether the datasets library noted class names in the schema."""
+        with self._open() as file:
+            return b'"names"' in (file.schema_arrow.metadata or {}).get(b"huggingface", b"")
+
+    def notes(self) -> list[str]:
+        """Nothing beyond its columns."""
+        return []
 
 
 def _class_names(schema: pa.Schema, label: str | None) -> tuple[str, ...] | None:

@@ -5,35 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
 
 from craft.data import prompts
-from craft.data.readers.image import EncodedImage, decode_rgb
+from craft.data.readers.account import UNREADABLE, Account
+from craft.data.readers.decoding import CorruptImage, Decoded, decode
+from craft.data.readers.image import EncodedImage
+from craft.data.readers.labels import are_numbers
+from craft.data.readers.pixel_range import PixelRange
+from craft.data.readers.place import DataError, Place
 from craft.errors import CraftError
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where something was read: a file, and the line, row or member in it."""
-
-    path: Path
-    line: int | None = None
-    part: str = ""
-
-    def __str__(self) -> str:
-        where = str(self.path) if self.line is None else f"{self.path}:{self.line}"
-        return f"{where}, {self.part}" if self.part else where
-
-
-class DataError(CraftError):
-    """Data that cannot be read as what it claims to be; the message starts with file and line."""
-
-    def __init__(self, place: Place, problem: str):
-        super().__init__(f"{place}: {problem}")
-        self.place = place
+class DamagedImage(DataError):
+    """An image that is missing or damaged: what is left out where that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +70,7 @@ class Record:
         turns: questions with answers.
         captions: free texts about the image, for the contrastive loss.
         split: "train", "val" or "test" where the data says so.
+        pixel_range: values that become black and white where pixels have more than eight bits.
     """
 
     id: str
@@ -91,6 +80,7 @@ class Record:
     turns: tuple[Turn, ...] = ()
     captions: tuple[str, ...] = ()
     split: str | None = None
+    pixel_range: PixelRange | None = None
 
     def digest(self) -> str:
         """Hash of the encoded image: equal files are equal images.
@@ -98,20 +88,39 @@ class Record:
         Raises:
             DataError: it cannot be read.
         """
-        try:
-            return hashlib.blake2b(self.image.read(), digest_size=16).hexdigest()
-        except (OSError, ValueError) as error:
-            raise DataError(self.place, f"image {self.image}: {error}") from error
+        return hashlib.blake2b(self._encoded(), digest_size=16).hexdigest()
 
     def rgb(self) -> Image.Image:
-        """The image, upright, in RGB.
+        """The image, upright, in RGB. Raises as :meth:`decoded`."""
+        return self.decoded().image
+
+    def decoded(self) -> Decoded:
+        """The image, upright, in RGB, and how it was mapped if it has more than eight bits.
 
         Raises:
-            DataError: it is missing, cut short or no image.
+            DamagedImage: it is missing, cut short or no image.
+            DataError: it is not read for another reason; see
+                :func:`~craft.data.readers.decoding.decode`.
         """
+        data = self._encoded()
         try:
-            return decode_rgb(self.image.read())
-        except (OSError, ValueError) as error:
+            return decode(data, self.pixel_range)
+        except CorruptImage as error:
+            raise DamagedImage(self.place, f"image {self.image}: {error}") from error
+        except CraftError as error:
+            raise DataError(self.place, f"image {self.image}: {error}") from error
+
+    def _encoded(self) -> bytes:
+        try:
+            return self.image.read()
+        except FileNotFoundError as error:
+            raise DamagedImage(self.place, f"image {self.image}: there is no such file") from error
+        except OSError as error:  # of the disk or of rights, which no image is to blame for
+            why = error.strerror or str(error)
+            raise DataError(self.place, f"image {self.image}: cannot be read, {why}") from error
+        except DataError:
+            raise
+        except ValueError as error:
             raise DataError(self.place, f"image {self.image}: {error}") from error
 
 
@@ -121,7 +130,8 @@ class RecordSet:
 
     Args:
         notes: one sentence each: which columns, which splits, what was left out.
-        left_out: records that were asked to be skipped, with the reason.
+        named: the data or the user says what labels that are numbers stand for.
+        account: everything that was skipped, with the reason, and what deserves a look.
 
     Raises:
         DataError: no records, two of one id, or labels beside questions.
@@ -131,11 +141,13 @@ class RecordSet:
     format: str
     records: Sequence[Record]
     notes: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = field(default=())
+    account: Account = field(default_factory=Account, compare=False)
+    named: bool = False
 
     def __post_init__(self) -> None:
         if not self.records:
-            why = f"; left out: {'; '.join(self.left_out[:3])}" if self.left_out else ""
+            lost = self.left_out
+            why = f"; left out: {'; '.join(lost[:3])}" if lost else ""
             raise DataError(Place(self.path), f"holds no records ({self.format}){why}")
         places: dict[str, Place] = {}
         for record in self.records:
@@ -161,6 +173,12 @@ class RecordSet:
                     "one data set holds either",
                 )
 
+    def mapped(self, pixel_range: PixelRange | None) -> RecordSet:
+        """The same records, their pixels mapped by a range."""
+        if pixel_range is None:
+            return self
+        return replace(self, records=[replace(r, pixel_range=pixel_range) for r in self.records])
+
     def __len__(self) -> int:
         return len(self.records)
 
@@ -168,9 +186,19 @@ class RecordSet:
         return iter(self.records)
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Where images could not be read and were left out, as was asked, with the reasons."""
+        return self.account.skipped(UNREADABLE)
+
+    @property
     def labelled(self) -> bool:
         """Whether records have class labels; otherwise they have questions."""
         return self.records[0].label is not None
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the classes are bare numbers, which nothing names."""
+        return self.labelled and not self.named and are_numbers(self.labels)
 
     @property
     def labels(self) -> list[str]:

@@ -1,46 +1,186 @@
-"""A row of any table as a record."""
+"""Rows of any table as records: the one place where all formats but image folders meet."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
+from craft.data.readers.account import UNREADABLE, Account
+from craft.data.readers.answers import Choice, Numbers, how_numbers_count
 from craft.data.readers.columns import Columns
+from craft.data.readers.conversation import IMAGE_TOKEN
+from craft.data.readers.faults import Faults, failures_at
 from craft.data.readers.image import EncodedImage
+from craft.data.readers.image_cells import require_one_image
 from craft.data.readers.labels import label_of
-from craft.data.readers.record import Place, Record
+from craft.data.readers.options import ReadOptions
+from craft.data.readers.place import DataError, Place
+from craft.data.readers.record import Record
+
+NO_IMAGE = "rows without an image"
 
 
-def record_of(
-    row: Mapping[str, Any],
-    columns: Columns,
-    image: EncodedImage,
-    place: Place,
-    *,
-    default_id: str,
-    class_names: Sequence[str] | None = None,
-    split: str | None = None,
-) -> Record:
-    """The record of one row.
+class MissingImage(DataError):
+    """The image file that a row names cannot hold an image: missing, empty, or a pointer."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
 
     Args:
-        row: column name -> value; the image's own value is not looked at.
+        values: column name -> value; the image's own value is not looked at.
+        image: finds the image; None if the row has none. May raise.
         default_id: if the row has none.
-        class_names: what numbers in the label column stand for.
         split: if the row has none.
+        class_names: what the data itself says that numbers in the label column stand for.
+    """
+
+    values: Mapping[str, Any]
+    image: Callable[[], EncodedImage | None]
+    place: Place
+    default_id: str
+    split: str | None = None
+    class_names: Sequence[str] | None = None
+
+
+def cell_image(cell: Any, image: EncodedImage, place: Place) -> Callable[[], EncodedImage | None]:
+    """What finds the image of an Arrow cell, without keeping the cell's bytes.
+
+    Args:
+        image: reads the cell again.
+    """
+    try:
+        with failures_at(place):
+            there = require_one_image(cell, place)
+    except DataError as error:
+        return partial(_raise, error)
+    return lambda: image if there else None
+
+
+def _raise(error: DataError) -> None:
+    raise error
+
+
+class Source(Protocol):
+    """One file, or one part of a saved data set, as a table."""
+
+    @property
+    def place(self) -> Place:
+        """Where its columns stand."""
+        ...
+
+    def column_names(self) -> list[str]:
+        """All columns that any row has. May raise."""
+        ...
+
+    def rows(self, columns: Columns) -> Iterator[Row]:
+        """The rows in order. May raise; what fails ends the source."""
+        ...
+
+    def names_classes(self) -> bool:
+        """Whether it says what numbers in its label column stand for."""
+        ...
+
+    def notes(self) -> list[str]:
+        """How the source was understood, one sentence each, after its rows were read."""
+        ...
+
+
+def records_of(
+    sources: Sequence[Source], options: ReadOptions, account: Account
+) -> tuple[list[Record], list[str]]:
+    """The records of all sources, and notes on how they were understood.
+
+    Columns go by the names that any row has; numeric answers mean the same in all sources.
 
     Raises:
-        DataError: a value is missing or not what its column must hold.
+        DataError: everything that is wrong with the rows, in one error.
     """
-    columns.require([*row, columns.image], place)
-    filled = dict.fromkeys(columns.names) | dict(row)
-    key = filled[columns.id] if columns.id else None
+    faults = Faults()
+    rows: list[tuple[Row, Columns]] = []
+    notes: list[str] = []
+    for source in sources:
+        with faults.collected(source.place):
+            columns = options.columns or Columns.of(source.column_names(), source.place)
+            rows += [(row, columns) for row in source.rows(columns) if columns.wanted(row.values)]
+            notes += [columns.sentence(), *source.notes()]
+    faults.raise_if_any()
+    numbers = _numbers(rows, options)
+    records = []
+    for row, columns in rows:
+        with faults.collected(row.place):
+            record = _record(row, columns, options, numbers, account)
+            if record is not None:
+                records.append(record)
+    faults.raise_if_any()
+    _warn_of_bare_letters(records, account)
+    return records, list(dict.fromkeys(notes))
+
+
+def names_given(sources: Sequence[Source], options: ReadOptions) -> bool:
+    """Whether the user or the sources say what labels that are numbers stand for."""
+    return options.class_names is not None or any(s.names_classes() for s in sources)
+
+
+def _filled(row: Row, columns: Columns) -> dict[str, Any]:
+    return dict.fromkeys(columns.names) | dict(row.values)
+
+
+def _numbers(rows: Sequence[tuple[Row, Columns]], options: ReadOptions) -> Numbers:
+    """How numeric answers are meant, by all rows; the faults of rows are found later."""
+    choices: list[Choice] = []
+    for row, columns in rows:
+        try:
+            with failures_at(row.place):
+                choice = columns.choice(_filled(row, columns), row.place)
+        except DataError:
+            continue
+        if choice is not None:
+            choices.append(choice)
+    return how_numbers_count(choices, options.numbers)
+
+
+def _record(
+    row: Row, columns: Columns, options: ReadOptions, numbers: Numbers, account: Account
+) -> Record | None:
+    columns.require([*row.values, columns.image], row.place)
+    columns.require_one_name(row.values, row.place)
+    values = _filled(row, columns)
+    try:
+        image = row.image()
+    except MissingImage as error:
+        if not options.skip_corrupt:
+            raise
+        account.skip(UNREADABLE, error.place, error.problem)
+        return None
+    if image is None:
+        talk = values.get(columns.conversations or columns.messages or "")
+        if IMAGE_TOKEN in str(talk) or "'type': 'image'" in str(talk):
+            raise DataError(row.place, f"{IMAGE_TOKEN} in the conversation but no image")
+        account.skip(NO_IMAGE, row.place)
+        return None
+    key = values[columns.id] if columns.id else None
+    names = options.class_names or row.class_names
     return Record(
-        id=default_id if key in (None, "") else str(key),
+        id=row.default_id if key in (None, "") else str(key),
         image=image,
-        place=place,
-        label=label_of(filled[columns.label], class_names, place) if columns.label else None,
-        turns=columns.turns(filled, place),
-        captions=columns.captions(filled),
-        split=columns.split_of(filled, place) or split,
+        place=row.place,
+        label=label_of(values[columns.label], names, row.place) if columns.label else None,
+        turns=columns.turns(values, row.place, numbers),
+        captions=columns.captions(values),
+        split=columns.split_of(values, row.place) or row.split,
     )
+
+
+def _warn_of_bare_letters(records: Sequence[Record], account: Account) -> None:
+    """Answers that are all single letters belong to options that were not found."""
+    turns = [turn for record in records for turn in record.turns]
+    letters = [t for t in turns if not t.options and len(t.answer) == 1 and t.answer in "ABCDEFGH"]
+    if turns and len(letters) == len(turns) and not any(turn.worded for turn in turns):
+        account.warn(
+            "data sets whose answers are all letters although no column holds options",
+            records[0].place,
+        )

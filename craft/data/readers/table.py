@@ -3,65 +3,108 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import gzip
+import io
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from craft.data.readers.columns import ALIASES, EXPECTED, Columns
+from craft.data.readers.faults import failures_at
+from craft.data.readers.file_kinds import kind_of, stem, suffix
+from craft.data.readers.image_kinds import is_image_name
 from craft.data.readers.image_paths import ImagePaths
 from craft.data.readers.json_lines import read_objects
 from craft.data.readers.options import ReadOptions
-from craft.data.readers.record import DataError, Place, Record, RecordSet
-from craft.data.readers.rows import record_of
+from craft.data.readers.place import DataError, Place
+from craft.data.readers.rows import Row
+from craft.data.readers.walk import require_whole
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _KNOWN = {alias for aliases in ALIASES.values() for alias in aliases}
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+#: Cells hold whole images in base64; the csv module's own limit is 131,072 characters.
+_LONGEST_CELL = 1 << 30
 
 
-def read_table(path: Path, options: ReadOptions, split: str | None = None) -> RecordSet:
-    """One row an image and question, or an image and label; columns go by their names.
+class TableFile:
+    """A CSV, TSV, JSON or JSON Lines file, also one that gzip has compressed."""
 
-    Raises:
-        DataError: no header, a row of another length, a missing value or image file.
-    """
-    rows = _csv_rows(path) if path.suffix in _DELIMITERS else read_objects(path)
-    paths = ImagePaths.beside(path, options.images)
-    columns = options.columns
-    records: list[Record] = []
-    for number, (place, row) in enumerate(rows, 1):
-        columns = columns or Columns.of(row, place)
-        columns.require(row, place)
-        if not columns.wanted(row):
-            continue
-        image = paths.image(row[columns.image], place, options.skip_corrupt)
-        records.append(
-            record_of(
-                row,
-                columns,
-                image,
-                place,
-                default_id=f"{path.stem}:{number}",
-                class_names=options.class_names,
-                split=split,
+    def __init__(
+        self, path: Path, options: ReadOptions, split: str | None, above: Sequence[Path] = ()
+    ) -> None:
+        self.place = Place(path, 1)
+        self._path, self._split = path, split
+        self._paths = ImagePaths.beside(path, options.images, above)
+        self._delimiter = ""
+        self._textual = self._several = 0
+
+    @cached_property
+    def _read(self) -> list[tuple[Place, dict[str, Any]]]:
+        require_whole(self._path)
+        text = text_of_file(self._path)
+        if kind_of(self._path.name) == "csv":
+            return list(self._csv_rows(text))
+        return list(read_objects(self._path, text))
+
+    @property
+    def converses(self) -> bool:
+        """Whether it is in LLaVA's layout."""
+        return "conversations" in self.column_names()
+
+    def column_names(self) -> list[str]:
+        """The union of all rows' columns."""
+        return list(dict.fromkeys(name for _, row in self._read for name in row))
+
+    def rows(self, columns: Columns) -> Iterator[Row]:
+        """One row an image and question, image and label, or conversation."""
+        for number, (place, row) in enumerate(self._read, 1):
+            talk = columns.conversations and row.get(columns.conversations)
+            self._several += isinstance(talk, list) and len(talk) > 2
+            yield Row(
+                values=row,
+                image=partial(self._paths.image, row.get(columns.image), place),
+                place=place,
+                default_id=f"{stem(self._path.name)}:{number}",
+                split=self._split,
             )
-        )
-    notes = (columns.sentence(), paths.sentence()) if columns else ()
-    return RecordSet(path, "table", records, notes)
 
+    def names_classes(self) -> bool:
+        """A table does not."""
+        return False
 
-def _csv_rows(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, delimiter=_DELIMITERS[path.suffix], strict=True)
+    def notes(self) -> list[str]:
+        """Where images lie, how fields are separated, what becomes of conversations."""
+        notes = []
+        if self._delimiter not in ("", ",", "\t"):
+            notes.append(f"fields are separated by {_DELIMITERS[self._delimiter]}")
+        if self.converses:
+            notes.append("conversations are asked word for word")
+        if self._several:
+            notes.append(
+                f"{self._several} conversations have several questions; each is asked on its own, "
+                "without the ones before it"
+            )
+        return notes
+
+    def image_note(self) -> str:
+        """Where images were found, once records were read."""
+        return self._paths.sentence()
+
+    def _csv_rows(self, text: str) -> Iterator[tuple[Place, dict[str, Any]]]:
+        self._delimiter = _delimiter(text, "\t" if suffix(self._path.name) == ".tsv" else ",")
+        limit = csv.field_size_limit(_LONGEST_CELL)
+        try:
+            yield from self._parsed(text)
+        finally:
+            csv.field_size_limit(limit)
+
+    def _parsed(self, text: str) -> Iterator[tuple[Place, dict[str, Any]]]:
+        path = self._path
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter, strict=True)
         try:
             header = [name.strip() for name in next(reader, [])]
-            if not {name.lower() for name in header} & _KNOWN:
-                raise DataError(
-                    Place(path, 1),
-                    f"no header: the first row is {header[:6]}; expected column names there, "
-                    f"{EXPECTED}",
-                )
-            if len(set(header)) < len(header):
-                raise DataError(Place(path, 1), f"two columns of one name: {header}")
+            _require_header(header, Place(path, 1))
             begins = reader.line_num + 1
             for row in reader:
                 place, begins = Place(path, begins), reader.line_num + 1
@@ -72,7 +115,54 @@ def _csv_rows(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
                         place, f"{len(row)} fields, the header has {len(header)}: {row!r:.80}"
                     )
                 yield place, dict(zip(header, row, strict=True))
-        except UnicodeDecodeError as error:
-            raise DataError(Place(path, reader.line_num + 1), f"not UTF-8: {error}") from None
         except csv.Error as error:
             raise DataError(Place(path, reader.line_num), f"malformed CSV: {error}") from None
+
+
+def _delimiter(text: str, usual: str) -> str:
+    """What separates the names in the first line: the usual, or what gives known names."""
+    line = text.split("\n", 1)[0]
+    for mark in (usual, *_DELIMITERS):
+        names = {name.strip().strip('"').lower() for name in line.split(mark)}
+        if len(names & _KNOWN) > 1:
+            return mark
+    return usual
+
+
+def _require_header(header: Sequence[str], place: Place) -> None:
+    if not {name.lower() for name in header} & _KNOWN:
+        if any(is_image_name(cell) for cell in header):
+            raise DataError(
+                place,
+                f"no header: the first row is {header[:6]!s:.200}; expected column names there, "
+                f"{EXPECTED}",
+            )
+        raise DataError(
+            place,
+            f"no column of a known name; expected {EXPECTED}; the columns are {header!s:.200}",
+        )
+    if len(set(header)) < len(header):
+        raise DataError(place, f"two columns of one name: {header}")
+
+
+def text_of_file(path: Path) -> str:
+    """The text of a UTF-8 file, unpacked if it is compressed by gzip.
+
+    Raises:
+        DataError: other encoding, with the line; damaged gzip.
+    """
+    with failures_at(Place(path), "check that the file is whole"):
+        data = path.read_bytes()
+        if path.name.lower().endswith(".gz"):
+            data = gzip.decompress(data)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+        code = "UTF-16" if wide else "WINDOWS-1252"
+        line = data[: error.start].count(b"\n") + 1
+        raise DataError(
+            Place(path, line),
+            f"not UTF-8: {error.reason} {data[error.start]:#04x}; if it is {code}, convert it: "
+            f"iconv -f {code} -t UTF-8",
+        ) from None

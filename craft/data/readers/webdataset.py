@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from craft.data.readers.account import Account
 from craft.data.readers.columns import Columns
-from craft.data.readers.image import is_image_name
-from craft.data.readers.options import ReadOptions
-from craft.data.readers.record import DataError, Place, RecordSet
-from craft.data.readers.rows import record_of
+from craft.data.readers.faults import Faults
+from craft.data.readers.image_kinds import is_image_name
+from craft.data.readers.place import DataError, Place
+from craft.data.readers.rows import Row
+from craft.data.readers.walk import is_junk, require_whole
 
 
 @dataclass(frozen=True)
@@ -34,75 +37,180 @@ class TarImage:
         return f"{self.member} in {self.path}"
 
 
-def read_webdataset(path: Path, options: ReadOptions, split: str | None = None) -> RecordSet:
+class WebDatasetShard:
     """One shard. Beside its image a sample has ``.cls`` (class name or number), or ``.json`` with
-    the fields of a table; ``.txt`` is a caption.
+    the fields of a table; ``.txt`` is a caption. Of several members of one kind the plain ending
+    counts: ``s.cls``, not ``s.pred.cls``."""
+
+    def __init__(self, path: Path, split: str | None, account: Account) -> None:
+        self.place = Place(path)
+        self._path, self._split, self._account = path, split, account
+
+    @cached_property
+    def _read(self) -> list[Row]:
+        require_whole(self._path)
+        faults = Faults()
+        rows = []
+        for key, members in _samples(self._path).items():
+            place = Place(self._path, part=f"sample {key}")
+            with faults.collected(place):
+                row = _row(self._path, members, place)
+                image = _image(self._path, members, place)
+                rows.append(
+                    Row(
+                        row | {"image": None},
+                        partial(_same, image),
+                        place,
+                        f"{self._path.stem}/{key}",
+                        self._split,
+                    )
+                )
+                for ending in members.keys() - _USED - {_ending(image)}:
+                    reason = "members of shards that nothing reads"
+                    self._account.skip(reason, Place(self._path, part=members[ending].name))
+        faults.raise_if_any()
+        return rows
+
+    def column_names(self) -> list[str]:
+        """The union of all samples' fields."""
+        return list(dict.fromkeys(name for row in self._read for name in row.values))
+
+    def rows(self, columns: Columns) -> Iterator[Row]:
+        """The samples in order."""
+        del columns
+        return iter(self._read)
+
+    def names_classes(self) -> bool:
+        """A shard does not."""
+        return False
+
+    def notes(self) -> list[str]:
+        """What makes a sample."""
+        return ["members of one base name make one sample"]
+
+
+def _same(image: TarImage | None) -> TarImage | None:
+    return image
+
+
+def _ending(image: TarImage | None) -> str:
+    return image.member.rpartition("/")[2].partition(".")[2].lower() if image else ""
+
+
+def _samples(path: Path) -> dict[str, dict[str, tarfile.TarInfo]]:
+    """Sample -> ending -> member: names are cut at the first dot of their last part.
 
     Raises:
-        DataError: not an uncompressed tar file, cut short, a sample without or with two images,
-            or with neither class nor questions.
+        DataError: not a whole uncompressed tar file; members of a sample that are not neighbours.
     """
-    records = []
-    for key, members in _samples(path):
-        place = Place(path, part=f"sample {key}")
-        images = [member for member in members if is_image_name(member.name)]
-        if len(images) != 1:
-            names = [member.name for member in members]
-            raise DataError(place, f"{len(images)} images; it must have exactly one: {names}")
-        row = _row(path, members, place)
-        records.append(
-            record_of(
-                row,
-                options.columns or Columns.of([*row, "image"], place),
-                TarImage(path, images[0].name, images[0].offset_data, images[0].size),
-                place,
-                default_id=f"{path.stem}/{key}",
-                class_names=options.class_names,
-                split=split,
+    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+    now = None
+    for member in _members(path):
+        folder, _, name = member.name.rpartition("/")
+        if member.isdir() or is_junk(name):
+            continue
+        if not member.isreg() or member.issparse():
+            raise DataError(
+                Place(path, part=member.name),
+                "a link or sparse file; write the shard with plain files (tar --hard-dereference)",
             )
-        )
-    notes = ("members of one base name make one sample",)
-    return RecordSet(path, "webdataset", records, notes)
+        base, _, ending = name.partition(".")
+        key = f"{folder}/{base}".lstrip("/")
+        if key != now and key in samples:
+            raise DataError(
+                Place(path, part=f"sample {key}"),
+                f"its member {member.name} is not beside the others; a shard must be sorted by "
+                "base name (tar --sort=name)",
+            )
+        now = key
+        if ending.lower() in samples.setdefault(key, {}):
+            raise DataError(Place(path, part=f"sample {key}"), f"two members {member.name}")
+        samples[key][ending.lower()] = member
+    return samples
 
 
-def _samples(path: Path) -> Iterator[tuple[str, list[tarfile.TarInfo]]]:
-    """Neighbouring members whose names agree up to the first dot of the last part."""
+def _members(path: Path) -> list[tarfile.TarInfo]:
+    """All members, with the end of the archive checked: the library ends at a bad header without a
+    word, as if the archive ended there."""
     size = path.stat().st_size
-    sample: list[tarfile.TarInfo] = []
-    now = ""
     try:
         with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                if member.offset_data + member.size > size:
-                    raise tarfile.ReadError(f"{member.name} is cut short")
-                folder, _, name = member.name.rpartition("/")
-                if not member.isreg() or name.startswith("."):
-                    continue
-                key = f"{folder}/{name.split('.')[0]}".lstrip("/")
-                if sample and key != now:
-                    yield now, sample
-                    sample = []
-                now = key
-                sample.append(member)
-    except tarfile.TarError as error:
+            members = tar.getmembers()
+            end = tar.offset
+    except (tarfile.TarError, ValueError, EOFError) as error:
         raise DataError(
             Place(path), f"not a whole uncompressed tar file ({error}); gunzip it if need be"
         ) from error
-    if sample:
-        yield now, sample
+    for member in members:
+        if member.offset_data + member.size > size:
+            problem = f"{member.name} at offset {member.offset} is cut short"
+            raise DataError(Place(path), f"not a whole uncompressed tar file ({problem})")
+    with path.open("rb") as file:
+        file.seek(end := _end_of(members, end))
+        mark = file.read(2 * tarfile.BLOCKSIZE)
+        if mark.strip(b"\0"):
+            raise DataError(
+                Place(path, part=f"offset {end}"),
+                "a damaged header or something that is no member; the shard is not whole, write "
+                "or download it again",
+            )
+        if len(mark) < 2 * tarfile.BLOCKSIZE:
+            raise DataError(
+                Place(path, part=f"offset {end}"),
+                "the archive ends without its end-of-archive mark, so it is cut short; write or "
+                "download it again",
+            )
+        behind = file.tell()
+        while block := file.read(1 << 20):
+            if block.strip(b"\0"):
+                raise DataError(
+                    Place(path, part=f"offset {behind}"),
+                    "something stands behind the end-of-archive mark, where no reader looks; two "
+                    "archives in one file must be joined with tar --concatenate",
+                )
+            behind += len(block)
+    return members
 
 
-def _row(path: Path, members: list[tarfile.TarInfo], place: Place) -> dict[str, Any]:
+def _end_of(members: list[tarfile.TarInfo], fallback: int) -> int:
+    """Where the block behind the last member begins."""
+    if not members:
+        return 0 if fallback <= 2 * tarfile.BLOCKSIZE else fallback
+    last = members[-1]
+    blocks = -(-last.size // tarfile.BLOCKSIZE) if last.isreg() else 0
+    return last.offset_data + blocks * tarfile.BLOCKSIZE
+
+
+def _image(path: Path, members: Mapping[str, tarfile.TarInfo], place: Place) -> TarImage | None:
+    """The image of a sample; None if it has none. A plain ending comes before ``s.mask.png``."""
+    images = {ending: m for ending, m in members.items() if is_image_name(f"x.{ending}")}
+    plain = {ending: m for ending, m in images.items() if "." not in ending} or images
+    if len(plain) > 1:
+        names = [member.name for member in plain.values()]
+        raise DataError(
+            place,
+            f"{len(plain)} images; it must have exactly one: {names} (a name is cut at its first "
+            "dot)",
+        )
+    for member in plain.values():
+        return TarImage(path, member.name, member.offset_data, member.size)
+    return None
+
+
+#: Endings with a meaning beside the image's.
+_USED = frozenset({"json", "cls", "txt"})
+
+
+def _row(path: Path, members: Mapping[str, tarfile.TarInfo], place: Place) -> dict[str, Any]:
     """The fields of a sample: those of its ``.json``, with ``label`` and ``caption`` beside."""
     texts: dict[str, str] = {}
-    for member in members:
-        kind = member.name.rpartition(".")[2].lower()
-        if kind in {"json", "cls", "txt"}:
-            data = TarImage(path, member.name, member.offset_data, member.size).read()
-            try:
-                texts[kind] = data.decode()
-            except UnicodeDecodeError as error:
-                raise DataError(place, f"{member.name} is not UTF-8: {error.reason}") from None
+    for kind in _USED & members.keys():
+        member = members[kind]
+        data = TarImage(path, member.name, member.offset_data, member.size).read()
+        try:
+            texts[kind] = data.decode()
+        except UnicodeDecodeError as error:
+            raise DataError(place, f"{member.name} is not UTF-8: {error.reason}") from None
     row: dict[str, Any] = {}
     if "json" in texts:
         try:

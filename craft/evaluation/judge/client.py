@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from craft.errors import CraftError, MissingPackageError
 from craft.evaluation.judge import protocol
 from craft.evaluation.judge.protocol import UnreadableVerdict, Verdict
+from craft.runtime.whole_file import write_bytes
 
 #: Tokens a verdict may take; its five fields need some sixty.
 REPLY_TOKENS = 300
@@ -18,6 +21,10 @@ REPLY_TOKENS = 300
 ASK_AGAIN = 2
 #: A token is rarely shorter than this many bytes of UTF-8, so that estimates err upwards.
 BYTES_PER_TOKEN = 2
+
+
+class JudgeUnavailable(CraftError):
+    """The judge's server failed for good, or cannot be asked at all."""
 
 
 class BudgetReached(CraftError):
@@ -51,6 +58,7 @@ class Judge:
 
     Raises:
         ImportError: the openai package is not installed.
+        JudgeUnavailable: there is no key.
     """
 
     def __init__(
@@ -66,17 +74,25 @@ class Judge:
         structured: bool = True,
     ):
         try:
-            from openai import OpenAI
+            from openai import OpenAI, OpenAIError
         except ImportError:
             raise MissingPackageError(
-                "a judge needs the openai package: pip install 'craft-vlm[judge]'"
+                "a judge needs the openai package: pip install 'openai>=2'"
             ) from None
         self.model = model
         self.price = price
         self.budget = budget
         self.spent = 0.0
         self._structured = structured
-        self._client: Any = OpenAI(base_url=url, api_key=key, max_retries=retries, timeout=timeout)
+        try:
+            self._client: Any = OpenAI(
+                base_url=url, api_key=key, max_retries=retries, timeout=timeout
+            )
+        except OpenAIError as error:
+            raise JudgeUnavailable(
+                "no key for the judge's server: set OPENAI_API_KEY (to any text for a server of "
+                f"your own that asks for none): {_line(error)}"
+            ) from error
 
     def mark(self, question: str, answer: str, reply: str) -> Verdict:
         """The verdict on one reply.
@@ -84,7 +100,7 @@ class Judge:
         Raises:
             BudgetReached: before a request that might exceed the budget.
             UnreadableVerdict: the judge's replies hold none, also when asked again.
-            openai.APIError: the server failed for good.
+            JudgeUnavailable: the server failed for good.
         """
         chat = protocol.messages(question, answer, reply)
         problem: UnreadableVerdict | None = None
@@ -104,6 +120,8 @@ class Judge:
                 f"{self.spent:.4f} of {self.budget} US dollars are spent and the next question may "
                 f"cost {worst:.4f}; verdicts so far are kept: raise the budget to go on"
             )
+        from openai import APIError
+
         options: dict[str, Any] = {}
         if self._structured:
             form = {"name": "verdict", "schema": protocol.schema()}
@@ -116,6 +134,11 @@ class Judge:
                 max_tokens=REPLY_TOKENS,
                 **options,
             )
+        except APIError as error:
+            raise JudgeUnavailable(
+                f"{self._client.base_url} does not answer for {self.model!r}: {_line(error)}; "
+                "verdicts so far are kept: the same command goes on from them"
+            ) from error
         except json.JSONDecodeError:
             self.spent += worst  # nobody knows what was paid
             raise UnreadableVerdict(
@@ -143,11 +166,11 @@ def mark_all(
         Verdicts by id, those of earlier runs included.
 
     Raises:
-        BudgetReached, openai.APIError: what was marked before stands in `out`.
-        CraftError: `out` holds verdicts of another judge.
+        BudgetReached, JudgeUnavailable: what was marked before stands in `out`.
+        CraftError: `out` holds verdicts of another judge, or something else.
     """
     done = _verdicts_in(out, judge.model)
-    with out.open("a") as file:
+    with out.open("a", encoding="utf-8") as file:
         for row in rows:
             if row["id"] in done:
                 continue
@@ -169,18 +192,54 @@ def _verdicts_in(path: Path, model: str) -> dict[str, Verdict]:
     done: dict[str, Verdict] = {}
     if not path.exists():
         return done
-    lines = path.read_text().splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):  # the last run was killed while it wrote
-        lines.pop()
-        path.write_text("".join(lines))
-    for record in map(json.loads, lines):
+    lines = path.read_bytes().split(b"\n")
+    last = lines.pop()  # empty, unless the last run was killed while it wrote
+    for number, line in enumerate(lines, 1):
+        record = _record(line, path, number)
         if record["judge"] != model:
             raise CraftError(
                 f"{path} holds verdicts of {record['judge']!r}, not of {model!r}; give another file"
             )
         if "verdict" in record:
-            done[record["id"]] = Verdict.model_validate(record["verdict"])
+            done[record["id"]] = _stored(record, path, number)
+    if last:
+        if not last.startswith(b'{"id":'):
+            raise CraftError(f"{path}:{len(lines) + 1}: not a verdict; give another file as --out")
+        write_bytes(path, b"".join(line + b"\n" for line in lines))
     return done
+
+
+def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise CraftError(
+            f"{path}:{number}: not a verdict ({_line(error)}); mend the line or give another file"
+        ) from error
+    fits = isinstance(record, dict) and all(
+        isinstance(record.get(key), str) for key in ("id", "judge")
+    )
+    if not fits or ("verdict" in record) == ("problem" in record):
+        raise CraftError(
+            f"{path}:{number}: not a verdict: expected id, judge and a verdict or problem; mend "
+            "the line or give another file"
+        )
+    return record
+
+
+def _stored(record: dict[str, Any], path: Path, number: int) -> Verdict:
+    try:
+        return Verdict.model_validate(record["verdict"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "verdict"
+        raise CraftError(
+            f"{path}:{number}: not a verdict: {where}: {first['msg']}; mend the line or remove it"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _tokens(text: str) -> int:

@@ -82,11 +82,16 @@ def parse(reply: str) -> Verdict:
         try:
             value, _ = json.JSONDecoder().raw_decode(reply, found.start())
             return Verdict.model_validate(value)
+        except RecursionError:
+            problem = "nested too deeply"
+            break
         except json.JSONDecodeError:
             continue
         except ValidationError as error:
             first = error.errors()[0]
             problem = f"{'.'.join(map(str, first['loc'])) or 'object'}: {first['msg']}"
+        except ValueError as error:  # a number of more digits than Python reads
+            problem = str(error)
     raise UnreadableVerdict(f"the judge's reply is no verdict ({problem}): {reply[:200]!r}")
 
 

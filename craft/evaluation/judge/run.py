@@ -31,13 +31,13 @@ def judge_predictions(
         The judge's summary by "<model>/<condition>".
 
     Raises:
-        CraftError: no justified answers in `predictions`.
-        BudgetReached, openai.APIError: verdicts so far stand in `out`.
+        CraftError: no justified answers in `predictions`, or lines that are no predictions.
+        BudgetReached, JudgeUnavailable: verdicts so far stand in `out`.
     """
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    with predictions.open() as lines:
-        for line in lines:
-            row = json.loads(line)
+    with predictions.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            row = _prediction(line, f"{predictions}:{number}")
             if row["world"] == "justified":
                 groups[f"{row['model']}/{row['condition']}"].append(row)
     if not groups:
@@ -56,3 +56,21 @@ def judge_predictions(
         if row["id"] in verdicts:
             found[f"{row['model']}/{row['condition']}"].append(verdicts[row["id"]])
     return {group: protocol.summarize(marked) for group, marked in found.items()}
+
+
+def _prediction(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise CraftError(f"{place}: not a prediction ({said}); give predictions.jsonl") from error
+    needed = ["world", "model", "condition", "id"]
+    if isinstance(row, dict) and row.get("world") == "justified":
+        needed += ["prompt", "answer", "given"]
+    lacking = [x for x in needed if not (isinstance(row, dict) and isinstance(row.get(x), str))]
+    if lacking:
+        raise CraftError(
+            f"{place}: not a prediction: no text under {', '.join(lacking)}; give the "
+            "predictions.jsonl that craft evaluate --justify wrote"
+        )
+    return row

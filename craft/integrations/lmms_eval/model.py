@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import parse_flag_from_env
 from lmms_eval.api.model import lmms  # pyright: ignore[reportMissingImports]
 from PIL import Image
 from torch import Tensor
@@ -16,10 +19,14 @@ from craft.errors import CraftError
 from craft.family.family import ModelFamily
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.prior import TokenPrior
+from craft.runtime.device import choose_device
 
 
 class CraftModel(lmms):
     """Answers questions about one image each, greedily.
+
+    Under a launcher, such as ``accelerate launch --num_processes 2 -m lmms_eval``, every process
+    answers its share, on the device that the launcher gave it.
 
     Args:
         pretrained: a directory as for ``--models``; that of the package by default.
@@ -27,11 +34,13 @@ class CraftModel(lmms):
         pack: an encoder pack to read images with, instead of the pretrained encoder.
         keep_ratio: share of the visual tokens to keep, by the pack's prior or ``prior``.
         prior: file of a token prior.
-        batch_size: questions at once.
-        device: "cpu", "cuda", "cuda:1", ...
+        batch_size: questions at once, a number.
+        max_batch_size: no more than that.
+        device: "cpu", "cuda", "cuda:1", ...; several processes have theirs from the launcher.
 
     Raises:
-        CraftError: no such model; nothing to prune by; a document without exactly one image.
+        CraftError: no such model; a batch size that is no number above 0, such as "auto"; a device
+            that is not the launcher's; nothing to prune by; a document without exactly one image.
         CodebookMismatchError: the pack or the prior belongs to another codebook.
     """
 
@@ -45,20 +54,47 @@ class CraftModel(lmms):
         keep_ratio: float = 1.0,
         prior: str | None = None,
         batch_size: int | str = 1,
+        max_batch_size: int | str | None = None,
         device: str | None = None,
     ) -> None:
         super().__init__()
-        family = ModelFamily.load(pretrained, device=device)
+        self.batch = _batch(batch_size, max_batch_size)
+        self._join_the_others(device)
+        # A launcher numbers CPUs too, which no choice of a device does.
+        where = "cpu" if self.device.type == "cpu" else str(self.device)
+        family = ModelFamily.load(pretrained, device=where)
         encoder = family.plug(pack)
         self.reader = encoder.own_language_model or family.language_model(language_model)
         self.reads: Literal["codes", "features"] = encoder.reads
-        self.device = family.device
         self.model = DiscreteLVLM.from_parts(encoder.tower, self.reader).to(cast(Any, self.device))
         self.keep_ratio = float(keep_ratio)
         self.prior = TokenPrior.load(prior) if prior else encoder.prior
-        self.batch = int(batch_size)
         if self.keep_ratio < 1 and self.prior is None:
             raise CraftError(f"keep_ratio={keep_ratio} needs a pack with a prior, or prior=FILE")
+
+    def _join_the_others(self, device: str | None) -> None:
+        """Rank, number of processes, device, and what lmms-eval gathers with."""
+        # Said here, because accelerate alone overlooks processes without GPUs.
+        cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+        seen, started = PartialState(cpu=cpu).num_processes, int(os.environ.get("WORLD_SIZE", 1))
+        if seen != started:
+            raise CraftError(
+                f"{started} processes were started, but accelerate was set up for {seen} before "
+                "this model was made, so that each would answer everything; start one process, or "
+                "use `accelerate launch` on GPUs"
+            )
+        if seen == 1:
+            self.device = choose_device(device).device
+            return
+        self.accelerator = Accelerator(cpu=cpu)
+        self._rank = self.accelerator.process_index
+        self._world_size = self.accelerator.num_processes
+        self.device = self.accelerator.device
+        if device not in (None, str(self.device), self.device.type):
+            raise CraftError(
+                f"device={device}, but process {self._rank} of {self._world_size} has "
+                f"{self.device} from the launcher; leave device out"
+            )
 
     @torch.inference_mode()
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
@@ -124,6 +160,17 @@ class CraftModel(lmms):
             )
         array = np.array(squash(images[0].convert("RGB"), self.model.tower.image_size))
         return torch.from_numpy(array).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def _batch(size: int | str, most: int | str | None) -> int:
+    sizes = {"batch_size": size} if most is None else {"batch_size": size, "max_batch_size": most}
+    for name, value in sizes.items():
+        if not (str(value).isdecimal() and int(value) > 0):
+            raise CraftError(
+                f"{name} must be a number of questions above 0, got {value!r}; sizes are not found "
+                "by trying: give a number, such as 16, and a smaller one if memory runs out"
+            )
+    return min(int(value) for value in sizes.values())
 
 
 def _cut(answer: str, settings: dict[str, Any]) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from craft.codebook import Codebook
 from craft.errors import CraftError
-from craft.integrations.vila_u.tensor_files import StoredTensor, TensorFile, tensor_files
+from craft.runtime.json_cards import read_json
+from craft.runtime.stored_tensors import StoredTensor, TensorFile, read_tensor, tensor_files
 
 SIGLIP = "rqvaesiglip.siglip_model."
 VISION = f"{SIGLIP}vision_model."
@@ -48,8 +48,10 @@ class VilaUCheckpoint:
                 f"{path} is no VILA-U checkpoint: {self.folder / 'config.json'} is missing; name "
                 "the directory that holds llm, vision_tower and mm_projector"
             )
-        self.config: dict[str, Any] = json.loads((self.folder / "config.json").read_text())
-        self.files: dict[str, TensorFile] = tensor_files(self.folder)
+        self.config: dict[str, Any] = read_json(
+            self.folder / "config.json", "the config of VILA-U's tower"
+        )
+        self.files: dict[str, TensorFile] = tensor_files(self.folder, "weights of VILA-U's tower")
         self.tensors: dict[str, StoredTensor] = {
             name: tensor for file in self.files.values() for name, tensor in file.tensors.items()
         }
@@ -58,8 +60,13 @@ class VilaUCheckpoint:
         """One tensor, mapped from its file."""
         if name not in self.tensors:
             raise CraftError(f"{self.folder} holds no {name}; the download is not complete")
-        with safe_open(self.tensors[name].path, framework="pt") as file:
-            return file.get_tensor(name)
+        return read_tensor(self.tensors[name].path, name, "weights of VILA-U's tower")
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of one tensor, without reading it."""
+        if name not in self.tensors:
+            raise CraftError(f"{self.folder} holds no {name}; the download is not complete")
+        return self.tensors[name].shape
 
     @property
     def dtype(self) -> torch.dtype:
@@ -115,7 +122,7 @@ class VilaUCheckpoint:
         named = (self.config.get("rqvaesiglip") or {}).get("pretrained_model")
         if given is None and named is not None and (Path(named) / "config.json").is_file():
             given = str(named)
-        width = self.tensors[f"{VISION}embeddings.patch_embedding.bias"].shape[0]
+        width = self.shape(f"{VISION}embeddings.patch_embedding.bias")[0]
         config: Mapping[str, Any] | None
         if given is None:
             config = _released(width)
@@ -126,7 +133,7 @@ class VilaUCheckpoint:
             path = path / "config.json" if path.is_dir() else path
             if not path.is_file():
                 raise CraftError(f"siglip_config {given}: no config.json there")
-            config = json.loads(path.read_text())
+            config = read_json(path, "SigLIP's config")
         if config is None:
             raise CraftError(
                 f"this encoder is {width} wide, which no release is, and its config names SigLIP "
@@ -138,9 +145,11 @@ class VilaUCheckpoint:
     def _require_fit(self, config: Mapping[str, Any], which: str) -> None:
         vision = dict(config.get("vision_config") or {})
         blocks = {n.split(".")[5] for n in self.tensors if n.startswith(f"{VISION}encoder.layers.")}
-        first = self.tensors[f"{VISION}encoder.layers.0.mlp.fc1.weight"].shape
-        patch = self.tensors[f"{VISION}embeddings.patch_embedding.weight"].shape[-1]
+        first = self.shape(f"{VISION}encoder.layers.0.mlp.fc1.weight")
+        patch = self.shape(f"{VISION}embeddings.patch_embedding.weight")[-1]
+        positions = self.shape(f"{VISION}embeddings.position_embedding.weight")[0]
         for key, stored in (
+            ("image_size", patch * math.isqrt(positions)),
             ("hidden_size", first[1]),
             ("intermediate_size", first[0]),
             ("num_hidden_layers", len(blocks)),

@@ -15,18 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, SiglipConfig, SiglipModel
+from transformers import AutoModelForCausalLM, SiglipConfig, SiglipModel
 
 from craft.codebook import Codebook
 from craft.errors import CraftError
 from craft.integrations.vila_u.checkpoint import SIGLIP, VilaUCheckpoint
-from craft.integrations.vila_u.tensor_files import (
-    StoredTensor,
-    TensorFile,
-    tensor_files,
-    write_tensors,
+from craft.integrations.vila_u.tensor_files import write_tensors
+from craft.integrations.vila_u.tokenizer_files import (
+    copy_siglip_tokenizer,
+    copy_tokenizer,
+    is_tokenizer_file,
 )
+from craft.models.loading import load_config
 from craft.models.prompt_template import VICUNA
+from craft.runtime.json_cards import read_json
+from craft.runtime.stored_tensors import StoredTensor, TensorFile, require_shapes, tensor_files
+from craft.runtime.whole_file import require_room, whole_directory
 
 ASIDE, CARD, REST = "vila_u", "conversion.json", "rest.safetensors"
 SIGLIP_WEIGHTS, PROJECTOR = "siglip/model.safetensors", "projector.safetensors"
@@ -36,7 +40,6 @@ PROJECTOR_NAMES = {
 }
 _PAIR = (f"{SIGLIP}vision_model.", f"{SIGLIP}text_model.")
 _UNUSED = ("rqvaesiglip.", "rqtransformer.")
-_TOKENIZER = ("token", "special_tokens", "added_tokens", "vocab", "merges")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ def convert(
 ) -> Conversion:
     """Write ``out`` as a directory for ``--models``: SigLIP pair, codebook, one language model.
 
+    Names and shapes are checked by headers first. ``out`` appears when it is whole.
+
     Args:
         path: what ``vila_u.load`` takes.
         out: new directory.
@@ -67,8 +72,10 @@ def convert(
             contrastive loss needs it.
 
     Raises:
-        CraftError: not a checkpoint, or not complete; a tensor or projector nobody knows; ``out``
-            exists.
+        CraftError: not a checkpoint, or not complete; a tensor or projector nobody knows; configs
+            and weights of different sizes; no tokenizer where one is needed, or one that does not
+            load; ``out`` exists.
+        OSError: ``out`` has no room or cannot be written; nothing of it stays.
     """
     source, out = VilaUCheckpoint(path), Path(out)
     if out.exists():
@@ -84,23 +91,39 @@ def convert(
                 siglip.setdefault(scale, aside[stored])
     codebook = source.codebook
     config = _siglip(source.siglip_config(siglip_config))
-    _require_names(set(siglip), SiglipModel, config, source.folder)
-    projector_files = tensor_files(source.root / "mm_projector")
+    _require_weights(_shapes(siglip), SiglipModel, config, source.folder)
+    projector_files = tensor_files(source.root / "mm_projector", "VILA-U's projector")
     projector = _projector(projector_files, source.root / "mm_projector")
-    language_model = _language_model(source.root / "llm")
+    language_model, llm_config = _language_model(source.root / "llm")
+    card = _card(source, name, projector)
+    _require_projector(card["projector"], codebook.dim, llm_config, source.root)
+    needs = _size(source.root)
+    require_room(out, needs, "the converted checkpoint")
+    with whole_directory(out, needs) as unfinished:
+        config.save_pretrained(unfinished / "siglip")
+        if siglip_tokenizer is not None:
+            copy_siglip_tokenizer(Path(siglip_tokenizer), unfinished / "siglip", config)
+        copied = copy_tokenizer(source.root / "llm", unfinished, name, llm_config)
+        _write_json(unfinished / name / "craft.json", card)
+        codebook.save(unfinished / "codebook.safetensors")
+        write_tensors(unfinished / SIGLIP_WEIGHTS, siglip, {"format": "pt"})
+        copied |= _copy_language_model(source.root / "llm", unfinished, name)
+        write_tensors(unfinished / name / PROJECTOR, projector, {"format": "pt"})
+        write_tensors(unfinished / ASIDE / REST, aside, {"format": "pt"})
+        copied |= _copy_the_rest(source, projector_files, unfinished)
+        _write_record(unfinished, name, copied, source, projector_files)
+    used = {"siglip": len(siglip), "projector": len(projector), name: len(language_model)}
+    return Conversion(codebook, used, tuple(aside))
 
-    config.save_pretrained(out / "siglip")
-    write_tensors(out / SIGLIP_WEIGHTS, siglip, {"format": "pt"})
-    if siglip_tokenizer is not None:
-        for file in sorted(Path(siglip_tokenizer).iterdir()):
-            if file.is_file() and file.name.startswith(_TOKENIZER):
-                shutil.copyfile(file, out / "siglip" / file.name)
-    codebook.save(out / "codebook.safetensors")
-    copied = _copy_language_model(source.root / "llm", out, name)
-    write_tensors(out / name / PROJECTOR, projector, {"format": "pt"})
-    _write_json(out / name / "craft.json", _card(source, name, projector))
-    write_tensors(out / ASIDE / REST, aside, {"format": "pt"})
-    copied |= _copy_the_rest(source, projector_files, out)
+
+def _write_record(
+    out: Path,
+    name: str,
+    copied: Mapping[str, str],
+    source: VilaUCheckpoint,
+    projector_files: Mapping[str, TensorFile],
+) -> None:
+    """What the way back needs to know."""
     files = {"vision_tower": source.files, "mm_projector": projector_files}
     conversion = {
         "name": name,
@@ -113,8 +136,6 @@ def convert(
     }
     _write_json(out / ASIDE / CARD, conversion)
     _write_json(out / "manifest.json", {"files": {}})
-    used = {"siglip": len(siglip), "projector": len(projector), name: len(language_model)}
-    return Conversion(codebook, used, tuple(aside))
 
 
 def _siglip(config: Mapping[str, Any]) -> SiglipConfig:
@@ -126,40 +147,63 @@ def _siglip(config: Mapping[str, Any]) -> SiglipConfig:
     return SiglipConfig(**parts)
 
 
-def _require_names(stored: set[str], kind: Any, config: Any, folder: Path) -> None:
+def _shapes(tensors: Mapping[str, StoredTensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def _require_weights(
+    stored: Mapping[str, tuple[int, ...]], kind: Any, config: Any, folder: Path
+) -> None:
     """Raises CraftError unless the stored tensors are those of a model of this config."""
     with torch.device("meta"):
         build = getattr(kind, "from_config", kind)
         model = build(config)
-    wanted = set(model.state_dict())
-    wanted -= set(getattr(model, "_tied_weights_keys", None) or ()) - stored
-    missing, unknown = sorted(wanted - stored), sorted(stored - wanted)
-    if missing or unknown:
-        raise CraftError(
-            f"{folder} does not hold the weights its config asks for: "
-            f"missing {missing[:3]} ({len(missing)}), not known {unknown[:3]} ({len(unknown)})"
-        )
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    tied = set(getattr(model, "_tied_weights_keys", None) or ()) - stored.keys()
+    require_shapes(stored, {n: shape for n, shape in wanted.items() if n not in tied}, folder)
 
 
-def _language_model(folder: Path) -> set[str]:
-    """Names of the language model's tensors, after checking them against its config."""
-    names = {n for file in tensor_files(folder).values() for n in file.tensors}
-    computed = {n for n in names if n.endswith("rotary_emb.inv_freq")}  # old files store them
-    _require_names(
-        names - computed, AutoModelForCausalLM, AutoConfig.from_pretrained(folder), folder
-    )
-    return names
+def _language_model(folder: Path) -> tuple[set[str], Any]:
+    """Names of the language model's tensors, and its config, which they were checked against."""
+    what = "VILA-U's language model"
+    config = load_config(folder, what)
+    shapes = {}
+    for file in tensor_files(folder, what).values():
+        shapes |= _shapes(file.tensors)
+    own = {  # old files store what is computed
+        name: shape for name, shape in shapes.items() if not name.endswith("rotary_emb.inv_freq")
+    }
+    _require_weights(own, AutoModelForCausalLM, config, folder)
+    return set(shapes), config
+
+
+def _require_projector(shape: Mapping[str, int], dim: int, llm: Any, root: Path) -> None:
+    for ends, found, what, wanted in (
+        ("takes", shape["width"], "the codebook's", dim),
+        ("gives", shape["hidden"], "the language model's hidden_size", llm.hidden_size),
+    ):
+        if found != wanted:
+            raise CraftError(
+                f"{root / 'mm_projector'} {ends} {found} dimensions, {what} is {wanted}: they do "
+                "not belong together"
+            )
 
 
 def _projector(files: Mapping[str, TensorFile], folder: Path) -> dict[str, StoredTensor]:
     tensors = {n: t for file in files.values() for n, t in file.tensors.items()}
-    kind = json.loads((folder / "config.json").read_text()).get("mm_projector_type")
+    kind = read_json(folder / "config.json", "the projector's config").get("mm_projector_type")
     if kind != "mlp2x_gelu" or set(tensors) != set(PROJECTOR_NAMES):
         raise CraftError(
             f"{folder} holds a projector {kind!r} of {sorted(tensors)}; only mlp2x_gelu, as in "
             "both releases, is supported"
         )
-    return {ours: tensors[theirs] for theirs, ours in PROJECTOR_NAMES.items()}
+    projector = {ours: tensors[theirs] for theirs, ours in PROJECTOR_NAMES.items()}
+    inner, width = projector["0.weight"].shape
+    hidden = projector["2.weight"].shape[0]
+    wanted = {"0.weight": (inner, width), "0.bias": (inner,)}
+    wanted |= {"2.weight": (hidden, inner), "2.bias": (hidden,)}
+    require_shapes(_shapes(projector), wanted, folder)
+    return projector
 
 
 def _card(
@@ -176,14 +220,21 @@ def _card(
 
 
 def _copy_language_model(folder: Path, out: Path, name: str) -> dict[str, str]:
-    """The very files; tokenizer files into a folder of their own, where ours looks for them."""
+    """The very files, but for the tokenizer's."""
     copied = {}
-    for file in sorted(path for path in folder.iterdir() if path.is_file()):
-        tokens = file.name.startswith(_TOKENIZER)
-        target = f"{name}/tokenizer/{file.name}" if tokens else f"{name}/{file.name}"
-        copied[f"llm/{file.name}"] = target
-        _copy(file, out / target)
+    for file in _files(folder):
+        if not is_tokenizer_file(file):
+            copied[f"llm/{file.name}"] = f"{name}/{file.name}"
+            _copy(file, out / name / file.name)
     return copied
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _copy_the_rest(

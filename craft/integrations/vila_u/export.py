@@ -15,7 +15,8 @@ from craft.errors import CraftError
 from craft.integrations.vila_u.checkpoint import VilaUCheckpoint
 from craft.integrations.vila_u.layout import codebook_of, encoder_of, encoder_weights
 from craft.integrations.vila_u.load import stored_name
-from craft.integrations.vila_u.tensor_files import StoredTensor, write_tensors
+from craft.integrations.vila_u.tensor_files import write_tensors
+from craft.runtime.stored_tensors import StoredTensor
 
 if TYPE_CHECKING:
     from craft.models.encoder_pack import EncoderPack

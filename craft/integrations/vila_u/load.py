@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from craft.integrations.vila_u.checkpoint import VISION, VilaUCheckpoint
+from craft.runtime.stored_tensors import require_shapes
 
 if TYPE_CHECKING:
     from craft.models.vision_tower import DiscreteVisionTower
@@ -40,6 +41,11 @@ def load_tower(
     config = DiscreteVisionConfig(**known)
     with torch.device("meta"):
         tower = DiscreteVisionTower(config, checkpoint.codebook)
+    require_shapes(
+        {n: checkpoint.shape(stored_name(n)) for n in tower.state_dict()},
+        {n: tuple(x.shape) for n, x in tower.state_dict().items()},
+        checkpoint.folder,
+    )
     wanted = dtype or checkpoint.dtype
     weights = {n: checkpoint.tensor(stored_name(n)).to(wanted) for n in tower.state_dict()}
     tower.load_state_dict(weights, assign=True)

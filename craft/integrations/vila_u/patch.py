@@ -25,7 +25,7 @@ Precision = Literal["vila-u", "exact"]
 
 
 @dataclass(frozen=True)
-class Selection:
+class KeptTokens:
     """What the last call that pruned kept, detached."""
 
     indices: Tensor  # [n, M] int64: kept patches in raster order
@@ -89,7 +89,7 @@ class Handle:
         self.keep_ratio = keep_ratio
         self.selector: Selector = selector
         self.seed = seed
-        self.last: Selection | None = None
+        self.last: KeptTokens | None = None
         self._places: list[tuple[Any, str, Callable[..., Any], Any]] = []
         self._enabled = True
         self._answering = False  # inside a call that prepares a prompt without labels
@@ -227,7 +227,7 @@ class Handle:
             selector=self.selector,
             seed=self.seed,
         )
-        self.last = Selection(kept.indices, codes, residual_sq)
+        self.last = KeptTokens(kept.indices, codes, residual_sq)
         return kept.tensors[0], kept.tensors[1]
 
 

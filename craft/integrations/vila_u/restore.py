@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,10 @@ from craft.integrations.vila_u.convert import (
     SIGLIP_WEIGHTS,
 )
 from craft.integrations.vila_u.export import replacements
-from craft.integrations.vila_u.tensor_files import StoredTensor, read_header, write_tensors
+from craft.integrations.vila_u.tensor_files import write_tensors
+from craft.runtime.json_cards import read_json
+from craft.runtime.stored_tensors import StoredTensor, read_header
+from craft.runtime.whole_file import require_room, whole_directory
 
 if TYPE_CHECKING:
     from craft.models.encoder_pack import EncoderPack
@@ -50,7 +52,7 @@ def restore(
         raise CraftError(f"{models} was not converted from VILA-U: it holds no {ASIDE}/{CARD}")
     if out.exists():
         raise CraftError(f"{out} exists; name a new directory")
-    card = json.loads((models / ASIDE / CARD).read_text())
+    card = read_json(models / ASIDE / CARD, "the record of the conversion")
     tower = {SIGLIP + n: t for n, t in read_header(models / SIGLIP_WEIGHTS).tensors.items()}
     tower |= read_header(models / ASIDE / REST).tensors
     projector = read_header(models / card["name"] / PROJECTOR).tensors
@@ -63,10 +65,13 @@ def restore(
             pack.codebook_fingerprint
         )
         found["vision_tower"] |= replacements(pack.weights, tower)
-    for theirs, ours in card["copied"].items():
-        (out / theirs).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(models / ours, out / theirs)
-    for theirs, file in card["rebuilt"].items():
-        tensors = found[theirs.split("/")[0]]
-        write_tensors(out / theirs, {n: tensors[n] for n in file["tensors"]}, file["metadata"])
+    needed = sum(path.stat().st_size for path in models.rglob("*") if path.is_file())
+    require_room(out, needed, "the VILA-U checkpoint")
+    with whole_directory(out, needed) as unfinished:
+        for theirs, ours in card["copied"].items():
+            (unfinished / theirs).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(models / ours, unfinished / theirs)
+        for theirs, file in card["rebuilt"].items():
+            tensors = {n: found[theirs.split("/")[0]][n] for n in file["tensors"]}
+            write_tensors(unfinished / theirs, tensors, file["metadata"])
     return out

@@ -1,4 +1,4 @@
-"""Moving tensors between safetensors files byte by byte, whatever their size.
+"""Writing safetensors files from stretches of others, byte by byte, whatever their size.
 
 The safetensors library writes a file from tensors that are all in memory. Here a written tensor is
 a stretch of bytes of another file, so that 13 GB take a few MB of memory and come out unchanged.
@@ -10,91 +10,16 @@ import json
 import os
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from craft.errors import CraftError
+from craft.runtime.stored_tensors import StoredTensor
 
 _BUFFER = 16 << 20
 _DTYPES = {"torch.float32": "F32", "torch.bfloat16": "BF16", "torch.float16": "F16"}
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """A tensor in a safetensors file: bytes ``start`` to ``end`` of it."""
-
-    path: Path
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    end: int
-
-    @property
-    def size(self) -> int:
-        return self.end - self.start
-
-
-@dataclass(frozen=True)
-class TensorFile:
-    """The header of a safetensors file; ``tensors`` in the order of their bytes."""
-
-    tensors: dict[str, StoredTensor]
-    metadata: dict[str, str]
-
-
-def read_header(path: Path) -> TensorFile:
-    """What a safetensors file holds, without reading it.
-
-    Raises:
-        CraftError: not a safetensors file, or one that was cut short.
-    """
-    total = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else total
-        if length > total - 8:
-            raise CraftError(f"{path} is not a safetensors file, or was cut short; get it again")
-        header: dict[str, Any] = json.loads(file.read(length))
-    metadata = header.pop("__metadata__", {})
-    begin = 8 + length
-    tensors = {
-        name: StoredTensor(
-            path, entry["dtype"], tuple(entry["shape"]), *(begin + o for o in entry["data_offsets"])
-        )
-        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"])
-    }
-    end = max((tensor.end for tensor in tensors.values()), default=begin)
-    if end != total:
-        raise CraftError(f"{path} has {total} bytes, its header says {end}; get it again")
-    return TensorFile(tensors, metadata)
-
-
-def tensor_files(folder: Path) -> dict[str, TensorFile]:
-    """Headers of all safetensors files of a folder, by file name.
-
-    Raises:
-        CraftError: there are none, there are pickles instead, or a name occurs twice.
-    """
-    files = {path.name: read_header(path) for path in sorted(folder.glob("*.safetensors"))}
-    if not files:
-        pickles = [path.name for path in folder.glob("*.bin")]
-        instead = f", only {pickles[0]}: a pickle, which is never loaded" if pickles else ""
-        raise CraftError(f"{folder} holds no safetensors files{instead}")
-    names = [name for file in files.values() for name in file.tensors]
-    twice = (
-        {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
-    )
-    if twice:
-        raise CraftError(f"{folder} holds {sorted(twice)[0]!r} in more than one file")
-    return files
-
-
-def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """Every tensor of a folder; errors as for :func:`tensor_files`."""
-    return {n: t for file in tensor_files(folder).values() for n, t in file.tensors.items()}
 
 
 def write_tensors(
@@ -127,13 +52,6 @@ def write_tensors(
             for piece in _pieces(tensor):
                 out.write(piece)
     os.replace(unfinished, path)
-
-
-def same_bytes(a: StoredTensor | Tensor, b: StoredTensor | Tensor) -> bool:
-    """Whether two tensors have the same bytes."""
-    size_a = a.nbytes if isinstance(a, Tensor) else a.size
-    size_b = b.nbytes if isinstance(b, Tensor) else b.size
-    return size_a == size_b and all(x == y for x, y in zip(_pieces(a), _pieces(b), strict=True))
 
 
 def _dtype(name: str, tensor: Tensor) -> str:

@@ -17,6 +17,7 @@ from craft.pocket.demo.table import BASELINE, TITLES
 from craft.report.embedded import data_url, figure_png, image_png
 from craft.report.patches import _SIDE, code_map, dim_pruned
 from craft.report.tables import HEADINGS
+from craft.runtime.whole_file import write_bytes, write_text
 
 
 def write_page(results: dict[str, Any], examples: list[Example], directory: Path) -> Path:
@@ -32,7 +33,7 @@ def write_page(results: dict[str, Any], examples: list[Example], directory: Path
     embedded = {}
     for name, figure in figures.items():
         png = figure_png(figure)
-        (directory / f"{name}.png").write_bytes(png)
+        write_bytes(directory / f"{name}.png", png)
         embedded[name] = data_url(png)
     loader = PackageLoader("craft.pocket.demo", ".")
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
@@ -47,7 +48,7 @@ def write_page(results: dict[str, Any], examples: list[Example], directory: Path
         baseline=BASELINE,
     )
     path = directory / "index.html"
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 

@@ -6,7 +6,6 @@ all of them, before and after, with all visual tokens and with fewer.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,11 +25,14 @@ from craft.pocket.retention import PocketProbe
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
+from craft.runtime.whole_file import open_whole, write_json
 from craft.settings.choices import Selector
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 from craft.workbench.adapt import adapt_pack
 
+#: Of a demo's results.json; raised whenever a key changes its meaning or goes.
+FORMAT = 1
 _EXAMPLES = 8
 
 
@@ -81,7 +83,7 @@ def run_demo(
     out.mkdir(parents=True, exist_ok=True)
     per_domain: dict[str, dict[str, Any]] = {}
     examples: list[Example] = []
-    with (out / PREDICTIONS).open("w") as predictions:
+    with open_whole(out / PREDICTIONS) as predictions:
         demo = _Demo(models, surrogate, config, out, predictions, general_images, on_progress)
         for domain in [load_domain(name) for name in domains]:
             exam = Exam.of(domain, models.image_size, demo.general, test_limit)
@@ -92,6 +94,8 @@ def run_demo(
         for name in models.names
     }
     results = {
+        "command": "demo",
+        "format": FORMAT,
         "domains": per_domain,
         "average": average,
         "gains": {name: entry["gains"] for name, entry in average.items()},
@@ -110,7 +114,7 @@ def run_demo(
         "versions": environment(),
         "seconds": time.monotonic() - started,
     }
-    (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+    write_json(out / RESULTS, results)
     return DemoRun(results, examples)
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from craft.evaluation.aggregate import PARTS
 from craft.pocket.demo.results import CONDITIONS
-from craft.report.tables import score_cell, score_table
+from craft.report.tables import count_row, score_cell, score_table
 
 TITLES = {
     "zero_shot": "zero-shot",
@@ -30,7 +30,10 @@ def demo_table(results: dict[str, Any]) -> Table:
     unpruned.
     """
     seeds = len(results["seeds"])
-    caption = "Per cent right. In brackets: points to zero-shot; of pruning, to all tokens kept."
+    caption = (
+        "Per cent right, of n questions. In brackets: points to zero-shot; of pruning, to all "
+        "tokens kept."
+    )
     if seeds > 1:
         caption += f" ± is the standard deviation over {seeds} seeds."
     table = score_table(caption)
@@ -40,6 +43,7 @@ def demo_table(results: dict[str, Any]) -> Table:
     for title, models in blocks.items():
         table.add_section()
         table.add_row(Text(title, "bold"))
+        table.add_row(*count_row(next(iter(models.values()))[CONDITIONS[0]]["n"]))
         for name, model in models.items():
             table.add_row(Text(f" {name}").append(f" ({model['role']})", "dim"))
             for condition in CONDITIONS:

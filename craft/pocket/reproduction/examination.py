@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -34,6 +32,7 @@ from craft.pocket.reproduction.plan import (
 )
 from craft.pocket.retention import PocketProbe
 from craft.pruning import prune
+from craft.runtime.whole_file import write_json
 from craft.settings.methods import METHODS
 from craft.training.adapt import adapt
 
@@ -78,9 +77,7 @@ def run_job(job: Job, scale: Scale, models: ModelFamily, directory: Path) -> Pat
         **sheet.notes,
         "seconds": time.monotonic() - started,
     }
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(unfinished, path)
+    write_json(path, result, indent=1)
     return path
 
 

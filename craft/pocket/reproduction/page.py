@@ -17,6 +17,7 @@ from craft.pocket.reproduction.examination import RULES
 from craft.pocket.reproduction.plan import MAIN
 from craft.report.documents import between_marks
 from craft.report.embedded import data_url, figure_png
+from craft.runtime.whole_file import write_text
 
 BEGIN, END = "<!-- reproduction -->", "<!-- end of reproduction -->"
 _LABELS = {"full": "by rarity", "random": "at random"}
@@ -37,7 +38,7 @@ def write_reproduction_page(results: dict[str, Any], path: Path) -> Path:
     page = template.get_template("page.html.j2").render(
         results=results, figures=figures, main=MAIN, rules=RULES
     )
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 
@@ -113,4 +114,4 @@ if __name__ == "__main__":
     source, page, readme = map(Path, sys.argv[1:])
     found = json.loads(source.read_text())
     write_reproduction_page(found, page)
-    readme.write_text(with_table(readme.read_text(), found))
+    write_text(readme, with_table(readme.read_text(), found))

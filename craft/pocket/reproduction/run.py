@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -22,6 +21,7 @@ from craft.pocket.reproduction.plan import SURROGATES, Job, Scale, jobs
 from craft.pocket.reproduction.tables import reproduce_tables
 from craft.pocket.reproduction.training_cost import training_costs
 from craft.runtime.progress import OnProgress, ignore_progress
+from craft.runtime.whole_file import write_json
 
 JOBS, COSTS = "jobs", "costs.json"
 
@@ -60,9 +60,10 @@ def reproduce(
     # First, while no other process is busy.
     costs_file = out / COSTS
     if not costs_file.is_file():
-        costs_file.write_text(json.dumps(measure_costs(), indent=2) + "\n")
+        write_json(costs_file, measure_costs())
     todo = list(jobs(scale))
     task = f"{len(todo)} encoders"
+    on_progress(task, 0, len(todo))
     for done, _ in enumerate(_work(todo, scale, models, directory, workers), 1):
         on_progress(task, done, len(todo))
     outcomes = Outcomes(directory, scale)
@@ -72,7 +73,7 @@ def reproduce(
         "this call": time.monotonic() - started,
         "workers": workers,
     }
-    (out / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
+    write_json(out / RESULTS, results, indent=1)
     return results
 
 
@@ -86,7 +87,9 @@ def _work(
             yield
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _prepare, (models.directory,)) as pool:
+    with ProcessPoolExecutor(
+        workers, context, _prepare, (models.directory, str(models.device))
+    ) as pool:
         under_way: list[Future[Path]] = [
             pool.submit(_run_here, job, scale, directory) for job in todo
         ]
@@ -101,10 +104,10 @@ def _work(
 _models: ModelFamily | None = None
 
 
-def _prepare(directory: Path) -> None:
+def _prepare(directory: Path, device: str) -> None:
     global _models
     torch.set_num_threads(1)
-    _models = ModelFamily.load(directory)
+    _models = ModelFamily.load(directory, device=device)
 
 
 def _run_here(job: Job, scale: Scale, directory: Path) -> Path:
@@ -117,9 +120,7 @@ def _same_scale(directory: Path, scale: Scale) -> None:
     note = directory / "scale.json"
     wanted = json.loads(json.dumps(scale.__dict__))
     if not note.is_file():
-        unfinished = note.with_suffix(".part")
-        unfinished.write_text(json.dumps(wanted, indent=2) + "\n")
-        os.replace(unfinished, note)
+        write_json(note, wanted)
         return
     found = json.loads(note.read_text())
     if found != wanted:

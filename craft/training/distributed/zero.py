@@ -41,7 +41,7 @@ def plugin(config: CraftConfig, processes: int) -> DeepSpeedPlugin:
     if not is_deepspeed_available():
         raise MissingPackageError(
             "an accelerate config of type DEEPSPEED needs DeepSpeed, which is not installed; "
-            "pip install 'craft-vlm[deepspeed]'"
+            "pip install 'deepspeed>=0.19.8,<0.20'"
         )
     found = DeepSpeedPlugin()
     settings: Any = found.deepspeed_config

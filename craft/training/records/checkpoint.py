@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from craft.errors import CraftError
+from craft.runtime.json_cards import CHECKSUM, checksum, read_json, with_checksum
+from craft.runtime.stored_tensors import read_tensors
+from craft.runtime.whole_file import follow_umask
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 _STATE, _STEP, _WRITING, _DELETING = "state.json", "step-", ".writing-", ".deleting-"
 
 
@@ -54,6 +57,10 @@ class CheckpointDirectory:
         found = (x.name for x in self.root.glob(f"{_STEP}*") if (x / _STATE).is_file())
         return sorted(int(name.removeprefix(_STEP)) for name in found)
 
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of a step is, or would be."""
+        return self.root / f"{_STEP}{step:08d}"
+
     def save(
         self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]
     ) -> Path:
@@ -76,9 +83,10 @@ class CheckpointDirectory:
             for name, values in tensors.items():
                 path = writing / f"{name}.safetensors"
                 save_file({k: x.detach().cpu().contiguous() for k, x in values.items()}, path)
+                follow_umask(path)
                 hashes[name] = _flush(path)
             card = {"format": FORMAT, "step": step, "hashes": hashes, "state": state}
-            (writing / _STATE).write_text(json.dumps(card))
+            (writing / _STATE).write_text(json.dumps(with_checksum(card)))
             _flush(writing / _STATE)
             _flush_directory(writing)
             shutil.rmtree(target, ignore_errors=True)  # without state.json: half deleted
@@ -102,7 +110,7 @@ class CheckpointDirectory:
     def _usable(self, directory: Path) -> Checkpoint | None:
         try:
             return _read(directory)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (CraftError, OSError) as error:
             log.warning("%s cannot be used: %s", directory, error)
             return None
 
@@ -146,15 +154,17 @@ def _existing(path: Path) -> Path:
 
 
 def _read(directory: Path) -> Checkpoint:
-    card = json.loads((directory / _STATE).read_text())
-    if card["format"] != FORMAT:
-        raise CraftError(f"format {card['format']!r}, this version reads {FORMAT}")
+    card = read_json(directory / _STATE, "the state of a checkpoint")
+    if card.get("format") != FORMAT:
+        raise CraftError(f"format {card.get('format')!r}, this version reads {FORMAT}")
+    if card.get(CHECKSUM) != checksum(card):
+        raise CraftError(f"{_STATE} is not what was written")
     tensors = {}
     for name, known in card["hashes"].items():
         path = directory / f"{name}.safetensors"
         if _hash(path) != known:
             raise CraftError(f"{path.name} is not what was written")
-        tensors[name] = load_file(path)
+        tensors[name] = read_tensors(path, "part of a checkpoint").tensors
     return Checkpoint(card["step"], tensors, card["state"])
 
 

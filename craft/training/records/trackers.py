@@ -22,6 +22,7 @@ from accelerate.tracking import (
 )
 
 from craft.errors import MissingPackageError
+from craft.runtime.whole_file import write_json
 from craft.settings.training import CraftConfig, LogConfig
 
 #: What a continuation must know of the run: its name and id, and the last step of each tracker.
@@ -99,9 +100,7 @@ class Trackers:
             last = _last_step(self._directory / "train.jsonl")
             known = {name: max(step, last) for name, step in state["sent"].items()}
         state["sent"] = {name: known.get(name, -1) for name in self._names}
-        written = path.with_suffix(".new")
-        written.write_text(json.dumps(state))
-        written.replace(path)
+        write_json(path, state)
         return state
 
 

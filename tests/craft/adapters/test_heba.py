@@ -53,7 +53,7 @@ def as_maps(adapter, x, scale):
 @pytest.mark.parametrize("grid", [(4, 4), (3, 5), (1, 6)])
 @pytest.mark.parametrize(
     "config",
-    [STEADY, DISCRETE, HebaConfig(kernel=5, gate=True, scale=0.5)],
+    [STEADY, DISCRETE, HebaConfig(kernel=5, gate=True, init_up="kaiming_fan_out", scale=0.5)],
     ids=["literal", "discrete", "gated"],
 )
 def test_images_go_through_the_formula_on_any_grid(config, grid):
@@ -176,6 +176,7 @@ def test_what_begins_as_nothing_still_learns(kind):
         ({"bottleneck": 0}, "bottleneck"),
         ({"bottleneck": "half"}, "half"),
         ({"init_up": "ones"}, "init_up"),
+        ({"gate": True}, "gate=true needs init_up"),
         ({"scale": 0.0}, "scale"),
         ({"fast_prob": 1.5}, "fast_prob"),
         ({"kernel": 4}, "kernel must be odd"),

@@ -113,11 +113,12 @@ def test_demo_refuses_a_directory_of_other_files(tiny_models: ModelFamily, tmp_p
 def test_demo_writes_results_page_and_pack(
     small_world: None, tiny_models: ModelFamily, tmp_path: Path
 ) -> None:
-    for _ in range(2):  # repeating a run into its own directory is fine
-        result = craft_command(
-            "demo", "--out", tmp_path, "--models", tiny_models.directory, *QUICK, *FEW
-        )
-        assert result.exit_code == 0, result.output
+    arguments = ["demo", "--out", tmp_path, "--models", tiny_models.directory, *QUICK, *FEW]
+    result = craft_command(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "an earlier run of `craft demo`" in one_error_line(craft_command(*arguments))
+    result = craft_command(*arguments, "--force")
+    assert result.exit_code == 0, result.output
     assert "handwriting" in result.stdout
     assert "llama (transfer)" in result.stdout
     assert (tmp_path / "index.html").is_file()
@@ -148,8 +149,8 @@ def test_evaluate_sweeps_ratios_through_all_models(
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["domain"] == "flags"
     assert {name: list(c) for name, c in results["models"].items()} == {
-        "qwen2": ["keep_1.0", "keep_0.5"],
-        "llama": ["keep_1.0", "keep_0.5"],
+        "qwen2": ["pretrained", "keep_1.0", "keep_0.5"],
+        "llama": ["pretrained", "keep_1.0", "keep_0.5"],
     }
     assert "keep 0.5" in result.stdout
 
@@ -159,7 +160,7 @@ def test_evaluate_sweeps_ratios_through_all_models(
     [
         (["--llm", "gpt"], "got 'gpt'"),
         (["--keep-ratio", "0"], "keep_ratio must be in (0, 1], got 0.0"),
-        (["--prior", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--prior", "nowhere.safetensors", "--keep-ratio", "0.5"], "nowhere.safetensors"),
     ],
 )
 def test_evaluate_names_wrong_arguments(
@@ -251,7 +252,7 @@ def test_pruning_without_a_prior_says_how_to_get_one(
 def test_info_says_what_runs_and_what_a_pack_holds(tiny_models: ModelFamily, pack: Path) -> None:
     result = craft_command("info", pack, "--models", tiny_models.directory)
     assert result.exit_code == 0, result.output
-    for fact in (torch.__version__, "kernels_reason", "qwen2, llama", "TokenPrior", "steps=2"):
+    for fact in (torch.__version__, "kernels_reason", "qwen2, llama", "TokenPrior", "steps = 2"):
         assert fact in result.stdout
     without = craft_command("info", "--models", pack)
     assert without.exit_code == 0

@@ -86,12 +86,13 @@ def test_moved_data_is_found_and_changed_data_refused(
     done(craft_command("adapt", "--data", class_folder, "--out", pack, "--models", models, *QUICK))
     moved = shutil.move(class_folder, tmp_path / "moved")
     arguments = ["evaluate", pack, "--out", tmp_path / "s", "--models", models]
-    assert "no such file or folder" in one_error_line(craft_command(*arguments))
+    line = one_error_line(craft_command(*arguments))
+    assert f"{class_folder}, where nothing is now; say where it lies with --data PATH" in line
     few = ["--general-images", "3", "--llm", "qwen2", "--test-limit", "4"]
     done(craft_command(*arguments, "--data", moved, *few))
-    done(craft_command("prior", pack, "--data", moved, "--models", models))
+    done(craft_command("prior", pack, "--data", moved, "--models", models, "--force"))
     draw(Path(moved) / "thing_cc/new.png", 99)
-    line = one_error_line(craft_command(*arguments, "--data", moved))
+    line = one_error_line(craft_command(*arguments, "--data", moved, "--force"))
     assert "the data is not what the manifest was made for" in line
 
 
@@ -100,7 +101,7 @@ def test_a_pack_of_the_pocket_world_does_not_keep_a_manifest(
 ) -> None:
     arguments = ["adapt", "--out", tmp_path / "pack", "--models", tiny_models.directory, *QUICK]
     done(craft_command(*arguments, "--data", class_folder))
-    done(craft_command(*arguments, "--domain", "flags"))
+    done(craft_command(*arguments, "--domain", "flags", "--force"))
     assert not (tmp_path / "pack/domain.json").exists()
     more = ["--out", tmp_path / "s", "--models", tiny_models.directory]
     line = one_error_line(
@@ -121,7 +122,7 @@ def test_names_the_models_cannot_say_are_refused(
     (class_folder / "thing_aa").rename(class_folder / "platypus")
     arguments = ["--data", class_folder, "--models", tiny_models.directory]
     line = one_error_line(craft_command("adapt", "--out", tmp_path / "o", *arguments))
-    assert "'qwen2' has no words for 1 of 8 answers: 'platypus'" in line
+    assert "'qwen2' does not know 1 word: 'platypus'" in line
     assert not (tmp_path / "o").exists()
 
 
@@ -143,7 +144,7 @@ def test_check_shows_what_was_understood(
     shown = done(craft_command("data", "check", class_folder, *arguments))
     for fact in (
         "image_folder: 80 images, 8 classes",
-        "49 train, 7 validation, 16 test, 8 of held-out classes unused",
+        "50 train, 6 validation, 16 test, 8 of held-out classes unused",
         "test: 20% of every class, drawn with seed 0",
         "image 30×20 → 24×24",
         "What thing is shown in the image?",
@@ -168,7 +169,7 @@ def test_check_refuses_with_file_and_line(llava_file: Path, tiny_models: ModelFa
     image.write_bytes(image.read_bytes()[:300])
     assert "mine.json:" in one_error_line(craft_command(*arguments))
     shown = done(craft_command(*arguments, "--skip-corrupt"))
-    assert "left out 1 with unreadable images" in shown
+    assert "skipped 1 images that cannot be read" in shown
     assert "7.jpg" in shown
 
 
@@ -181,19 +182,152 @@ def test_check_decodes_every_image_unless_told_not_to(
     decoded: int,
 ) -> None:
     seen = []
-    decode = record.decode_rgb
-    monkeypatch.setattr(record, "decode_rgb", lambda data: seen.append(data) or decode(data))
+    decode = record.decode
+
+    def counted(data, chosen=None):
+        seen.append(data)
+        return decode(data, chosen)
+
+    monkeypatch.setattr(record, "decode", counted)
     models = tiny_models.directory
     done(craft_command("data", "check", class_folder, "--models", models, *options))
     assert len(seen) == decoded
 
 
-def test_check_warns_of_words_the_models_do_not_know(
-    class_folder: Path, tiny_models: ModelFamily
+def test_check_and_adapt_refuse_the_same_words(
+    class_folder: Path, tiny_models: ModelFamily, tmp_path: Path
 ) -> None:
     (class_folder / "thing_aa").rename(class_folder / "platypus")
-    shown = done(craft_command("data", "check", class_folder, "--models", tiny_models.directory))
-    assert "no words for 1 of 8 answers: platypus" in shown
+    models = ["--models", tiny_models.directory]
+    checked = craft_command("data", "check", class_folder, *models)
+    adapted = craft_command("adapt", "--data", class_folder, "--out", tmp_path / "o", *models)
+    assert one_error_line(checked) == one_error_line(adapted)
+    assert "image_folder: 80 images" in checked.stdout  # all the same, it is shown
+
+
+@pytest.fixture
+def word_poor(tiny_models: ModelFamily, tmp_path: Path) -> Path:
+    """A family whose second language model does not know the word "group", but "thing"."""
+    directory = shutil.copytree(tiny_models.directory, tmp_path / "poor")
+    tokenizer = directory / "llama/tokenizer/tokenizer.json"
+    content = json.loads(tokenizer.read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["gruppe"] = vocabulary.pop("group")
+    tokenizer.write_text(json.dumps(content))
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"question": "Which platypus is the quokka?"}, "2 words: 'platypus', 'quokka'"),
+        ({"answer": "a platypus"}, "1 word: 'platypus'"),
+        ({"options": ["thing aa", "platypus"], "answer": "thing aa"}, "1 word: 'platypus'"),
+    ],
+)
+def test_unknown_words_of_questions_answers_and_options_are_refused(
+    tiny_models: ModelFamily,
+    tmp_path: Path,
+    draw: Callable[..., Path],
+    change: dict,
+    message: str,
+) -> None:
+    rows = []
+    for i in range(12):
+        draw(tmp_path / f"{i}.png", i)
+        row = {"image": f"{i}.png", "question": "what thing", "answer": "thing aa"}
+        rows.append(row | {"options": ["thing aa", "thing bb"]})
+    del rows[5]["options"]
+    rows[5] |= change
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    models = ["--models", tiny_models.directory]
+    line = one_error_line(craft_command("data", "check", path, *models))
+    assert f"the language model 'qwen2' does not know {message}" in line
+    assert line == one_error_line(
+        craft_command("adapt", "--data", path, "--out", tmp_path / "o", *models)
+    )
+
+
+def test_an_unknown_subject_is_refused(class_folder: Path, tiny_models: ModelFamily) -> None:
+    arguments = ["data", "check", class_folder, "--models", tiny_models.directory]
+    line = one_error_line(craft_command(*arguments, "--subject", "platypus"))
+    assert "'qwen2' does not know 1 word: 'platypus'" in line
+
+
+@pytest.fixture
+def silent_siglip(tiny_models: ModelFamily, tmp_path: Path) -> Path:
+    """A family whose SigLIP does not know the word "thing"."""
+    directory = shutil.copytree(tiny_models.directory, tmp_path / "silent")
+    tokenizer = directory / "siglip/tokenizer.json"
+    content = json.loads(tokenizer.read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["ding"] = vocabulary.pop("thing")
+    content["added_tokens"] = [t for t in content["added_tokens"] if t["special"]]
+    content["model"]["vocab"] |= {f"w{i}": len(vocabulary) + i for i in range(20)}
+    tokenizer.write_text(json.dumps(content))
+    return directory
+
+
+def test_contrastive_texts_are_read_by_siglip(
+    class_folder: Path, silent_siglip: Path, tmp_path: Path
+) -> None:
+    models = ["--models", silent_siglip]
+    line = one_error_line(craft_command("data", "check", class_folder, *models))
+    assert "SigLIP does not know 1 word: 'thing' of the contrastive texts" in line
+    adapting = ["adapt", "--data", class_folder, "--out", tmp_path / "o", *models, *QUICK]
+    assert one_error_line(craft_command(*adapting)) == line
+    without = ["--set", "lambda_con=0"]
+    done(craft_command("data", "check", class_folder, *models, *without))
+    done(craft_command(*adapting, *without))
+
+
+def test_a_word_poor_model_blocks_nobody_else(
+    class_folder: Path, word_poor: Path, tmp_path: Path
+) -> None:
+    (class_folder / "thing_aa").rename(class_folder / "group")
+    models = ["--models", word_poor]
+    pack = tmp_path / "pack"
+    done(craft_command("data", "check", class_folder, *models))
+    done(craft_command("adapt", "--data", class_folder, "--out", pack, *models, *QUICK))
+    line = one_error_line(
+        craft_command("data", "check", class_folder, *models, "--surrogate", "llama")
+    )
+    assert "'llama' does not know 1 word: 'group'" in line
+    few = ["--general-images", "3", "--test-limit", "4", *models]
+    shown = done(craft_command("evaluate", pack, "--out", tmp_path / "s", *few))
+    assert "left out llama: the language model 'llama' does not know 1 word: 'group'" in shown
+    results = json.loads((tmp_path / "s/results.json").read_text())
+    assert list(results["models"]) == ["qwen2"]
+    shown = done(craft_command("transfer", pack, "--out", tmp_path / "t", *few))
+    assert "left out llama" in shown
+    line = one_error_line(
+        craft_command("evaluate", pack, "--out", tmp_path / "u", *few, "--llm", "llama")
+    )
+    assert "'llama' does not know 1 word: 'group'" in line
+    assert not (tmp_path / "u").exists()
+
+
+def test_a_missing_siglip_tokenizer_is_found_before_anything_is_read(
+    tiny_models: ModelFamily, tmp_path: Path
+) -> None:
+    directory = shutil.copytree(tiny_models.directory, tmp_path / "models")
+    for file in (directory / "siglip").glob("tokenizer*"):
+        file.unlink()
+    models = ["--models", directory]
+    nowhere, without = tmp_path / "nowhere", ["--set", "lambda_con=0"]
+    for command in (
+        ["data", "check", nowhere],
+        ["adapt", "--data", nowhere, "--out", tmp_path / "o"],
+        ["adapt", "--data", nowhere, "--out", tmp_path / "o", *without, "--distractors", "hard"],
+        ["few-shot", "--out", tmp_path / "o"],
+        ["demo", "--out", tmp_path / "o"],
+    ):
+        line = one_error_line(craft_command(*command, *models))
+        assert "holds no tokenizer of SigLIP's" in line
+        assert not (tmp_path / "o").exists()
+    assert "--set lambda_con=0" in one_error_line(craft_command("data", "check", nowhere, *models))
+    assert "nowhere" in one_error_line(craft_command("data", "check", nowhere, *models, *without))
 
 
 def test_list_names_the_ten() -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from craft.evaluation.bootstrap import interval
 from craft.evaluation.judge.client import Judge
 from craft.evaluation.judge.protocol import Verdict
+from craft.evaluation.results import PREDICTIONS, EvaluationResults
 from craft.family.family import ModelFamily
-from tests.craft.cli.commands import FEW, craft_command
+from tests.craft.cli.commands import FEW, craft_command, done
 
 pytestmark = pytest.mark.usefixtures("quiet_process")
 
@@ -28,15 +30,55 @@ def justified(pack: Path, tiny_models: ModelFamily, tmp_path_factory) -> Path:
 
 
 def test_evaluate_saves_every_second_number(justified: Path) -> None:
-    scores = json.loads((justified / "results.json").read_text())["models"]["llama"]["keep_0.5"]
+    conditions = json.loads((justified / "results.json").read_text())["models"]["llama"]
+    assert list(conditions) == ["pretrained", "keep_0.5"]
+    scores = conditions["keep_0.5"]
     assert 0 <= scores["likelihood"] <= 100
     assert scores["justified"]["n"] == 6
     assert sum(entry["n"] for entry in scores["classes"].values()) == 6
     assert scores["intervals"]["all"][0] <= scores["all"] <= scores["intervals"]["all"][1]
     rows = [json.loads(x) for x in (justified / "predictions.jsonl").read_text().splitlines()]
     asked = [row["prompt"] for row in rows if row["world"] == "justified"]
-    assert len(asked) == 6
+    assert len(asked) == 2 * 6
     assert all(prompt.endswith("Justify your answer.") for prompt in asked)
+
+
+def test_evaluate_compares_with_the_pretrained_encoder(
+    pack: Path, tiny_models: ModelFamily, guessing: None, tmp_path: Path
+) -> None:
+    options = ["--models", tiny_models.directory, "--general-images", 3, "--keep-ratio", 1]
+    said = done(craft_command("evaluate", pack, "--out", tmp_path / "with", *options))
+    assert "pretrained" in said
+    assert "gain (95 % interval)" in said
+    found = EvaluationResults.load(tmp_path / "with")
+    rows = [json.loads(x) for x in (tmp_path / "with" / PREDICTIONS).read_text().splitlines()]
+    right = {
+        (row["model"], row["condition"], row["id"]): row["right"]
+        for row in rows
+        if row["world"] == "domain"
+    }
+    for name, conditions in found.models.items():
+        before, after = conditions["pretrained"], conditions["keep_1.0"]
+        assert before.gain is None
+        assert after.gain is not None
+        assert before.all is not None
+        assert after.all is not None
+        assert after.gain.all == pytest.approx(after.all - before.all)
+        # Question by question, from what is written down.
+        pairs = [
+            100.0 * (after_right - right[name, "pretrained", key])
+            for (model, condition, key), after_right in right.items()
+            if (model, condition) == (name, "keep_1.0")
+        ]
+        assert after.gain.interval == interval(pairs)
+        assert before.n["all"] == len(pairs)
+
+    done(craft_command("evaluate", pack, "--out", tmp_path / "no", *options, "--no-pretrained"))
+    without = EvaluationResults.load(tmp_path / "no")
+    for name, conditions in without.models.items():
+        assert list(conditions) == ["keep_1.0"]
+        assert conditions["keep_1.0"].gain is None
+        assert conditions["keep_1.0"].all == found.models[name]["keep_1.0"].all
 
 
 def test_transfer_compares_with_the_pretrained_encoder(
@@ -51,7 +93,7 @@ def test_transfer_compares_with_the_pretrained_encoder(
     assert list(results["matrix"]) == ["pretrained", str(pack)]
     for name in ("qwen2", "llama"):
         before, after = (row[name] for row in results["matrix"].values())
-        assert "gain" not in before
+        assert before["gain"] is None
         assert after["gain"]["all"] == pytest.approx(after["all"] - before["all"])
         low, high = after["gain"]["interval"]
         assert low <= after["gain"]["all"] <= high
@@ -117,8 +159,9 @@ def test_judge_marks_justified_answers(
         assert result.exit_code == 0, result.output
         assert '"overall": 10.0' in result.output
         assert "llama/keep_0.5" in result.output
-    assert len(seen) == 4
-    assert len((tmp_path / "v.jsonl").read_text().splitlines()) == 4
+        assert "llama/pretrained" in result.output
+    assert len(seen) == 2 * 4
+    assert len((tmp_path / "v.jsonl").read_text().splitlines()) == 2 * 4
 
 
 def test_judge_needs_justified_answers(
@@ -126,7 +169,8 @@ def test_judge_needs_justified_answers(
 ) -> None:
     pytest.importorskip("openai")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-    (tmp_path / "predictions.jsonl").write_text('{"world": "domain"}\n')
+    row = {"world": "domain", "model": "llama", "condition": "pretrained", "id": "0"}
+    (tmp_path / "predictions.jsonl").write_text(json.dumps(row) + "\n")
     result = judging(tmp_path / "predictions.jsonl", tmp_path / "v.jsonl")
     assert result.exit_code == 2
     assert "make them with craft evaluate --justify" in result.stderr

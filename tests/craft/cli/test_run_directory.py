@@ -1,4 +1,4 @@
-"""What a command may write over."""
+"""What a command may write over, and what it must not."""
 
 from __future__ import annotations
 
@@ -7,34 +7,78 @@ from pathlib import Path
 import pytest
 import yaml
 
-from craft.cli.run_directory import MARKER, open_run_directory
+from craft.cli.run_directory import MARKER, open_run_directory, require_new_file
+from craft.errors import CraftError
 
 
-def test_new_empty_and_earlier_directories_are_taken(tmp_path: Path) -> None:
+def test_new_and_empty_directories_are_taken(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "run"
-    open_run_directory(out, {"command": "demo"})
+    assert not open_run_directory(out, {"command": "demo"}, resume=True)
     assert yaml.safe_load((out / MARKER).read_text()) == {"command": "demo"}
-    (out / "results.json").write_text("kept until replaced")
-    open_run_directory(out, {"command": "again"})
-    assert yaml.safe_load((out / MARKER).read_text()) == {"command": "again"}
-    assert (out / "results.json").exists()
     (tmp_path / "empty").mkdir()
-    open_run_directory(tmp_path / "empty", {})
+    open_run_directory(tmp_path / "empty", {"command": "demo"})
+
+
+def test_a_run_that_left_nothing_but_notes_may_be_begun_again(tmp_path: Path) -> None:
+    open_run_directory(tmp_path, {"command": "adapt", "n": 1}, resume=False)
+    (tmp_path / "config.yaml").write_text("")
+    open_run_directory(tmp_path, {"command": "adapt", "n": 2}, resume=False)
+    assert yaml.safe_load((tmp_path / MARKER).read_text())["n"] == 2
+
+
+def test_an_earlier_run_is_gone_on_with_or_replaced_only_if_asked(tmp_path: Path) -> None:
+    open_run_directory(tmp_path, {"command": "adapt", "n": 1})
+    (tmp_path / "pack.json").write_text("hours of work")
+    said = "holds an earlier run of `craft adapt`; choose another directory, --resume auto to go on"
+    with pytest.raises(CraftError, match=said + r" with that run, or --force to replace it$"):
+        open_run_directory(tmp_path, {"command": "adapt", "n": 2}, resume=False)
+    with pytest.raises(CraftError, match=r"choose another directory, or --force to replace it$"):
+        open_run_directory(tmp_path, {"command": "adapt", "n": 2})
+    # What goes on keeps the note of what began.
+    assert open_run_directory(tmp_path, {"command": "adapt", "n": 2}, resume=True)
+    assert yaml.safe_load((tmp_path / MARKER).read_text())["n"] == 1
+    assert not open_run_directory(tmp_path, {"command": "adapt", "n": 3}, force=True)
+    assert yaml.safe_load((tmp_path / MARKER).read_text())["n"] == 3
+    assert (tmp_path / "pack.json").exists()
+
+
+@pytest.mark.parametrize("resume", [None, False, True])
+def test_another_commands_run_is_safe(resume: bool | None, tmp_path: Path) -> None:
+    open_run_directory(tmp_path, {"command": "adapt"})
+    (tmp_path / "pack.json").write_text("")
+    note = (tmp_path / MARKER).read_text()
+    with pytest.raises(CraftError, match=r"holds what `craft adapt` wrote; choose another"):
+        open_run_directory(tmp_path, {"command": "evaluate"}, resume=resume)
+    assert (tmp_path / MARKER).read_text() == note
 
 
 def test_other_peoples_files_are_safe_unless_forced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(
-        ValueError, match=r"not an earlier run; choose another directory, or --force"
+        CraftError, match=r"not an earlier run; choose another directory, or --force"
     ):
-        open_run_directory(tmp_path, {})
+        open_run_directory(tmp_path, {"command": "demo"}, resume=True)
     assert not (tmp_path / MARKER).exists()
-    open_run_directory(tmp_path, {}, force=True)
+    open_run_directory(tmp_path, {"command": "demo"}, force=True)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
 def test_a_file_is_not_a_directory(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("")
-    with pytest.raises(ValueError, match="is a file"):
-        open_run_directory(path, {}, force=True)
+    with pytest.raises(CraftError, match="is a file; name a directory"):
+        open_run_directory(path, {"command": "demo"}, force=True)
+    with pytest.raises(CraftError, match=r"cannot be: .*/file is a file"):
+        open_run_directory(path / "deep" / "er", {"command": "demo"}, force=True)
+
+
+def test_a_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
+    path = tmp_path / "trace.json"
+    require_new_file(None, "--trace")
+    require_new_file(path, "--trace")
+    path.write_text("")
+    with pytest.raises(CraftError, match=r"--trace .*trace.json exists; choose another file, or"):
+        require_new_file(path, "--trace")
+    require_new_file(path, "--trace", force=True)
+    with pytest.raises(CraftError, match="is a directory"):
+        require_new_file(tmp_path, "--trace", force=True)

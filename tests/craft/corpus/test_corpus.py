@@ -57,7 +57,7 @@ def test_tokens_are_those_of_the_encoder(
     paths = sorted(tmp_path.glob("*.parquet"))
     assert [p.name for p in paths] == [f"tokens-{i:06d}-of-000003.parquet" for i in range(3)]
     first = read_tokens(paths[0])
-    images = shards_of(records.records, 32)[0].pixels(24)
+    images = shards_of(records.records, 32)[0].pixels(24, torch.device("cpu"))
     expected = tiny_models.pretrained_tower().encode(images)
     assert torch.equal(first.codes, expected.codes)
     assert torch.equal(first.residual_sq_norms, expected.residual_sq_norms)
@@ -184,7 +184,7 @@ def test_without_ray_the_way_out_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     encoder, shards = corpus(tiny_models)
-    with pytest.raises(ImportError, match=r"craft-vlm\[ray\]"):
+    with pytest.raises(ImportError, match=r"pip install 'ray\[data\]>=2.51'"):
         list(each_shard(encoder.encode, shards, Workers(2)))
 
 

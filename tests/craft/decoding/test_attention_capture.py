@@ -44,7 +44,7 @@ def captured(model, inputs):
     with torch.no_grad():
         return last_row_attention(
             model.get_decoder(), lambda: model.base_model(**inputs, use_cache=False)
-        )
+        ).weights
 
 
 def build(config, attention="sdpa"):
@@ -93,7 +93,7 @@ def test_half_precision_is_accumulated_in_float32():
     generator = torch.Generator().manual_seed(0)
     query = (8 * torch.randn(1, 4, 5, 64, generator=generator)).bfloat16()
     key = torch.randn(1, 2, 700, 64, generator=generator).bfloat16()
-    row = last_row(query, key)[0]
+    row = last_row(query, key).weights[0]
     exact = query[0, :, -1].double().unflatten(0, (2, 2)) @ key[0].double().transpose(1, 2) / 8
     exact = exact.flatten(0, 1).softmax(-1)
     assert float((row - exact).abs().max()) < 1e-5  # sums in bfloat16 are off by 0.02
@@ -110,7 +110,7 @@ def test_other_models_run_on_while_one_is_watched_and_nothing_stays_behind():
         return model(input_ids=ids)
 
     with torch.no_grad():
-        assert len(last_row_attention(model.get_decoder(), both)) == 3
+        assert len(last_row_attention(model.get_decoder(), both).weights) == 3
     with pytest.raises(RuntimeError, match="on purpose"):
         last_row_attention(
             model.get_decoder(), lambda: (_ for _ in ()).throw(RuntimeError("on purpose"))
@@ -142,5 +142,52 @@ def test_a_mask_of_padding_alone_does_what_one_of_pairs_does():
     query, key = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 5, 8)
     padding = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
     pairs = padding.bool()[:, None, None].expand(2, 1, 5, 5)
-    assert torch.equal(last_row(query, key, padding), last_row(query, key, pairs))
-    assert (last_row(query, key, padding)[0, :, :2] == 0).all()
+    looks = last_row(query, key, padding), last_row(query, key, pairs)
+    for ours, theirs in zip(*looks, strict=True):
+        assert torch.equal(ours, theirs)
+        assert (ours[0, :, :2] == 0).all()
+
+
+WIDE = {
+    "hidden_size": 128,
+    "intermediate_size": 344,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 30,
+}
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.06])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", [LlamaConfig, Qwen2Config])
+def test_weights_are_as_exact_as_is_said(kind, dtype, spread):
+    """Against the same model in float64: no weight is farther off, and the mean one is not said to
+    be off a hundred times as far."""
+    model = build(kind(**WIDE, initializer_range=spread)).to(dtype)
+    exact = copy.deepcopy(model).double()
+    embeds = torch.randn(4, 40, 128, generator=torch.Generator().manual_seed(1)).to(dtype)
+    with torch.no_grad():
+        look = last_row_attention(
+            model.get_decoder(), lambda: model.get_decoder()(inputs_embeds=embeds, use_cache=False)
+        )
+    exact.set_attn_implementation("eager")
+    with torch.no_grad():
+        truth = exact(inputs_embeds=embeds.double(), output_attentions=True).attentions
+    error = (look.weights - torch.stack(truth)[:, :, :, -1]).abs()
+    assert (error <= look.rounding).all()
+    for layer in range(8):
+        assert error[layer].square().mean() > look.rounding[layer].square().mean() / 100**2
+
+
+def test_lowered_products_of_float32_count():
+    query, key = torch.randn(1, 1, 1, 8), torch.randn(1, 1, 5, 8)
+    backend = getattr(torch.backends, "mkldnn").matmul  # noqa: B009 - pyright does not know it
+    before = backend.fp32_precision
+    full = last_row(query, key).rounding
+    try:
+        backend.fp32_precision = "bf16"
+        lowered = last_row(query, key).rounding
+    finally:
+        backend.fp32_precision = before
+    assert (lowered > 1000 * full).all()

@@ -112,3 +112,15 @@ def test_the_window_stays_in_what_the_encoder_sees():
     evidence = torch.zeros(5, 5)
     evidence[4, 4] = 1.0
     assert place_crop(evidence, view, settings()) == Box(80, 50, 130, 100)
+
+
+@pytest.mark.parametrize("size", [(57, 33), (63, 45)])
+def test_what_lies_evenly_about_a_half_is_cropped_alike_however_attention_is_rounded(size):
+    """Two cells that see the same lie evenly about the middle, half a pixel from a window's."""
+    generator = torch.Generator().manual_seed(0)
+    boxes = set()
+    for _ in range(60):
+        evidence = torch.zeros(5, 5)
+        evidence[0, 1] = evidence[0, 3] = torch.rand((), generator=generator)
+        boxes.add(place_crop(evidence, whole(size), settings(placement="centroid")))
+    assert len(boxes) == 1

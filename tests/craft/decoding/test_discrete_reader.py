@@ -52,7 +52,7 @@ def test_prompts_are_worded_as_the_language_model_words_them(
         embeds, mask = wordy.embed(visual, text)
         decoder = wordy.language_model.get_decoder()
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        weights = last_row_attention(
+        seen = last_row_attention(
             decoder,
             lambda: decoder(
                 inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False
@@ -61,5 +61,5 @@ def test_prompts_are_worded_as_the_language_model_words_them(
         looks = reader.attend([image], [tuple(PROMPTS)])[0]
     begins = (mask == 0).sum(1) + len(wordy.prefix_ids)
     for row, look in enumerate(looks):
-        expected = weights[:, row, :, begins[row] : begins[row] + 9].unflatten(-1, (3, 3))
-        torch.testing.assert_close(look, expected)
+        expected = seen.weights[:, row, :, begins[row] : begins[row] + 9].unflatten(-1, (3, 3))
+        torch.testing.assert_close(look.weights, expected)

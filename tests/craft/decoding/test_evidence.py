@@ -12,15 +12,21 @@ from craft.decoding.evidence import (
     strongest_cells,
     visual_activation,
 )
+from craft.decoding.look import Look
 from craft.settings.laser import LaserSettings
 
 
 def looks(layers=5, heads=12, rows=4, columns=6):
     generator = torch.Generator().manual_seed(0)
     return tuple(
-        torch.rand(layers, heads, rows, columns, generator=generator) / (rows * columns)
+        exact(torch.rand(layers, heads, rows, columns, generator=generator) / (rows * columns))
         for _ in range(2)
     )
+
+
+def exact(weights):
+    """Weights that are not rounded."""
+    return Look(weights, torch.zeros_like(weights))
 
 
 @pytest.mark.parametrize("k_head", [1, 8, 12, 40, "all"])
@@ -29,7 +35,7 @@ def test_evidence_is_what_its_definition_says(k_head):
     found = find_evidence(asked, unasked, LaserSettings(k_head=k_head))
     count = 12 if k_head == "all" else min(k_head, 12)
     vaq, maps = [], []
-    for with_query, without in zip(asked.double(), unasked.double(), strict=True):
+    for with_query, without in zip(asked.weights.double(), unasked.weights.double(), strict=True):
         heads = []
         for a, b in zip(with_query, without, strict=True):
             contrast = [max(0.0, x) for x in (a - b).flatten().tolist()]
@@ -47,7 +53,9 @@ def test_permuting_heads_changes_nothing():
     asked, unasked = looks()
     found = find_evidence(asked, unasked, LaserSettings())
     order = torch.randperm(12, generator=torch.Generator().manual_seed(3))
-    moved = find_evidence(asked[:, order], unasked[:, order], LaserSettings())
+    moved = find_evidence(
+        exact(asked.weights[:, order]), exact(unasked.weights[:, order]), LaserSettings()
+    )
     assert moved.layer == found.layer
     assert torch.equal(moved.vaq, found.vaq)
     torch.testing.assert_close(moved.map, found.map)
@@ -60,11 +68,26 @@ def test_identical_prompts_leave_no_evidence():
     assert found.map.sum() == 0
 
 
+def test_what_rounding_alone_could_have_made_is_no_evidence():
+    """The error of both looks counts, each weight's for itself."""
+    asked, unasked = (torch.full((1, 1, 2, 2), 0.25) for _ in range(2))
+    asked[0, 0, 0] += torch.tensor([2e-6, 4e-6])
+    asked[0, 0, 1, 0] += 4e-6
+    rounding = torch.full_like(asked, 1.5e-6)
+    careful = rounding.clone()
+    careful[0, 0, 1, 0] = 3e-6
+    found = find_evidence(Look(asked, rounding), Look(unasked, careful), LaserSettings())
+    assert found.map.nonzero().tolist() == [[0, 1]]
+    assert find_evidence(
+        Look(asked, rounding * 2), Look(unasked, careful * 2), LaserSettings()
+    ).degenerate
+
+
 def test_what_attracts_attention_whatever_is_asked_is_removed():
     asked, unasked = (torch.zeros(2, 4, 3, 3) for _ in range(2))
     asked[..., 0, 0] = unasked[..., 0, 0] = 0.9  # a sink
     asked[1, :, 2, 1] = 0.05
-    found = find_evidence(asked, unasked, LaserSettings())
+    found = find_evidence(exact(asked), exact(unasked), LaserSettings())
     assert found.layer == 1
     assert found.map.nonzero().tolist() == [[2, 1]]
 
@@ -95,15 +118,15 @@ def test_only_heads_that_react_count():
 def test_attention_that_is_no_number_or_of_another_shape_is_an_error():
     asked, unasked = looks()
     with pytest.raises(ValueError, match="same shape"):
-        contrastive_attention(asked, unasked[..., :3])
-    unasked[2, 3, 1, 1] = torch.nan
+        contrastive_attention(asked, exact(unasked.weights[..., :3]))
+    unasked.weights[2, 3, 1, 1] = torch.nan
     with pytest.raises(ValueError, match="without the query has weights that are not numbers"):
         contrastive_attention(asked, unasked)
 
 
 def test_a_map_that_is_not_finite_is_degenerate():
     asked, unasked = looks()
-    asked[0, 0, 0, 0] = torch.inf
+    asked.weights[0, 0, 0, 0] = torch.inf
     assert find_evidence(asked, unasked, LaserSettings()).degenerate
 
 

@@ -101,6 +101,14 @@ def test_summary_counts_parts_and_leaves_empty_ones_open() -> None:
     assert summarize([])["lenient"] is None
 
 
+def test_balanced_accuracy_counts_every_class_the_same() -> None:
+    common = [prediction(True, False, "benign")] * 9
+    rare = [prediction(False, False, "malignant")]
+    scores = summarize([*common, *rare])
+    assert scores["all"] == 90
+    assert scores["balanced"] == {"all": 50, "seen": 50, "heldout": None}
+
+
 def test_lenient_forgives_more() -> None:
     wrong = [prediction(False, False, lenient=True), prediction(False, False)]
     assert summarize(wrong)["all"] == 0

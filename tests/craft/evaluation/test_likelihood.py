@@ -8,6 +8,7 @@ from craft.data.questions import Question
 from craft.evaluation.likelihood import likelihood_accuracy, option_log_likelihoods
 from craft.family.family import ModelFamily
 from craft.models.text_batch import training_batch
+from tests.perturbed_products import rounding
 
 
 def question(number: int, options: int = 4) -> Question:
@@ -21,14 +22,20 @@ def test_equals_the_loss_of_answering_with_each_letter(tiny_models: ModelFamily,
     lvlm = tiny_models.language_model(name)
     visual = torch.randn(3, 6, 16, generator=torch.Generator().manual_seed(0))
     asked = [question(i, options=4 - i % 2) for i in range(7)]
-    scores = option_log_likelihoods(lvlm, visual, asked, batch=3)
+
+    def found() -> list[torch.Tensor]:
+        return option_log_likelihoods(lvlm, visual, asked, batch=3)
+
+    scores = found()
+    allowed = rounding(lambda: torch.cat(found()))
+    assert allowed < 0.01  # beside differences of one and more
     assert [len(row) for row in scores] == [4, 3, 4, 3, 4, 3, 4]
     for row, q in zip(scores, asked, strict=True):
         for i, score in enumerate(row):
             text = training_batch(lvlm.tokenizer, [q.prompt], [prompts.letter(i)])
             logits, targets = lvlm.answer_logits(visual[q.row : q.row + 1], text)
             expected = logits.double().log_softmax(1)[0, targets[0]].item()
-            assert score.item() == pytest.approx(expected, abs=1e-4)
+            assert score.item() == pytest.approx(expected, abs=allowed)
 
 
 def test_accuracy_counts_the_likeliest_letter() -> None:

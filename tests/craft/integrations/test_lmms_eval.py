@@ -3,6 +3,7 @@
 lmms-eval is not installed here; its base class, which only keeps a few attributes, is stood in for.
 """
 
+import json
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -12,19 +13,15 @@ import pytest
 import torch
 
 from craft.data.images.pixels import squash
+from craft.errors import CraftError
 from craft.models.encoder_pack import EncoderPack
 from craft.prior import TokenPrior
 from craft.settings.heba import PRESETS
 from tests.craft.conftest import picture
+from tests.craft.integrations import lmms_eval_run
+from tests.craft.training.two_processes import in_two_processes
 
 ROOT = Path(__file__).parents[3]
-
-
-class Base:
-    is_simple = True
-
-    def __init__(self):
-        self.task_dict = {}
 
 
 @pytest.fixture
@@ -34,7 +31,7 @@ def lmms_eval(monkeypatch):
     registry = ModuleType("lmms_eval.models.registry_v2")
     registry.ModelManifest = SimpleNamespace  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lmms_eval.models.registry_v2", registry)
-    sys.modules["lmms_eval.api.model"].lmms = Base  # type: ignore[attr-defined]
+    sys.modules["lmms_eval.api.model"].lmms = lmms_eval_run.Base  # type: ignore[attr-defined]
     name = "craft.integrations.lmms_eval.model"
     monkeypatch.delitem(sys.modules, name, raising=False)
     yield import_module(name)
@@ -158,3 +155,50 @@ def test_packs_of_plain_features_are_read_as_such(
         del model.reader.answer
     plain, _ = tower.features(pixels(tower, documents[:1]))
     torch.testing.assert_close(seen[0], plain)
+
+
+def test_two_processes_answer_a_share_each(lmms_eval, tiny_models_dir, tmp_path):
+    """Of five documents, one process answers three and the other two, on the launcher's device."""
+    model = lmms_eval.CraftModel(str(tiny_models_dir), "llama", batch_size="2", device="cpu")
+    alone = lmms_eval_run.shared_answers(model, 5)
+    module = "tests.craft.integrations.lmms_eval_run"
+    in_two_processes(module, tiny_models_dir, tmp_path, 5, ACCELERATE_USE_CPU="true")
+    parts = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert [part["total"] for part in parts] == [[3, 2], [3, 2]]
+    assert [sorted(part["answers"]) for part in parts] == [["0", "2", "4"], ["1", "3"]]
+    assert parts[0]["answers"] | parts[1]["answers"] == alone["answers"]
+
+
+def test_processes_that_do_not_know_of_each_other_are_refused(
+    lmms_eval, tiny_models_dir, monkeypatch
+):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(CraftError, match=r"2 processes were started, but accelerate .* for 1"):
+        lmms_eval.CraftModel(str(tiny_models_dir), device="cpu")
+
+
+def test_another_device_than_the_launchers_is_refused(lmms_eval, tiny_models_dir, monkeypatch):
+    state = SimpleNamespace(num_processes=2)
+    accelerator = SimpleNamespace(process_index=1, num_processes=2, device=torch.device("cuda:1"))
+    monkeypatch.setattr(lmms_eval, "PartialState", lambda **_: state)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(lmms_eval, "Accelerator", lambda **_: accelerator)
+    for device in ("cuda:0", "cpu"):
+        with pytest.raises(CraftError, match="process 1 of 2 has cuda:1 from the launcher"):
+            lmms_eval.CraftModel(str(tiny_models_dir), device=device)
+
+
+@pytest.mark.parametrize("size", ["auto", "auto:4", 0, "0", -1, "1.5", "", "many"])
+def test_batch_sizes_that_are_no_number_are_refused(lmms_eval, tiny_models_dir, size):
+    where = {"pretrained": str(tiny_models_dir), "device": "cpu"}
+    with pytest.raises(CraftError, match=r"batch_size must be a number .* such as 16"):
+        lmms_eval.CraftModel(**where, batch_size=size)
+    with pytest.raises(CraftError, match=r"max_batch_size must be a number .* such as 16"):
+        lmms_eval.CraftModel(**where, max_batch_size=size)
+
+
+def test_batch_sizes_are_understood(lmms_eval, tiny_models_dir):
+    where = {"pretrained": str(tiny_models_dir), "device": "cpu"}
+    assert lmms_eval.CraftModel(**where, batch_size="8").batch == 8
+    assert lmms_eval.CraftModel(**where, batch_size=8, max_batch_size=4).batch == 4
+    assert lmms_eval.CraftModel(**where, batch_size=8, max_batch_size="64").batch == 8

@@ -82,7 +82,7 @@ def test_vlmevalkit_gets_one_table(questions, tmp_path):
 
 def test_open_questions_have_no_option_columns(tmp_path):
     path = export_vlmevalkit("opens", IMAGES, [OPEN], tmp_path)
-    assert path.read_text().splitlines()[0].split("\t") == [
+    assert path.read_text().splitlines()[0].replace('"', "").split("\t") == [
         "index", "image", "question", "answer", "category", "split",
     ]  # fmt: skip
     assert "What is it?" in path.read_text()
@@ -105,3 +105,57 @@ def test_what_cannot_be_exported(questions, tmp_path):
     with pytest.raises(ValueError, match="1 of 4 questions have no options, 'open' first"):
         export_vlmevalkit("pets", IMAGES, [*questions, OPEN], tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def pandas_reads(path):
+    """As VLMEvalKit does."""
+    pandas = pytest.importorskip("pandas")
+    return pandas.read_csv(path, sep="\t")
+
+
+def asked(options, answer="A", number=0):
+    return Question(f"q{number}", 0, "", prompts.ask("What?", options), answer, tuple(options))
+
+
+@pytest.mark.parametrize(
+    "text", ["None", "NA", "nan", "null", "007", "3.10", "1e5", " 7", "+7", "true"]
+)
+def test_what_pandas_would_read_as_another_text_is_refused(text, tmp_path):
+    with pytest.raises(ValueError, match=r"option B of 'q0' is .*lmms-eval"):
+        export_vlmevalkit("task", IMAGES, [asked(["cat", text])], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    # Proof that pandas would: the same table without the check.
+    read = pandas_reads_text(["cat", text])
+    assert read != ["cat", text]
+
+
+def pandas_reads_text(row):
+    pandas = pytest.importorskip("pandas")
+    text = "\t".join(f'"{cell}"' for cell in ["A", "B"]) + "\n" + "\t".join(f'"{c}"' for c in row)
+    cells = pandas.read_csv(io.StringIO(text), sep="\t").iloc[0]
+    return [None if pandas.isna(x) else str(x) for x in cells]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [["a\rb", "c\r\nd"], ["line\nbreak", 'say "no"']],
+        [["3", "7"], ["4", "8"]],
+        [["2.5", "0.1"], ["x", "-1.5"]],
+        [["True", "False"], ["maybe", "no"]],
+        [["N.A.", "none"], ["\ttab", " space "]],
+    ],
+)
+def test_what_pandas_reads_is_what_was_written(rows, tmp_path):
+    questions = [asked(options, number=i) for i, options in enumerate(rows)]
+    table = pandas_reads(export_vlmevalkit("task", IMAGES, questions, tmp_path))
+    assert len(table) == len(rows)
+    for row, options in zip(table.itertuples(), rows, strict=True):
+        assert [str(row.A), str(row.B)] == options
+
+
+def test_whole_numbers_beside_blanks_or_fractions_are_refused(tmp_path):
+    for rows in ([["2", "3", "5"], ["a", "b"]], [["2", "x", "5"], ["a", "b", "1.5"]]):
+        questions = [asked(options, number=i) for i, options in enumerate(rows)]
+        with pytest.raises(ValueError, match=r"option C of 'q0' is '5'.* takes for the number 5.0"):
+            export_vlmevalkit("task", IMAGES, questions, tmp_path)

@@ -1,6 +1,8 @@
 """Packs come back bit for bit, and refuse what they do not belong to."""
 
 import json
+import resource
+import stat
 
 import pytest
 import torch
@@ -10,8 +12,12 @@ from craft.adapters.installation import heba_parameters
 from craft.codebook import Codebook, CodebookMismatchError, CodebookSubset
 from craft.models.encoder_pack import EncoderMismatchError, EncoderPack
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.prior import TokenPrior
+from craft.runtime.json_cards import with_checksum
+from craft.runtime.stored_files import StoredFileError
 from craft.runtime.tensor_hash import tensor_hash
 from craft.settings.heba import PRESETS
+from tests.craft.runtime.broken_files import DAMAGE
 
 
 @pytest.fixture
@@ -176,3 +182,95 @@ def test_a_whole_checkpoint_has_its_adapters(adapted, tmp_path):
     images = torch.rand(2, 3, 24, 24)
     assert torch.equal(again.continuous(images), adapted.continuous(images))
     assert heba_parameters(again).keys() == heba_parameters(adapted).keys()
+
+
+def test_a_full_disk_costs_no_earlier_pack_and_names_path_and_room(tiny_models, pack_dir):
+    earlier = EncoderPack.load(pack_dir)
+    tower = tiny_models.pretrained_tower()
+    with torch.no_grad():
+        next(tower.parameters()).add_(1)
+    other = EncoderPack.of(tower)
+    assert other.encoder_hash != earlier.encoder_hash
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        wanted = rf"^{pack_dir}/encoder.safetensors could not be written: File too large; it "
+        with pytest.raises(OSError, match=wanted):
+            other.save(pack_dir)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert EncoderPack.load(pack_dir).encoder_hash == earlier.encoder_hash
+    assert sorted(x.name for x in pack_dir.iterdir()) == ["encoder.safetensors", "pack.json"]
+
+
+def test_others_may_read_a_pack_as_the_umask_says(tiny_models, pack_dir):
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in pack_dir.iterdir()}
+    (pack_dir / "plain").write_text("")
+    assert modes == {stat.S_IMODE((pack_dir / "plain").stat().st_mode)}
+
+
+def test_a_pack_without_prior_replaces_one_with_a_prior(tiny_models, pack_dir):
+    pack = EncoderPack.load(pack_dir)
+    (pack_dir / "prior.safetensors").write_text("of another encoder")
+    pack.save(pack_dir)
+    assert EncoderPack.load(pack_dir).prior is None
+
+
+@pytest.mark.parametrize("damage", [name for name in DAMAGE if name != "missing"])
+@pytest.mark.parametrize("file", ["pack.json", "encoder.safetensors", "prior.safetensors"])
+def test_damaged_files_are_one_line(tiny_models, tmp_path, file, damage):
+    tower = tiny_models.pretrained_tower()
+    prior = TokenPrior.empty(tiny_models.codebook, encoder_hash="x")
+    path = EncoderPack.of(tower, prior).save(tmp_path / "pack") / file
+    break_it, message = DAMAGE[damage]
+    break_it(path)
+    with pytest.raises(StoredFileError) as error:
+        EncoderPack.load(path.parent)
+    assert str(error.value).startswith(f"{path}, ")
+    assert message in str(error.value)
+
+
+def test_missing_weights_are_one_line(pack_dir):
+    (pack_dir / "encoder.safetensors").unlink()
+    with pytest.raises(StoredFileError, match="the weights of an encoder pack, is missing"):
+        EncoderPack.load(pack_dir)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"read_layer": -1}, "is damaged or was edited"),
+        ({"checksum": None}, "is damaged or was edited"),
+        ({"format": 2}, "is damaged or was edited"),
+    ],
+)
+def test_cards_that_were_changed_are_refused(pack_dir, changes, message):
+    card = json.loads((pack_dir / "pack.json").read_text())
+    (pack_dir / "pack.json").write_text(json.dumps(card | changes))
+    with pytest.raises(StoredFileError, match=message):
+        EncoderPack.load(pack_dir)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"read_layer": "-2"}, "read_layer: Input should be a valid integer"),
+        ({"vision_config": []}, "vision_config: Input should be a valid dictionary"),
+        ({"base_hash": "0" * 64}, "has format 3 and base 000"),
+        ({"more": 1}, "more: Extra inputs are not permitted"),
+    ],
+)
+def test_cards_of_wrong_types_are_refused(pack_dir, changes, message):
+    card = json.loads((pack_dir / "pack.json").read_text())
+    (pack_dir / "pack.json").write_text(json.dumps(with_checksum(card | changes)))
+    with pytest.raises(StoredFileError, match=message):
+        EncoderPack.load(pack_dir)
+
+
+def test_packs_of_earlier_versions_are_read(pack_dir):
+    card = json.loads((pack_dir / "pack.json").read_text())
+    del card["checksum"], card["base_hash"], card["notes"]["precision"]
+    (pack_dir / "pack.json").write_text(json.dumps(card | {"format": 1}))
+    pack = EncoderPack.load(pack_dir)
+    assert pack.notes == {"domain": "handwriting"}
+    assert pack.precision == "fp32"

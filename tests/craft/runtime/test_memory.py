@@ -34,3 +34,14 @@ def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(memory.ctypes, "CDLL", None)
     memory.keep_freed_memory()
+
+
+def test_memory_in_use_follows_what_is_taken_and_freed() -> None:
+    code = """
+from craft.runtime.memory import memory_in_use
+before = memory_in_use()
+block = bytearray(b"x") * (64 << 20)
+print(memory_in_use() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 60 << 20 < int(done.stdout) < 100 << 20

@@ -8,12 +8,32 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from craft.errors import CraftError
 from craft.report.documents import settings_table, with_table
+from craft.settings.idle import why_idle
 from craft.settings.presets import PRESETS, preset
 from craft.settings.reading import read_settings, setting_names
 from craft.settings.training import CraftConfig
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "training.md"
+
+#: Settings that matter to every run, or by data and machine alone.
+EFFECTIVE = {
+    "method",
+    "validation_images",
+    "seed",
+    "hardware.precision",
+    "hardware.attention",
+    "log.trackers",
+}
+SILENCING = (
+    {},
+    {"method": "zero_shot"},
+    {"method": "vision_ft"},
+    {"method": "projector_ft"},
+    {"epochs": 1},
+    {"log": {"trackers": ["tensorboard"]}},
+)
 
 
 def flat(values, prefix=""):
@@ -32,6 +52,8 @@ def test_every_option_of_a_preset_is_reachable_from_everywhere(name, tmp_path):
     values = flat(wanted.model_dump())
     assert set(values) == set(setting_names())
     other: Any = next(n for n in PRESETS if n != name)
+    if wanted.epochs is not None:
+        del values["steps"]  # the other answer to the same question
     assignments = [f"{key}={yaml.safe_dump(v).splitlines()[0]}" for key, v in values.items()]
     assert read_settings(other, None, assignments) == wanted
     file = tmp_path / "settings.yaml"
@@ -114,3 +136,103 @@ def test_the_table_is_written_between_its_marks(tmp_path, monkeypatch):
     assert copy.read_text() == DOCUMENT.read_text()
     with pytest.raises(ValueError, match="the document lacks"):
         with_table("nothing")
+
+
+@pytest.mark.parametrize("name", ["craft_paper", "align"])
+def test_steps_that_a_user_sets_decide_over_a_presets_epochs(name, tmp_path):
+    assert read_settings(name, None, ["steps=3"]).step_count(10**6) == 3
+    # Also where they are what they would be by default, and for less data than min_steps.
+    assert read_settings(name, None, ["steps=500"]).step_count(10**6) == 500
+    assert read_settings(name, None, ["steps=5"]).step_count(10) == 5
+    file = tmp_path / "mine.yaml"
+    file.write_text("steps: 7")
+    assert read_settings(name, file).step_count(10**6) == 7
+    file.write_text("epochs: 2\nsteps: 500\nmin_steps: 0\n")  # as config.yaml of an earlier run
+    assert read_settings(name, file).step_count(2400) == 200
+    assert read_settings(name, file, ["steps=9"]).step_count(2400) == 9
+    assert read_settings(name, file, ["epochs=1"]).step_count(2400) == 100
+
+
+@pytest.mark.parametrize(
+    ("assignments", "complaint"),
+    [
+        (["steps=3", "epochs=1"], r"--set steps=3 and --set epochs=1 both say how long"),
+        (["lr=1e-3", "lr=1e-4"], r"lr is set twice, by --set lr=1e-3 and by --set lr=1e-4"),
+        (["method=align"], r"--set method=align: align is a stage of `craft align`.*run `craft al"),
+        (["method=align_projector"], r"is a stage of `craft align`"),
+        (["lrr=1"], r"--set lrr=1: no such setting 'lrr'; did you mean 'lr'\?; there are method"),
+        (["every=1"], r"no such setting 'every'; did you mean 'checkpoint.every'\?"),
+        (["checkpoint.evry=1"], r"did you mean 'checkpoint.every'\?"),
+        (["method=vision_tf"], r"--set method=vision_tf: .*; did you mean 'vision_ft'\?"),
+        (["checkpoint=3"], r"checkpoint is a section; its settings are checkpoint.every, check"),
+        (["log.trackers=[a"], r"--set log.trackers=\[a: the value is not YAML"),
+        (["lr=1e999"], r"--set lr=1e999: Input should be a finite number"),
+    ],
+)
+def test_assignments_that_cannot_be_meant_are_refused(assignments, complaint):
+    with pytest.raises(CraftError, match=complaint):
+        read_settings(assignments=assignments)
+
+
+def test_methods_of_their_own_are_not_for_align(tmp_path):
+    with pytest.raises(CraftError, match=r"method=craft: `craft align` has methods of its own"):
+        read_settings("align", None, ["method=craft"])
+    file = tmp_path / "config.yaml"
+    file.write_text("method: align\nlr: 0.5")  # of an earlier stage
+    assert read_settings("align", file).lr == 0.5
+
+
+@pytest.mark.parametrize("name", [n for n in setting_names() if n not in EFFECTIVE])
+def test_every_setting_is_idle_somewhere_or_listed_as_always_effective(name):
+    assert any(why_idle(name, preset("craft", **changes)) for changes in SILENCING)
+
+
+@pytest.mark.parametrize(
+    ("idle", "others", "reason"),
+    [
+        ("encoder=lora", ["method=projector_ft"], "leaves the encoder as it is"),
+        ("lora.rank=2", [], "only encoder=lora and method=llm_lora"),
+        ("lora.rank=2", ["method=projector_ft"], "only encoder=lora and method=llm_lora"),
+        ("heba.scale=2", ["encoder=lora"], "only encoder=heba and encoder=heba_discrete"),
+        ("heba.fast_mult=2", ["encoder=heba_discrete"], "heba.fast_prob is 0"),
+        ("heba.grad_unscale=true", ["encoder=heba_discrete"], "heba.scale is 1"),
+        ("lr=1", ["encoder=heba"], "whose rate is lr_new"),
+        ("lr=1", ["method=llm_lora"], "whose rate is lr_new"),
+        ("lr_new=1", ["method=discrete_ft"], "nothing new trains"),
+        ("lambda_con=1", ["method=vision_ft"], "the answer loss without CRAFT's other two"),
+        ("con_scale=literal", ["lambda_con=0"], "leaves the contrastive loss out"),
+        ("commit_levels=final", ["lambda_commit=0"], "leaves that loss out"),
+        ("select=best", ["method=llm_lora"], "leaves the encoder as it is"),
+        ("forget_at_most=1", ["blend=false"], "blend=false returns the adapted weights"),
+        ("min_steps=9", [], "counts only where epochs decides"),
+        ("checkpoint.keep=9", ["checkpoint.every=0"], "writes no checkpoints"),
+        ("log.project=birds", ["log.trackers=[tensorboard]"], "only the trackers trackio"),
+        ("ldifs.norm=none", [], "only method=ldifs"),
+        ("codebook.fraction=0.5", ["method=ldifs"], "plain features and no codes"),
+        ("codebook.seed=3", ["codebook.fraction=0.5", "codebook.subset=stride"], "=random draws"),
+        ("steps=9", ["method=zero_shot"], "method=zero_shot trains nothing"),
+    ],
+)
+def test_what_has_no_effect_is_refused_or_told(idle, others, reason, tmp_path, caplog):
+    with pytest.raises(CraftError) as error:
+        read_settings("craft", None, [idle, *others])
+    assert str(error.value).startswith(f"--set {idle} has no effect: ")
+    assert reason in str(error.value)
+    # A file may serve several methods: told, not refused.
+    name, _, value = idle.partition("=")
+    file = tmp_path / "mine.yaml"
+    *section, key = name.split(".")
+    held = {key: yaml.safe_load(value)}
+    file.write_text(yaml.safe_dump({section[0]: held} if section else held))
+    read_settings("craft", file, others)
+    assert f"{file}: {name} has no effect: " in caplog.text
+    assert reason in caplog.text
+
+
+def test_a_config_of_an_earlier_run_is_read_without_a_word(tmp_path, caplog):
+    """It holds every setting, most of them as they are by default."""
+    for changes in ({}, {"method": "vision_ft"}, {"method": "zero_shot"}):
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(preset("craft", **changes).model_dump()))
+        assert read_settings("craft", file) == preset("craft", **changes)
+    assert not caplog.text

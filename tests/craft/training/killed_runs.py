@@ -92,7 +92,7 @@ def main() -> None:
 def losses(lines: str) -> list[dict[str, Any]]:
     """Every line of a log but for its times."""
     entries = [json.loads(line) for line in lines.splitlines()]
-    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in entries]
+    return [{k: v for k, v in entry.items() if k not in ("seconds", "pace")} for entry in entries]
 
 
 if __name__ == "__main__":

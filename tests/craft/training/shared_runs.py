@@ -16,17 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from accelerate import PartialState
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from craft.family.family import ModelFamily
-from craft.settings.reading import read_settings
 from craft.training.adapt import adapt
 from craft.training.distributed.shards import gathered, local_part
 from craft.training.training_run import TrainingRun
-from tests.craft.training.same_training import assert_same_gradients, assert_same_weights
-from tests.craft.training.short_run import SETTINGS, random_domain
+from tests.craft.training.same_training import (
+    assert_same,
+    assert_same_tensors,
+    rerounded,
+    smooth_updates,
+)
+from tests.craft.training.short_run import config_of, random_domain
 from tests.craft.training.two_processes import in_two_processes
 
 RUNS: dict[str, tuple[str, ...]] = {
@@ -34,7 +39,12 @@ RUNS: dict[str, tuple[str, ...]] = {
     "class_token": ("cls_attention=full", "select=best"),
     "ldifs": ("method=ldifs",),
     "lora": ("encoder=lora", "lora.rank=2", "lora.dropout=0"),
-    "heba": ("encoder=heba_discrete", "heba.gate=true", "blend=true"),
+    "heba": (
+        "encoder=heba_discrete",
+        "heba.gate=true",
+        "heba.init_up=kaiming_fan_out",
+        "blend=true",
+    ),
     "llm_lora": ("method=llm_lora", "lora.rank=2", "lora.dropout=0"),
     "projector_ft": ("method=projector_ft",),
     "align": ("method=align",),
@@ -70,15 +80,19 @@ def run(
     reader = copy.deepcopy(models.language_model("llama"))
     call = (models.pretrained_tower(), reader, models.siglip, random_domain())
     if before is not None:
-        earlier = read_settings(assignments=[*SETTINGS, *before])
+        earlier = config_of(*before)
         adapt(*call, earlier, out / "before")
-    config = read_settings(assignments=[*SETTINGS, *settings])
+    config = config_of(*settings)
 
     def die(step: int, *_: Any) -> None:
         if step == stop:
             raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        smooth_updates(),
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         _keep(patch, out)
         result = adapt(*call, config, out, resume=resume, on_step=die)
         assert result.resumed == (2 if resume else None)
@@ -122,23 +136,31 @@ def first(out: Path) -> dict[str, Any]:
     return json.loads((out / "first.json").read_text())
 
 
-def assert_same_results(found: Path, expected: Path) -> None:
-    """Of two directories, the second being of a whole run."""
-    gradients = load_file(expected / "gradients.safetensors")
+def norms(out: Path) -> dict[str, Tensor]:
+    """Of the first step's gradients, by loss term."""
+    return {term: torch.tensor(norm) for term, norm in first(out)["norms"].items()}
+
+
+def reroundings(models: ModelFamily, out: Path, name: str) -> list[Path]:
+    """The run in one process, rounded otherwise."""
+    return rerounded(lambda to: run(models, to, RUNS[name], before=BEFORE.get(name)), out)
+
+
+def assert_same_results(found: Path, expected: Path, others: list[Path]) -> None:
+    """Of directories of whole runs."""
     for part in ("tower", "reader"):
-        ours, theirs = (load_file(x / f"{part}.safetensors") for x in (found, expected))
-        assert_same_weights(ours, theirs, gradients)
+        assert_same(f"{part}.safetensors", found, expected, others)
 
 
 def assert_same_run(models: ModelFamily, shared: Path, out: Path, name: str) -> None:
     """First gradients, results, and norms of the first step are those of one process."""
     found = shared / name
     run(models, out, RUNS[name], before=BEFORE.get(name))
-    ours, theirs = (load_file(x / "gradients.safetensors") for x in (found, out))
-    assert_same_gradients(ours, theirs)
-    assert_same_results(found, out)
+    others = reroundings(models, out, name)
+    assert_same("gradients.safetensors", found, out, others)
+    assert_same_results(found, out, others)
     if "hardware.accumulate=2" not in RUNS[name]:  # the norms are of a first part
-        assert first(found)["norms"] == pytest.approx(first(out)["norms"], rel=1e-4)
+        assert_same_tensors(norms(found), norms(out), [norms(x) for x in others])
 
 
 def assert_half_precision(models: ModelFamily, found: Path, out: Path) -> None:
@@ -163,10 +185,12 @@ def assert_goes_on(models: ModelFamily, shared: Path, out: Path, name: str) -> N
     for part in ("tower", "reader"):
         resumed = (shared / f"{name}-resumed" / f"{part}.safetensors").read_bytes()
         assert resumed == (shared / name / f"{part}.safetensors").read_bytes()
-    assert_same_results(shared / f"{name}-begun-by-one", shared / name)
     ended = shutil.copytree(shared / f"{name}-cut", out / name)
     run(models, ended, RUNS[name], resume=True)
-    assert_same_results(ended, shared / name)
+    run(models, out / "whole", RUNS[name])
+    others = reroundings(models, out, name)
+    for found in (ended, shared / f"{name}-begun-by-one"):
+        assert_same_results(found, out / "whole", others)
     lines = [(x / "train.jsonl").read_text().splitlines() for x in (ended, shared / name)]
     assert len(lines[0]) == len(lines[1])
 

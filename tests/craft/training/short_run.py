@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from accelerate import PartialState
 from safetensors.torch import save_file
 
 from craft.data.domains.class_domain import ClassDomain
 from craft.data.images.image_set import ImageSet
 from craft.family.family import ModelFamily
-from craft.settings.reading import read_settings
+from craft.settings.presets import preset
+from craft.settings.training import CraftConfig
 from craft.training.adapt import AdaptationResult, adapt
 from craft.training.training_run import TrainingRun
+from tests.craft.training.same_training import smooth_updates
 
 SETTINGS = (
     "steps=4",
@@ -31,6 +34,23 @@ SETTINGS = (
     "validation_images=6",
     "checkpoint.every=1",
 )
+
+
+def config_of(*settings: str) -> CraftConfig:
+    """:data:`SETTINGS` and changes, as the library takes them.
+
+    A command would refuse those of :data:`SETTINGS` that a method has no use for, and the stages
+    of ``craft align``.
+    """
+    values: dict[str, Any] = {}
+    for text in (*SETTINGS, *settings):
+        name, _, value = text.partition("=")
+        *sections, last = name.split(".")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = yaml.safe_load(value)
+    return preset("craft", **values)
 
 
 def random_domain(images: int = 32) -> ClassDomain:
@@ -66,7 +86,7 @@ def short_run(
     on_start: Callable[[Any], None] | None = None,
 ) -> AdaptationResult:
     """The run, with :data:`SETTINGS` and changes."""
-    config = read_settings(assignments=[*SETTINGS, *settings])
+    config = config_of(*settings)
     return adapt(
         models.pretrained_tower(),
         models.language_model("llama"),
@@ -97,7 +117,8 @@ def main() -> None:
     models, out, *settings = sys.argv[1:]
     Path(out).mkdir(parents=True, exist_ok=True)
     keep_first_gradients(Path(out) / "gradients.safetensors")
-    result = short_run(ModelFamily(Path(models)), Path(out), tuple(settings))
+    with smooth_updates():
+        result = short_run(ModelFamily(Path(models)), Path(out), tuple(settings))
     if PartialState().is_main_process:
         save_file(dict(result.tower.state_dict()), Path(out) / "final.safetensors")
 

@@ -15,6 +15,7 @@ from craft.settings.training import CodebookConfig, CraftConfig
 from craft.training.adapt import adapt
 from craft.training.batches import DomainBatches
 from craft.training.selection import SHARES
+from tests.perturbed_products import rounding
 
 SHORT = CraftConfig(steps=4, batch=6, validate_every=2, validation_images=10)
 
@@ -64,9 +65,38 @@ def test_settings_and_losses_are_written(tiny_models, tmp_path):
     assert [(step, total) for step, total, _ in seen] == [(i, 4) for i in range(1, 5)]
 
 
+def test_the_answers_before_and_after_are_those_of_the_history(tiny_models, tmp_path):
+    begun, phases = [], []
+    result = run(
+        tiny_models,
+        tmp_path,
+        on_begin=lambda *counts: begun.append(counts),
+        on_phase=lambda *phase: phases.append(phase),
+    )
+    answers = result.answers
+    assert len(answers.before) == len(answers.after) == len(answers.images)
+    share = result.blend
+    taken = [e for e in result.history if e["blend"] == share] if share else result.history[:1]
+    for right, entry in ((answers.before, result.history[0]), (answers.after, taken[-1])):
+        assert 100 * sum(right) / len(right) == pytest.approx(entry["domain"])
+    assert begun == [(0, 4)]
+    # Every phase is announced before its work and ends.
+    names = {name for name, *_ in phases}
+    assert len(names) == 3
+    for name in names:
+        counts = [(done, total) for phase, done, total in phases if phase == name]
+        assert counts[0][0] == 0
+        assert counts[-1][0] == counts[-1][1]
+    pace = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    (last,) = [line["pace"] for line in pace if line["step"] == 4]
+    assert last["images_per_second"] > 0
+    assert last["seconds_left"] == 0
+
+
 def test_the_same_seed_gives_the_same_encoder(tiny_models, tmp_path):
-    first, second = (run(tiny_models, tmp_path / x) for x in "ab")
-    other = run(tiny_models, tmp_path / "c", SHORT.model_copy(update={"seed": 5, "blend": False}))
+    adapted = SHORT.model_copy(update={"blend": False})
+    first, second = (run(tiny_models, tmp_path / x, adapted) for x in "ab")
+    other = run(tiny_models, tmp_path / "c", adapted.model_copy(update={"seed": 5}))
     hashes = [tensor_hash(r.tower.state_dict()) for r in (first, second, other)]
     assert hashes[0] == hashes[1] != hashes[2]
 
@@ -117,11 +147,12 @@ def test_a_loss_that_is_not_finite_stops_with_its_terms(tiny_models, tmp_path):
 
 
 def test_a_part_of_the_codebook_is_what_the_encoder_learns_to_say(tiny_models, tmp_path):
-    config = SHORT.model_copy(update={"codebook": CodebookConfig(fraction=0.25, seed=3)})
+    all_in = SHORT.model_copy(update={"blend": False})
+    config = all_in.model_copy(update={"codebook": CodebookConfig(fraction=0.25, seed=3)})
     result = run(tiny_models, tmp_path, config)
     used = tiny_models.codebook.restrict(CodebookSubset(0.25, seed=3)).used
     assert torch.isin(result.tower.encode(torch.rand(3, 3, 24, 24)).codes, used).all()
-    whole = run(tiny_models, tmp_path / "whole", SHORT)
+    whole = run(tiny_models, tmp_path / "whole", all_in)
     assert tensor_hash(result.tower.state_dict()) != tensor_hash(whole.tower.state_dict())
 
 
@@ -130,6 +161,13 @@ def test_a_weight_of_zero_takes_the_answers_out(tiny_models, tmp_path):
     without = run(tiny_models, tmp_path / "b", SHORT.model_copy(update={"lambda_sal": 0.0}))
     whole = run(tiny_models, tmp_path / "c")
     norms = [result.gradient_norms for result in (whole, halved, without)]
-    assert norms[1]["sal"] == pytest.approx(norms[0]["sal"] / 2)
+
+    def again() -> torch.Tensor:
+        found = run(tiny_models, tmp_path / "d").gradient_norms
+        return torch.tensor([found["sal"], found["commit"]])
+
+    allowed = rounding(again)
+    assert allowed < norms[0]["sal"] / 100
+    assert norms[1]["sal"] == pytest.approx(norms[0]["sal"] / 2, abs=allowed)
     assert norms[2]["sal"] == 0
-    assert norms[2]["commit"] == pytest.approx(norms[0]["commit"])
+    assert norms[2]["commit"] == pytest.approx(norms[0]["commit"], abs=allowed)

@@ -1,6 +1,7 @@
 """Few-shot classification: the loss by hand, the protocol by counting, towers left as they were."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -65,6 +66,12 @@ def learner(pair, preset: PresetName | None = "heba", **changes):
     config = PRESETS[preset] if preset else None
     arguments = {"vision": config, "text": config, "view": view, "plain": plain} | changes
     return FewShotLearner(pair, (3, 3), **arguments)
+
+
+def test_classes_that_read_the_same_are_refused(task):
+    prompts = [*task.prompts[:7], task.prompts[2]]
+    with pytest.raises(ValueError, match="classes 2 and 7 have the same sentences"):
+        replace(task, prompts=prompts)
 
 
 def test_only_adapters_learn_and_then_they_are_gone(pair, task):

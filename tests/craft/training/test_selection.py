@@ -7,7 +7,9 @@ import torch
 
 from craft.pocket.domains import load_domain
 from craft.settings.training import CraftConfig
+from craft.training import selection as module
 from craft.training.selection import SHARES, Selection, domain_views
+from craft.training.validation import LetterScores
 
 CONFIG = CraftConfig(validation_images=10)
 
@@ -74,6 +76,35 @@ def test_the_pretrained_weights_stay_when_nothing_is_better(selection, tower, mo
     assert all(torch.equal(x, start[name]) for name, x in tower.state_dict().items())
 
 
+def test_differences_that_rounding_makes_decide_nothing(selection, monkeypatch):
+    """Neither for more of the adapted weights nor against them."""
+    scored(selection, monkeypatch, lambda x: 99.9 + 1e-3 * x, lambda _: 90)
+    assert selection.blend(3) == 0
+
+
+def test_what_rounding_forgets_is_allowed(tiny_models, tower, monkeypatch):
+    config = CraftConfig(validation_images=10, forget_at_most=0.0)
+    parts = (tower, tiny_models.language_model("qwen2"), load_domain("lineart"))
+    selection = Selection(*parts, None, config)
+    scored(selection, monkeypatch, lambda x: 50 + x, lambda x: 90 - 1e-3 * (x > 0.25))
+    assert selection.blend(3) == 1
+
+
+def test_the_best_step_is_the_first_of_those_that_rounding_tells_apart(
+    tiny_models, tower, monkeypatch
+):
+    config = CraftConfig(validation_images=10, select="best")
+    parts = (tower, tiny_models.language_model("qwen2"), load_domain("lineart"))
+    chosen = Selection(*parts, None, config)
+    scores = iter([50.0, 60.0, 60.001, 59.0])
+    monkeypatch.setattr(
+        module, "letter_scores", lambda *_, **__: LetterScores(0.0, next(scores), ())
+    )
+    for step in range(4):
+        chosen.validate(step)
+    assert chosen.take_best() == 1
+
+
 def test_every_validation_is_in_the_history(selection, tower):
     selection.validate(0)
     tower.load_state_dict(shifted(tower, 0.1))
@@ -99,3 +130,19 @@ def test_few_images_are_asked_several_times_with_other_distractors():
     assert not {q.label for q in questions} & set(domain.heldout)
     asked = domain_views(domain, 2, 24)
     assert len(asked.images) == len(asked.questions) == 2
+
+
+def test_forgetting_is_told_apart_from_learning_nothing(selection, monkeypatch):
+    # The adapted weights know the domain better, but every mixture loses too much.
+    scored(selection, monkeypatch, lambda x: 50 + x, lambda x: 90 - 100 * x)
+    assert selection.blend(3) == 0
+    assert selection.taken == 0
+    assert selection.forgot
+
+
+def test_where_nothing_was_learnt_nothing_was_forgotten(selection, monkeypatch):
+    scored(selection, monkeypatch, lambda x: 50 - x, lambda x: 90 - 100 * x)
+    tried = []
+    assert selection.blend(3, lambda *counts: tried.append(counts)) == 0
+    assert not selection.forgot
+    assert tried == [(number, len(SHARES) + 1) for number in range(len(SHARES) + 2)]

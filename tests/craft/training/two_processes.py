@@ -11,9 +11,11 @@ ROOT = Path(__file__).parents[3]
 
 
 def in_two_processes(name: str, *arguments: object, **environment: str) -> None:
-    """Call a module beside this one under torchrun, with gloo and one thread each."""
+    """Call a module, by its name beside this one or in full, under torchrun, with gloo and one
+    thread each."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    script = ["-m", f"tests.craft.training.{name}", *map(str, arguments)]
+    module = name if "." in name else f"tests.craft.training.{name}"
+    script = ["-m", module, *map(str, arguments)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path} | environment
     done = subprocess.run(

@@ -57,7 +57,7 @@ def test_a_manifest_that_leaks_is_refused(built):
 def test_images_are_what_the_records_decode_to(built):
     records, _, domain = built
     by_id = {record.id: record for record in records}
-    assert domain.train.images.shape == (56 - 7, 3, 24, 24)
+    assert domain.train.images.shape == (56 - 6, 3, 24, 24)
     row = 5
     image = pixels.squash(by_id[domain.train.ids[row]].rgb(), 24)
     expected = torch.tensor(list(image.tobytes()), dtype=torch.uint8)
@@ -87,9 +87,22 @@ def test_what_is_no_manifest_is_refused(built, tmp_path):
     path.write_text("{}")
     with pytest.raises(ValueError, match=r"domain.json is not a domain manifest: name: Field"):
         DomainManifest.load(path)
-    path.write_text(json.dumps(json.loads(manifest.model_dump_json()) | {"format": 2}))
-    with pytest.raises(ValueError, match=r"format: Input should be 1"):
+    path.write_text(json.dumps(json.loads(manifest.model_dump_json()) | {"format": 3}))
+    with pytest.raises(ValueError, match=r"format: Input should be 1 or 2"):
         DomainManifest.load(path)
+
+
+def test_a_manifest_keeps_the_account_and_older_ones_have_none(built, tmp_path):
+    _, manifest, _ = built
+    assert manifest.account is not None
+    assert manifest.account.records == 80
+    older = json.loads(manifest.model_dump_json()) | {"format": 1}
+    del older["account"]
+    path = tmp_path / "domain.json"
+    path.write_text(json.dumps(older))
+    again = DomainManifest.load(path)
+    assert again.account is None
+    assert again.parts == manifest.parts
 
 
 def test_other_data_than_the_manifests_is_refused(built, class_folder, draw):

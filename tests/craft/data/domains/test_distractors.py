@@ -16,6 +16,7 @@ def test_the_hardest_are_the_most_similar_wrong_classes():
     similarity = torch.tensor([[0.9, 0.8, 0.1, 0.7, 0.2, 0.3], [0.5, 0.1, 0.9, 0.2, 0.3, 0.4]])
     assert hardest(similarity, ["a", "b"], CLASSES) == [["b", "d", "f"], ["c", "a", "f"]]
     assert similarity[0, 0] == pytest.approx(0.9)
+    assert hardest(torch.ones(1, 6), ["b"], CLASSES) == [["a", "c", "d"]]  # in order, if equal
 
 
 @pytest.fixture

@@ -33,12 +33,20 @@ def test_parts_are_drawn_class_by_class():
     data = records(LABELS)
     train, val, test, _, notes = split_records(data, DIGESTS)
     assert sorted(train + val + test) == list(range(100))
-    for part, each in ((train, 14), (val, 2), (test, 4)):
-        counts = {name: sum(LABELS[row] == name for row in part) for name in "abcde"}
-        assert counts == dict.fromkeys("abcde", each)
+    for part, fewest, most, whole in ((train, 14, 15, 72), (val, 1, 2, 8), (test, 4, 4, 20)):
+        counts = [sum(LABELS[row] == name for row in part) for name in "abcde"]
+        assert (min(counts), max(counts), len(part)) == (fewest, most, whole)
     assert "test: 20% of every class, drawn with seed 0" in notes
     assert split_records(data, DIGESTS)[:3] == (train, val, test)
     assert split_records(data, DIGESTS, seed=1).test != test
+
+
+def test_many_small_classes_give_a_tenth_for_validation():
+    labels = [f"class {i // 4:03}" for i in range(1200)]
+    train, val, test, _, _ = split_records(records(labels), [str(i) for i in range(1200)])
+    assert (len(train), len(val), len(test)) == (810, 90, 300)
+    assert {labels[row] for row in train} == set(labels)
+    assert len({labels[row] for row in val}) == 90
 
 
 def test_equal_files_stay_together():

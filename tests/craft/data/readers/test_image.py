@@ -1,12 +1,15 @@
 """Every kind of picture becomes upright 8-bit RGB, or an error."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from craft.data.readers.image import UnreadableImage, decode_rgb
+from craft.data.readers.decoding import CorruptImage, UnreadableImage, decode, decode_rgb
+from craft.data.readers.pixel_range import PixelRange
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -83,12 +86,11 @@ def test_a_truncated_jpeg_is_refused():
         decode_rgb(data[: len(data) // 2])
 
 
-@pytest.mark.parametrize(("data", "start"), [(b"", "nothing"), (b"<html>", "3c 68 74 6d 6c 3e")])
-def test_what_is_no_image_is_refused(data, start):
-    with pytest.raises(
-        UnreadableImage, match=f"not an image: {len(data)} bytes that start {start}"
-    ):
-        decode_rgb(data)
+def test_what_is_no_image_is_refused():
+    with pytest.raises(CorruptImage, match="not an image: 6 bytes that start 3c 68 74 6d 6c 3e"):
+        decode_rgb(b"<html>")
+    with pytest.raises(CorruptImage, match="an empty file"):
+        decode_rgb(b"")
 
 
 def test_an_image_large_enough_to_fill_the_memory_is_refused(monkeypatch):
@@ -96,3 +98,120 @@ def test_an_image_large_enough_to_fill_the_memory_is_refused(monkeypatch):
     for side in (4, 40):  # Pillow warns at first, and refuses above twice the limit
         with pytest.raises(UnreadableImage, match=r"exceeds limit"):
             decode_rgb(encoded(Image.new("RGB", (side, side))))
+
+
+ORIENTATION = (0x112, 3, 1, struct.pack("<HH", 6, 0))
+WRONG = {
+    "resolution as text": (0x11A, 2, 4, b"abc\0"),
+    "unit as long": (0x128, 4, 1, struct.pack("<I", 70000)),
+    "rational -1/0": (0x11A, 10, 1, struct.pack("<ii", -1, 0)),
+    "another directory nowhere": (0x8769, 4, 1, struct.pack("<I", 99999)),
+}
+
+
+def exif_of(*fields):
+    """An EXIF block with just these fields, whatever their types."""
+    behind = 8 + 2 + 12 * len(fields) + 4
+    block, extra = b"II*\0" + struct.pack("<IH", 8, len(fields)), b""
+    for tag, kind, count, value in fields:
+        block += struct.pack("<HHI", tag, kind, count)
+        block += value if len(value) == 4 else struct.pack("<I", behind + len(extra))
+        extra += value if len(value) > 4 else b""
+    return b"Exif\0\0" + block + b"\0" * 4 + extra
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "MPO"])
+def test_wrong_types_beside_the_orientation_do_not_matter(kind, wrong):
+    image = Image.new("RGB", (8, 4), WHITE)
+    image.paste(RED, (0, 0, 4, 4))
+    exif = exif_of(ORIENTATION, WRONG[wrong])
+    if kind == "MPO":
+        data = encoded(image, kind, save_all=True, append_images=[image])
+        data = data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+    else:
+        data = encoded(image, kind, exif=exif)
+    upright = decode_rgb(data)
+    assert upright.size == (4, 8)
+    assert near(pixel(upright, (2, 0)), RED, 60)
+    assert near(pixel(upright, (2, 7)), WHITE, 60)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000"])
+def test_formats_that_are_read(kind):
+    assert near(pixel(decode_rgb(encoded(Image.new("RGB", (16, 16), RED), kind))), RED)
+
+
+def test_a_damaged_second_picture_does_not_lose_the_first():
+    image = Image.new("RGB", (16, 16), RED)
+    data = encoded(image, "MPO", save_all=True, append_images=[image])
+    at = data.index(b"MPF\0")
+    for place in range(at + 4, at + 40):  # Pillow's own reader of MPO fails at some of them
+        damaged = data[:place] + b"\xff" + data[place + 1 :]
+        assert near(pixel(decode_rgb(damaged)), RED)
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"8BPS\0\1", "PSD"),
+        (b"\xd7\xcd\xc6\x9a" + bytes(40), "Windows metafile"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"<?xml version='1.0'?>\n<svg/>", "SVG"),
+        (bytes(128) + b"DICM", "DICOM"),
+    ],
+)
+def test_formats_that_are_not_read_are_named_and_start_no_program(data, named, monkeypatch):
+    monkeypatch.setattr("subprocess.Popen", None)  # Ghostscript would be started by it
+    with pytest.raises(UnreadableImage, match=f"is {named}, which is not read; convert") as caught:
+        decode_rgb(data)
+    assert not isinstance(caught.value, CorruptImage)
+
+
+def test_a_git_lfs_pointer_is_named():
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    with pytest.raises(UnreadableImage, match=r"Git LFS pointer.*git lfs pull"):
+        decode_rgb(pointer)
+
+
+def deep_png(values, colour):
+    """[H, W, C] of 16 bits as a PNG, which Pillow cannot write for colours."""
+    lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+    def chunk(name, data):
+        check = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + check
+
+    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, colour, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3)])
+def test_a_pixel_range_maps_what_an_instrument_wrote(colour, channels):
+    values = np.random.default_rng(0).integers(0, 4096, (9, 7, channels)).astype(np.uint16)
+    values[0, 0], values[0, 1] = 0, 4095
+    whole, found = decode(deep_png(values, colour))
+    assert np.asarray(whole).max() == 16  # black, as 16 bits go
+    assert found is not None
+    assert (found.low, found.high, str(found.used)) == (0, 4095, "0:65535")
+    used = PixelRange.parse("0:4095")
+    mapped, found = decode(deep_png(values, colour), used)
+    exact = np.rint(values.astype(np.float64) / 4095 * 255)
+    assert np.array_equal(np.asarray(mapped), np.broadcast_to(exact, (9, 7, 3)))
+    assert found is not None
+    assert not found.clipped
+    windowed, found = decode(deep_png(values, colour), PixelRange.parse("1000:2000"))
+    assert np.asarray(windowed).min() == 0
+    assert np.asarray(windowed).max() == 255
+    assert found is not None
+    assert found.clipped
+
+
+@pytest.mark.parametrize("text", ["4095", "0:", "a:b", "4095:0", "0:inf", "nan:1"])
+def test_no_pixel_range(text):
+    with pytest.raises(ValueError, match=r"pixel range") as caught:
+        PixelRange.parse(text)
+    assert "\n" not in str(caught.value)

@@ -1,8 +1,12 @@
 """Folders of images by class, as people have them."""
 
+import os
+
 import pytest
 
 from craft.data.readers import DataError, ReadOptions, read_records
+from craft.data.readers.image_folder import OTHERS, UNREAD
+from craft.data.readers.walk import HIDDEN
 
 
 def test_the_folder_is_the_class(class_folder, draw):
@@ -14,7 +18,8 @@ def test_the_folder_is_the_class(class_folder, draw):
     assert records.labels[0] == "thing_aa"
     deep = next(r for r in records if "deeper" in r.id)
     assert (deep.id, deep.label) == ("thing_aa/deeper/x.jpg", "thing_aa")
-    assert any("1 files that are no images ignored, first" in note for note in records.notes)
+    assert records.account.skipped(OTHERS) == (str(class_folder / "thing_aa/notes.txt"),)
+    assert records.account.skipped(HIDDEN) == (str(class_folder / "thing_aa/.DS_Store"),)
 
 
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "validation", "testing")])
@@ -65,3 +70,85 @@ def test_corrupt_images_stop_or_are_counted(class_folder):
     kept = read_records(class_folder, ReadOptions(skip_corrupt=True))
     assert len(kept) == 79
     assert [str(bad) in reason for reason in kept.left_out] == [True]
+
+
+JUNK = (
+    ".ipynb_checkpoints/a.png",
+    ".thumbnails/a.png",
+    "__MACOSX/cat/._a.png",
+    "@eaDir/a.png",
+    "cat/._a.png",
+    "cat/.ipynb_checkpoints/a-checkpoint.png",
+    "cat/@eaDir/a.png",
+    ".git/a.png",
+)
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_what_systems_and_tools_leave_is_no_image(tmp_path, draw, junk):
+    for name in ("cat", "dog"):
+        draw(tmp_path / name / "a.png")
+    draw(tmp_path / junk, 5)
+    records = read_records(tmp_path)
+    assert [r.id for r in records] == ["cat/a.png", "dog/a.png"]
+    assert len(records.account.skipped(HIDDEN)) == 1
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path, draw):
+    draw(tmp_path / "elsewhere/a.png")
+    draw(tmp_path / "data/cat/a.png", 1)
+    (tmp_path / "data/dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/cat/again").symlink_to(tmp_path / "data")
+    (tmp_path / "data/cat/gone.png").symlink_to(tmp_path / "nowhere.png")
+    records = read_records(tmp_path / "data")
+    assert [r.id for r in records] == ["cat/a.png", "cat/gone.png", "dog/a.png"]
+    assert len(records.account.skipped("links back to a folder above them")) == 1
+    with pytest.raises(DataError, match=r"gone\.png"):
+        records.records[1].rgb()
+
+
+def test_classes_may_hold_the_splits(tmp_path, draw):
+    for number, name in enumerate(["cat", "dog"]):
+        draw(tmp_path / name / "train/a.png", number)
+        draw(tmp_path / name / "test/b.png", number + 9)
+    records = read_records(tmp_path)
+    assert records.labels == ["cat", "dog"]
+    assert records.split_counts == {"train": 2, "test": 2}
+    draw(tmp_path / "dog/c.png", 3)
+    with pytest.raises(DataError, match=r"c\.png: lies in no split, but other images lie in test/"):
+        read_records(tmp_path)
+
+
+def test_images_that_are_not_read_are_named(tmp_path, draw):
+    draw(tmp_path / "cat/a.PNG")
+    draw(tmp_path / "dog/a.png")
+    (tmp_path / "dog/b.heic").write_bytes(b"x")
+    records = read_records(tmp_path)
+    assert [r.id for r in records] == ["cat/a.PNG", "dog/a.png"]
+    assert records.account.skipped(UNREAD) == (str(tmp_path / "dog/b.heic"),)
+    (tmp_path / "dog/a.png").unlink()
+    with pytest.raises(DataError, match=r"dog: a class without images, only files of kinds"):
+        read_records(tmp_path)
+
+
+def test_names_that_are_not_utf8_are_read_or_named(tmp_path, draw):
+    draw(tmp_path / "cat/a.png")
+    draw(tmp_path / "dog/a.png")
+    wild = os.fsencode(tmp_path / "cat") + b"/caf\xe9.png"
+    os.rename(draw(tmp_path / "cat/b.png"), wild)
+    records = read_records(tmp_path)
+    assert [r.id for r in records] == ["cat/a.png", "cat/caf\\xe9.png", "dog/a.png"]
+    assert records.records[1].rgb()
+    os.rename(tmp_path / "dog", os.fsencode(tmp_path) + b"/d\xf6g")
+    with pytest.raises(DataError, match=r"d\\xf6g: its name is not UTF-8"):
+        read_records(tmp_path)
+
+
+def test_small_classes_are_left_out_and_counted(class_folder):
+    for image in sorted((class_folder / "thing_bb").iterdir())[3:]:
+        image.unlink()
+    records = read_records(class_folder, ReadOptions(min_images=4))
+    assert len(records) == 70
+    assert "thing_bb" not in records.labels
+    (tally,) = records.account.summary(70).skipped
+    assert (tally.reason, tally.count) == ("images of classes with too few of them", 3)

@@ -22,7 +22,7 @@ def test_a_list_is_read_as_the_json_module_reads_it(tmp_path_factory, entries, i
     path = tmp_path_factory.mktemp("json") / "d.json"
     text = json.dumps(entries, indent=indent)
     path.write_text(text, encoding="utf-8")
-    found = list(read_objects(path))
+    found = list(read_objects(path, path.read_text(encoding="utf-8")))
     assert [entry for _, entry in found] == json.loads(text)
     for place, _ in found:
         assert "{" in text.splitlines()[(place.line or 0) - 1]
@@ -45,14 +45,14 @@ def test_malformed_json_is_told_with_its_line(tmp_path, text, line, complaint):
     path = tmp_path / "d.json"
     path.write_text(text)
     with pytest.raises(DataError, match=complaint) as error:
-        list(read_objects(path))
+        list(read_objects(path, path.read_text(encoding="utf-8")))
     assert str(error.value).startswith(f"{path}:{line}: ")
 
 
 def test_entries_of_one_line_are_numbered(tmp_path):
     path = tmp_path / "d.json"
     path.write_text('[{"a": 1}, {"a": 2},\n{"a": 3}]')
-    assert [str(place) for place, _ in read_objects(path)] == [
+    assert [str(place) for place, _ in read_objects(path, path.read_text(encoding="utf-8"))] == [
         f"{path}:1",
         f"{path}:1, entry 2",
         f"{path}:2",

@@ -61,11 +61,11 @@ def test_the_image_token_may_follow_the_question(write):
     assert record.turns[0].question == "What is this?"
 
 
-def test_conversations_without_an_image_are_left_out_and_told(write):
+def test_conversations_without_an_image_are_left_out_and_told(write, tmp_path):
     text = {"id": "t", "conversations": said(("human", "Hello"), ("gpt", "Hi"))}
     records = read_records(write("d.json", [text, entry()]))
     assert [r.id for r in records] == ["x1"]
-    assert "1 conversations without an image were left out" in records.notes
+    assert records.account.skipped("rows without an image") == (f"{tmp_path / 'd.json'}:2",)
 
 
 def test_images_lie_beside_the_file_in_images_or_where_the_user_says(write, tmp_path, draw):
@@ -134,8 +134,8 @@ def test_corrupt_images_are_skipped_and_counted_when_asked(write, tmp_path):
     records = read_records(path, ReadOptions(skip_corrupt=True))
     assert [r.id for r in records] == ["x1"]
     assert len(records.left_out) == 2
-    assert "d.json:3" in records.left_out[0]
-    assert "gone.png" in records.left_out[1]
+    assert "d.json:3" in records.left_out[1]
+    assert "gone.png" in records.left_out[0]
     only_bad = write("e.json", [entry(2, image="bad.png")])
     with pytest.raises(DataError, match=r"holds no records.*left out: .*e.json:2"):
         read_records(only_bad, ReadOptions(skip_corrupt=True))

@@ -8,10 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from craft.evaluation.judge import client
-from craft.evaluation.judge.client import BudgetReached, Judge, Price, mark_all
+from craft.evaluation.judge.client import BudgetReached, Judge, JudgeUnavailable, Price, mark_all
 from craft.evaluation.judge.protocol import UnreadableVerdict
 
-openai = pytest.importorskip("openai")
+pytest.importorskip("openai")
 
 VERDICT = {
     "correct": True,
@@ -141,14 +141,14 @@ def test_pages_of_a_proxy_are_no_verdict(server):
 @pytest.mark.parametrize("trouble", [400, 401, 404])
 def test_what_will_not_pass_is_an_error_at_once(server, trouble):
     server.script = [trouble]
-    with pytest.raises(openai.APIStatusError):
+    with pytest.raises(JudgeUnavailable):
         judge_at(server).mark("What?", "B", "B")
     assert len(server.requests) == 1
 
 
 def test_trouble_that_lasts_is_an_error(server):
     server.script = [500] * 10
-    with pytest.raises(openai.InternalServerError):
+    with pytest.raises(JudgeUnavailable):
         judge_at(server, retries=3).mark("What?", "B", "B")
     assert len(server.requests) == 4
 
@@ -176,7 +176,7 @@ def test_the_budget_is_never_exceeded(server, tmp_path):
 def test_a_run_that_breaks_off_loses_nothing(server, tmp_path):
     out = tmp_path / "v.jsonl"
     server.script = ["well", 400]
-    with pytest.raises(openai.BadRequestError):
+    with pytest.raises(JudgeUnavailable):
         mark_all(ROWS, judge_at(server), out)
     with out.open("a") as file:
         file.write('{"id": "q1", "jud')  # killed while it wrote
@@ -203,3 +203,35 @@ def test_verdicts_of_another_judge_are_refused(server, tmp_path):
 def test_estimates_err_upwards():
     assert client._tokens("äöü") == 3
     assert client._tokens("") == 0
+
+
+def test_a_server_that_is_down_is_one_line_and_loses_nothing(server, tmp_path):
+    out = tmp_path / "v.jsonl"
+    mark_all(ROWS[:2], judge_at(server), out)
+    before = out.read_bytes()
+    server.http.shutdown()
+    server.http.server_close()
+    with pytest.raises(JudgeUnavailable, match=r"does not answer for 'stub'.*kept") as caught:
+        mark_all(ROWS, judge_at(server, retries=1), out)
+    assert "\n" not in str(caught.value)
+    assert out.read_bytes() == before
+
+
+def test_no_key_is_told(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(JudgeUnavailable, match=r"set OPENAI_API_KEY"):
+        Judge("stub", Price(0, 0), 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"not json\n", b'{"id": 3}\n', b"\xff\xfe\n", b"[]\n", b"my notes", b"[" * 9999 + b"\n"],
+)
+def test_a_file_that_holds_something_else_is_left_alone(server, tmp_path, content):
+    out = tmp_path / "v.jsonl"
+    out.write_bytes(content)
+    with pytest.raises(ValueError, match=r"v.jsonl:1: not a verdict") as caught:
+        mark_all(ROWS, judge_at(server), out)
+    assert "\n" not in str(caught.value)
+    assert out.read_bytes() == content
+    assert server.requests == []

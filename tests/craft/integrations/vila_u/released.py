@@ -37,7 +37,7 @@ def write_released(root: Path, kind: Released) -> Path:
     """Three folders and a config; SigLIP's config lies beside, as a cached hub folder would."""
     block = {"intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
     vision = {"hidden_size": WIDTH, **block, "image_size": 24, "patch_size": 8}
-    text = {"hidden_size": WIDTH, **block, "vocab_size": 60, "max_position_embeddings": 16}
+    text = {"hidden_size": WIDTH, **block, "vocab_size": 64, "max_position_embeddings": 16}
     write_json(
         root.parent / "siglip" / "config.json",
         {"model_type": "siglip", "vision_config": vision, "text_config": text},

@@ -2,23 +2,29 @@
 
 import copy
 import json
+import re
+import shutil
 
 import pytest
+import sentencepiece
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from craft.codebook import CodebookMismatchError
+from craft.errors import CraftError
 from craft.family.family import ModelFamily
+from craft.integrations.vila_u import convert as converting
 from craft.integrations.vila_u import export, load_tower
 from craft.integrations.vila_u.convert import convert
 from craft.integrations.vila_u.restore import restore
-from craft.integrations.vila_u.tensor_files import read_header
 from craft.models import EncoderPack
 from craft.models.prompt_template import VICUNA
 from craft.models.text_batch import TextBatch
+from craft.runtime.stored_tensors import read_header
 from tests.craft.integrations.vila_u.released import CODES, WIDTH, Released, write_released
+from tests.craft.runtime.broken_files import DAMAGE
 
 KINDS = {
     "256, shared": Released(),
@@ -220,3 +226,225 @@ def test_other_mistakes(tmp_path):
         load_tower(released, siglip_config=config)
     with pytest.raises(ValueError, match=r"no config.json there"):
         load_tower(released, siglip_config=tmp_path / "nowhere")
+
+
+@pytest.fixture
+def plain(tmp_path):
+    return write_released(tmp_path / "vila-u-7b-256", Released())
+
+
+def changed(path, **changes):
+    content = json.loads(path.read_text())
+    for key, value in changes.items():
+        part = content
+        *outer, last = key.split("__")
+        for name in outer:
+            part = part[name]
+        part[last] = value
+    path.write_text(json.dumps(content))
+
+
+def wider_projector(root, change):
+    weights = load_file(root / "mm_projector/model.safetensors")
+    change(weights)
+    save_file(weights, root / "mm_projector/model.safetensors")
+
+
+def refused(root, tmp_path, message, **options):
+    """Nothing is left behind, and nothing large was ever written."""
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(CraftError, match=message) as error:
+        convert(root, tmp_path / "models", **options)
+    assert "\n" not in str(error.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("vocab_size", 40, r"embed_tokens|lm_head"),
+        ("intermediate_size", 48, r"gate_proj.*of shape \(32, 24\).* asks for \(48, 24\)"),
+        ("hidden_size", 32, r"of shape .*24.*, its config asks for .*32"),
+        ("num_hidden_layers", 3, r"missing \['model\.layers\.2"),
+    ],
+)
+def test_language_models_that_are_not_their_configs_are_refused(
+    plain, tmp_path, key, value, message
+):
+    size = json.loads((plain / "llm/config.json").read_text())[key]
+    changed(plain / "llm/config.json", **{key: value})
+    if key == "vocab_size":
+        message = rf"of shape \({size}, 24\), its config asks for \({value}, 24\)"
+    refused(plain, tmp_path, message)
+
+
+def test_projectors_of_another_width_are_refused(plain, tmp_path):
+    wider_projector(plain, lambda w: w.update({"layers.0.weight": torch.zeros(24, 20)}))
+    refused(plain, tmp_path, r"mm_projector takes 20 dimensions, the codebook's is 16")
+
+
+def test_projectors_for_another_language_model_are_refused(plain, tmp_path):
+    wide = {"layers.2.weight": torch.zeros(30, 24), "layers.2.bias": torch.zeros(30)}
+    wider_projector(plain, lambda w: w.update(wide))
+    refused(
+        plain, tmp_path, r"mm_projector gives 30 dimensions, the language model's hidden_size is 24"
+    )
+
+
+def test_projectors_that_contradict_themselves_are_refused(plain, tmp_path):
+    wider_projector(plain, lambda w: w.update({"layers.2.weight": torch.zeros(24, 30)}))
+    refused(plain, tmp_path, r"mm_projector holds 2\.weight of shape \(24, 30\)")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("vision_config__image_size", 48, "vision image_size=48, the weights have 24"),
+        ("vision_config__num_hidden_layers", 4, "num_hidden_layers=4, the weights have 3"),
+        ("text_config__vocab_size", 99, r"of shape \(64, 16\), its config asks for \(99, 16\)"),
+        ("text_config__max_position_embeddings", 8, r"\(16, 16\), its config asks for \(8, 16\)"),
+    ],
+)
+def test_siglip_configs_of_another_size_are_refused(plain, tmp_path, key, value, message):
+    changed(tmp_path / "siglip/config.json", **{key: value})
+    refused(plain, tmp_path, message, siglip_config=tmp_path / "siglip")
+    if key.startswith("vision"):
+        with pytest.raises(CraftError, match=message):
+            load_tower(plain, siglip_config=tmp_path / "siglip")
+
+
+def sentencepiece_model(path, kind, size, **options):
+    """A SentencePiece model of these tests' words, in the library's own format."""
+    sentences = [f"An image of a thing, specifically a {n}. what thing flag" for n in "abcdefgh"]
+    flags = {"hard_vocab_limit": False, "minloglevel": 2, "pad_id": -1} | options
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        sentencepiece.SentencePieceTrainer.Train(
+            sentence_iterator=iter(sentences * 8),
+            model_writer=file,
+            vocab_size=size,
+            model_type=kind,
+            **flags,
+        )
+
+
+def test_a_siglip_tokenizer_that_is_sentencepiece_only_is_copied_and_loads(plain, tmp_path):
+    folder = tmp_path / "tokenizer"
+    sentencepiece_model(folder / "spiece.model", "unigram", 50, unk_id=0, bos_id=-1, eos_id=1)
+    convert(plain, tmp_path / "models", siglip_tokenizer=folder)
+    tokenizer = ModelFamily(tmp_path / "models").tokenizer
+    processor = sentencepiece.SentencePieceProcessor(str(folder / "spiece.model"))
+    end = processor.eos_id()
+    expected = [*processor.Encode("a thing specifically flag"), end]
+    assert tokenizer("a thing specifically flag")["input_ids"] == expected
+
+
+def test_siglip_tokenizers_of_other_models_are_refused(plain, tmp_path):
+    folder = tmp_path / "tokenizer"
+    sentencepiece_model(folder / "spiece.model", "char", 20, unk_id=0, bos_id=-1, eos_id=1)
+    weights = load_file(plain / "vision_tower/model.safetensors")
+    name = "rqvaesiglip.siglip_model.text_model.embeddings.token_embedding.weight"
+    weights[name] = weights[name][:10].clone()
+    save_file(weights, plain / "vision_tower/model.safetensors")
+    changed(tmp_path / "siglip/config.json", text_config__vocab_size=10)
+    refused(
+        plain, tmp_path, r"knows \d+ tokens, SigLIP has a vocab_size of 10", siglip_tokenizer=folder
+    )
+
+
+def test_empty_tokenizer_folders_are_refused(plain, tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    refused(plain, tmp_path, "empty holds no tokenizer: expected one of", siglip_tokenizer=folder)
+    refused(plain, tmp_path, "none holds no tokenizer", siglip_tokenizer=tmp_path / "none")
+    for file in (plain / "llm").glob("token*"):
+        file.unlink()
+    refused(plain, tmp_path, "llm holds no tokenizer: expected one of")
+
+
+def test_tokenizers_with_more_words_than_the_language_model_are_refused(plain, tmp_path):
+    content = json.loads((plain / "llm/tokenizer.json").read_text())
+    vocabulary = content["model"]["vocab"]
+    known = len(vocabulary)
+    vocabulary |= {f"word{i}": known + i for i in range(200)}
+    (plain / "llm/tokenizer.json").write_text(json.dumps(content))
+    refused(plain, tmp_path, r"knows \d+ tokens, the language model has a vocab_size of \d+")
+
+
+@pytest.mark.parametrize("config", [None, {"tokenizer_class": "LlamaTokenizer", "legacy": False}])
+def test_a_checkpoint_that_stores_tokenizer_model_alone_answers(plain, tmp_path, config):
+    for file in (plain / "llm").glob("token*"):
+        file.unlink()
+    stored = plain / "llm/tokenizer.model"
+    # As LLaMA's own: bytes for what no piece spells, no pad token, blanks and lines that count.
+    sentencepiece_model(
+        stored, "bpe", 290, byte_fallback=True, unk_id=0, bos_id=1, eos_id=2,
+        normalization_rule_name="identity", remove_extra_whitespaces=False,
+    )  # fmt: skip
+    processor = sentencepiece.SentencePieceProcessor(str(stored))
+    if config is not None:
+        (plain / "llm/tokenizer_config.json").write_text(json.dumps(config))
+    grow(plain / "llm", processor.GetPieceSize())
+    convert(plain, tmp_path / "models")
+    reader = ModelFamily(tmp_path / "models").language_model("vila-u")
+    assert reader.tokenizer.pad_token == reader.tokenizer.eos_token == "</s>"
+    for text in ("what thing", "\nwhat thing ASSISTANT:", VICUNA.before_image, "é 猫"):
+        found = reader.tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert found == processor.Encode(text)
+    assert reader.prefix_ids[0] == processor.bos_id()
+    batch = reader.prompt_batch(["what thing", "a flag"])
+    visual = torch.randn(2, 9, WIDTH, dtype=reader.language_model.dtype)
+    assert len(reader.answer(visual, batch)) == 2
+    restore(tmp_path / "models", tmp_path / "back")
+    assert all_tensors(tmp_path / "back") == all_tensors(plain)
+
+
+def grow(folder, words):
+    """Give a language model room for so many words."""
+    model = LlamaForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(words, mean_resizing=False)
+    for file in folder.glob("*.safetensors*"):
+        file.unlink()
+    model.save_pretrained(folder)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize(
+    "file",
+    [
+        "vision_tower/model.safetensors",
+        "mm_projector/model.safetensors",
+        "llm/model-00001-of-*.safetensors",
+        "vision_tower/config.json",
+        "mm_projector/config.json",
+        "llm/config.json",
+        "llm/tokenizer.json",
+    ],
+)
+def test_damaged_files_of_a_checkpoint_are_one_line(plain, tmp_path, file, damage):
+    path = next(plain.glob(file))
+    DAMAGE[damage][0](path)
+    message = DAMAGE[damage][1] if damage != "missing" else path.parent.name
+    refused(plain, tmp_path, re.escape(message))
+
+
+def test_a_conversion_that_fails_half_way_leaves_nothing(plain, tmp_path, monkeypatch):
+    written = []
+
+    def full(path, *_):
+        written.append(path)
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(converting, "write_tensors", full)
+    with pytest.raises(OSError, match="models"):
+        convert(plain, tmp_path / "models")
+    assert written
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["siglip", "vila-u-7b-256"]
+
+
+def test_room_is_asked_for_before_anything_is_written(plain, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(OSError, match=r"the converted checkpoint in .*models needs .* free there"):
+        convert(plain, tmp_path / "models")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["siglip", "vila-u-7b-256"]

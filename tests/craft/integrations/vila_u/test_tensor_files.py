@@ -5,12 +5,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from craft.integrations.vila_u.tensor_files import (
-    read_header,
-    same_bytes,
-    stored_tensors,
-    write_tensors,
-)
+from craft.integrations.vila_u.tensor_files import write_tensors
+from craft.runtime.stored_tensors import read_header
 
 
 @pytest.fixture
@@ -41,33 +37,3 @@ def test_copies_are_what_the_library_reads(tensors, tmp_path):
     with safe_open(tmp_path / "x" / "out.safetensors", "pt") as file:
         assert file.metadata() == {"k": "v"}
     assert [p.name for p in (tmp_path / "x").iterdir()] == ["out.safetensors"]
-    stored = stored_tensors(tmp_path / "x")
-    assert same_bytes(stored["renamed"], tensors["b.weight"])
-    assert not same_bytes(stored["renamed"], tensors["a"])
-    assert not same_bytes(stored["a"], -tensors["a"])
-
-
-def test_damage_is_found(tensors, tmp_path):
-    path = tmp_path / "model.safetensors"
-    save_file(tensors, path)
-    whole = path.read_bytes()
-    for bytes_ in (whole[:-1], whole + b"x"):
-        path.write_bytes(bytes_)
-        with pytest.raises(ValueError, match="its header says"):
-            read_header(path)
-    for bytes_ in (b"", b"12345678901", b"\xff" * 30):
-        path.write_bytes(bytes_)
-        with pytest.raises(ValueError, match="not a safetensors file"):
-            read_header(path)
-
-
-def test_folders(tensors, tmp_path):
-    with pytest.raises(ValueError, match=r"holds no safetensors files$"):
-        stored_tensors(tmp_path)
-    (tmp_path / "pytorch_model.bin").touch()
-    with pytest.raises(ValueError, match=r"only pytorch_model\.bin: a pickle"):
-        stored_tensors(tmp_path)
-    save_file(tensors, tmp_path / "a.safetensors")
-    save_file({"a": tensors["a"]}, tmp_path / "b.safetensors")
-    with pytest.raises(ValueError, match="'a' in more than one file"):
-        stored_tensors(tmp_path)

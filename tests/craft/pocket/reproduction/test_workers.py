@@ -6,11 +6,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from craft.family.family import ModelFamily
 from craft.pocket.reproduction import run
 from craft.pocket.reproduction.plan import PRETRAINED, Job, Scale
 
 
+@pytest.mark.slow
 def test_workers_do_what_one_process_does(three_models: ModelFamily, tmp_path: Path) -> None:
     """Real processes on the shipped images, zero-shot only."""
     todo = [Job(PRETRAINED, "flags"), Job(PRETRAINED, "handwriting")]

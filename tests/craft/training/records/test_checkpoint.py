@@ -7,6 +7,7 @@ import torch
 
 from craft.training.distributed.optimizer_state import pack_optimizer, unpack_optimizer
 from craft.training.records.checkpoint import CheckpointDirectory
+from tests.craft.runtime.broken_files import DAMAGE
 from tests.craft.training.test_resume import run_module
 
 
@@ -14,6 +15,7 @@ def save(directory, step, size=10):
     return directory.save(step, {"weights": {"x": torch.full((size,), float(step))}}, {"n": step})
 
 
+@pytest.mark.slow
 def test_killed_at_every_call_to_the_disk_one_whole_checkpoint_stays(tmp_path):
     found = run_module("killed_writes", tmp_path / "run")
     assert set(found) == {1, 2}  # the old one, then the new one
@@ -88,3 +90,32 @@ def test_an_optimiser_goes_on_as_if_nothing_had_been():
     assert all(
         torch.equal(a, b) for a, b in zip(whole.parameters(), other.parameters(), strict=True)
     )
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("file", ["state.json", "weights.safetensors"])
+def test_damaged_checkpoints_give_way_to_the_one_before(tmp_path, file, damage, caplog):
+    directory = CheckpointDirectory(tmp_path)
+    save(directory, 1)
+    DAMAGE[damage][0](save(directory, 2) / file)
+    found = directory.load()
+    assert found is not None
+    assert found.step == 1
+    assert ("step-00000002 cannot be used" in caplog.text) == ((file, damage) != MISSING)
+
+
+MISSING = ("state.json", "missing")  # a deletion that began: no checkpoint at all
+
+
+@pytest.mark.parametrize("content", ["[]", '{"format": 3}', '{"format": 3, "hashes": 5}'])
+def test_states_of_other_content_are_no_checkpoint(tmp_path, content):
+    directory = CheckpointDirectory(tmp_path)
+    (save(directory, 1) / "state.json").write_text(content)
+    assert directory.load() is None
+
+
+def test_one_changed_digit_of_the_state_is_found(tmp_path):
+    directory = CheckpointDirectory(tmp_path)
+    path = save(directory, 1) / "state.json"
+    path.write_text(path.read_text().replace('{"n": 1}', '{"n": 7}'))
+    assert directory.load() is None

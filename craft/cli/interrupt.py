@@ -1,0 +1,89 @@
+"""Ctrl-C: what was kept, and the line to type to go on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+#: How a shell reports a process that Ctrl-C ended: 128 and the signal's number.
+EXIT_CODE = 130
+
+_typed: list[str] = []
+
+
+def remember_line(name: str | None, arguments: Sequence[str]) -> None:
+    """Note the line that the user typed: the program's name and its arguments."""
+    _typed[:] = [name or "craft", *arguments]
+
+
+def typed_line(**options: str) -> str:
+    """The line that the user typed, fit for a shell, with other values of some options.
+
+    Args:
+        options: option without dashes -> value; it replaces any value that was typed.
+    """
+    words = list(_typed)
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        kept: list[str] = []
+        skip = False
+        for word in words:
+            if skip or word.startswith(f"{option}="):
+                skip = False
+            elif word == option:
+                skip = True
+            else:
+                kept.append(word)
+        words = [*kept, option, value]
+    return shlex.join(words)
+
+
+@contextmanager
+def telling_what_is_kept(told: Callable[[], str], main: bool = True) -> Iterator[None]:
+    """Around work that Ctrl-C may end: print ``told()`` then, and exit with code 130.
+
+    Args:
+        main: whether this process speaks; of several, one does.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if main:
+            tell(told())
+        raise typer.Exit(EXIT_CODE) from None
+
+
+def tell(text: str) -> None:
+    """Print on standard error, unwrapped, so that a line can be copied."""
+    Console(stderr=True).print(
+        f"interrupted: {text}", soft_wrap=True, highlight=False, markup=False
+    )
+
+
+def checkpoint_kept(directories: Sequence[Path], every: int) -> str:
+    """What a training run that was interrupted leaves, and how it is resumed.
+
+    Args:
+        directories: where its checkpoints are, those of later stages last.
+        every: steps between two checkpoints; 0 for none.
+    """
+    from craft.training.records.checkpoint import CheckpointDirectory
+
+    for directory in reversed(directories):
+        steps = CheckpointDirectory(directory).steps()
+        if steps:
+            return (
+                f"kept the checkpoint of step {steps[-1]}, "
+                f"{CheckpointDirectory(directory).path(steps[-1])}; "
+                f"to resume there: {typed_line(resume='auto')}"
+            )
+    when = f"after {every} steps" if every else "never (checkpoint.every is 0)"
+    return (
+        f"nothing is kept: the first checkpoint would be written {when} (--set checkpoint.every=N "
+        f"writes one each N steps); to begin anew: {typed_line(resume='auto')}"
+    )

@@ -1,0 +1,125 @@
+"""What was found while data was read, and what became of it: one account for every reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from craft.data.readers.place import Place, shown
+
+#: The reason that every reader and decoder gives for an image that cannot be decoded.
+UNREADABLE = "images that cannot be read"
+
+#: How many places a summary keeps per reason; the count has no limit.
+KEPT = 1000
+
+
+class Tally(BaseModel):
+    """Things of one kind.
+
+    Args:
+        reason: what they have in common, in the plural: "images that cannot be read".
+        count: how many there are.
+        places: where, and what was wrong there; the first :data:`KEPT` of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reason: str
+    count: int
+    places: tuple[str, ...] = ()
+
+
+class AccountSummary(BaseModel):
+    """An account as the manifest of a domain keeps it.
+
+    Args:
+        records: how many were read.
+        skipped: what was left out, by reason.
+        warnings: what was read although something about it looks wrong, by reason.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    records: int
+    skipped: tuple[Tally, ...] = ()
+    warnings: tuple[Tally, ...] = ()
+
+    def lines(self, limit: int = 8) -> Iterator[tuple[str, str]]:
+        """Pairs of a heading ("skipped", "warning" or, for a place, "") and a text to show.
+
+        Args:
+            limit: places shown per reason.
+        """
+        for heading, tallies in (("skipped", self.skipped), ("warning", self.warnings)):
+            for tally in tallies:
+                yield heading, f"{tally.count} {tally.reason}"
+                for place in tally.places[:limit]:
+                    yield "", place
+                if tally.count > limit:
+                    yield "", f"and {tally.count - limit} more"
+
+
+class Account:
+    """Collects, while data is read, everything that did not become a plain record.
+
+    Every reader and the image decoder add to the same account. ``craft data check``, ``adapt`` and
+    ``evaluate`` print it, and the domain's manifest keeps its :meth:`summary`.
+
+    Example:
+        >>> account = Account()
+        >>> account.skip(UNREADABLE, Place(Path("a.png")), "cut short")
+        >>> account.skipped(UNREADABLE)
+        ('a.png: cut short',)
+    """
+
+    def __init__(self) -> None:
+        self._skipped: dict[str, list[str]] = {}
+        self._warnings: dict[str, list[str]] = {}
+
+    def skip(self, reason: str, place: Place | Path, detail: str = "") -> None:
+        """Something was left out.
+
+        Args:
+            reason: what it is, in the plural and without the place, so that equal things add up.
+            place: where it is.
+            detail: what is wrong with this one.
+        """
+        self._skipped.setdefault(reason, []).append(_entry(place, detail))
+
+    def warn(self, reason: str, place: Place | Path, detail: str = "") -> None:
+        """Something was read, but the user should look at it. Arguments as for :meth:`skip`."""
+        self._warnings.setdefault(reason, []).append(_entry(place, detail))
+
+    def include(self, other: Account) -> None:
+        """Add everything that another account holds."""
+        for mine, theirs in (
+            (self._skipped, other._skipped),
+            (self._warnings, other._warnings),
+        ):
+            for reason, places in theirs.items():
+                mine.setdefault(reason, []).extend(places)
+
+    def skipped(self, reason: str) -> tuple[str, ...]:
+        """The places of everything that was left out for ``reason``."""
+        return tuple(self._skipped.get(reason, ()))
+
+    def summary(self, records: int) -> AccountSummary:
+        """The account of a reading that gave so many records."""
+        return AccountSummary(
+            records=records, skipped=_tallies(self._skipped), warnings=_tallies(self._warnings)
+        )
+
+
+def _entry(place: Place | Path, detail: str) -> str:
+    where = shown(place) if isinstance(place, Path) else str(place)
+    return f"{where}: {detail}" if detail else where
+
+
+def _tallies(found: dict[str, list[str]]) -> tuple[Tally, ...]:
+    return tuple(
+        Tally(reason=reason, count=len(places), places=tuple(places[:KEPT]))
+        for reason, places in found.items()
+    )

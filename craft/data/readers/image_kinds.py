@@ -1,0 +1,77 @@
+"""What a file is that was to be an image, told by its first bytes or by its name's ending."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+#: File names that end so are images that are read.
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".gif"}
+    | {".tif", ".tiff", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"}
+    | {".jp2", ".j2k", ".j2c", ".jpx", ".jpf"}
+)
+
+#: Endings of images that are not read, and what such files are.
+OTHER_SUFFIXES = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
+    **dict.fromkeys((".svg", ".svgz"), "SVG"),
+    **dict.fromkeys((".eps", ".ps", ".ai"), "PostScript"),
+    **dict.fromkeys((".dcm", ".dicom"), "DICOM"),
+    **dict.fromkeys((".fits", ".fit"), "FITS"),
+    **dict.fromkeys((".wmf", ".emf"), "Windows metafile"),
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2"), "camera raw"),
+    **{f".{name}": name.upper() for name in ("jxl", "psd", "tga", "ico", "icns", "pcx", "exr")},
+    **{f".{name}": name.upper() for name in ("hdr", "qoi", "dds", "xcf")},
+}
+
+#: How formats begin that are not read. The first that fits counts.
+_SIGNATURES = (
+    (b"%!PS", "PostScript"),
+    (b"\xc5\xd0\xd3\xc6", "PostScript"),
+    (b"%PDF", "PDF"),
+    (b"8BPS", "PSD"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\xd7\xcd\xc6\x9a", "Windows metafile"),
+    (b"SIMPLE  =", "FITS"),
+    (b"v/1\x01", "OpenEXR"),
+    (b"#?RADIANCE", "Radiance HDR"),
+    (b"qoif", "QOI"),
+    (b"DDS ", "DDS"),
+    (b"\0\0\1\0", "ICO"),
+    (b"icns", "ICNS"),
+    (b"PK\3\4", "ZIP"),
+    (b"\x1f\x8b", "gzip"),
+    (b"II\x1a\0\0\0HEAPCCDR", "camera raw"),
+    (b"FUJIFILMCCD-RAW", "camera raw"),
+)
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name ends as an image that is read."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def other_format(name: str) -> str | None:
+    """The format that a file name's ending stands for, if it is one of images that are not read.
+
+    >>> other_format("IMG_0001.HEIC"), other_format("cat.png")
+    ('HEIC', None)
+    """
+    return OTHER_SUFFIXES.get(Path(name).suffix.lower())
+
+
+def content_format(data: bytes) -> str | None:
+    """What the content of a file is, if that is known and is no image format that is read."""
+    for signature, name in _SIGNATURES:
+        if data.startswith(signature):
+            return name
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and b"avif" not in data[8:64]:
+        return "HEIC"
+    if data[128:132] == b"DICM":
+        return "DICOM"
+    text = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<svg", b"<?xml")):
+        return "SVG" if b"<svg" in data[:4096].lower() else "XML"
+    return None

@@ -1,0 +1,107 @@
+"""What decoding many images brings to light: everything that fails, told at once, and how values of
+more than eight bits were mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from PIL import Image
+
+from craft.data.readers.account import UNREADABLE, Account
+from craft.data.readers.faults import Faults
+from craft.data.readers.pixel_range import Depth
+from craft.data.readers.place import DataError
+from craft.data.readers.record import DamagedImage, Record
+
+T = TypeVar("T")
+
+
+class ImageReport:
+    """Collects over many records; :meth:`close` warns, then raises.
+
+    Args:
+        account: where warnings go, and what was skipped.
+        skip: leave out images that are missing or damaged. Nothing else is ever left out: an image
+            that is sound but not read, or that the disk does not give, is a failure.
+    """
+
+    def __init__(self, account: Account | None = None, *, skip: bool = False):
+        self.account = account or Account()
+        self._skip = skip
+        self._faults = Faults()
+        self._deep: list[tuple[Record, Depth]] = []
+
+    def image(self, record: Record) -> Image.Image | None:
+        """The record's image in RGB; None if that failed."""
+        decoded = self.attempt(record.decoded)
+        if decoded is None:
+            return None
+        if decoded.depth is not None:
+            self._deep.append((record, decoded.depth))
+        return decoded.image
+
+    def attempt(self, read: Callable[[], T]) -> T | None:
+        """What ``read`` gives; None if it raises a DataError, which is kept."""
+        try:
+            return read()
+        except DamagedImage as error:
+            if self._skip:
+                self.account.skip(UNREADABLE, error.place, error.problem)
+            else:
+                self._faults.add(error)
+        except DataError as error:
+            self._faults.add(error)
+        return None
+
+    def close(self) -> Account:
+        """:meth:`warn`, then :meth:`raise_failures`; the account otherwise."""
+        self.warn()
+        self.raise_failures()
+        return self.account
+
+    def raise_failures(self) -> None:
+        """Raise DataError for the images that failed, if any did."""
+        self._faults.raise_if_any()
+
+    def warn(self) -> None:
+        """Put a warning in the account for each image that may be mapped otherwise than meant."""
+        dark = [found for found in self._deep if _dark(found[1])]
+        if dark:
+            high = max(depth.high for _, depth in dark)
+            hint = _whole_bits(high)
+            reason = (
+                f"images whose values up to {high:g} come out dark, as {dark[0][1].used.white:g} "
+                f"becomes white (--pixel-range 0:{hint} makes {hint} white)"
+            )
+            for record, depth in dark:
+                self.account.warn(reason, record.place, f"{depth.low:g} to {depth.high:g}")
+        for record, depth in self._deep:
+            if depth.chosen and depth.clipped:
+                self.account.warn(
+                    f"images with values beyond the pixel range {depth.used}, which are clipped",
+                    record.place,
+                    f"{depth.low:g} to {depth.high:g}",
+                )
+
+    def ranges(self) -> str | None:
+        """How images of more than eight bits were mapped, in a sentence; None without any."""
+        if not self._deep:
+            return None
+        low = min(depth.low for _, depth in self._deep)
+        high = max(depth.high for _, depth in self._deep)
+        used = ", ".join(dict.fromkeys(str(depth.used) for _, depth in self._deep))
+        return (
+            f"{len(self._deep)} images of more than 8 bits: values {low:g} to {high:g}, mapped "
+            f"from {used} (black:white)"
+        )
+
+
+def _dark(depth: Depth) -> bool:
+    """Whether an image leaves unused what 14 of 16 bits, or a quarter of the range, would."""
+    return not depth.chosen and 4 * depth.high <= depth.used.white
+
+
+def _whole_bits(high: float) -> str:
+    """The highest value of as many bits as ``high`` takes; ``high`` itself for fractions."""
+    return f"{high:g}" if high < 1 or high % 1 else f"{2 ** int(high).bit_length() - 1}"

@@ -1,0 +1,45 @@
+"""Where something was read, and the error that says so."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from craft.errors import CraftError
+
+
+def shown(path: Path | str) -> str:
+    r"""A path or text as it can be printed and stored: bytes that are not UTF-8 are escaped.
+
+    >>> shown(b"caf\xe9.png".decode("utf-8", "surrogateescape"))
+    'caf\\xe9.png'
+    """
+    return re.sub("[\ud800-\udfff]", _escaped, str(path))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])  # Python keeps a byte b that it cannot decode as U+DC00 + b
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something was read: a file, and the line, row or member in it."""
+
+    path: Path
+    line: int | None = None
+    part: str = ""
+
+    def __str__(self) -> str:
+        where = shown(self.path) if self.line is None else f"{shown(self.path)}:{self.line}"
+        return f"{where}, {self.part}" if self.part else where
+
+
+class DataError(CraftError):
+    """Data that cannot be read as what it claims to be; the message starts with file and line."""
+
+    def __init__(self, place: Place, problem: str):
+        super().__init__(f"{place}: {problem}")
+        self.place = place
+        self.problem = problem

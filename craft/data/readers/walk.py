@@ -1,0 +1,104 @@
+"""One walk over a folder for every reader: what is data, what is junk, what is broken."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from craft.data.readers.account import Account
+from craft.data.readers.place import DataError, Place
+
+HIDDEN = "hidden or system files and folders"
+
+_JUNK_FOLDERS = frozenset(
+    {"__macosx", "@eadir", "__pycache__", "#recycle", "$recycle.bin", "lost+found", "#snapshot"}
+    | {"system volume information"}
+)
+_JUNK_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
+_LFS = b"version https://git-lfs.github.com/spec/"
+_LFS_SIZE = 1024
+
+
+def walk(root: Path, account: Account) -> list[Path]:
+    """All files below ``root`` in the order of their names, links followed.
+
+    Hidden files and folders, those that systems and tools leave behind (``__MACOSX/``, ``@eaDir/``,
+    ``Thumbs.db``, ``.git/`` and others), links back to a folder above them, and things that are
+    neither files nor folders go to the account instead. Links that lead nowhere count as files,
+    since whoever reads them has to say that they are missing.
+
+    Raises:
+        DataError: a folder cannot be opened.
+    """
+    return list(_files(root, account, (_identity(root),)))
+
+
+def _files(folder: Path, account: Account, above: tuple[tuple[int, int], ...]) -> list[Path]:
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise DataError(
+            Place(folder), f"the folder cannot be opened ({error.strerror}); check its permissions"
+        ) from error
+    files: list[Path] = []
+    for name in names:
+        path = folder / name
+        try:
+            mode = path.stat().st_mode
+        except OSError:
+            mode = stat.S_IFREG  # a link that leads nowhere, or no permission to look
+        if is_junk(name, stat.S_ISDIR(mode)):
+            account.skip(HIDDEN, path)
+        elif stat.S_ISDIR(mode):
+            identity = _identity(path)
+            if identity in above:
+                account.skip("links back to a folder above them", path)
+            else:
+                files += _files(path, account, (*above, identity))
+        elif stat.S_ISREG(mode):
+            files.append(path)
+        else:
+            account.skip("things that are neither files nor folders", path)
+    return files
+
+
+def is_junk(name: str, folder: bool = False) -> bool:
+    """Whether a name is hidden, or one that systems and tools leave beside the data.
+
+    >>> is_junk("._a.png"), is_junk("@eaDir", folder=True), is_junk("a.png")
+    (True, True, False)
+    """
+    junk = _JUNK_FOLDERS if folder else _JUNK_FILES
+    return name.startswith(".") or name.lower() in junk
+
+
+def problem_of(path: Path) -> str | None:
+    """Why a file cannot hold any data, if so: missing, empty, or a Git LFS pointer."""
+    try:
+        size = path.stat().st_size
+        if size >= _LFS_SIZE:
+            return None
+        if size == 0:
+            return "the file is empty"
+        with path.open("rb") as file:
+            start = file.read(len(_LFS))
+    except FileNotFoundError:
+        return "no such file" if not path.is_symlink() else "a link to a file that does not exist"
+    except OSError as error:
+        return f"cannot be opened ({error.strerror})"
+    if start == _LFS:
+        return "a Git LFS pointer instead of the file itself; run `git lfs pull` in its repository"
+    return None
+
+
+def require_whole(path: Path) -> None:
+    """Refuse a file that cannot hold any data. Raises DataError with the reason."""
+    problem = problem_of(path)
+    if problem is not None:
+        raise DataError(Place(path), problem)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino

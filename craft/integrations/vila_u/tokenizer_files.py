@@ -1,0 +1,77 @@
+"""The tokenizers of a VILA-U checkpoint: copied, completed, and loaded once before all else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase, SiglipConfig
+
+from craft.errors import CraftError
+from craft.models.aligned_language_model import require_end_token
+from craft.models.loading import TOKENIZER_FILES, has_tokenizer, load_tokenizer
+
+_BEGINNINGS = ("token", "special_tokens", "added_tokens", "vocab", "merges", "spiece")
+
+
+def is_tokenizer_file(path: Path) -> bool:
+    """Whether a file beside a model belongs to its tokenizer."""
+    return path.name.startswith(_BEGINNINGS)
+
+
+def copy_siglip_tokenizer(source: Path, target: Path, config: SiglipConfig) -> None:
+    """Copy SigLIP's tokenizer, and load it once.
+
+    Raises:
+        CraftError: no tokenizer there, one that does not load, or with more words than SigLIP.
+    """
+    if not has_tokenizer(source):
+        raise CraftError(
+            f"--siglip-tokenizer {source} holds no tokenizer: expected one of "
+            f"{', '.join(TOKENIZER_FILES)}"
+        )
+    for file in sorted(source.iterdir()):
+        if file.is_file() and is_tokenizer_file(file):
+            shutil.copyfile(file, target / file.name)
+    text: Any = config.text_config
+    _require_vocabulary(target, "SigLIP", text.vocab_size, source)
+
+
+def copy_tokenizer(folder: Path, out: Path, name: str, config: Any) -> dict[str, str]:
+    """The language model's tokenizer files, in a folder of their own, where ours looks for them.
+
+    Raises:
+        CraftError: none, one that does not load, or with more words than the language model.
+    """
+    copied = {}
+    target = out / name / "tokenizer"
+    target.mkdir(parents=True)
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and is_tokenizer_file(file):
+            copied[f"llm/{file.name}"] = f"{name}/tokenizer/{file.name}"
+            shutil.copyfile(file, target / file.name)
+    if not has_tokenizer(folder):
+        raise CraftError(
+            f"{folder} holds no tokenizer: expected one of {', '.join(TOKENIZER_FILES)}"
+        )
+    if not (target / "tokenizer_config.json").is_file():
+        # Else transformers reads the model without SentencePiece's blank in front of a text.
+        kind = {"tokenizer_class": "LlamaTokenizer"}
+        (target / "tokenizer_config.json").write_text(json.dumps(kind, indent=2) + "\n")
+    tokenizer = _require_vocabulary(target, "the language model", config.vocab_size, folder)
+    require_end_token(tokenizer, folder)
+    return copied
+
+
+def _require_vocabulary(
+    directory: Path, what: str, size: int, origin: Path
+) -> PreTrainedTokenizerBase:
+    tokenizer = load_tokenizer(directory, what)
+    if len(tokenizer) > size:
+        raise CraftError(
+            f"the tokenizer in {origin} knows {len(tokenizer)} tokens, {what} has a vocab_size of "
+            f"{size}: they do not belong together"
+        )
+    return tokenizer

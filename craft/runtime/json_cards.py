@@ -1,0 +1,84 @@
+"""The one place where JSON files are read that describe stored models, packs and runs.
+
+Cards written here carry a checksum of their content: a digit that flipped on a disk is an error,
+not another layer to read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from craft.runtime.stored_files import StoredFileError, require_file
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+CHECKSUM = "checksum"
+_Model = TypeVar("_Model", bound="BaseModel")
+
+
+def read_json(path: Path | str, what: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Args:
+        what: what the file is, for the message, such as "the card of a pack".
+
+    Raises:
+        StoredFileError: missing, empty, a Git LFS pointer, not JSON, or no object.
+    """
+    path = require_file(path, what)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON
+        raise StoredFileError(
+            f"{path}, {what}, is not valid JSON ({error}); it was cut short or damaged, so get it "
+            "again"
+        ) from error
+    if not isinstance(content, dict):
+        raise StoredFileError(
+            f"{path}, {what}, holds a JSON {type(content).__name__}, expected an object"
+        )
+    return content
+
+
+def read_card(path: Path | str, what: str, model: type[_Model]) -> _Model:
+    """A JSON object as a pydantic model, its checksum verified where it has one.
+
+    Raises:
+        StoredFileError: as for :func:`read_json`, a field that is missing or of another type, or
+            content that is not what the checksum was made of.
+    """
+    return as_card(read_json(path, what), path, what, model)
+
+
+def as_card(content: Mapping[str, Any], path: Path | str, what: str, model: type[_Model]) -> _Model:
+    """The content of a JSON file that was read before; otherwise as :func:`read_card`."""
+    from pydantic import ValidationError
+
+    if CHECKSUM in content and content[CHECKSUM] != checksum(content):
+        raise StoredFileError(
+            f"{path}, {what}, is damaged or was edited: its content is not what its checksum was "
+            "made of; get the file again"
+        )
+    try:
+        return model.model_validate({k: v for k, v in content.items() if k != CHECKSUM})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise StoredFileError(f"{path} is not {what}: {where}: {first['msg']}") from error
+
+
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content with its checksum, ready to be written."""
+    return {**content, CHECKSUM: checksum(content)}
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON object, whatever the order of its keys; without its own checksum."""
+    plain = json.loads(json.dumps({k: v for k, v in content.items() if k != CHECKSUM}))
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

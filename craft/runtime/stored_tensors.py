@@ -1,0 +1,171 @@
+"""The one place where safetensors files are opened, whoever wrote them.
+
+The library checks that a file is whole: the header against the file's length, every tensor's bytes
+against its shape and dtype. What fails there becomes one line that names the file.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from craft.runtime.json_cards import read_json
+from craft.runtime.stored_files import StoredFileError, require_file
+
+
+class StoredTensors(NamedTuple):
+    """The content of a safetensors file; the tensors are mapped from it."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a safetensors file: bytes ``start`` to ``end`` of it."""
+
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """The header of a safetensors file; ``tensors`` in the order of their bytes."""
+
+    tensors: dict[str, StoredTensor]
+    metadata: dict[str, str]
+
+
+def read_tensors(path: Path | str, what: str) -> StoredTensors:
+    """All tensors of a file.
+
+    Args:
+        what: what the file is, for the message, such as "the codebook".
+
+    Raises:
+        StoredFileError: missing, empty, a Git LFS pointer, cut short, or not safetensors.
+    """
+    with _opened(path, what) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return StoredTensors(tensors, dict(file.metadata() or {}))
+
+
+def read_tensor(path: Path | str, name: str, what: str) -> Tensor:
+    """One tensor of a file; errors as for :func:`read_tensors`."""
+    with _opened(path, what) as file:
+        return file.get_tensor(name)
+
+
+def read_header(path: Path | str, what: str = "model weights") -> TensorFile:
+    """What a file holds and where, without reading the tensors.
+
+    Raises:
+        StoredFileError: as for :func:`read_tensors`.
+    """
+    path = Path(path)
+    with _opened(path, what) as file:
+        metadata = dict(file.metadata() or {})
+    with path.open("rb") as file:
+        length = struct.unpack("<Q", file.read(8))[0]
+        header: dict[str, Any] = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    begin = 8 + length
+    tensors = {
+        name: StoredTensor(
+            path, entry["dtype"], tuple(entry["shape"]), *(begin + o for o in entry["data_offsets"])
+        )
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"])
+    }
+    return TensorFile(tensors, metadata)
+
+
+def tensor_files(folder: Path, what: str = "model weights") -> dict[str, TensorFile]:
+    """Headers of all safetensors files of a folder, by file name.
+
+    Raises:
+        StoredFileError: there are none, there are pickles instead, one that the folder's index
+            names is missing, or a tensor occurs twice.
+    """
+    files = {path.name: read_header(path, what) for path in sorted(folder.glob("*.safetensors"))}
+    if not files:
+        pickles = [path.name for path in folder.glob("*.bin")]
+        instead = f", only {pickles[0]}: a pickle, which is never loaded" if pickles else ""
+        raise StoredFileError(f"{folder} holds no safetensors files{instead}")
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        shards = read_json(index, f"the index of {what}").get("weight_map")
+        if not isinstance(shards, dict):
+            raise StoredFileError(f"{index}, the index of {what}, has no weight_map; get it again")
+        for shard in sorted(set(map(str, shards.values()))):
+            require_file(folder / shard, what)
+    names = [name for file in files.values() for name in file.tensors]
+    twice = (
+        {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
+    )
+    if twice:
+        raise StoredFileError(f"{folder} holds {sorted(twice)[0]!r} in more than one file")
+    return files
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], origin: Path | str) -> None:
+    """Load a module's weights; names and shapes must be exactly the module's.
+
+    Args:
+        origin: the file or directory that the tensors came from, for the message.
+
+    Raises:
+        StoredFileError: a missing, unknown or differently shaped tensor; names the first.
+    """
+    require_shapes(
+        {name: tuple(x.shape) for name, x in tensors.items()},
+        {name: tuple(x.shape) for name, x in module.state_dict().items()},
+        origin,
+    )
+    module.load_state_dict(dict(tensors))
+
+
+def require_shapes(
+    stored: Mapping[str, tuple[int, ...]],
+    wanted: Mapping[str, tuple[int, ...]],
+    origin: Path | str,
+) -> None:
+    """Raises StoredFileError unless stored tensors are those wanted, by name and shape."""
+    missing, unknown = sorted(wanted.keys() - stored), sorted(stored.keys() - wanted)
+    if missing or unknown:
+        raise StoredFileError(
+            f"{origin} does not hold the weights its config asks for: "
+            f"missing {missing[:3]} ({len(missing)}), not known {unknown[:3]} ({len(unknown)})"
+        )
+    for name, shape in wanted.items():
+        if tuple(stored[name]) != tuple(shape):
+            raise StoredFileError(
+                f"{origin} holds {name} of shape {tuple(stored[name])}, its config asks for "
+                f"{tuple(shape)}: config and weights do not belong together"
+            )
+
+
+@contextmanager
+def _opened(path: Path | str, what: str) -> Iterator[Any]:
+    path = require_file(path, what)
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, UnicodeError) as error:
+        raise StoredFileError(
+            f"{path}, {what}, is not a whole safetensors file ({error}); it was cut short or "
+            "damaged, so get it again"
+        ) from error

@@ -1,0 +1,240 @@
+"""Files that are there whole or not at all: written beside their place, then renamed into it.
+
+What stood there before stays until the new file is complete, whatever happens to the process or the
+disk. A disk that is full, a folder that may not be written to and the like end in an
+:class:`OSError` of one sentence: which file, why, how much room it needs and how much there is.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Errors that more room would have prevented: a full disk, a quota, a limit on file sizes.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def whole_file(path: Path | str, needs: int | None = None) -> Generator[Path]:
+    """Yield a path to write to; after the block what was written there is renamed to ``path``.
+
+    The file gets the mode that the umask gives to new files, whoever wrote it. Missing folders
+    above ``path`` are made.
+
+    Args:
+        needs: bytes that will be written, for the message of a full disk.
+
+    Raises:
+        OSError: the file could not be written; ``path`` is what it was before.
+    """
+    path = Path(path)
+    written = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with _said(path, needs):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        mode = _new_file(written)
+        try:
+            yield written
+            written.chmod(mode)
+            _flush(written)
+            os.replace(written, path)
+        finally:
+            written.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_whole(path: Path | str, newline: str | None = None) -> Generator[TextIO]:
+    """A text file (UTF-8) that is at ``path`` once the block has ended; errors as whole_file's."""
+    with whole_file(path) as written, written.open("w", encoding="utf-8", newline=newline) as file:
+        yield file
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write ``text`` as UTF-8; errors as :func:`whole_file`'s."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write ``content``; errors as :func:`whole_file`'s."""
+    with whole_file(path, len(content)) as written:
+        written.write_bytes(content)
+
+
+def write_json(path: Path | str, content: Any, indent: int = 2) -> None:
+    """Write ``content`` as JSON, with a line break at its end; errors as :func:`whole_file`'s."""
+    write_text(path, json.dumps(content, indent=indent) + "\n")
+
+
+def write_tensors(
+    path: Path | str, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file; errors as :func:`whole_file`'s."""
+    from safetensors.torch import save_file
+
+    held = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
+    with whole_file(path, sum(x.nbytes for x in held.values())) as written:
+        save_file(held, written, metadata)
+
+
+@contextmanager
+def files_together(directory: Path | str, needs: int | None = None) -> Generator[Path]:
+    """Yield an empty folder to write to; after the block its files are renamed into ``directory``.
+
+    What else ``directory`` holds stays. All files are complete before the first is renamed, so a
+    failure while they are written leaves ``directory`` as it was.
+
+    Args:
+        needs: bytes that will be written, for the message of a full disk.
+
+    Raises:
+        OSError: a file could not be written.
+    """
+    directory = Path(directory)
+    with _said(directory, needs):
+        directory.mkdir(parents=True, exist_ok=True)
+        with _folder_beside(directory / "files") as written:
+            try:
+                yield written
+            except WriteError as error:  # names the folder that is about to vanish
+                raise WriteError(str(error).replace(str(written), str(directory))) from error
+            for file in list(_files(written)):
+                place = directory / file.relative_to(written)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, place)
+
+
+@contextmanager
+def whole_directory(path: Path | str, needs: int | None = None) -> Generator[Path]:
+    """Yield the path of a folder to be made; after the block it is renamed to ``path``.
+
+    Raises:
+        OSError: the folder could not be written, or ``path`` exists and is not an empty folder;
+            nothing is left behind.
+    """
+    path = Path(path)
+    with _said(path, needs):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _folder_beside(path) as written:
+            written.rmdir()  # the block makes it
+            yield written
+            for _ in _files(written):
+                pass
+            os.replace(written, path)
+
+
+@contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    written = path.with_name(f".{path.name}.{os.getpid()}.part")
+    shutil.rmtree(written, ignore_errors=True)
+    written.mkdir()
+    try:
+        yield written
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    """All files under a folder, each with the mode that the umask gives."""
+    probe = directory / ".mode"
+    mode = _new_file(probe)
+    probe.unlink()
+    for file in sorted(directory.rglob("*")):
+        if file.is_file():
+            file.chmod(mode)
+            _flush(file)
+            yield file
+
+
+def _flush(path: Path) -> None:
+    """To the disk, not only to the kernel, before the file takes another's place."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _new_file(path: Path) -> int:
+    """Make an empty file; the mode it got, which follows from the umask."""
+    path.unlink(missing_ok=True)
+    with path.open("xb"):
+        return path.stat().st_mode & 0o777
+
+
+@contextmanager
+def _said(path: Path, needs: int | None) -> Iterator[None]:
+    """Reword what the system, or safetensors, says about a file that could not be written."""
+    try:
+        yield
+    except Exception as error:
+        number = _error_number(error)
+        if number is None or not _is_about(error, path):
+            raise
+        said = f"{path} could not be written: {os.strerror(number)}"
+        if number in _NO_ROOM:
+            needed = "" if needs is None else f"it needs {_size(needs)}, "
+            said += f"; {needed}{_size(room(path))} are free there; make room and try again"
+        raise WriteError(said) from error
+
+
+class WriteError(OSError):
+    """A file could not be written; the message is a whole sentence."""
+
+
+def follow_umask(path: Path) -> None:
+    """Give a file the mode that new files get; safetensors and temporary files are 0600."""
+    probe = path.with_name(f".{path.name}.mode")
+    path.chmod(_new_file(probe))
+    probe.unlink()
+
+
+def room(path: Path) -> int:
+    """Free bytes on the disk that ``path`` is, or would be, on."""
+    while not path.exists():
+        path = path.absolute().parent
+    return shutil.disk_usage(path).free
+
+
+def require_room(path: Path, needs: int, what: str) -> None:
+    """Raises WriteError unless ``needs`` bytes are free where ``path`` is, or will be."""
+    free = room(path)
+    if free < needs:
+        raise WriteError(
+            f"{what} in {path} needs {_size(needs)}, {_size(free)} are free there; make room or "
+            "choose another place"
+        )
+
+
+def _is_about(error: Exception, path: Path) -> bool:
+    """Whether an error that rose while ``path`` was written may be about it: one that names
+    another file, such as an image that was read meanwhile, is not."""
+    named = getattr(error, "filename", None)
+    if not isinstance(named, str | os.PathLike):
+        return True
+    named = Path(named).absolute()
+    return named.is_relative_to(path.absolute().parent) or path.absolute().is_relative_to(named)
+
+
+def _error_number(error: Exception) -> int | None:
+    """The system's number of an error while writing; None for errors of another kind."""
+    if isinstance(error, WriteError):
+        return None  # said already
+    if isinstance(error, OSError):
+        return error.errno
+    # safetensors has a class of its own and tells the number in its text alone.
+    if type(error).__name__ == "SafetensorError":
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        return int(found[1]) if found else None
+    return None
+
+
+def _size(count: int) -> str:
+    return f"{count} bytes" if count < 2**20 else f"{count / 2**20:.1f} MiB"

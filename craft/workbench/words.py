@@ -1,0 +1,72 @@
+"""Who will read a data set's texts, and which of its words they do not know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from craft.data.wording import Wording
+from craft.errors import CraftError
+from craft.family.family import ModelFamily
+from craft.models.vocabulary import (
+    UnknownWordsError,
+    require_texts,
+    require_words,
+    unknown_words,
+    words_beyond,
+)
+
+
+def require_readable(
+    wording: Wording,
+    family: ModelFamily,
+    readers: Sequence[str],
+    text_tokenizer: PreTrainedTokenizerBase | None = None,
+) -> None:
+    """Refuse data with words that those who must read it do not know.
+
+    Args:
+        readers: the language models that will read and answer it.
+        text_tokenizer: SigLIP's, if it will read the contrastive texts.
+
+    Raises:
+        UnknownWordsError: names the model and the words.
+        CraftError: no such language model, or answers that it cannot tell apart.
+    """
+    for name in readers:
+        require_words(family.language_model(name).tokenizer, wording, name)
+    if text_tokenizer is not None:
+        require_texts(text_tokenizer, wording)
+
+
+def able_to_read(
+    wording: Wording, family: ModelFamily, names: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
+    """Those of the language models that know every word, and why the others do not do.
+
+    Raises:
+        CraftError: none of them does; says why of the first.
+    """
+    able, reasons = [], {}
+    for name in names:
+        try:
+            require_words(family.language_model(name).tokenizer, wording, name)
+        except UnknownWordsError as error:
+            reasons[name] = str(error)
+        else:
+            able.append(name)
+    if not able:
+        raise CraftError(next(iter(reasons.values()), f"{family.directory} has no language models"))
+    return able, reasons
+
+
+def missing_words(
+    wording: Wording, family: ModelFamily, readers: Sequence[str]
+) -> dict[str, Counter[str]]:
+    """By reader, the words it does not know and how many texts have them; SigLIP comes last."""
+    found = {name: words_beyond(family.language_model(name).tokenizer, wording) for name in readers}
+    if family.has_tokenizer:
+        found["SigLIP"] = unknown_words(family.tokenizer, wording.contrasted)
+    return found

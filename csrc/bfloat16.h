@@ -1,0 +1,22 @@
+// Rounding to bfloat16 in integer arithmetic: the conversion instructions flush denormals.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+#include "host_device.h"
+
+namespace craft::CRAFT_ISA {
+
+// To the nearest bfloat16, ties to even. Beyond the greatest one comes infinity.
+CRAFT_INLINE float rounded_to_bfloat16(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  return std::bit_cast<float>((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u);
+}
+
+// The bits of a float that is a bfloat16.
+CRAFT_INLINE uint16_t bfloat16_bits(float x) {
+  return static_cast<uint16_t>(std::bit_cast<uint32_t>(x) >> 16);
+}
+
+}  // namespace craft::CRAFT_ISA

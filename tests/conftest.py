@@ -1,0 +1,22 @@
+"""Options for all lanes."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--perturb-products",
+        type=int,
+        metavar="SEED",
+        help="round every matrix product as another processor might (tests/perturbed_products.py)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    seed = config.getoption("--perturb-products")
+    if seed is not None:
+        from tests.perturbed_products import PerturbedProducts
+
+        config.add_cleanup(PerturbedProducts(seed).restore)

@@ -1,0 +1,198 @@
+"""Directories of transformers that are not what they seem: one line, no question, no code run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from craft.errors import CraftError
+from craft.family.family import ModelFamily
+from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.loading import load_config, load_model, load_tokenizer
+from craft.runtime.stored_files import StoredFileError
+from craft.training.align import new_reader
+from tests.craft.runtime.broken_files import DAMAGE, as_pointer
+
+
+@pytest.fixture
+def family(tiny_models_dir: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(tiny_models_dir, tmp_path / "models")
+
+
+@pytest.fixture
+def foreign(tiny_models, tmp_path: Path) -> Path:
+    """A language model that knows nothing of us, as transformers writes it."""
+    part = tiny_models.language_model("llama")
+    part.language_model.save_pretrained(tmp_path / "foreign")
+    part.tokenizer.save_pretrained(tmp_path / "foreign")
+    return tmp_path / "foreign"
+
+
+def opened(directory: Path) -> None:
+    """Everything a command may read of a family."""
+    models = ModelFamily(directory)
+    assert models.image_size == 24
+    models.pretrained_tower()
+    assert models.tokenizer is not None
+    models.language_model("qwen2")
+
+
+FILES = (
+    "codebook.safetensors",
+    "siglip/config.json",
+    "siglip/model.safetensors",
+    "siglip/tokenizer.json",
+    "qwen2/craft.json",
+    "qwen2/config.json",
+    "qwen2/model.safetensors",
+    "qwen2/projector.safetensors",
+    "qwen2/tokenizer/tokenizer.json",
+)
+
+
+def test_the_family_itself_is_sound(family):
+    opened(family)
+
+
+@pytest.mark.parametrize("damage", [name for name in DAMAGE if name != "missing"])
+@pytest.mark.parametrize("file", FILES)
+def test_damaged_files_of_a_family_are_one_line(family, file, damage):
+    break_it, message = DAMAGE[damage]
+    break_it(family / file)
+    with pytest.raises(StoredFileError) as error:
+        opened(family)
+    assert str(family / file) in str(error.value)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_missing_files_of_a_family_are_one_line(family, file):
+    (family / file).unlink()
+    with pytest.raises(CraftError) as error:
+        opened(family)
+    assert "\n" not in str(error.value)
+    assert str(family) in str(error.value)
+    assert (family / file).parent.name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "file", ["tokenizer/tokenizer_config.json", "generation_config.json", "chat_template.jinja"]
+)
+def test_pointers_that_transformers_passes_over_are_named(family, file):
+    path = family / "qwen2" / file
+    if file == "chat_template.jinja":
+        path = family / "qwen2/tokenizer" / file
+    as_pointer(path)
+    with pytest.raises(StoredFileError, match="is a Git LFS pointer"):
+        opened(family)
+
+
+def test_pickles_are_never_loaded(foreign, tiny_models):
+    (foreign / "model.safetensors").rename(foreign / "pytorch_model.bin")
+    with pytest.raises(StoredFileError, match=r"only pytorch_model\.bin: a pickle"):
+        new_reader(foreign, tiny_models.pretrained_tower(), name="x")
+
+
+def test_a_weight_that_is_not_there_is_never_made_up(foreign):
+    weights = load_file(foreign / "model.safetensors")
+    weights.pop("model.layers.1.mlp.up_proj.weight")
+    save_file(weights, foreign / "model.safetensors", {"format": "pt"})
+    with pytest.raises(StoredFileError, match=r"missing \['model.layers.1.mlp.up_proj.weight'\]"):
+        load_model(AutoModelForCausalLM, foreign, "the language model", dtype=torch.float32)
+
+
+def changed(path: Path, **changes: object) -> None:
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | changes))
+
+
+def test_weights_of_another_shape_are_refused_in_one_line(foreign):
+    changed(foreign / "config.json", intermediate_size=48)
+    with pytest.raises(StoredFileError) as error:
+        load_model(AutoModelForCausalLM, foreign, "the language model", dtype=torch.float32)
+    assert "\n" not in str(error.value)
+    assert str(foreign) in str(error.value)
+    assert "(16, 32)" in str(error.value)
+    assert "(16, 48)" in str(error.value)
+
+
+@pytest.fixture
+def no_terminal(monkeypatch):
+    def never(*_):
+        raise AssertionError("a question was asked on the terminal")
+
+    monkeypatch.setattr("builtins.input", never)
+
+
+@pytest.mark.usefixtures("no_terminal")
+@pytest.mark.parametrize("load", ["config", "model", "tokenizer", "align", "aligned", "siglip"])
+def test_code_in_a_directory_is_never_run(foreign, family, tiny_models, load, tmp_path):
+    code = f"open({str(tmp_path / 'ran')!r}, 'w').close()\n"
+    where = {"aligned": family / "qwen2", "siglip": family / "siglip"}.get(load, foreign)
+    (where / "own_code.py").write_text(code)
+    classes = {"AutoConfig": "own_code.A", "AutoModelForCausalLM": "own_code.B"}
+    changed(where / "config.json", model_type="its_own", auto_map=classes)
+    if load == "tokenizer":
+        (where / "config.json").unlink()
+        changed(
+            where / "tokenizer_config.json",
+            tokenizer_class="Own",
+            auto_map={"AutoTokenizer": ["own_code.T", None]},
+        )
+    dtype = torch.float32
+    with pytest.raises(CraftError, match=r"only by running code that lies in it") as error:
+        {
+            "config": lambda: load_config(foreign, "a model"),
+            "model": lambda: load_model(AutoModelForCausalLM, foreign, "a model", dtype=dtype),
+            "tokenizer": lambda: load_tokenizer(foreign, "a model"),
+            "align": lambda: new_reader(foreign, tiny_models.pretrained_tower(), name="x"),
+            "aligned": lambda: AlignedLanguageModel.from_pretrained(family / "qwen2"),
+            "siglip": lambda: ModelFamily(family).siglip,
+        }[load]()
+    assert str(where) in str(error.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_no_code_of_ours_loads_a_model_without_saying_so():
+    """Every from_pretrained of transformers is called where foreign code is refused."""
+    root = Path(__file__).parents[3] / "craft"
+    own = {"AlignedLanguageModel", "super()"}
+    for path in root.rglob("*.py"):
+        for line in path.read_text().splitlines():
+            before, call, after = line.partition(".from_pretrained(")
+            if call and not before.endswith(tuple(own)) and path.name != "loading.py":
+                assert "trust_remote_code=False" in after, f"{path}: {line.strip()}"
+
+
+def test_a_tokenizer_without_a_pad_token_pads_with_its_end_token(family, tiny_models):
+    config = family / "qwen2/tokenizer/tokenizer_config.json"
+    content = json.loads(config.read_text())
+    del content["pad_token"]
+    config.write_text(json.dumps(content))
+    reader = AlignedLanguageModel.from_pretrained(family / "qwen2")
+    assert reader.tokenizer.pad_token == reader.tokenizer.eos_token
+    prompts = ["what thing", "what thing is shown in the image"]
+    visual = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(0))
+    expected = tiny_models.language_model("qwen2")
+    found = reader.answer(visual, reader.prompt_batch(prompts))
+    assert found == expected.answer(visual, expected.prompt_batch(prompts))
+    del content["eos_token"]
+    config.write_text(json.dumps(content))
+    with pytest.raises(CraftError, match="has no end token"):
+        AlignedLanguageModel.from_pretrained(family / "qwen2")
+
+
+def test_a_projector_of_another_width_is_refused_with_both_numbers(family):
+    weights = load_file(family / "qwen2/projector.safetensors")
+    card = json.loads((family / "qwen2/craft.json").read_text())
+    card["projector"]["hidden"] = 18
+    weights |= {"2.weight": torch.zeros(18, 16), "2.bias": torch.zeros(18)}
+    save_file(weights, family / "qwen2/projector.safetensors")
+    (family / "qwen2/craft.json").write_text(json.dumps(card))
+    with pytest.raises(StoredFileError, match=r"leads to 18 dimensions, .* embeddings of 16"):
+        AlignedLanguageModel.from_pretrained(family / "qwen2")
