@@ -169,11 +169,7 @@ def test_judge_needs_justified_answers(
 ) -> None:
     pytest.importorskip("openai")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-<<<<<<< HEAD
     row = {"world": "domain", "model": "m", "condition": "c", "id": "1"}
-=======
-    row = {"world": "domain", "model": "llama", "condition": "pretrained", "id": "0"}
->>>>>>> d17-devices
     (tmp_path / "predictions.jsonl").write_text(json.dumps(row) + "\n")
     result = judging(tmp_path / "predictions.jsonl", tmp_path / "v.jsonl")
     assert result.exit_code == 2
