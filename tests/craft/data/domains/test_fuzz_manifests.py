@@ -10,6 +10,11 @@ from craft.data.readers import read_records
 from tests.craft.fuzzing import ROUNDS, damaged, fuzz_file, retyped
 
 
+def as_read(text):
+    """Its representation, since True == 1."""
+    return repr(json.loads(text, parse_int=float))
+
+
 @ROUNDS
 @pytest.mark.parametrize("damage", [damaged, retyped])
 def test_manifests(class_folder, tmp_path, damage, rounds):
@@ -19,6 +24,7 @@ def test_manifests(class_folder, tmp_path, damage, rounds):
 
     def read(case):
         found = DomainManifest.load(path).model_dump(mode="json", exclude_unset=True)
-        assert repr(found) == repr(json.loads(case))  # as it stands there, nothing made of it
+        # As it stands there, nothing made of it; but 0 is a fraction too.
+        assert as_read(json.dumps(found)) == as_read(case)
 
     fuzz_file(path, read, rounds, damage)
