@@ -55,7 +55,7 @@ def check(
         print_samples,
         sample_sheet,
     )
-    from craft.data.readers import ImageReport
+    from craft.data.readers import DataError, ImageReport
     from craft.data.wording import Wording
     from craft.family.family import ModelFamily
     from craft.runtime.whole_file import whole_file
@@ -80,8 +80,12 @@ def check(
         min_images=min_images,
         numbers=numbers,
     )
-    with console.status("reading"):
-        records = asked.read()
+    try:
+        with console.status("reading"):
+            records = asked.read()
+    except DataError as error:
+        print_account(console, error.account)
+        raise
     manifest = asked.manifest(records)
     print_records(console, records, manifest)
     report = ImageReport(records.account)

@@ -68,8 +68,9 @@ class WebDatasetShard:
                         self._split,
                     )
                 )
-                for ending in sorted(members.keys() - _USED - {_ending(image)}):
-                    self._account.skip(LONGER, Place(self._path, part=members[ending].name))
+                for ending, member in members.items():
+                    if ending not in _USED and ending != _ending(image):
+                        self._account.skip(LONGER, Place(self._path, part=member.name))
         faults.raise_if_any()
         return rows
 
