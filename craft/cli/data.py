@@ -53,6 +53,7 @@ def check(
         print_account,
         print_records,
         print_samples,
+        print_way_out,
         sample_sheet,
     )
     from craft.data.readers import DataError, ImageReport
@@ -86,18 +87,25 @@ def check(
     except DataError as error:
         print_account(console, error.account)
         raise
-    manifest = asked.manifest(records)
-    print_records(console, records, manifest)
     report = ImageReport(records.account)
     if not quick:
         with console.status(f"decoding {len(records)} images"):
             for record in records:
                 report.image(record)
     report.warn()
+    try:
+        manifest = asked.manifest(records)
+    except DataError:  # of a missing image, say: decoding tells all of them at once
+        print_account(console, records.account.summary(len(records)))
+        print_way_out(console, report)
+        report.raise_failures()
+        raise
+    print_records(console, records, manifest)
     ranges = report.ranges()
     if ranges is not None:
         console.print(ranges, highlight=False)
     print_account(console, records.account.summary(len(records)))
+    print_way_out(console, report)
     report.raise_failures()
     samples = Sample.of(records, manifest, zoo.image_size)
     print_samples(console, samples, zoo.image_size)

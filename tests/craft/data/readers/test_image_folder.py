@@ -125,7 +125,9 @@ def test_images_that_are_not_read_are_named(tmp_path, draw):
     (tmp_path / "dog/b.heic").write_bytes(b"x")
     records = read_records(tmp_path)
     assert [r.id for r in records] == ["cat/a.PNG", "dog/a.png"]
-    assert records.account.skipped(UNREAD) == (str(tmp_path / "dog/b.heic"),)
+    assert records.account.skipped(UNREAD) == (
+        f"{tmp_path / 'dog/b.heic'}: convert it to PNG or JPEG",
+    )
     (tmp_path / "dog/a.png").unlink()
     with pytest.raises(DataError, match=r"dog: a class without images, only files of kinds"):
         read_records(tmp_path)
