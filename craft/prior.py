@@ -55,12 +55,14 @@ class TokenPrior:
             raise CraftError(f"level counts from 1, got {level}")
         if not 0 <= smoothing < float("inf"):
             raise CraftError(f"smoothing must be finite and >= 0, got {smoothing}")
-        self.counts = counts.cpu().clone()
+        with torch.inference_mode(False):  # whose tensors do not tell when they change
+            self.counts = counts.cpu().clone()
         self.codebook_fingerprint = codebook_fingerprint
         self.encoder_hash = encoder_hash
         self.level = level
         self.smoothing = smoothing
         self.precision = precision
+        self._placed: dict[torch.device, tuple[tuple[int, int, float], Tensor]] = {}
 
     @classmethod
     def empty(
@@ -114,6 +116,16 @@ class TokenPrior:
         if mass == 0:
             raise CraftError("nothing was counted and smoothing is 0; update the prior first")
         return ((self.counts.double() + self.smoothing) / mass).float()
+
+    def on(self, device: torch.device) -> Tensor:  # [K] float32
+        """:attr:`probabilities` on a device, computed and copied once for as long as nothing more
+        is counted."""
+        state = (id(self.counts), self.counts._version, self.smoothing)
+        held = self._placed.get(device)
+        if held is None or held[0] != state:
+            held = state, self.probabilities.to(device)
+            self._placed[device] = held
+        return held[1]
 
     def update(
         self,

@@ -201,7 +201,7 @@ def _probabilities(prior: TokenPrior | Tensor, ids: Tensor) -> Tensor:  # [K] fl
             f"prior must count first-level codes, got level {prior.level}; "
             "count it with TokenPrior.count(..., level=1)"
         )
-    return prior.probabilities.to(ids.device)
+    return prior.on(ids.device)
 
 
 def _random_keys(ids: Tensor, seed: int, image_index: int | Tensor) -> Tensor:  # [B, N] int64

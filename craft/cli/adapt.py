@@ -10,6 +10,7 @@ from rich.console import Console
 
 from craft.cli import checks, data_options, process, training_options
 from craft.cli.options import (
+    Device,
     DomainName,
     Force,
     General,
@@ -56,6 +57,7 @@ def adapt(
     settings: training_options.Settings = None,
     resume: training_options.Resume = "never",
     dry_run: training_options.DryRun = False,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -109,7 +111,7 @@ def adapt(
 
     main = process.is_main_process()
     console.quiet = not main
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     checks.require_language_model(zoo, "--surrogate", surrogate)
     zoo.codebook.restrict(config.codebook.chosen)
     texts = zoo.text_tokenizer(config)  # a missing one is found before anything is read
@@ -233,6 +235,12 @@ def print_rehearsal(
 
     reader = copy.deepcopy(zoo.language_model(surrogate))
     found = rehearse(
-        zoo.pretrained_tower(), reader, zoo.siglip, domain, config, zoo.text_tokenizer(config)
+        zoo.pretrained_tower(),
+        reader,
+        zoo.siglip,
+        domain,
+        config,
+        zoo.text_tokenizer(config),
+        zoo.device,
     )
     print_facts(console, "dry run: nothing was written", found.facts())

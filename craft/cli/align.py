@@ -9,6 +9,7 @@ import typer
 
 from craft.cli import checks, data_options, process, training_options
 from craft.cli.options import (
+    Device,
     Force,
     Models,
     console,
@@ -36,6 +37,7 @@ def align(
     settings_file: training_options.SettingsFile = None,
     settings: training_options.Settings = None,
     resume: training_options.Resume = "never",
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -66,7 +68,7 @@ def align(
     checks.require_trainable(config)
     going_on = resume == "auto"
     require_run_directory(out, "align", resume=going_on, force=force)
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     encoder = aligning.Encoder(zoo.pretrained_tower(), zoo.siglip)
     data: dict[str, Any] = {}
     with console.status("reading the data"):
@@ -94,6 +96,7 @@ def align(
         reader = aligning.new_reader(
             language_model, encoder.tower, name=name or out.name, seed=config.seed
         )
+    reader.to(zoo.device)
     command = {"command": "align", "language_model": str(language_model), "stages": list(paths)}
     main = process.is_main_process()
     console.quiet = not main

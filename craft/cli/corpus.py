@@ -9,7 +9,7 @@ import typer
 
 from craft.cli import data_options, process
 from craft.cli.checks import require_owner
-from craft.cli.options import Force, Models, Pack, PackDomain, console
+from craft.cli.options import Device, Force, Models, Pack, PackDomain, console
 from craft.cli.run_directory import require_new_file
 from craft.errors import CraftError
 
@@ -32,6 +32,7 @@ def tokenize(
     images: data_options.Images = None,
     skip_corrupt: data_options.SkipCorrupt = False,
     pixel_range: data_options.PixelRange = None,
+    device: Device = None,
     models: Models = None,
 ) -> None:
     """Encode images to codes, a Parquet file a shard; a run that was stopped goes on."""
@@ -46,7 +47,7 @@ def tokenize(
     from craft.corpus.tokens import require_same_cut, tokenize_corpus
     from craft.family.family import ModelFamily
 
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     encoder = CorpusEncoder.of(zoo.plug(pack), zoo.codebook)
     request = data_options.request(
         data,
@@ -89,6 +90,7 @@ def prior(
     out: Annotated[
         Path | None, typer.Option(help="file to write [default: prior.safetensors in the pack]")
     ] = None,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -108,7 +110,7 @@ def prior(
         require_owner("--ray", {"--workers": workers})
     if tokens is not None and ray:
         raise CraftError("--ray encodes images, and --tokens needs none encoded; leave --ray out")
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
     encoder = CorpusEncoder.of(loaded, zoo.codebook)
     if tokens is not None:

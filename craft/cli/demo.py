@@ -10,6 +10,7 @@ import typer
 from craft.cli import checks, process, training_options
 from craft.cli.options import (
     DOMAINS,
+    Device,
     Force,
     GeneralImages,
     Models,
@@ -34,6 +35,7 @@ def demo(
     settings_file: training_options.SettingsFile = None,
     test_limit: TestLimit = None,
     general_images: GeneralImages = 900,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -55,7 +57,7 @@ def demo(
 
     require_run_directory(out, "demo", force=force)
     checks.require_trainable(config)
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     checks.require_language_model(zoo, "--surrogate", surrogate)
     zoo.text_tokenizer(config)  # a missing one is found before anything is written
     domains = DOMAINS if domain == "all" else (domain,)

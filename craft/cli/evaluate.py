@@ -9,6 +9,7 @@ import typer
 
 from craft.cli import checks, data_options, process
 from craft.cli.options import (
+    Device,
     Force,
     General,
     GeneralImages,
@@ -52,6 +53,7 @@ def evaluate(
     test_limit: TestLimit = None,
     general: General = None,
     general_images: GeneralImages = 900,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -74,7 +76,7 @@ def evaluate(
     ratios = keep_ratio or [1.0]
     checks.require_effect_of_pruning(ratios, selector, seed, prior)
     require_run_directory(out, "evaluate", force=force)
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     checks.language_models(zoo, llm)
     other_prior = TokenPrior.load(prior) if prior else None
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)

@@ -13,15 +13,20 @@ from rich.table import Table
 from craft.errors import CraftError
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
+from craft.runtime.device import choose_device
 from craft.runtime.versions import environment
 
 
-def installation_facts(directory: Path | None = None) -> dict[str, str]:
+def installation_facts(directory: Path | None = None, device: str | None = None) -> dict[str, str]:
     """Versions, kernels, devices, and the models of ``directory`` or of the package."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    facts = environment() | {"devices": ", ".join(["cpu", *gpus])}
+    chosen = choose_device(device)
+    facts = environment() | {
+        "devices": ", ".join(["cpu", *gpus]),
+        "device": f"{chosen.device} ({chosen.reason})",
+    }
     try:
-        models = ModelFamily.load(directory)
+        models = ModelFamily.load(directory, device=str(chosen.device))
     except CraftError as error:
         return facts | {"models": str(error)}
     return facts | {

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from craft.cli import process
-from craft.cli.options import DomainName, Force, Models, console
+from craft.cli.options import Device, DomainName, Force, Models, console
 
 
 def few_shot(
@@ -26,6 +26,7 @@ def few_shot(
         float, typer.Option(min=0.01, max=1, help="share of an image that a training view shows")
     ] = 0.08,
     seeds: Annotated[int, typer.Option(min=1, help="runs to average over")] = 1,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -44,7 +45,7 @@ def few_shot(
     from craft.workbench.few_shot import compare_few_shot
 
     require_run_directory(out, "few-shot", force=force)
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     task = few_shot_task(domain, zoo)
     recipe = FewShotRecipe(shots=shots, epochs=epochs, lr=lr)
     open_run_directory(out, {"command": "few-shot", "domain": domain, "seeds": seeds}, force=force)

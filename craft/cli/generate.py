@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from craft.cli import checks, data_options, process
-from craft.cli.options import Force, KeepRatio, Models, SelectorName, console
+from craft.cli.options import Device, Force, KeepRatio, Models, SelectorName, console
 from craft.cli.run_directory import require_new_file
 from craft.errors import CraftError
 
@@ -52,6 +52,7 @@ def generate(
         ),
     ] = None,
     pixel_range: data_options.PixelRange = None,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -80,7 +81,7 @@ def generate(
         pixels = decode_rgb(image.read_bytes(), used)
     except CraftError as error:
         raise CraftError(f"{image}: {error}") from error
-    family = ModelFamily.load(models)
+    family = ModelFamily.load(models, device=device)
     checks.require_language_model(family, "--llm", llm)
     reader = generate.open_reader(family, pack, name=llm, keep_ratio=keep_ratio, selector=selector)
     given = generate.generate(

@@ -9,6 +9,7 @@ import typer
 
 from craft.cli import process
 from craft.cli.options import (
+    Device,
     Models,
     console,
 )
@@ -18,12 +19,13 @@ def info(
     pack: Annotated[
         Path | None, typer.Argument(metavar="[PACK]", help="also say what is in it")
     ] = None,
+    device: Device = None,
     models: Models = None,
 ) -> None:
     """What is installed, what will run and why, and what is in an encoder pack."""
     process.prepare()
     from craft.cli.facts import installation_facts, pack_facts, print_facts
 
-    print_facts(console, "installation", installation_facts(models))
+    print_facts(console, "installation", installation_facts(models, device))
     if pack is not None:
         print_facts(console, str(pack), pack_facts(pack, models))

@@ -52,4 +52,11 @@ Pack = Annotated[Path, typer.Argument(metavar="PACK", help="directory of an enco
 PackDomain = Annotated[
     DomainName | None, typer.Option("--domain", help="[default: the one the pack was made for]")
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:1|mps",
+        help="where models run [default: CRAFT_DEVICE, else auto]",
+    ),
+]
 LanguageModel = Annotated[str, typer.Option(help="a language model, or all")]

@@ -9,6 +9,7 @@ import typer
 
 from craft.cli import data_options, process
 from craft.cli.options import (
+    Device,
     Force,
     KeepRatios,
     Models,
@@ -25,6 +26,7 @@ def pictures(
     data: data_options.MovedData = None,
     count: Annotated[int, typer.Option(min=1, help="images to draw")] = 6,
     keep_ratio: KeepRatios = None,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -36,7 +38,7 @@ def pictures(
     from craft.report.code_pictures import draw_pictures
 
     require_run_directory(out, "pictures", force=force)
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
     open_run_directory(out, {"command": "pictures", "pack": str(pack)}, force=force)
     ratios = keep_ratio or [0.8, 0.6, 0.4]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from craft.cli import process
-from craft.cli.options import Force, Models, console
+from craft.cli.options import Device, Force, Models, console
 
 
 def reproduce(
@@ -21,6 +21,7 @@ def reproduce(
     workers: Annotated[
         int | None, typer.Option(min=1, help="processes of one thread [default: one a core]")
     ] = None,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -41,7 +42,7 @@ def reproduce(
     from craft.pocket.reproduction.run import reproduce as run
 
     scale = SCALES["quick" if quick else "full"]
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     open_run_directory(out, {"command": "reproduce", "scale": scale.name}, resume=True, force=force)
 
     def kept() -> str:

@@ -9,6 +9,7 @@ import typer
 
 from craft.cli import checks, data_options, process
 from craft.cli.options import (
+    Device,
     Force,
     General,
     GeneralImages,
@@ -32,6 +33,7 @@ def transfer(
     test_limit: TestLimit = None,
     general: General = None,
     general_images: GeneralImages = 900,
+    device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
@@ -51,7 +53,7 @@ def transfer(
     if len(set(packs)) < len(packs):
         raise CraftError(f"a pack is named twice: {', '.join(map(str, packs))}")
     require_run_directory(out, "transfer", force=force)
-    zoo = ModelFamily.load(models)
+    zoo = ModelFamily.load(models, device=device)
     checks.language_models(zoo, llm)
     first, chosen = open_pack(packs[0], zoo, name=domain, data=data)
     others = {str(pack): zoo.plug(pack) for pack in packs[1:]}

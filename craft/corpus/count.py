@@ -12,6 +12,7 @@ from craft.corpus.shard import CorpusEncoder, Shard
 from craft.data.images.augment import resize
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
+from craft.runtime.device import pixels_on
 from craft.runtime.tensor_hash import tensor_hash
 
 
@@ -64,7 +65,7 @@ def count_prior(
         done = 0
         for chunk in images.split(batch):
             on_images(done, len(images))
-            yield tower.encode(resize(chunk.float() / 255, size)).codes
+            yield tower.encode(resize(pixels_on(chunk, tower.device), size)).codes
             done += len(chunk)
 
     prior = TokenPrior.count(

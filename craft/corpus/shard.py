@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from craft.codebook import Codebook
@@ -16,6 +18,7 @@ from craft.errors import CraftError
 from craft.family.plugged import PluggedEncoder
 from craft.models.encoder_pack import EncoderPack
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.runtime.device import pixels_on
 from craft_kernels import ResidualCodes
 
 
@@ -28,15 +31,15 @@ class Shard:
     ids: tuple[str, ...]
     images: Sequence[Record] | Tensor
 
-    def pixels(self, size: int) -> Tensor:  # [n, 3, size, size] in [0, 1]
-        """Decoded and resized.
+    def pixels(self, size: int, device: torch.device) -> Tensor:  # [n, 3, size, size] in [0, 1]
+        """Decoded and resized, on a device.
 
         Raises:
             DataError: an image is missing or corrupt.
         """
         if isinstance(self.images, Tensor):
-            return resize(self.images.float() / 255, size)
-        return read_images(self.images, size).float() / 255
+            return resize(pixels_on(self.images, device), size)
+        return pixels_on(read_images(self.images, size), device)
 
 
 def shards_of(
@@ -71,21 +74,26 @@ def shards_of(
 
 @dataclass(frozen=True)
 class CorpusEncoder:
-    """An encoder and its codebook, small enough to send to every worker."""
+    """An encoder and its codebook, small enough to send to every worker, which places them on
+    ``device``."""
 
     pack: EncoderPack
     codebook: Codebook
+    device: str = "cpu"
 
     @classmethod
     def of(cls, encoder: PluggedEncoder, codebook: Codebook) -> CorpusEncoder:
         """A plugged encoder; the pretrained one is sent as a pack too."""
-        return cls(encoder.pack or EncoderPack.of(encoder.tower), codebook)
+        return cls(
+            encoder.pack or EncoderPack.of(encoder.tower), codebook, str(encoder.tower.device)
+        )
 
     @cached_property
     def tower(self) -> DiscreteVisionTower:
         """Made when it is first asked for; CodebookMismatchError if the codebook is another."""
-        return self.pack.tower(self.codebook)
+        return cast(Any, self.pack.tower(self.codebook)).to(self.device)
 
     def encode(self, shard: Shard) -> ResidualCodes:  # codes [n, N, L]
-        """Quantise a shard's images."""
-        return self.tower.encode(shard.pixels(self.tower.image_size))
+        """Quantise a shard's images; the result is on the CPU."""
+        found = self.tower.encode(shard.pixels(self.tower.image_size, self.tower.device))
+        return ResidualCodes(*(column.cpu() for column in found))

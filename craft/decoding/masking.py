@@ -66,8 +66,8 @@ def cells_within(
     """Which cells of a grid over ``window`` have their centre in a chosen cell of ``view``."""
     rows, columns = grid
     width, height = window.size
-    x = window.left + (torch.arange(columns) + 0.5) * width / columns
-    y = window.top + (torch.arange(rows) + 0.5) * height / rows
+    x = window.left + (torch.arange(columns, device=cells.device) + 0.5) * width / columns
+    y = window.top + (torch.arange(rows, device=cells.device) + 0.5) * height / rows
     column = ((x - view.left) / view.size[0] * cells.shape[1]).floor().long()
     row = ((y - view.top) / view.size[1] * cells.shape[0]).floor().long()
     inside = ((column >= 0) & (column < cells.shape[1]))[None] & (

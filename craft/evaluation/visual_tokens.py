@@ -62,7 +62,7 @@ class VisualTokens:
                         f"pruning with selector {selector!r} needs the domain's token prior; count "
                         "it with `craft prior`, or use selector 'random'"
                     )
-                prior = torch.empty(0)  # random pruning looks at no frequency
+                prior = self.features.new_empty(0)  # random pruning looks at no frequency
             self._orders[selector] = prune_order(
                 self.codes.codes,
                 self.codes.residual_sq_norms,
@@ -78,7 +78,7 @@ class VisualTokens:
         return prune(
             self.codes.codes,
             self.codes.residual_sq_norms,
-            torch.empty(0),  # the order is given
+            self.features.new_empty(0),  # the order is given
             self.grid,
             self.features,
             keep_ratio=keep_ratio,
@@ -89,5 +89,5 @@ class VisualTokens:
         """Which patches survive."""
         indices = self.keep(keep_ratio, selector).indices
         rows, columns = self.grid
-        mask = torch.zeros(len(indices), rows * columns, dtype=torch.bool)
+        mask = indices.new_zeros(len(indices), rows * columns, dtype=torch.bool)
         return mask.scatter(1, indices, True).unflatten(1, (rows, columns))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedTokenizerBase, SiglipConfig, SiglipModel
@@ -23,6 +23,7 @@ from craft.models.encoder_pack import EncoderPack, made_with
 from craft.models.loading import has_tokenizer, load_config, load_model, load_tokenizer
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
+from craft.runtime.device import choose_device
 from craft.runtime.json_cards import read_json
 from craft.settings.closest import did_you_mean
 from craft.settings.methods import METHODS
@@ -34,13 +35,15 @@ class ModelFamily:
 
     Args:
         directory: holds ``codebook.safetensors``, ``siglip/`` and one directory per language model.
+        device: where its models are placed, see :func:`~craft.runtime.device.choose_device`.
 
     Raises:
-        CraftError: the directory is not one.
+        CraftError: the directory is not one, or there is no such device.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, device: str | None = None):
         self.directory = directory
+        self.device = choose_device(device).device
         missing = [x for x in (CODEBOOK, f"{SIGLIP}/config.json") if not (directory / x).is_file()]
         if missing:
             raise CraftError(
@@ -53,9 +56,9 @@ class ModelFamily:
         self._language_models: dict[str, AlignedLanguageModel] = {}
 
     @classmethod
-    def load(cls, directory: Path | str | None = None) -> ModelFamily:
+    def load(cls, directory: Path | str | None = None, device: str | None = None) -> ModelFamily:
         """Open ``directory``, or the models that come with the package."""
-        return cls(default_directory() if directory is None else Path(directory))
+        return cls(default_directory() if directory is None else Path(directory), device)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -85,7 +88,7 @@ class ModelFamily:
         model: Any = load_model(
             SiglipModel, self.directory / SIGLIP, "the SigLIP pair", dtype=torch.float32
         )
-        return model.eval().requires_grad_(False)
+        return model.to(self.device).eval().requires_grad_(False)
 
     @property
     def image_size(self) -> int:
@@ -131,7 +134,7 @@ class ModelFamily:
                 f"got {name!r}{did_you_mean(name, self.names)}"
             )
         if name not in self._language_models:
-            model = AlignedLanguageModel.from_pretrained(self.directory / name)
+            model = AlignedLanguageModel.from_pretrained(self.directory / name).to(self.device)
             self.codebook.require_fingerprint(model.codebook_fingerprint)
             self._language_models[name] = model
         return self._language_models[name]
@@ -163,7 +166,8 @@ class ModelFamily:
             self.codebook.require_fingerprint(pack.codebook_fingerprint)
         except CodebookMismatchError as error:
             raise CodebookMismatchError(f"{error}{made_with(pack.notes)}") from error
-        return PluggedEncoder(pack.tower(self.codebook), pack.prior, pack, own)
+        tower = cast(Any, pack.tower(self.codebook)).to(self.device)
+        return PluggedEncoder(tower, pack.prior, pack, own)
 
     def lvlm(self, name: str) -> DiscreteLVLM:
         """The pretrained encoder and a language model as one checkpoint of the general classes."""

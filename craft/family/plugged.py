@@ -39,7 +39,9 @@ class PluggedEncoder:
     @cached_property
     def own_language_model(self) -> AlignedLanguageModel | None:
         """The language model that was trained with the pack, which reads it instead of others."""
-        return None if self.own is None else AlignedLanguageModel.from_pretrained(self.own)
+        if self.own is None:
+            return None
+        return AlignedLanguageModel.from_pretrained(self.own).to(self.tower.device)
 
     def require_codes(self, what: str) -> None:
         """Raises CraftError unless language models read this encoder's codes."""

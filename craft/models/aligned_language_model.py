@@ -111,11 +111,12 @@ class AlignedLanguageModel(nn.Module):
         With text padded on the left the padding is moved to the front, so that positions do not
         depend on how long the other questions of the batch are.
         """
+        on_the_left = bool((text.attention_mask[:, 0] == 0).any())
         text = text.to(visual.device)
         words = self.language_model.get_input_embeddings()(text.input_ids)
         image = visual if projected else self.projector(visual.to(words.dtype))
         prefix = embed_prefix(self.language_model, self.prefix_ids, image)
-        return image_then_text(prefix, words, text.attention_mask)
+        return image_then_text(prefix, words, text.attention_mask, on_the_left)
 
     def answer_logits(
         self, visual: Tensor, text: TextBatch, projected: bool = False
@@ -127,15 +128,17 @@ class AlignedLanguageModel(nn.Module):
         if text.labels is None:
             raise CraftError("text.labels is None: build the batch with training_batch()")
         embeds, mask = self.embed(visual, text, projected)
-        labels = text.labels.to(embeds.device)
+        before = embeds.shape[1] - text.labels.shape[1]
+        # Which positions these are is found where the batch was made, so that no device waits.
+        targets = F.pad(text.labels, (before, 0), value=IGNORE)[:, 1:]
+        asked = (targets != IGNORE).nonzero(as_tuple=True)
+        answers = targets[asked].to(embeds.device)
+        rows, columns = (place.to(embeds.device) for place in asked)
         hidden = self.language_model.base_model(
             inputs_embeds=embeds, attention_mask=mask, use_cache=False
         ).last_hidden_state
-        before = embeds.shape[1] - labels.shape[1]
-        targets = F.pad(labels, (before, 0), value=IGNORE)[:, 1:]
-        asked = targets != IGNORE
         # Position t predicts token t + 1.
-        return self.language_model.get_output_embeddings()(hidden[:, :-1][asked]), targets[asked]
+        return self.language_model.get_output_embeddings()(hidden[rows, columns]), answers
 
     def answer_loss(
         self, visual: Tensor, text: TextBatch, reduction: Literal["mean", "sum"] = "mean"

@@ -28,7 +28,7 @@ from craft.runtime.stored_files import StoredFileError
 from craft.runtime.stored_tensors import fill, read_tensors
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.whole_file import files_together, write_json, write_tensors
-from craft.settings.choices import MethodName
+from craft.settings.choices import MethodName, Precision
 from craft.settings.methods import METHODS
 
 #: Of a whole encoder, and of adapters; earlier versions wrote cards without a checksum, 1 and 2.
@@ -103,6 +103,12 @@ class EncoderPack:
         return "codes" if METHODS[self.method].quantized else "features"
 
     @property
+    def precision(self) -> Precision:
+        """Of the products that the pack's codes were validated and counted with, and are made with
+        again; float32 in packs that do not say."""
+        return self.notes.get("precision", "fp32")
+
+    @property
     def encoder_hash(self) -> str:
         return tensor_hash(self.weights)
 
@@ -137,7 +143,7 @@ class EncoderPack:
             tower.read_layer,
             tower.codebook.fingerprint,
             prior,
-            notes,
+            notes | {"precision": tower.precision},
             before,
         )
 
@@ -153,6 +159,7 @@ class EncoderPack:
         config = DiscreteVisionConfig(**settings)
         tower = DiscreteVisionTower(config, codebook)
         fill(tower, self.weights, "the pack")
+        tower.precision = self.precision
         return tower.eval().requires_grad_(False)
 
     def save(self, directory: Path | str) -> Path:

@@ -26,15 +26,22 @@ def image_then_text(
     image: Tensor,  # [B, M, H]
     words: Tensor,  # [B, T, H]
     text_mask: Tensor,  # [B, T], 0 = padding
+    on_the_left: bool | None = None,
 ) -> tuple[Tensor, Tensor]:  # [B, M + T, H], [B, M + T]
     """Input embeddings and their mask: image tokens, then text.
 
     With text padded on the left the padding is moved in front of the image, so that positions do
     not depend on how long the other questions of the batch are.
+
+    Args:
+        on_the_left: whether any padding is; looked for in the mask, for which a device must wait,
+            if not given.
     """
     mask = torch.cat([text_mask.new_ones(image.shape[:2]), text_mask], 1)
     embeds = torch.cat([image, words], 1)
-    if (text_mask[:, 0] == 0).any():
+    if on_the_left is None:
+        on_the_left = bool((text_mask[:, 0] == 0).any())
+    if on_the_left:
         order = mask_left(mask)
         embeds = embeds.gather(1, order[..., None].expand_as(embeds))
         mask = mask.gather(1, order)

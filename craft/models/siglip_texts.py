@@ -19,4 +19,6 @@ def text_embeddings(
     ids = tokenizer(
         texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
     )
-    return cast(Any, siglip.get_text_features(input_ids=ids["input_ids"])).pooler_output
+    return cast(
+        Any, siglip.get_text_features(input_ids=ids["input_ids"].to(siglip.device))
+    ).pooler_output

@@ -21,6 +21,8 @@ from craft.models.blocks import BlockStack, ReadableBlock
 from craft.models.codebook_checkpoint import CodebookCheckpoint
 from craft.models.configuration import DiscreteVisionConfig
 from craft.quantization import quantize
+from craft.runtime.device import pixels_on
+from craft.settings.choices import Precision
 from craft.settings.heba import HebaConfig
 from craft_kernels import ResidualCodes
 
@@ -64,6 +66,8 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
                 codebook = codebook.restrict(CodebookSubset(**config.codebook_subset))
             _note_codebook(config, codebook)
         self._codebook = codebook
+        #: Of the products of :meth:`encode` and :meth:`continuous`; the quantiser's are float32.
+        self.precision: Precision = "fp32"
         self.class_token = None
         if config.class_token:
             self.class_token = nn.Parameter(torch.zeros(config.hidden_size))
@@ -179,17 +183,25 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
     @torch.inference_mode()
     def encode(self, images: Tensor, batch: int = 64) -> ResidualCodes:
         """Codes of images [n, 3, S, S] in [0, 1], batch by batch, without gradients."""
-        parts = [self(self._pixels(chunk)) for chunk in images.split(batch)]
+        parts = [quantize(self._seen(chunk), self.codebook) for chunk in images.split(batch)]
         return ResidualCodes(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
     @torch.inference_mode()
     def continuous(self, images: Tensor, batch: int = 64) -> Tensor:  # [n, N, D]
         """Features of images [n, 3, S, S] in [0, 1] before quantisation: what baselines read."""
-        return torch.cat([self.features(self._pixels(x))[0] for x in images.split(batch)])
+        return torch.cat([self._seen(chunk) for chunk in images.split(batch)])
+
+    def _seen(self, images: Tensor) -> Tensor:  # [b, N, D]
+        """Features of images in [0, 1] by products of :attr:`precision`."""
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        if half is None:
+            return self.features(self._pixels(images))[0]
+        with torch.autocast(self.device.type, half):
+            return self.features(self._pixels(images))[0].float()
 
     def _pixels(self, images: Tensor) -> Tensor:
         place = self.embeddings.patch_embedding.weight
-        return images.to(place.device, place.dtype) * 2 - 1
+        return pixels_on(images, place.device).to(place.dtype) * 2 - 1
 
 
 def _note_codebook(config: Any, codebook: Codebook) -> None:

@@ -1,8 +1,8 @@
 """Words that a model does not know, and would read as one and the same unknown token.
 
 Tokenizers of bytes, and SentencePiece models that fall back to bytes, know every word. Others, such
-as those of the pocket models, have a list of words; SigLIP's knows the characters of its training
-texts.
+as those of small models made from scratch, have a list of words; SigLIP's knows the characters of
+its training texts.
 """
 
 from __future__ import annotations

@@ -49,13 +49,13 @@ def draw_pictures(
     drawn = sorted(seeded("pictures").sample(range(len(test)), min(count, len(test))))
     images = resize(test.images[drawn].float() / 255, tower.image_size)
     tokens = VisualTokens(tower, images, prior)
-    kept = {ratio: tokens.kept(ratio) for ratio in keep_ratios}
-    first_level = tokens.codes.codes[..., 0].unflatten(1, tower.grid)
+    kept = {ratio: tokens.kept(ratio).cpu() for ratio in keep_ratios}
+    first_level = tokens.codes.codes[..., 0].cpu().unflatten(1, tower.grid)
     titles = [test.labels[i] or test.ids[i] for i in drawn]
     train = domain.train
     rows = sorted(seeded("patches").sample(range(len(train)), min(PATCH_IMAGES, len(train))))
     patches = resize(train.images[rows].float() / 255, tower.image_size)
-    codes = tower.encode(patches).codes[..., 0].unflatten(1, tower.grid)
+    codes = tower.encode(patches).codes[..., 0].cpu().unflatten(1, tower.grid)
     figures = {
         "code_maps.png": code_map_figure(images, first_level, kept, titles),
         "codes.png": frequent_and_rare_figure(prior, patches, codes),

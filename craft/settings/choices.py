@@ -24,3 +24,6 @@ MethodName = Literal[
 
 
 AttentionName = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"]
+
+#: Of an encoder's products; its quantiser's are float32 in any case.
+Precision = Literal["fp32", "bf16", "fp16"]

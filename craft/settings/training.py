@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from craft.codebook import CodebookSubset, SubsetKind
-from craft.settings.choices import AttentionName, MethodName
+from craft.settings.choices import AttentionName, MethodName, Precision
 from craft.settings.heba import PRESETS as HEBA_PRESETS
 from craft.settings.heba import HebaConfig, HebaSettings
 
@@ -53,6 +53,11 @@ class HardwareConfig(_Section):
         if self.precision == "auto":
             return "bf16" if device == "cuda" else "no"
         return "no" if self.precision == "fp32" else self.precision
+
+    def encoding_on(self, device: str) -> Precision:
+        """The precision of the encoder's products on a "cpu" or "cuda"."""
+        products = self.products_on(device)
+        return "fp32" if products == "no" else products
 
 
 class LogConfig(_Section):

@@ -90,6 +90,7 @@ def adapt(
     general: QuestionSet | None = None,
     text_tokenizer: PreTrainedTokenizerBase | None = None,
     resume: bool = False,
+    device: torch.device | None = None,
     on_start: Callable[[TrainableTable], None] | None = None,
     on_begin: Callable[[int, int], None] = lambda step, steps: None,
     on_step: Callable[[int, int, dict[str, float]], None] | None = None,
@@ -111,6 +112,8 @@ def adapt(
         text_tokenizer: of SigLIP's text tower, if it is not the surrogate's.
         resume: resume from the newest checkpoint in ``run_dir``, if there is one. Without, those of
             an earlier run are deleted.
+        device: where to train, see
+            :func:`~craft.training.distributed.processes.make_accelerator`.
         on_start: called with what trains.
         on_begin: called with (step, steps) before the first step; the step is that of the
             checkpoint that the run resumes from, or 0.
@@ -128,7 +131,7 @@ def adapt(
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
     tower.codebook = tower.codebook.restrict(config.codebook.chosen)
     require_trackers(config.log)
-    accelerator = make_accelerator(config)
+    accelerator = make_accelerator(config, device)
     checkpoints = CheckpointDirectory(run_dir / CHECKPOINTS, config.checkpoint.keep)
     identity = {"encoder": tensor_hash(tower.state_dict()), "examples": len(domain)}
     found = checkpoints.load() if resume else None

@@ -116,6 +116,7 @@ def align(
             config.model_copy(update={"method": method}),
             directory / stage,
             resume=resume,
+            device=encoder.tower.device,
             on_start=on_start,
             on_begin=partial(on_begin, stage),
             on_step=lambda step, steps, _, stage=stage: on_step(stage, step, steps),

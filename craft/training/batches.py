@@ -12,6 +12,7 @@ from craft.data.images.augment import Augmentation
 from craft.data.questions import Lesson, seeded
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.text_batch import TextBatch
+from craft.runtime.device import pixels_on
 from craft.settings.training import CraftConfig
 
 #: Training images are varied mildly: the point is the domain's own look.
@@ -51,11 +52,15 @@ class DomainBatches:
         return [self.domain.lesson(row, self.rng, self.config.naming) for row in rows]
 
     def images(
-        self, lessons: list[Lesson], part: slice = slice(None)
+        self,
+        lessons: list[Lesson],
+        part: slice = slice(None),
+        device: torch.device | None = None,
     ) -> Tensor:  # [b, 3, S, S] in [0, 1]
-        """Augmented images of a part of the step, which look as they do in the whole step."""
+        """Augmented images of a part of the step, which look as they do in the whole step; they
+        are augmented on ``device``, by default the CPU."""
         rows = [lesson.row for lesson in lessons[part]]
-        images = self.domain.train.images[rows].float() / 255
+        images = pixels_on(self.domain.train.images[rows], device or torch.device("cpu"))
         return AUGMENTATION(images, self.size, self.generator, part, len(lessons))
 
     @staticmethod

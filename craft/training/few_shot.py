@@ -7,6 +7,7 @@ named, at test time. Loss and recipe are those of the public code (arXiv 2603.16
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from craft.adapters.installation import heba_parameters, install_heba, remove_heba
 from craft.errors import CraftError
+from craft.runtime.device import to_device
 from craft.runtime.random_numbers import own_random_numbers
 from craft.settings.heba import HebaConfig
 
@@ -176,22 +178,23 @@ class FewShotLearner:
         with own_random_numbers(self.pair.device, recipe.seed), self._training():
             for chosen in _batches(rows, recipe, generator):
                 loss = self.loss(
-                    self.view(task.train.images[chosen], generator),
+                    self.view(to_device(task.train.images[chosen], self.pair.device), generator),
                     task.train.labels[chosen],
                     task,
                     recipe,
                     generator,
                 )
-                if not loss.isfinite():
+                value = loss.item()
+                if not math.isfinite(value):
                     raise CraftError(
-                        f"the loss is not finite at step {len(losses) + 1}: {loss.item()}; lower "
+                        f"the loss is not finite at step {len(losses) + 1}: {value}; lower "
                         f"lr (now {recipe.lr})"
                     )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                losses.append(loss.item())
+                losses.append(value)
                 on_step(len(losses), steps)
         return losses
 
@@ -211,28 +214,32 @@ class FewShotLearner:
             for c in classes.tolist()
         ]
         logits = self._logits(self._seen(pixels), self._said(torch.stack(drawn)))
-        places = torch.searchsorted(classes, labels)
+        places = torch.searchsorted(classes, labels).to(logits.device)
         return F.cross_entropy(logits, places, label_smoothing=recipe.smoothing)
 
     @torch.inference_mode()
     def scores(self, task: FewShotTask, batch: int = 128) -> FewShotScores:
         """Test images of base classes among base classes, and of novel among novel ones."""
         images = task.test.images.split(batch)
-        seen = torch.cat([self._seen(self.plain(chunk)) for chunk in images])
+        seen = torch.cat([self._seen(self.plain(to_device(x, self.pair.device))) for x in images])
         said = torch.stack([F.normalize(self._said(p).mean(0), dim=-1) for p in task.prompts])
         found = []
         for classes in (task.base, task.novel):
             names = torch.tensor(classes)
             rows = torch.isin(task.test.labels, names)
-            best = names[self._logits(seen[rows], said[names]).argmax(1)]
+            best = names[self._logits(seen[rows], said[names]).argmax(1).cpu()]
             found.append(100.0 * float((best == task.test.labels[rows]).float().mean()))
         return FewShotScores(found[0], found[1])
 
     def _seen(self, pixels: Tensor) -> Tensor:  # [b, D], unit length
-        return F.normalize(self.pair.get_image_features(pixels).pooler_output, dim=-1)
+        return F.normalize(
+            self.pair.get_image_features(pixels.to(self.pair.device)).pooler_output, dim=-1
+        )
 
     def _said(self, ids: Tensor) -> Tensor:  # [n, T] -> [n, D], unit length
-        return F.normalize(self.pair.get_text_features(input_ids=ids).pooler_output, dim=-1)
+        return F.normalize(
+            self.pair.get_text_features(input_ids=ids.to(self.pair.device)).pooler_output, dim=-1
+        )
 
     def _logits(self, seen: Tensor, said: Tensor) -> Tensor:
         """A bias, which SigLIP has, would change nothing under a softmax."""

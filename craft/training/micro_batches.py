@@ -39,7 +39,7 @@ def micro_batches(
     lessons = batches.lessons()
     share = len(lessons) // accelerator.num_processes
     first = share * accelerator.process_index
-    images = batches.images(lessons, slice(first, first + share)).to(device)
+    images = batches.images(lessons, slice(first, first + share), device)
     said = texts[[lesson.text for lesson in lessons]]
     keys = torch.tensor([lesson.keys for lesson in lessons], device=said.device)
     size = share // config.hardware.accumulate

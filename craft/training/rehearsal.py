@@ -6,6 +6,7 @@ import contextlib
 import time
 from dataclasses import dataclass
 
+import torch
 from transformers import PreTrainedTokenizerBase, SiglipModel
 
 from craft.data.domains.domain import Domain
@@ -55,6 +56,7 @@ def rehearse(
     domain: Domain,
     config: CraftConfig,
     text_tokenizer: PreTrainedTokenizerBase | None = None,
+    device: torch.device | None = None,
 ) -> Rehearsal:
     """Forward and backward passes of the first step; arguments and errors as for `adapt`.
 
@@ -63,7 +65,7 @@ def rehearse(
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
     tower.codebook = tower.codebook.restrict(config.codebook.chosen)
     require_trackers(config.log)
-    accelerator = make_accelerator(config)
+    accelerator = make_accelerator(config, device)
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
     beginning = run.batches.state()
     lesson = run.batches.lessons()[0]

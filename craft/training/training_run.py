@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, cast
@@ -75,6 +76,8 @@ class TrainingRun:
         models = Models(tower, surrogate, self.head)
         self.strategy = choose_strategy(config, accelerator)(models, config, accelerator)
         device = accelerator.device
+        # What validates and is counted is encoded as what trains.
+        tower.precision = config.hardware.encoding_on(device.type)
         self.texts = torch.zeros(len(domain.texts), 0, device=device)  # where nothing is contrasted
         if self.head is not None:
             tokenizer = text_tokenizer or surrogate.tokenizer
@@ -146,7 +149,7 @@ class TrainingRun:
         return {n: module for n, (part, module) in parts.items() if part not in trained}
 
     def terms(
-        self, part: MicroBatch, tokens: float, model: Any = None
+        self, part: MicroBatch, tokens: float | Tensor, model: Any = None
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The loss terms of a part, such that averages over processes of sums over parts are the
         step's; and the quantisation error.
@@ -192,9 +195,10 @@ class TrainingRun:
         """
         strategy = self.strategy
         parts = micro_batches(self.batches, self.surrogate, self.texts, self.accelerator)
-        mine = torch.tensor(float(sum(part.answer_tokens for part in parts)))
-        tokens = float(strategy.average(mine.to(self.accelerator.device)))
-        totals: dict[str, Tensor] = {}
+        tokens: float | Tensor = float(sum(part.answer_tokens for part in parts))
+        if self.accelerator.num_processes > 1:
+            tokens = strategy.average(torch.tensor(tokens, device=self.accelerator.device))
+        found: list[dict[str, Tensor]] = []
         norms: dict[str, float] = {}
         strategy.zero_grad()
         if first:
@@ -202,21 +206,36 @@ class TrainingRun:
         for number, part in enumerate(parts, 1):
             with strategy.part(last=number == len(parts)):
                 terms, error = self.terms(part, tokens)
-                loss = torch.stack(list(terms.values())).sum()
-                if not loss.isfinite():
-                    values = {name: term.item() for name, term in terms.items()}
-                    raise CraftError(
-                        f"the loss is not finite at step {self.schedule.last_epoch + 1}: {values}; "
-                        f"lower lr (now {self.config.lr})"
-                    )
-                strategy.backward(loss)
-            for name, value in (terms | {"qerr": error}).items():
-                totals[name] = totals.get(name, 0) + value.detach()
+                strategy.backward(torch.stack(list(terms.values())).sum())
+            found.append({n: x.detach() for n, x in (terms | {"qerr": error}).items()})
         strategy.finish()
-        losses = {name: strategy.average(value).item() for name, value in totals.items()}
-        return losses, norms
+        return self._losses(found), norms
 
-    def _preview(self, part: MicroBatch, tokens: float, model: Any) -> dict[str, Tensor]:
+    def _losses(self, found: list[dict[str, Tensor]]) -> dict[str, float]:
+        """A step's loss terms from those of its parts; the device is waited for once, here.
+
+        Raises:
+            CraftError: a part's loss that is not finite; the first such part is shown.
+        """
+        names = list(found[0])
+        parts = torch.stack([torch.stack([part[name].float() for name in names]) for part in found])
+        total = parts[0].clone()
+        for part in parts[1:]:
+            total += part
+        mean = self.strategy.average(total)
+        *rows, losses = torch.cat([parts, mean[None]]).tolist()
+        for row in (*rows, losses):
+            values = dict(zip(names, row, strict=True))
+            error = values.pop("qerr")
+            if not math.isfinite(sum(values.values())):
+                raise CraftError(
+                    f"the loss is not finite at step {self.schedule.last_epoch + 1}: {values}; "
+                    f"lower lr (now {self.config.lr})"
+                )
+            values["qerr"] = error
+        return dict(zip(names, losses, strict=True))
+
+    def _preview(self, part: MicroBatch, tokens: float | Tensor, model: Any) -> dict[str, Tensor]:
         """A part's loss terms, which leave no trace in what is drawn."""
         with own_random_numbers(self.accelerator.device):
             return self.terms(part, tokens, model)[0]

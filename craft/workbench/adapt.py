@@ -81,22 +81,22 @@ def adapt_pack(
         general=general,
         text_tokenizer=family.text_tokenizer(config),
         resume=resume,
+        device=family.device,
         on_start=on_start,
         on_begin=begin,
         on_step=lambda step, steps, _: on_progress(task, step, steps),
         on_phase=phase,
     )
     tower: Any = adapted.tower
-    home = tower.device
     prior = count_prior(
-        tower.to(PartialState().device),
+        tower,
         domain.train.images,
         on_images=partial(phase, "counting the token prior"),
     )
     phase("saving the pack", 0, 1)
     answers = adapted.answers
     pack = EncoderPack.of(
-        tower.to(home),
+        tower,
         prior,
         base=None if adapted.tower.config.heba is None else family.pretrained_tower(),
         domain=domain.name,

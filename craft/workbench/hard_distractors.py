@@ -13,6 +13,7 @@ from craft.data import prompts
 from craft.data.images.augment import resize
 from craft.data.images.image_set import ImageSet
 from craft.models.siglip_texts import text_embeddings
+from craft.runtime.device import pixels_on
 
 
 @torch.inference_mode()
@@ -22,7 +23,7 @@ def class_similarity(
     images: ImageSet,
     classes: list[str],
     batch: int = 64,
-) -> Tensor:  # [n, C]
+) -> Tensor:  # [n, C], on the CPU
     """Cosines of images with the ground-truth texts of classes.
 
     Classes that read the same to the tokenizer are equal bit for bit.
@@ -36,9 +37,9 @@ def class_similarity(
     said = F.normalize(text_embeddings(siglip, tokenizer, chosen), dim=-1)
     seen = [
         cast(
-            Any, siglip.get_image_features(resize(chunk.float() / 255, size) * 2 - 1)
+            Any, siglip.get_image_features(resize(pixels_on(chunk, siglip.device), size) * 2 - 1)
         ).pooler_output
         for chunk in images.images.split(batch)
     ]
-    cosines = F.normalize(torch.cat(seen), dim=-1) @ said.T
+    cosines = (F.normalize(torch.cat(seen), dim=-1) @ said.T).cpu()
     return cosines[:, [different[row] for row in ids]]

@@ -70,6 +70,7 @@ class Augmentation:
                     apply = change(draw)
                     rows = chosen[part].nonzero().squeeze(1)
                     if len(rows):
+                        rows = rows.to(images.device)
                         images = images.index_copy(0, rows, apply(images[rows]))
         return _photometric(images, self.brightness, self.contrast, draw)
 
@@ -97,8 +98,9 @@ def _warp(images: Tensor, size: int, a: Augmentation, draw: _Draws) -> Tensor:
     theta[:, 0, 0], theta[:, 0, 1] = cos, cos * tan - sin
     theta[:, 1, 0], theta[:, 1, 1] = sin, sin * tan + cos
     theta[:, :, 2] = draw.uniform(-2 * a.shift, 2 * a.shift, each=2)
+    theta = theta.to(images.device)
     # F.affine_grid is a matrix product, whose rounding hangs on the batch.
-    centres = (2 * torch.arange(size) + 1) / size - 1
+    centres = (2 * torch.arange(size, device=images.device) + 1) / size - 1
     along_x, along_y, shift = theta[:, None, None].unbind(-1)  # each [B, 1, 1, 2]
     grid = along_x * centres[:, None] + along_y * centres[:, None, None] + shift
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
@@ -143,4 +145,5 @@ def _blur(images: Tensor) -> Tensor:
 def _photometric(images: Tensor, brightness: float, contrast: float, draw: _Draws) -> Tensor:
     gain = 1 + draw.uniform(-contrast, contrast).view(-1, 1, 1, 1)
     offset = draw.uniform(-brightness, brightness).view(-1, 1, 1, 1)
+    gain, offset = gain.to(images.device), offset.to(images.device)
     return ((images - 0.5) * gain + 0.5 + offset).clamp(0, 1)

@@ -44,7 +44,7 @@ class RandomResizedCrop:
         ]
         out = torch.cat(cropped).clamp(0, 1)
         mirrored = torch.rand(len(out), generator=generator) < self.flip
-        return torch.where(mirrored.view(-1, 1, 1, 1), out.flip(-1), out)
+        return torch.where(mirrored.view(-1, 1, 1, 1).to(out.device), out.flip(-1), out)
 
     def _rectangle(self, image: Tensor, generator: torch.Generator) -> tuple[int, int, int, int]:
         """Top, left, height and width; the largest middle square if ten draws do not fit."""

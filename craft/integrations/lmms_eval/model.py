@@ -19,6 +19,7 @@ from craft.errors import CraftError
 from craft.family.family import ModelFamily
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.prior import TokenPrior
+from craft.runtime.device import choose_device
 
 
 class CraftModel(lmms):
@@ -59,7 +60,9 @@ class CraftModel(lmms):
         super().__init__()
         self.batch = _batch(batch_size, max_batch_size)
         self._join_the_others(device)
-        family = ModelFamily.load(pretrained)
+        # A launcher numbers CPUs too, which no choice of a device does.
+        where = "cpu" if self.device.type == "cpu" else str(self.device)
+        family = ModelFamily.load(pretrained, device=where)
         encoder = family.plug(pack)
         self.reader = encoder.own_language_model or family.language_model(language_model)
         self.reads: Literal["codes", "features"] = encoder.reads
@@ -81,7 +84,7 @@ class CraftModel(lmms):
                 "use `accelerate launch` on GPUs"
             )
         if seen == 1:
-            self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            self.device = choose_device(device).device
             return
         self.accelerator = Accelerator(cpu=cpu)
         self._rank = self.accelerator.process_index

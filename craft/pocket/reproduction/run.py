@@ -87,7 +87,9 @@ def _work(
             yield
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _prepare, (models.directory,)) as pool:
+    with ProcessPoolExecutor(
+        workers, context, _prepare, (models.directory, str(models.device))
+    ) as pool:
         under_way: list[Future[Path]] = [
             pool.submit(_run_here, job, scale, directory) for job in todo
         ]
@@ -102,10 +104,10 @@ def _work(
 _models: ModelFamily | None = None
 
 
-def _prepare(directory: Path) -> None:
+def _prepare(directory: Path, device: str) -> None:
     global _models
     torch.set_num_threads(1)
-    _models = ModelFamily.load(directory)
+    _models = ModelFamily.load(directory, device=device)
 
 
 def _run_here(job: Job, scale: Scale, directory: Path) -> Path:

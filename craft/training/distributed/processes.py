@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from accelerate import Accelerator, DistributedType, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import parse_flag_from_env, patch_environment
+from accelerate.utils import patch_environment
 
 from craft.errors import CraftError
+from craft.runtime.device import choose_device
 from craft.settings.training import CraftConfig
 from craft.training.distributed import sharded, zero
 from craft.training.distributed.strategy import Strategy
@@ -20,17 +23,27 @@ _SUPPORTED = {
 }
 
 
-def make_accelerator(config: CraftConfig) -> Accelerator:
+def make_accelerator(config: CraftConfig, device: torch.device | None = None) -> Accelerator:
     """Accelerate as its environment (torchrun, `accelerate launch`) and the settings want it.
+
+    Args:
+        device: that of :func:`~craft.runtime.device.choose_device` if not given.
 
     Raises:
         CraftError: a kind of sharding that is not supported, or a batch that cannot be shared out
             evenly over processes and their parts.
     """
     deepspeed = zero.launched()
+    device = choose_device().device if device is None else device
     # Said here, because accelerate alone overlooks processes without GPUs.
-    cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+    cpu = device.type == "cpu"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     state = PartialState(cpu=cpu)
+    if cast(torch.device, state.device).type != device.type and state.num_processes == 1:
+        # An earlier run of this process was on another device.
+        PartialState._reset_state()
+        state = PartialState(cpu=cpu)
     if state.distributed_type not in _SUPPORTED:
         raise CraftError(
             f"{state.distributed_type.value} is not supported; start with torchrun, or with an "
@@ -45,7 +58,7 @@ def make_accelerator(config: CraftConfig) -> Accelerator:
     # A second run in one process may want another precision than the first.
     AcceleratorState._reset_state()
     plugin = zero.plugin(config, state.num_processes) if deepspeed else None
-    precision = config.hardware.products_on("cpu" if cpu else "cuda")
+    precision = config.hardware.products_on(device.type)
     # FSDP is ours, on CPUs too, where accelerate has none: it sees plain processes.
     with patch_environment(ACCELERATE_USE_FSDP="false"):
         return Accelerator(

@@ -252,7 +252,7 @@ def test_pruning_without_a_prior_says_how_to_get_one(
 def test_info_says_what_runs_and_what_a_pack_holds(tiny_models: ModelFamily, pack: Path) -> None:
     result = craft_command("info", pack, "--models", tiny_models.directory)
     assert result.exit_code == 0, result.output
-    for fact in (torch.__version__, "kernels_reason", "qwen2, llama", "TokenPrior", "steps=2"):
+    for fact in (torch.__version__, "kernels_reason", "qwen2, llama", "TokenPrior", "steps = 2"):
         assert fact in result.stdout
     without = craft_command("info", "--models", pack)
     assert without.exit_code == 0

@@ -169,7 +169,8 @@ def test_judge_needs_justified_answers(
 ) -> None:
     pytest.importorskip("openai")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-    (tmp_path / "predictions.jsonl").write_text('{"world": "domain"}\n')
+    row = {"world": "domain", "model": "m", "condition": "c", "id": "1"}
+    (tmp_path / "predictions.jsonl").write_text(json.dumps(row) + "\n")
     result = judging(tmp_path / "predictions.jsonl", tmp_path / "v.jsonl")
     assert result.exit_code == 2
     assert "make them with craft evaluate --justify" in result.stderr

@@ -57,7 +57,7 @@ def test_tokens_are_those_of_the_encoder(
     paths = sorted(tmp_path.glob("*.parquet"))
     assert [p.name for p in paths] == [f"tokens-{i:06d}-of-000003.parquet" for i in range(3)]
     first = read_tokens(paths[0])
-    images = shards_of(records.records, 32)[0].pixels(24)
+    images = shards_of(records.records, 32)[0].pixels(24, torch.device("cpu"))
     expected = tiny_models.pretrained_tower().encode(images)
     assert torch.equal(first.codes, expected.codes)
     assert torch.equal(first.residual_sq_norms, expected.residual_sq_norms)

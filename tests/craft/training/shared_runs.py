@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from craft.family.family import ModelFamily
+from craft.training import selection
 from craft.training.adapt import adapt
 from craft.training.distributed.shards import gathered, local_part
 from craft.training.training_run import TrainingRun
@@ -36,7 +37,7 @@ from tests.craft.training.two_processes import in_two_processes
 
 RUNS: dict[str, tuple[str, ...]] = {
     "craft": ("hardware.accumulate=2", "hardware.grad_checkpoint=true", "clip=0.01"),
-    "class_token": ("cls_attention=full", "select=best"),
+    "class_token": ("cls_attention=full", "select=best", "lr=0.003"),
     "ldifs": ("method=ldifs",),
     "lora": ("encoder=lora", "lora.rank=2", "lora.dropout=0"),
     "heba": (
@@ -93,6 +94,10 @@ def run(
         contextlib.suppress(KeyboardInterrupt),
     ):
         _keep(patch, out)
+        if config.select == "best":
+            # Random models give a letter 0.02 %. The second step's weights are better than the
+            # pretrained ones by 0.006, the fourth's no better than those.
+            patch.setattr(selection, "NO_DIFFERENCE", 0.003)
         result = adapt(*call, config, out, resume=resume, on_step=die)
         assert result.resumed == (2 if resume else None)
         left = [*result.tower.parameters(), *reader.parameters()]
@@ -145,6 +150,20 @@ def reroundings(models: ModelFamily, out: Path, name: str) -> list[Path]:
     return rerounded(lambda to: run(models, to, RUNS[name], before=BEFORE.get(name)), out)
 
 
+def moved(models: ModelFamily, out: Path) -> bool:
+    """Whether a run left other weights than it began with."""
+    began = {
+        "tower": models.pretrained_tower().state_dict(),
+        "reader": models.language_model("llama").state_dict(),
+    }
+    return any(
+        not torch.equal(x, began[part][name])
+        for part in began
+        for name, x in load_file(out / f"{part}.safetensors").items()
+        if name in began[part]
+    )
+
+
 def assert_same_results(found: Path, expected: Path, others: list[Path]) -> None:
     """Of directories of whole runs."""
     for part in ("tower", "reader"):
@@ -155,6 +174,8 @@ def assert_same_run(models: ModelFamily, shared: Path, out: Path, name: str) -> 
     """First gradients, results, and norms of the first step are those of one process."""
     found = shared / name
     run(models, out, RUNS[name], before=BEFORE.get(name))
+    if "blend=true" not in RUNS[name]:
+        assert moved(models, out)  # else the results would be the same whatever was learnt
     others = reroundings(models, out, name)
     assert_same("gradients.safetensors", found, out, others)
     assert_same_results(found, out, others)

@@ -89,8 +89,8 @@ def test_plain_endings_count_and_others_are_told(tmp_path, png):
     assert (record.id, record.label, record.captions) == ("one", "cat", ("a cat",))
     told = records.account.skipped(LONGER)
     assert [entry.rpartition(", ")[2] for entry in told] == [
-        "s.pred.cls",
         "s.meta.json",
+        "s.pred.cls",
         "s.zh.txt",
     ]
 
