@@ -68,9 +68,8 @@ class WebDatasetShard:
                         self._split,
                     )
                 )
-                for ending, member in members.items():
-                    if ending not in _USED and ending != _ending(image):
-                        self._account.skip(LONGER, Place(self._path, part=member.name))
+                for ending in sorted(members.keys() - _USED - {_ending(image)}):
+                    self._account.skip(LONGER, Place(self._path, part=members[ending].name))
         faults.raise_if_any()
         return rows
 
