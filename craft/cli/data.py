@@ -53,9 +53,10 @@ def check(
         print_account,
         print_records,
         print_samples,
+        print_way_out,
         sample_sheet,
     )
-    from craft.data.readers import ImageReport
+    from craft.data.readers import DataError, ImageReport
     from craft.data.wording import Wording
     from craft.family.family import ModelFamily
     from craft.runtime.whole_file import whole_file
@@ -80,20 +81,31 @@ def check(
         min_images=min_images,
         numbers=numbers,
     )
-    with console.status("reading"):
-        records = asked.read()
-    manifest = asked.manifest(records)
-    print_records(console, records, manifest)
+    try:
+        with console.status("reading"):
+            records = asked.read()
+    except DataError as error:
+        print_account(console, error.account)
+        raise
     report = ImageReport(records.account)
     if not quick:
         with console.status(f"decoding {len(records)} images"):
             for record in records:
                 report.image(record)
     report.warn()
+    try:
+        manifest = asked.manifest(records)
+    except DataError:  # of a missing image, say: decoding tells all of them at once
+        print_account(console, records.account.summary(len(records)))
+        print_way_out(console, report)
+        report.raise_failures()
+        raise
+    print_records(console, records, manifest)
     ranges = report.ranges()
     if ranges is not None:
         console.print(ranges, highlight=False)
     print_account(console, records.account.summary(len(records)))
+    print_way_out(console, report)
     report.raise_failures()
     samples = Sample.of(records, manifest, zoo.image_size)
     print_samples(console, samples, zoo.image_size)

@@ -15,7 +15,7 @@ from craft.data.domains.manifest import DomainManifest
 from craft.data.images.pixels import squash
 from craft.data.known.registry import DatasetEntry
 from craft.data.questions import four_options, seeded
-from craft.data.readers import AccountSummary, Record, RecordSet
+from craft.data.readers import AccountSummary, ImageReport, Record, RecordSet
 
 _SHOWN = 8
 _TILE = 192
@@ -100,6 +100,13 @@ def print_account(console: Console, account: AccountSummary | None, limit: int =
     for heading, text in account.lines(limit):
         line = f"[bold]{heading}[/] {escape(text)}" if heading else f"  {escape(text)}"
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def print_way_out(console: Console, report: ImageReport) -> None:
+    """What to do about images that are missing or damaged, if any are."""
+    if report.damaged:
+        told = f"{report.damaged} images are missing or damaged; --skip-corrupt leaves them out"
+        console.print(f"{told} and lists them", highlight=False, soft_wrap=True)
 
 
 def print_samples(console: Console, samples: Sequence[Sample], size: int) -> None:

@@ -45,7 +45,7 @@ def make_manifest(
             :func:`~craft.data.domains.splitting.split_records`.
         CraftError: two classes of one name.
     """
-    digests = [record.digest() for record in records]
+    digests = _digests(records)
     entries: tuple[ClassEntry, ...] = ()
     if records.labelled:
         _require_names(records, names or {})
@@ -114,6 +114,14 @@ def content_hash(records: RecordSet, digests: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def _digests(records: RecordSet) -> list[str]:
+    """Of all images, in order. Raises DataError that names every one that cannot be had."""
+    report = ImageReport()
+    found = [report.attempt(record.digest) for record in records]
+    report.raise_failures()
+    return [digest for digest in found if digest is not None]
+
+
 def build_domain(records: RecordSet, manifest: DomainManifest, size: int) -> Domain:
     """The domain a manifest describes, its images decoded at ``size``.
 
@@ -121,7 +129,7 @@ def build_domain(records: RecordSet, manifest: DomainManifest, size: int) -> Dom
         DataError: the data is not what the manifest was made for, or an image is corrupt.
         CraftError: a held-out class among the training images, by id or by name.
     """
-    found = content_hash(records, [record.digest() for record in records])
+    found = content_hash(records, _digests(records))
     if found != manifest.content:
         raise DataError(
             Place(records.path),

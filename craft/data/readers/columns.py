@@ -43,7 +43,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "messages": ("messages",),
 }
 EXPECTED = (
-    "an image column with question and answer, with label, with conversations or with messages"
+    "an image column with question and answer, with label, with conversations or with messages "
+    f"(an image column is called {', '.join(ALIASES['image'])})"
 )
 
 
@@ -54,6 +55,10 @@ _OPTION = re.compile(r"(?:(?P<word>option|choice|opt)[ _-]?)?(?P<number>[a-z]|\d
 _OPTIONAL = {"id", "options", "caption", "split", "hint"}
 #: Roles that a table may name in two ways, one row this way and one that way: values would be lost.
 _ONE_NAME = ("question", "answer", "options", "label", "split", "hint", "conversations", "messages")
+
+
+#: What our table for VLMEvalKit writes beside test questions: whether their class was in training.
+_EXPORTED = {"seen": "test", "heldout": "test"}
 
 
 class MissingColumn(DataError):
@@ -253,7 +258,8 @@ class Columns:
         """The row's split, if the table has such a column."""
         if self.split is None or row[self.split] in (None, ""):
             return None
-        name = split_name(str(row[self.split]))
+        text = str(row[self.split])
+        name = split_name(text) or _EXPORTED.get(text)
         if name is None:
             raise DataError(place, f"split must be train, val or test, got {row[self.split]!r:.40}")
         return name

@@ -37,6 +37,10 @@ _SAVED = ("dataset_dict.json", "state.json")
 BESIDE = "files beside the data that hold no records, or of a kind that is not read"
 UNNAMED = "images in the folder that no record names"
 SMALL = "images of classes with too few of them"
+ELSEWHERE = (
+    "images in folders named for a part (train, val, test) that their table does not put them in; "
+    "give the table a column split"
+)
 
 
 def read_records(path: Path | str, options: ReadOptions | None = None) -> RecordSet:
@@ -61,7 +65,11 @@ def read_records(path: Path | str, options: ReadOptions | None = None) -> Record
     elif kind == "image_folder":
         records = read_image_folder(path, options)
     else:
-        records = _read_files(path, kind, files, options, account)
+        try:
+            records = _read_files(path, kind, files, options, account)
+        except DataError as error:
+            error.account = account.summary(0)
+            raise
     if options.min_images > 1:
         records = without_small_classes(records, options.min_images)
     records = records.mapped(options.pixel_range)
@@ -91,6 +99,9 @@ def _read_files(
         notes.append(f"{len(files)} files: {', '.join(named[:6])}{more}")
     if path.is_dir() and tables:
         _warn_of_unnamed(path, records, account)
+    if tables:
+        base = options.images or (path if path.is_dir() else path.parent)
+        _warn_of_parts_in_paths(base, records, account)
     given = names_given([*sources, *tables], options)
     return RecordSet(path, kind, records, tuple(notes), account, given)
 
@@ -101,6 +112,20 @@ def _warn_of_unnamed(path: Path, records: Sequence[Record], account: Account) ->
         for file in walk(path, Account()):
             if kind_of(file.name) == "image" and file not in named:
                 account.warn(UNNAMED, file)
+
+
+def _warn_of_parts_in_paths(base: Path, records: Sequence[Record], account: Account) -> None:
+    """Warn where parts would be mixed: paths name another part than the records have, or several
+    where records have none. One part alone may be all that the table holds."""
+    named: list[tuple[Record, str]] = []
+    for record in records:
+        if isinstance(record.image, ImageFile) and record.image.path.is_relative_to(base):
+            folders = record.image.path.relative_to(base).parts[:-1]
+            named += [(record, part) for part in filter(None, map(split_name, folders))][:1]
+    several = len({part for _, part in named}) > 1
+    for record, part in named:
+        if record.split != part and (record.split is not None or several):
+            account.warn(ELSEWHERE, record.place, f"read as {record.split or 'of no part'}")
 
 
 def _part_of(root: Path, file: Path) -> str | None:
@@ -247,5 +272,9 @@ def without_corrupt(records: RecordSet) -> RecordSet:
     """
     report = ImageReport(records.account, skip=True)
     good = [record for record in records if report.image(record) is not None]
-    report.close()
+    try:
+        report.close()
+    except DataError as error:
+        error.account = records.account.summary(len(good))
+        raise
     return replace(records, records=good)

@@ -6,7 +6,7 @@ import re
 from pathlib import PurePath
 from typing import Literal
 
-from craft.data.readers.image_kinds import is_image_name
+from craft.data.readers.image_kinds import OTHER_SUFFIXES, is_image_name
 
 Kind = Literal["image", "json", "csv", "parquet", "webdataset", "about", "unread", "other"]
 
@@ -34,11 +34,8 @@ _UNREAD = re.compile(
     r"\.(zip|tgz|gz|bz2|xz|zst|7z|rar|arrow|feather|xlsx?|h5|hdf5|npz|npy|pkl|mat|mdb|tfrecord"
     r"|txt|xml|ya?ml)"
 )
-#: Suffixes of images, read or not; those that are not read are named instead of overlooked.
-_IMAGES = re.compile(
-    r"\.(jfif|jpe|avif|apng|hei[cf]|jxl|svg|eps|psd|dcm|nii|cr[23]|nef|arw|dng|raw|exr|hdr|tga|ico"
-    r"|jp2|j2k)"
-)
+#: Suffixes of images that are not read; they are named instead of overlooked.
+_UNREAD_IMAGES = OTHER_SUFFIXES.keys() | {".nii", ".raw"}
 
 
 def suffix(name: str) -> str:
@@ -78,4 +75,4 @@ def kind_of(name: str) -> Kind:
 
 def is_unread_image(name: str) -> bool:
     """Whether a name is that of an image of a kind that is not read."""
-    return not is_image_name(name) and _IMAGES.fullmatch(suffix(name)) is not None
+    return suffix(name) in _UNREAD_IMAGES

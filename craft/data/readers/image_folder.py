@@ -34,7 +34,10 @@ def read_image_folder(path: Path, options: ReadOptions) -> RecordSet:
             images.append(file)
         else:
             others.append(file)
-            account.skip(UNREAD if is_unread_image(file.name) else OTHERS, file)
+            if is_unread_image(file.name):
+                account.skip(UNREAD, file, "convert it to PNG or JPEG")
+            else:
+                account.skip(OTHERS, file)
     tops = _folders(path)
     splits = _splits_of(path, tops)
     inner = _class_first(path, images) if not splits else {}

@@ -11,7 +11,7 @@ from craft.data.readers.image import EncodedImage, ImageFile
 from craft.data.readers.inline_images import InlineImage, inline_bytes
 from craft.data.readers.place import DataError, Place, shown
 from craft.data.readers.rows import MissingImage
-from craft.data.readers.walk import problem_of
+from craft.data.readers.walk import LOST, problem_of
 
 
 @dataclass
@@ -42,8 +42,8 @@ class ImagePaths:
             None if the cell is empty.
 
         Raises:
-            MissingImage: no such file, an empty one, or a Git LFS pointer.
-            DataError: several images, or no image.
+            MissingImage: no such file, or an empty one.
+            DataError: several images, no image, a Git LFS pointer, or a file that cannot be opened.
         """
         if isinstance(value, list):
             if len(value) > 1:
@@ -83,7 +83,7 @@ class ImagePaths:
         problem = problem_of(path)
         if problem is not None:
             told = f"{problem.replace('no such file', 'no such image file')}: {shown(path)}"
-            raise MissingImage(place, told)
+            raise MissingImage(place, told) if problem in LOST else DataError(place, told)
         return path
 
     def sentence(self) -> str:

@@ -28,6 +28,8 @@ class ImageReport:
 
     def __init__(self, account: Account | None = None, *, skip: bool = False):
         self.account = account or Account()
+        #: How many missing or damaged images are among the failures.
+        self.damaged = 0
         self._skip = skip
         self._faults = Faults()
         self._deep: list[tuple[Record, Depth]] = []
@@ -49,6 +51,7 @@ class ImageReport:
             if self._skip:
                 self.account.skip(UNREADABLE, error.place, error.problem)
             else:
+                self.damaged += 1
                 self._faults.add(error)
         except DataError as error:
             self._faults.add(error)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from craft.errors import CraftError
+
+if TYPE_CHECKING:
+    from craft.data.readers.account import AccountSummary
 
 
 def shown(path: Path | str) -> str:
@@ -37,7 +41,12 @@ class Place:
 
 
 class DataError(CraftError):
-    """Data that cannot be read as what it claims to be; the message starts with file and line."""
+    """Data that cannot be read as what it claims to be; the message starts with file and line.
+
+    ``account`` is what had been skipped when it was raised, where that is known.
+    """
+
+    account: AccountSummary | None = None
 
     def __init__(self, place: Place, problem: str):
         super().__init__(f"{place}: {problem}")

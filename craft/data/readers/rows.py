@@ -23,7 +23,7 @@ NO_IMAGE = "rows without an image"
 
 
 class MissingImage(DataError):
-    """The image file that a row names cannot hold an image: missing, empty, or a pointer."""
+    """The image file that a row names holds no image: missing or empty."""
 
 
 @dataclass(frozen=True)

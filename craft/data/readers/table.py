@@ -120,13 +120,14 @@ class TableFile:
 
 
 def _delimiter(text: str, usual: str) -> str:
-    """What separates the names in the first line: the usual, or what gives known names."""
+    """What separates the names in the first line: the usual, or what gives known names, or the most
+    frequent mark if the usual one is not there."""
     line = text.split("\n", 1)[0]
     for mark in (usual, *_DELIMITERS):
         names = {name.strip().strip('"').lower() for name in line.split(mark)}
         if len(names & _KNOWN) > 1:
             return mark
-    return usual
+    return usual if usual in line else max(_DELIMITERS, key=line.count)
 
 
 def _require_header(header: Sequence[str], place: Place) -> None:
@@ -158,7 +159,7 @@ def text_of_file(path: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+        wide = data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:100]
         code = "UTF-16" if wide else "WINDOWS-1252"
         line = data[: error.start].count(b"\n") + 1
         raise DataError(

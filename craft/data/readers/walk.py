@@ -18,6 +18,13 @@ _JUNK_FOLDERS = frozenset(
 _JUNK_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _LFS = b"version https://git-lfs.github.com/spec/"
 _LFS_SIZE = 1024
+_MISSING, _DANGLING, _EMPTY = (
+    "no such file",
+    "a link to a file that does not exist",
+    "the file is empty",
+)
+#: Problems of files whose content is lost; a pointer or a lack of rights can be mended.
+LOST = frozenset({_MISSING, _DANGLING, _EMPTY})
 
 
 def walk(root: Path, account: Account) -> list[Path]:
@@ -80,11 +87,11 @@ def problem_of(path: Path) -> str | None:
         if size >= _LFS_SIZE:
             return None
         if size == 0:
-            return "the file is empty"
+            return _EMPTY
         with path.open("rb") as file:
             start = file.read(len(_LFS))
     except FileNotFoundError:
-        return "no such file" if not path.is_symlink() else "a link to a file that does not exist"
+        return _DANGLING if path.is_symlink() else _MISSING
     except OSError as error:
         return f"cannot be opened ({error.strerror})"
     if start == _LFS:

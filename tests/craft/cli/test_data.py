@@ -334,3 +334,92 @@ def test_list_names_the_ten() -> None:
     shown = done(craft_command("data", "list"))
     for key in ("iconqa", "eurosat", "dogs"):
         assert key in shown
+
+
+def test_several_undecodable_images_are_told_in_one_run(
+    class_folder: Path, tiny_models: ModelFamily
+) -> None:
+    bad = [class_folder / f"thing_{name}/3.png" for name in ("aa", "bb", "cc")]
+    for number, image in enumerate(bad):
+        image.write_bytes(image.read_bytes()[:60] if number else b"no image at all")
+    line = one_error_line(
+        craft_command("data", "check", class_folder, "--models", tiny_models.directory)
+    )
+    assert "2 more faults" in line
+    assert all(f"{image}: " in line for image in bad)
+
+
+@pytest.fixture
+def mixed_folder(class_folder: Path, tmp_path: Path, draw: Callable[..., Path]) -> Path:
+    """Eighty sound images in folders of classes, two more behind links, and what people have
+    beside them."""
+    aa, bb, cc = (class_folder / f"thing_{name}" for name in ("aa", "bb", "cc"))
+    for junk in (".DS_Store", "._0.png", "Thumbs.db", ".ipynb_checkpoints/0.png", "@eaDir/0.png"):
+        draw(aa / "x.png").rename(aa / "x.tmp")
+        (aa / junk).parent.mkdir(exist_ok=True)
+        (aa / "x.tmp").rename(aa / junk)
+    draw(class_folder / "__MACOSX/thing_aa/0.png")
+    draw(class_folder / ".git/objects/0.png")
+    draw(tmp_path / "elsewhere/linked.png", 101)
+    draw(tmp_path / "elsewhere/folder/more.png", 102)
+    (aa / "linked.png").symlink_to(tmp_path / "elsewhere/linked.png")
+    (aa / "folder").symlink_to(tmp_path / "elsewhere/folder")
+    (aa / "circle").symlink_to(class_folder)
+    (bb / "dangling.png").symlink_to(tmp_path / "nowhere.png")
+    (bb / "empty.png").write_bytes(b"")
+    (bb / "cut.png").write_bytes((bb / "0.png").read_bytes()[:60])
+    (cc / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (cc / "note.txt").write_text("retake number 4")
+    (class_folder / "README.md").write_text("# Things")
+    return class_folder
+
+
+def test_the_report_on_a_mixed_folder_says_what_to_do(
+    mixed_folder: Path, tiny_models: ModelFamily, draw: Callable[..., Path]
+) -> None:
+    aa, bb, cc = (mixed_folder / f"thing_{name}" for name in ("aa", "bb", "cc"))
+    arguments = ["data", "check", mixed_folder, "--models", tiny_models.directory]
+    pointer, phone = cc / "pointer.png", cc / "phone.png"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    phone.write_bytes((cc / "phone.heic").read_bytes())
+    refused = craft_command(*arguments, "--skip-corrupt")
+    line = one_error_line(refused)  # sound images that are not read are never skipped
+    assert f"{pointer}: image {pointer}: is a Git LFS pointer" in line
+    assert "run `git lfs pull`" in line
+    assert f"{phone}: image {phone}: is HEIC, which is not read; convert it to PNG or JPEG" in line
+    draw(pointer, 103)
+    draw(phone, 104)
+    passed = craft_command(*arguments, "--skip-corrupt")
+    shown = done(passed)
+    assert "image_folder: 84 images, 8 classes" in shown
+
+    def told(output: str, reason: str) -> dict[str, str]:
+        """The places listed under a reason, with what is said about each."""
+        _, _, after = output.partition(f"{reason}\n")
+        lines = []
+        for text in after.splitlines():
+            if not text.startswith("  "):
+                break
+            lines.append(text.strip())
+        return {place: why for place, _, why in (text.partition(": ") for text in lines)}
+
+    for result in (refused, passed):
+        damaged = told(result.stdout, "skipped 3 images that cannot be read")
+        assert damaged.keys() == {str(bb / f"{name}.png") for name in ("cut", "dangling", "empty")}
+        assert "truncated" in damaged[str(bb / "cut.png")]
+        assert "there is no such file" in damaged[str(bb / "dangling.png")]
+        assert "an empty file" in damaged[str(bb / "empty.png")]
+        hidden = told(result.stdout, "skipped 7 hidden or system files and folders")
+        names = (".DS_Store", "._0.png", "Thumbs.db", ".ipynb_checkpoints", "@eaDir")
+        junk = {aa / name for name in names} | {mixed_folder / ".git", mixed_folder / "__MACOSX"}
+        assert hidden.keys() == set(map(str, junk))
+        heic = told(result.stdout, "skipped 1 images of kinds that are not read")
+        assert heic == {str(cc / "phone.heic"): "convert it to PNG or JPEG"}
+        others = told(result.stdout, "skipped 2 files that are no images")
+        assert others.keys() == {str(cc / "note.txt"), str(mixed_folder / "README.md")}
+        circles = told(result.stdout, "skipped 1 links back to a folder above them")
+        assert circles.keys() == {str(aa / "circle")}
+    strict = craft_command(*arguments)
+    line = one_error_line(strict)
+    assert all(str(bb / f"{name}.png") in line for name in ("cut", "dangling", "empty"))
+    assert "3 images are missing or damaged; --skip-corrupt leaves them out" in strict.stdout

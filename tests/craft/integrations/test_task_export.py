@@ -11,6 +11,7 @@ from PIL import Image
 
 from craft.data import prompts
 from craft.data.questions import Question, four_options
+from craft.data.readers import read_records
 from craft.integrations.task_export import export_lmms_eval, export_vlmevalkit
 
 IMAGES = torch.randint(0, 256, (3, 3, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
@@ -159,3 +160,36 @@ def test_whole_numbers_beside_blanks_or_fractions_are_refused(tmp_path):
         questions = [asked(options, number=i) for i, options in enumerate(rows)]
         with pytest.raises(ValueError, match=r"option C of 'q0' is '5'.* takes for the number 5.0"):
             export_vlmevalkit("task", IMAGES, questions, tmp_path)
+
+
+def test_our_own_table_read_back_is_what_was_written(questions, tmp_path):
+    records = read_records(export_vlmevalkit("pets", IMAGES, questions, tmp_path))
+    assert records.split_counts == {"test": 3}
+    for record, question in zip(records, questions, strict=True):
+        (turn,) = record.turns
+        assert turn.question == "What pet is shown in the image?"
+        assert turn.options == tuple(question.options)
+        assert (turn.target, turn.answer) == (question.answer, question.label)
+        assert torch.equal(decoded(record.image.read()), IMAGES[question.row])
+
+
+def test_open_questions_read_back(tmp_path):
+    (record,) = read_records(export_vlmevalkit("opens", IMAGES, [OPEN], tmp_path))
+    assert [(t.question, t.answer, t.options) for t in record.turns] == [
+        ("What is it?", "a cat", ())
+    ]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [["a\rb", "c\r\nd"], ["line\nbreak", 'say "no"']],
+        [["3", "7"], ["4", "8"]],
+        [["2.5", "0.1", "x"], ["y", "-1.5"]],
+    ],
+)
+def test_texts_that_tables_break_read_back(rows, tmp_path):
+    questions = [asked(options, "B", number=i) for i, options in enumerate(rows)]
+    records = read_records(export_vlmevalkit("task", IMAGES, questions, tmp_path))
+    assert [list(r.turns[0].options) for r in records] == rows
+    assert [r.turns[0].answer for r in records] == [options[1] for options in rows]

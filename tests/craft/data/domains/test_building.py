@@ -197,3 +197,12 @@ def test_statements_that_differ_in_case_alone_are_no_negatives(tmp_path, draw):
             same = a.row == b.row or a.answer.lower() == b.answer.lower()
             shared = any(x == y for x, y in zip(a.keys, b.keys, strict=True))
             assert shared == same
+
+
+def test_all_missing_images_are_named_at_once(class_folder):
+    gone = [class_folder / "thing_aa/gone.png", class_folder / "thing_bb/lost.png"]
+    for link in gone:
+        link.symlink_to(class_folder / "nowhere")
+    with pytest.raises(DataError, match="1 more faults") as error:
+        make_manifest(read_records(class_folder))
+    assert all(f"{link}: " in str(error.value) for link in gone)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 
 import datasets
@@ -100,6 +101,42 @@ def test_parquet_mistakes(tmp_path, pngs):
     two = parquet(tmp_path / "f.parquet", {"images": [pngs[:2]], "label": ["x"]})
     with pytest.raises(DataError, match=r"f.parquet, row 0: 2 images"):
         read_records(two)
+
+
+@pytest.mark.parametrize("column", ["image", "label"])
+def test_a_damaged_page_is_named_with_its_shard_and_row_group(tmp_path, draw, column):
+    """Noise, which the format stores as it is, so that its bytes can be found in the file."""
+    for name in ("train-00000-of-00002", "train-00001-of-00002"):
+        cells = [os.urandom(2000) for _ in range(4)]
+        labels = [os.urandom(500).hex() for _ in range(4)]
+        columns = {"image": cells, "label": labels}
+        options = {"row_group_size": 2, "compression": "none", "write_page_checksum": True}
+        path = parquet(tmp_path / "set" / f"{name}.parquet", columns, **options)
+    assert len(read_records(tmp_path / "set")) == 8
+    whole = path.read_bytes()
+    at = whole.index(cells[2] if column == "image" else labels[2].encode()) + 100
+    path.write_bytes(whole[:at] + bytes(64) + whole[at + 64 :])
+    with pytest.raises(DataError, match=r"shard is damaged; download or write it again") as error:
+        read_records(tmp_path / "set")
+    assert str(error.value).startswith(f"{path}, row group 1: ")
+
+
+@pytest.mark.parametrize("compression", ["snappy", "zstd", "none"])
+def test_a_page_without_checksum_is_an_error_or_another_image(tmp_path, pngs, compression):
+    """Overwritten at every place in turn: an error with the shard, never one of another kind."""
+    columns = {"image": pngs, "label": [f"class {i}" for i in range(6)]}
+    path = parquet(tmp_path / "d.parquet", columns, compression=compression, row_group_size=3)
+    whole = path.read_bytes()
+    faults = []
+    for at in range(4, len(whole) - 64, 97):
+        path.write_bytes(whole[:at] + bytes([0xA5]) * 64 + whole[at + 64 :])
+        try:
+            for record in read_records(path):
+                record.rgb()
+        except DataError as error:
+            faults.append(str(error))
+    assert faults
+    assert all(fault.startswith(str(path)) and len(fault) < 2000 for fault in faults)
 
 
 def dataset(pngs):

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from craft.data.readers import DataError, ReadOptions, read_records
-from craft.data.readers.detect import BESIDE, UNNAMED
+from craft.data.readers.detect import BESIDE, ELSEWHERE, UNNAMED
+from craft.data.readers.walk import HIDDEN
 
 
 def test_annotation_files_of_several_splits(tmp_path, draw):
@@ -125,3 +126,65 @@ def test_files_without_content_of_their_own_are_named(tmp_path, content):
     (tmp_path / "train.csv").write_bytes(content)
     with pytest.raises(DataError, match=r"train\.csv: (the file is empty|a Git LFS pointer)"):
         read_records(tmp_path)
+
+
+def labels(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = ["image", "label", "split"][: len(rows[0])]
+    path.write_text("\n".join(map(",".join, [header, *rows])))
+    return path
+
+
+@pytest.mark.parametrize("below", ["", "images"])
+@pytest.mark.parametrize("whole_folder", [True, False])
+def test_parts_that_only_paths_name_are_not_mixed_in_silence(tmp_path, draw, below, whole_folder):
+    names = ["train/x.png", "train/y.png", "test/z.png"]
+    for number, name in enumerate(names):
+        draw(tmp_path / below / name, number)
+    path = labels(tmp_path / "labels.csv", [(name, "cat") for name in names])
+    records = read_records(tmp_path if whole_folder else path)
+    (warned,) = records.account.summary(3).warnings
+    assert (warned.reason, warned.count) == (ELSEWHERE, 3)
+    assert warned.places[2] == f"{path}:4: read as of no part"
+    assert "column split" in warned.reason
+    labels(path, [(name, "cat", name.split("/")[0]) for name in names])
+    assert not read_records(path).account.summary(3).warnings
+    labels(path, [(name, "cat", "train") for name in names])
+    (warned,) = read_records(path).account.summary(3).warnings
+    assert warned.places == (f"{path}:4: read as train",)
+
+
+def test_one_part_in_all_paths_is_no_mix(tmp_path, draw):
+    draw(tmp_path / "train/x.png")
+    path = labels(tmp_path / "labels.csv", [("train/x.png", "cat")])
+    assert not read_records(path).account.summary(1).warnings
+
+
+JUNK = ("._labels.csv", ".ipynb_checkpoints/labels.csv", "__MACOSX/labels.csv", "@eaDir/test.csv")
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_junk_and_circles_beside_tables(tmp_path, draw, junk):
+    draw(tmp_path / "a.png")
+    labels(tmp_path / "labels.csv", [("a.png", "cat")])
+    (tmp_path / junk).parent.mkdir(exist_ok=True)
+    (tmp_path / junk).write_bytes(b"\0\5\x16\7")
+    (tmp_path / "again").symlink_to(tmp_path)
+    records = read_records(tmp_path)
+    assert [r.label for r in records] == ["cat"]
+    assert len(records.account.skipped(HIDDEN)) == 1
+    assert records.account.skipped("links back to a folder above them") == (
+        str(tmp_path / "again"),
+    )
+
+
+def test_a_linked_table_is_read_and_a_link_to_nowhere_named(tmp_path, draw):
+    draw(tmp_path / "store/a.png")
+    labels(tmp_path / "store/labels.csv", [("a.png", "cat")])
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/train.csv").symlink_to(tmp_path / "store/labels.csv")
+    (tmp_path / "set/a.png").symlink_to(tmp_path / "store/a.png")
+    assert [r.split for r in read_records(tmp_path / "set")] == ["train"]
+    (tmp_path / "set/test.csv").symlink_to(tmp_path / "nowhere.csv")
+    with pytest.raises(DataError, match=r"test\.csv: a link to a file that does not exist"):
+        read_records(tmp_path / "set")

@@ -1,6 +1,7 @@
 """Folders of images by class, as people have them."""
 
 import os
+import tarfile
 
 import pytest
 
@@ -125,7 +126,9 @@ def test_images_that_are_not_read_are_named(tmp_path, draw):
     (tmp_path / "dog/b.heic").write_bytes(b"x")
     records = read_records(tmp_path)
     assert [r.id for r in records] == ["cat/a.PNG", "dog/a.png"]
-    assert records.account.skipped(UNREAD) == (str(tmp_path / "dog/b.heic"),)
+    assert records.account.skipped(UNREAD) == (
+        f"{tmp_path / 'dog/b.heic'}: convert it to PNG or JPEG",
+    )
     (tmp_path / "dog/a.png").unlink()
     with pytest.raises(DataError, match=r"dog: a class without images, only files of kinds"):
         read_records(tmp_path)
@@ -152,3 +155,32 @@ def test_small_classes_are_left_out_and_counted(class_folder):
     assert "thing_bb" not in records.labels
     (tally,) = records.account.summary(70).skipped
     assert (tally.reason, tally.count) == ("images of classes with too few of them", 3)
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"),
+    [("jfif", "JPEG"), ("jpe", "JPEG"), ("AVIF", "AVIF"), ("apng", "PNG"), ("MPO", "JPEG")],
+)
+def test_seldom_endings_are_read_in_folders_tables_and_shards(tmp_path, draw, ending, kind):
+    for number, name in enumerate(["cat", "dog"]):
+        draw(tmp_path / f"set/{name}/a.{ending}", number, format=kind)
+    assert [r.rgb().size for r in read_records(tmp_path / "set")] == [(30, 20)] * 2
+    table = tmp_path / "t.csv"
+    table.write_text(f"image,label\nset/cat/a.{ending},cat\n")
+    assert read_records(table).records[0].rgb().size == (30, 20)
+    (tmp_path / "a.cls").write_text("cat")
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        tar.add(tmp_path / f"set/cat/a.{ending}", f"a.{ending}")
+        tar.add(tmp_path / "a.cls", "a.cls")
+    assert read_records(tmp_path / "s.tar").records[0].rgb().size == (30, 20)
+
+
+@pytest.mark.parametrize(
+    "ending", ["heic", "HEIF", "svg", "fits", "orf", "dcm", "nii", "jxl", "psd"]
+)
+def test_every_kind_that_is_not_read_is_named_as_an_image(tmp_path, draw, ending):
+    draw(tmp_path / "cat/a.png")
+    draw(tmp_path / "dog/a.png", 1)
+    (tmp_path / f"dog/b.{ending}").write_bytes(b"x")
+    (told,) = read_records(tmp_path).account.skipped(UNREAD)
+    assert told == f"{tmp_path / f'dog/b.{ending}'}: convert it to PNG or JPEG"

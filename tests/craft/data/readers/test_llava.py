@@ -61,6 +61,50 @@ def test_the_image_token_may_follow_the_question(write):
     assert record.turns[0].question == "What is this?"
 
 
+@pytest.mark.parametrize("name", ["d.json", "d.jsonl"])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("file_name", "a.png"),
+        ("image_path", "a.png"),
+        ("images", ["a.png"]),
+        ("images", [{"path": "a.png"}]),
+        ("image", {"path": "a.png"}),
+        ("image", {"bytes": None, "path": "a.png"}),
+    ],
+)
+def test_the_image_goes_by_several_names(write, tmp_path, name, key, value):
+    row = entry(**{key: value})
+    if key != "image":
+        del row["image"]
+    (record,) = read_records(write(name, [row]))
+    assert record.image.read() == (tmp_path / "a.png").read_bytes()
+
+
+def test_another_name_of_the_image_is_refused_with_what_is_there(write):
+    row = entry(picture="a.png")
+    del row["image"]
+    with pytest.raises(DataError, match=r"image_path, file_name,.* are \[.*'picture'"):
+        read_records(write("d.json", [row]))
+    with pytest.raises(DataError, match=r'"path" or "bytes", it has \[\'url\'\]'):
+        read_records(write("d.json", [entry(image={"url": "a.png"})]))
+
+
+@pytest.mark.parametrize("name", ["d.json", "d.jsonl"])
+def test_an_image_that_no_turn_shows_is_an_error_for_every_row(write, name):
+    """Of four rows, two without the token: neither dropped nor taken for rows without image."""
+    talk = said(("human", "A?"), ("gpt", "B"))
+    rows = [entry(i, images=["a.png"]) for i in range(4)]
+    for row in rows:
+        del row["image"]
+    rows[1]["conversations"] = rows[3]["conversations"] = talk
+    path = write(name, rows)
+    with pytest.raises(DataError, match="must hold <image> exactly once") as error:
+        read_records(path)
+    lines = (3, 5) if name == "d.json" else (2, 4)
+    assert all(f"{path}:{line}: " in str(error.value) for line in lines)
+
+
 def test_conversations_without_an_image_are_left_out_and_told(write, tmp_path):
     text = {"id": "t", "conversations": said(("human", "Hello"), ("gpt", "Hi"))}
     records = read_records(write("d.json", [text, entry()]))

@@ -2,10 +2,13 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from craft.data.domains.building import make_manifest
 from craft.data.readers import Columns, DataError, ReadOptions, read_records
+from craft.data.readers.rows import NO_IMAGE
 
 
 @pytest.fixture
@@ -96,6 +99,56 @@ def test_chat_messages(write):
     row["messages"][0]["content"] = [{"type": "video"}]
     with pytest.raises(DataError, match=r"message 1: parts must be of type text or image"):
         read_records(write("m.jsonl", json.dumps(row)))
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "parquet"])
+@pytest.mark.parametrize("empty", [{"images": []}, {"images": None}, {"images": [None]}, {}])
+@pytest.mark.parametrize("column", ["messages", "conversations", "question"])
+def test_rows_without_an_image_are_left_out_and_counted(write, tmp_path, kind, empty, column):
+    def row(token):
+        if column == "question":
+            return {"question": "Who?", "answer": "a cat"}
+        who, what = ("role", "content") if column == "messages" else ("from", "value")
+        question = {who: "user", what: token + "Who?"}
+        return {column: [question, {who: "assistant", what: "a cat"}]}
+
+    path = tmp_path / f"m.{kind}"
+    rows = [{"images": ["a.png"], **row("<image>")}, {**empty, **row("")}, {**row("")}]
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        as_text = json.dumps(rows) if kind == "json" else "\n".join(map(json.dumps, rows))
+        path.write_text(as_text)
+    records = read_records(path)
+    assert [[t.answer for t in r.turns] for r in records] == [["a cat"]]
+    assert len(records.account.skipped(NO_IMAGE)) == 2
+    assert all(place.startswith(str(path)) for place in records.account.skipped(NO_IMAGE))
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+@pytest.mark.parametrize("cell", ["", " ", '""'])
+def test_empty_cells_are_rows_without_an_image(write, kind, cell):
+    text = f"image,question,answer\na.png,Who?,a cat\n{cell},Why?,a dog\n"
+    path = write(f"m.{kind}", text if kind == "csv" else text.replace(",", "\t"))
+    records = read_records(path)
+    assert len(records) == 1
+    assert records.account.skipped(NO_IMAGE) == (f"{path}:3",)
+
+
+@pytest.mark.parametrize("value", [[], None])
+def test_a_message_that_shows_an_image_which_the_row_lacks_is_an_error(write, value):
+    parts = [{"type": "image"}, {"type": "text", "text": "Who?"}]
+    talk = [{"role": "user", "content": parts}, {"role": "assistant", "content": "a cat"}]
+    rows = [{"images": ["a.png"], "messages": talk}, {"images": value, "messages": talk}]
+    with pytest.raises(DataError, match=r"m\.jsonl:2: <image> in the conversation but no image"):
+        read_records(write("m.jsonl", "\n".join(map(json.dumps, rows))))
+
+
+def test_a_sound_image_behind_a_pointer_is_not_left_out(write, tmp_path):
+    (tmp_path / "b.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
+    path = write("t.csv", "image,label\na.png,cat\nb.png,dog\n")
+    with pytest.raises(DataError, match=r"t\.csv:3: a Git LFS pointer .*git lfs pull"):
+        read_records(path, ReadOptions(skip_corrupt=True))
 
 
 @pytest.mark.parametrize(
