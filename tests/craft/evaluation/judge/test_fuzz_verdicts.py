@@ -1,6 +1,7 @@
 """Damaged replies of a judge, and damaged files of its verdicts, are one line."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ MARKS = {
 ROW = {"world": "justified", "model": "m", "condition": "c", "prompt": "Which?", "answer": "a"}
 
 
-class Marker:
+class _Marker:
     """A judge that gives everyone the same marks."""
 
     model = "marker"
@@ -27,6 +28,9 @@ class Marker:
     def mark(self, question, answer, reply):
         assert all(isinstance(x, str) for x in (question, answer, reply))
         return Verdict(**MARKS)
+
+
+MARKER: Any = _Marker()
 
 
 @ROUNDS
@@ -40,10 +44,10 @@ def test_replies(rounds):
 def test_stored_verdicts(tmp_path, damage, rounds):
     path = tmp_path / "verdicts.jsonl"
     rows = [ROW | {"id": str(i), "given": "a, for it is"} for i in range(4)]
-    known = mark_all(rows, Marker(), path)
+    known = mark_all(rows, MARKER, path)
 
     def read(case):
-        found = mark_all(rows, Marker(), path)
+        found = mark_all(rows, MARKER, path)
         lost = {str(i) for i, line in enumerate(case.splitlines()) if b'"problem"' in line}
         assert known.keys() - found.keys() <= lost
         assert all(isinstance(x, Verdict) for x in found.values())
@@ -61,6 +65,6 @@ def test_predictions(tmp_path, damage, rounds):
     def read(case):
         out = tmp_path / "verdicts.jsonl"
         out.unlink(missing_ok=True)
-        judge_predictions(path, Marker(), out)
+        judge_predictions(path, MARKER, out)
 
     fuzz_file(path, read, rounds, damage)
