@@ -17,7 +17,7 @@ NATIVE := $(wildcard $(foreach kind,cpp h cu cuh,csrc/*.$(kind) csrc/cuda/*.$(ki
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-interpreter test-compile test-numerics test-numerics-basic test-numerics-avx2 test-numerics-perturbed gpu-check bench bench-full clean lint lint-ruff lint-format lint-types lint-imports lint-native lint-rules
+.PHONY: help venv demo test test-fuzz test-interpreter test-compile test-numerics test-numerics-basic test-numerics-avx2 test-numerics-perturbed gpu-check bench bench-full clean lint lint-ruff lint-format lint-types lint-imports lint-native lint-rules
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -29,8 +29,11 @@ demo: venv  ## the whole method on the embedded world; results in runs/demo
 
 # One lane per process: Triton reads TRITON_INTERPRET once, and the compile lane replaces its driver.
 test: venv  ## run the tests, in all lanes that need no GPU
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not fuzz"
 	@$(MAKE) test-interpreter test-compile
+
+test-fuzz: venv  ## the long rounds of the fuzz tests: minutes
+	$(BIN)/pytest -m fuzz
 
 test-interpreter: venv  ## run the Triton kernels on the CPU, in Triton's interpreter
 	TRITON_INTERPRET=1 $(BIN)/pytest tests/craft_kernels/interpreter
@@ -41,7 +44,7 @@ test-compile: venv  ## compile the GPU kernels for GPUs that are not there
 # The part of the suite that runs models, under the arithmetic of other processors; libraries read
 # these variables once a process. Left out are `slow` tests, most of which kill or start processes,
 # those of torch.compile, which are about graphs, and the command line, which calls all this.
-MODELS := -m "not slow and not compile" tests/examples tests/craft/test_*.py \
+MODELS := -m "not slow and not compile and not fuzz" tests/examples tests/craft/test_*.py \
   $(addprefix tests/craft/,adapters corpus data/domains data/images decoding evaluation family \
     integrations models pocket training workbench)
 KERNELS := $(wildcard tests/craft_kernels/test_*.py)

@@ -17,7 +17,7 @@ import pytest
 from craft.errors import CraftError
 
 #: A few in every run of the suite, many where the time is given.
-ROUNDS = pytest.mark.parametrize("rounds", [20, pytest.param(500, marks=pytest.mark.slow)])
+ROUNDS = pytest.mark.parametrize("rounds", [20, pytest.param(500, marks=pytest.mark.fuzz)])
 #: A read of a small file, refused or not, must have ended after so many seconds.
 LONGEST = 2.0
 

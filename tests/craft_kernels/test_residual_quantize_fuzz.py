@@ -99,7 +99,7 @@ def test_short(seed, isas, monkeypatch):
     assert differences(seed, isas, monkeypatch) == []
 
 
-@pytest.mark.slow
+@pytest.mark.fuzz
 def test_a_million_tokens(isas, monkeypatch):
     wrong = []
     for seed in range(1000, 1000 + 1_000_000 // TOKENS):
