@@ -17,7 +17,7 @@ NATIVE := $(wildcard $(foreach kind,cpp h cu cuh,csrc/*.$(kind) csrc/cuda/*.$(ki
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fuzz test-devices test-interpreter test-compile test-numerics test-numerics-basic test-numerics-avx2 test-numerics-perturbed gpu-check bench bench-full clean lint lint-ruff lint-format lint-types lint-imports lint-native lint-rules
+.PHONY: help venv demo test test-fuzz test-interpreter test-compile test-numerics test-numerics-basic test-numerics-avx2 test-numerics-perturbed gpu-check bench bench-full clean lint lint-ruff lint-format lint-types lint-imports lint-native lint-rules
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -30,13 +30,10 @@ demo: venv  ## the whole method on the embedded world; results in runs/demo
 # One lane per process: Triton reads TRITON_INTERPRET once, and the compile lane replaces its driver.
 test: venv  ## run the tests, in all lanes that need no GPU
 	$(BIN)/pytest -m "not fuzz"
-	@$(MAKE) test-devices test-interpreter test-compile
+	@$(MAKE) test-interpreter test-compile
 
 test-fuzz: venv  ## the long rounds of the fuzz tests: minutes
 	$(BIN)/pytest -m fuzz
-
-test-devices: venv  ## find tensors on the wrong device, without a GPU
-	CRAFT_DEVICE_LANE=1 $(BIN)/pytest tests/craft/devices
 
 test-interpreter: venv  ## run the Triton kernels on the CPU, in Triton's interpreter
 	TRITON_INTERPRET=1 $(BIN)/pytest tests/craft_kernels/interpreter
