@@ -75,15 +75,10 @@ def align(
         for stage, path in paths.items():
             asked = data_options.request(
                 path,
-                None,
-                None,
-                format,
-                images,
-                None,
-                None,
-                skip_corrupt,
-                False,
-                pixel_range,
+                format=format,
+                images=images,
+                skip_corrupt=skip_corrupt,
+                pixel_range=pixel_range,
             )
             records = asked.read()
             data[stage] = build_domain(records, asked.manifest(records), zoo.image_size)

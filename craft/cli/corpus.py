@@ -51,14 +51,9 @@ def tokenize(
     encoder = CorpusEncoder.of(zoo.plug(pack), zoo.codebook)
     request = data_options.request(
         data,
-        None,
-        None,
-        format,
-        images,
-        None,
-        None,
-        skip_corrupt,
-        any_size=False,
+        format=format,
+        images=images,
+        skip_corrupt=skip_corrupt,
         pixel_range=pixel_range,
     )
     records = request.read().records

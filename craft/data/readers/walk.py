@@ -8,6 +8,7 @@ from pathlib import Path
 
 from craft.data.readers.account import Account
 from craft.data.readers.place import DataError, Place
+from craft.runtime.stored_files import is_lfs_pointer
 
 HIDDEN = "hidden or system files and folders"
 
@@ -16,7 +17,6 @@ _JUNK_FOLDERS = frozenset(
     | {"system volume information"}
 )
 _JUNK_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
-_LFS = b"version https://git-lfs.github.com/spec/"
 _LFS_SIZE = 1024
 _MISSING, _DANGLING, _EMPTY = (
     "no such file",
@@ -88,13 +88,12 @@ def problem_of(path: Path) -> str | None:
             return None
         if size == 0:
             return _EMPTY
-        with path.open("rb") as file:
-            start = file.read(len(_LFS))
+        pointer = is_lfs_pointer(path)
     except FileNotFoundError:
         return _DANGLING if path.is_symlink() else _MISSING
     except OSError as error:
         return f"cannot be opened ({error.strerror})"
-    if start == _LFS:
+    if pointer:
         return "a Git LFS pointer instead of the file itself; run `git lfs pull` in its repository"
     return None
 
