@@ -1,7 +1,7 @@
 """Every op: its schema, its fake kernel, its public signature. The bodies live in the folders.
 
 Ops are registered with Library.define and impl, several times cheaper per call than custom_op, and
-are opaque to torch.compile. Autograd is an autograd.Function around the op.
+are opaque to torch.compile. Autograd, in both modes, is an autograd.Function around the op.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from craft_kernels.backends import check_impl
+from craft_kernels.batching import batched_call
 from craft_kernels.frozen_codebook import FrozenCodebook
 from craft_kernels.prune import dispatch as _prune
 from craft_kernels.prune.arguments import check_arguments as check_prune_arguments
 from craft_kernels.residual_quantize import dispatch as _residual_quantize
 from craft_kernels.residual_quantize.arguments import check_codebook, check_levels, check_z
-from craft_kernels.residual_quantize.autograd import ResidualQuantizeFunction
+from craft_kernels.residual_quantize.autograd import ResidualQuantizeFunction, differentiated
 
 _library = torch.library.Library("craft", "DEF")
 
@@ -81,7 +82,7 @@ def residual_quantize(
         words = check_codebook(codebook)
     levels = check_levels(words, levels)
     z = check_z(z, words)
-    if z.requires_grad and torch.is_grad_enabled():
+    if differentiated(z):
         return ResidualCodes(*ResidualQuantizeFunction.apply(z, words, levels, handle, impl))
     return ResidualCodes(*torch.ops.craft.residual_quantize.default(z, words, levels, handle, impl))
 
@@ -104,6 +105,12 @@ def _(z, codebook, levels, handle, impl):
     )
 
 
+@torch.library.register_vmap("craft::residual_quantize", lib=_library)
+def _(info, in_dims, *args):
+    op = torch.ops.craft.residual_quantize.default
+    return batched_call(op, {0}, info.batch_size, in_dims, args)
+
+
 _library.define(
     "residual_sq_norms_backward(Tensor z, Tensor codebook, Tensor codes, Tensor grad_sq_norms,"
     " Tensor? grad_quantized, str impl) -> Tensor"
@@ -117,6 +124,12 @@ for _device in ("CPU", "CUDA"):
 @torch.library.register_fake("craft::residual_sq_norms_backward", lib=_library)
 def _(z, codebook, codes, grad_sq_norms, grad_quantized, impl):
     return z.new_empty(z.shape)
+
+
+@torch.library.register_vmap("craft::residual_sq_norms_backward", lib=_library)
+def _(info, in_dims, *args):
+    op = torch.ops.craft.residual_sq_norms_backward.default
+    return batched_call(op, {0, 2, 3, 4}, info.batch_size, in_dims, args)
 
 
 def prune_order(
@@ -177,3 +190,12 @@ for _device in ("CPU", "CUDA"):
 @torch.library.register_fake("craft::prune_order", lib=_library)
 def _(ids, residual_sq, prior, height, width, neighbors, isolation_weight, impl):
     return torch.empty_like(ids, memory_format=torch.contiguous_format)
+
+
+@torch.library.register_vmap("craft::prune_order", lib=_library)
+def _(info, in_dims, *args):
+    def op(ids, residual_sq, *others):
+        images = ids.reshape(-1, ids.shape[-1]), residual_sq.reshape(-1, ids.shape[-1])
+        return torch.ops.craft.prune_order.default(*images, *others).reshape(ids.shape)
+
+    return batched_call(op, {0, 1}, info.batch_size, in_dims, args)

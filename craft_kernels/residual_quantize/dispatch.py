@@ -40,11 +40,13 @@ def residual_quantize(
         quantized = quantized.to(z.dtype)
     if z.ndim == 2:
         return codes, quantized, sq_norms
+    # Views of what nobody else holds, and not marked as views: those may not be written to in place.
+    reshaped = torch.ops.aten._unsafe_view.default
     shape = z.shape[:-1]
     return (
-        codes.reshape(*shape, levels),
-        quantized.reshape(z.shape),
-        sq_norms.reshape(*shape, levels),
+        reshaped(codes, (*shape, levels)),
+        reshaped(quantized, z.shape),
+        reshaped(sq_norms, (*shape, levels)),
     )
 
 
