@@ -18,7 +18,7 @@ from craft_kernels.prune import dispatch as _prune
 from craft_kernels.prune.arguments import check_arguments as check_prune_arguments
 from craft_kernels.residual_quantize import dispatch as _residual_quantize
 from craft_kernels.residual_quantize.arguments import check_codebook, check_levels, check_z
-from craft_kernels.residual_quantize.autograd import ResidualQuantizeFunction, differentiated
+from craft_kernels.residual_quantize.autograd import quantize_differentiably
 
 _library = torch.library.Library("craft", "DEF")
 
@@ -64,11 +64,14 @@ def residual_quantize(
         Gradients reach z alone: straight through `quantized` (the identity), and 2 r_l through
         |r_l|^2, the codes held fixed. So the commitment loss over cumulative levels is
         residual_sq_norms.mean() / D, that of the last level alone
-        residual_sq_norms[..., -1].mean() / D.
+        residual_sq_norms[..., -1].mean() / D. Forward mode, derivatives of derivatives, and
+        torch.func with torch.vmap give what these formulas do; torch.func and forward mode work in
+        torch's own operations, which hold [..., L, D] floats.
 
     Raises:
         ValueError: for an argument that cannot be used; the message names it, what came, what was
-            expected and the way out. NaN and infinity are such, with their first position.
+            expected and the way out. NaN and infinity are such, with their first position. Also
+            where a derivative with respect to the codebook is asked for.
         ImportError: for impl="native" and impl="cuda" where the compiled module is not installed,
             for impl="triton" where Triton is not.
     """
@@ -82,9 +85,7 @@ def residual_quantize(
         words = check_codebook(codebook)
     levels = check_levels(words, levels)
     z = check_z(z, words)
-    if differentiated(z):
-        return ResidualCodes(*ResidualQuantizeFunction.apply(z, words, levels, handle, impl))
-    return ResidualCodes(*torch.ops.craft.residual_quantize.default(z, words, levels, handle, impl))
+    return ResidualCodes(*quantize_differentiably(z, words, levels, handle, impl))
 
 
 _library.define(
@@ -105,10 +106,12 @@ def _(z, codebook, levels, handle, impl):
     )
 
 
-@torch.library.register_vmap("craft::residual_quantize", lib=_library)
-def _(info, in_dims, *args):
+def _quantize_batch(info, in_dims, *args):
     op = torch.ops.craft.residual_quantize.default
     return batched_call(op, {0}, info.batch_size, in_dims, args)
+
+
+torch.library.register_vmap("craft::residual_quantize", _quantize_batch, lib=_library)
 
 
 _library.define(
@@ -126,10 +129,12 @@ def _(z, codebook, codes, grad_sq_norms, grad_quantized, impl):
     return z.new_empty(z.shape)
 
 
-@torch.library.register_vmap("craft::residual_sq_norms_backward", lib=_library)
-def _(info, in_dims, *args):
+def _backward_batch(info, in_dims, *args):
     op = torch.ops.craft.residual_sq_norms_backward.default
     return batched_call(op, {0, 2, 3, 4}, info.batch_size, in_dims, args)
+
+
+torch.library.register_vmap("craft::residual_sq_norms_backward", _backward_batch, lib=_library)
 
 
 def prune_order(
@@ -192,10 +197,12 @@ def _(ids, residual_sq, prior, height, width, neighbors, isolation_weight, impl)
     return torch.empty_like(ids, memory_format=torch.contiguous_format)
 
 
-@torch.library.register_vmap("craft::prune_order", lib=_library)
-def _(info, in_dims, *args):
+def _prune_batch(info, in_dims, *args):
     def op(ids, residual_sq, *others):
         images = ids.reshape(-1, ids.shape[-1]), residual_sq.reshape(-1, ids.shape[-1])
         return torch.ops.craft.prune_order.default(*images, *others).reshape(ids.shape)
 
     return batched_call(op, {0, 1}, info.batch_size, in_dims, args)
+
+
+torch.library.register_vmap("craft::prune_order", _prune_batch, lib=_library)

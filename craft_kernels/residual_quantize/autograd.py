@@ -1,8 +1,8 @@
 """Derivatives: straight through for the quantised sum, those of |r_l|^2 for the squared norms.
 
 With the codes held fixed, d quantized = dz (the straight-through estimator, on the sum) and
-d |r_l|^2 = 2 <r_l, dz>. Both modes and all orders follow; the codebook is a constant. The residuals
-are gone through again from z and the codes, so nothing of size [N, L, D] is kept.
+d |r_l|^2 = 2 <r_l, dz>. The codebook is a constant. Backward passes run through kernels of ours;
+forward mode and the transforms of torch.func through torch's own differentiable operations.
 """
 
 from __future__ import annotations
@@ -11,32 +11,40 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+Outputs = tuple[Tensor, Tensor, Tensor]  # [..., L] int64, [..., D] z.dtype, [..., L] float32
 
-def differentiated(z: Tensor) -> bool:
-    """Whether anybody may be after derivatives of what comes of z. Inside torch.func's transforms
-    a tensor does not tell."""
+
+def quantize_differentiably(
+    z: Tensor,  # [..., D]
+    codebook: Tensor,  # [K, D] or [L, K, D]
+    levels: int,
+    handle: int,
+    impl: str,
+) -> Outputs:
+    """The op, with derivatives where somebody may ask for them."""
+    # Inside the transforms of torch.func a tensor does not tell whether it is differentiated.
+    transformed = torch._C._are_functorch_transforms_active()
+    if transformed or any(forward_ad.unpack_dual(x).tangent is not None for x in (z, codebook)):
+        return _in_torch_operations(z, codebook, levels, handle, impl)
     if z.requires_grad and torch.is_grad_enabled():
-        return True
-    if torch._C._are_functorch_transforms_active():
-        return True
-    return forward_ad.unpack_dual(z).tangent is not None
+        return ResidualQuantizeFunction.apply(z, codebook, levels, handle, impl)
+    return torch.ops.craft.residual_quantize.default(z, codebook, levels, handle, impl)
 
 
 class ResidualQuantizeFunction(torch.autograd.Function):
-    generate_vmap_rule = True
+    """The residuals are gone through again from z and the codes, so nothing of size [N, L, D] is
+    kept."""
 
     @staticmethod
-    def forward(z, codebook, levels, handle, impl):
-        return torch.ops.craft.residual_quantize.default(z, codebook, levels, handle, impl)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        z, codebook, _, _, ctx.impl = inputs
-        codes = output[0]
-        ctx.mark_non_differentiable(codes)
+    def forward(ctx, z, codebook, levels, handle, impl):
         ctx.set_materialize_grads(False)
+        codes, quantized, sq_norms = torch.ops.craft.residual_quantize.default(
+            z, codebook, levels, handle, impl
+        )
+        ctx.mark_non_differentiable(codes)
         ctx.save_for_backward(z, codebook, codes)
-        ctx.save_for_forward(z, codebook, codes)
+        ctx.impl = impl
+        return codes, quantized, sq_norms
 
     @staticmethod
     def backward(  # type: ignore[override]
@@ -45,8 +53,6 @@ class ResidualQuantizeFunction(torch.autograd.Function):
         grad_quantized: Tensor | None,  # [..., D]
         grad_sq_norms: Tensor | None,  # [..., L]
     ):
-        if ctx.needs_input_grad[1]:
-            raise ValueError(CODEBOOK_IS_FROZEN)
         grad_z = grad_quantized
         if grad_sq_norms is not None:
             z, codebook, codes = ctx.saved_tensors
@@ -55,86 +61,84 @@ class ResidualQuantizeFunction(torch.autograd.Function):
             )
         return grad_z, None, None, None, None
 
-    @staticmethod
-    def jvp(ctx, z_tangent, codebook_tangent, *_):  # type: ignore[override]
-        if codebook_tangent is not None:
-            raise ValueError(CODEBOOK_IS_FROZEN)
-        z, codebook, codes = ctx.saved_tensors
-        # A copy, so that writing to one of the tangents leaves the other alone.
-        return None, z_tangent.clone(), _sq_norms_along(z, codebook, codes, z_tangent)
-
 
 class SqNormsGradientFunction(torch.autograd.Function):
-    """grad_quantized + sum over l of 2 grad_sq_norms[..., l] r_l, which is the gradient of the
-    above, and can be differentiated itself."""
-
-    generate_vmap_rule = True
+    """grad_quantized + sum over l of 2 grad_sq_norms[..., l] r_l: the backward pass, which can be
+    differentiated itself, any number of times."""
 
     @staticmethod
-    def forward(z, codebook, codes, grad_sq_norms, grad_quantized, impl):
+    def forward(ctx, z, codebook, codes, grad_sq_norms, grad_quantized, impl):
+        ctx.save_for_backward(z, codebook, codes, grad_sq_norms)
+        ctx.adds = grad_quantized is not None
         return torch.ops.craft.residual_sq_norms_backward.default(
             z, codebook, codes, grad_sq_norms, grad_quantized, impl
         )
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
-        z, codebook, codes, grad_sq_norms, grad_quantized, ctx.impl = inputs
-        ctx.adds = grad_quantized is not None
-        ctx.save_for_backward(z, codebook, codes, grad_sq_norms)
-        ctx.save_for_forward(z, codebook, codes, grad_sq_norms)
-
-    @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
         z, codebook, codes, grad_sq_norms = ctx.saved_tensors
-        return (
-            _along_all_levels(grad_sq_norms, grad),
-            None,
-            None,
-            _sq_norms_along(z, codebook, codes, grad),
-            grad if ctx.adds else None,
-            None,
-        )
-
-    @staticmethod
-    def jvp(ctx, z_tangent, _, __, sq_norms_tangent, quantized_tangent, ___):  # type: ignore[override]
-        z, codebook, codes, grad_sq_norms = ctx.saved_tensors
-        tangent = torch.zeros_like(z)
-        if sq_norms_tangent is not None:
-            tangent = SqNormsGradientFunction.apply(
-                z, codebook, codes, sq_norms_tangent, None, ctx.impl
-            )
-        if z_tangent is not None:
-            tangent = tangent + _along_all_levels(grad_sq_norms, z_tangent)
-        if quantized_tangent is not None:
-            tangent = tangent + quantized_tangent
-        return tangent
+        towards_z = (2 * grad_sq_norms.sum(-1, keepdim=True) * grad).to(z.dtype)
+        along = [
+            2 * (residual * grad.float()).sum(-1) for residual in _residuals(z, codebook, codes)
+        ]
+        return towards_z, None, None, torch.stack(along, -1), grad if ctx.adds else None, None
 
 
-CODEBOOK_IS_FROZEN = (
-    "a derivative with respect to codebook was asked for, but the codebook is frozen and never "
-    "gets a gradient: differentiate with respect to z"
-)
-
-
-def _sq_norms_along(
+def _residuals(
     z: Tensor,  # [..., D]
     codebook: Tensor,  # [K, D] or [L, K, D]
     codes: Tensor,  # [..., L] int64
-    direction: Tensor,  # [..., D]
-) -> Tensor:  # [..., L] float32
-    """2 <r_l, direction>, in torch's own differentiable operations."""
-    residual, direction = z.float(), direction.float()
-    along = []
+) -> list[Tensor]:  # L of [..., D] float32
+    residuals = [z.float()]
     for level in range(codes.shape[-1]):
         words = codebook if codebook.ndim == 2 else codebook[level]
-        residual = residual - words[codes[..., level]].float()
-        along.append(2 * (residual * direction).sum(-1))
-    return torch.stack(along, -1)
+        residuals.append(residuals[-1] - words[codes[..., level]].float())
+    return residuals[1:]
 
 
-def _along_all_levels(
-    grad_sq_norms: Tensor,  # [..., L] float32
-    direction: Tensor,  # [..., D]
-) -> Tensor:  # [..., D] direction.dtype
-    """How the gradient of sum_l grad_sq_norms[l] |r_l|^2 changes when z moves in a direction."""
-    return (2 * grad_sq_norms.sum(-1, keepdim=True) * direction).to(direction.dtype)
+def _in_torch_operations(
+    z: Tensor,  # [..., D]
+    codebook: Tensor,  # [K, D] or [L, K, D]
+    levels: int,
+    handle: int,
+    impl: str,
+) -> Outputs:
+    """The op's values; derivatives of every kind that torch knows."""
+    codes, quantized, sq_norms = torch.ops.craft.residual_quantize.default(
+        z.detach(), codebook.detach(), levels, handle, impl
+    )
+    residuals = _residuals(z, _Constant.apply(codebook), codes)
+    differentiable = torch.stack([residual.square().sum(-1) for residual in residuals], -1)
+    return codes, quantized + _nothing(z), sq_norms + _nothing(differentiable)
+
+
+def _nothing(x: Tensor) -> Tensor:
+    """Zeros with the derivatives of x."""
+    return x - x.detach()
+
+
+class _Constant(torch.autograd.Function):
+    """The identity, for what has no derivative and may not silently have one of zero."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(codebook):
+        return codebook.view_as(codebook)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output): ...
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        raise ValueError(_FROZEN)
+
+    @staticmethod
+    def jvp(ctx, tangent):  # type: ignore[override]
+        raise ValueError(_FROZEN)
+
+
+_FROZEN = (
+    "a derivative with respect to codebook was asked for, but the codebook is frozen and never "
+    "gets a gradient: differentiate with respect to z, and pass codebook.detach()"
+)

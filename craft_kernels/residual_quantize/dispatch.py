@@ -40,7 +40,7 @@ def residual_quantize(
         quantized = quantized.to(z.dtype)
     if z.ndim == 2:
         return codes, quantized, sq_norms
-    # Views of what nobody else holds, and not marked as views: those may not be written to in place.
+    # Not marked as views, which may not be written to in place; nobody holds what is viewed.
     reshaped = torch.ops.aten._unsafe_view.default
     shape = z.shape[:-1]
     return (
