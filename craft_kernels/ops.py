@@ -80,7 +80,7 @@ def residual_quantize(
     if isinstance(codebook, FrozenCodebook):
         handle = codebook.handle
         levels = codebook.levels if levels is None else levels
-        words = codebook.tensor
+        words = codebook._tensor  # itself, by which the op knows it again
     else:
         words = check_codebook(codebook)
     levels = check_levels(words, levels)
@@ -127,14 +127,6 @@ for _device in ("CPU", "CUDA"):
 @torch.library.register_fake("craft::residual_sq_norms_backward", lib=_library)
 def _(z, codebook, codes, grad_sq_norms, grad_quantized, impl):
     return z.new_empty(z.shape)
-
-
-def _backward_batch(info, in_dims, *args):
-    op = torch.ops.craft.residual_sq_norms_backward.default
-    return batched_call(op, {0, 2, 3, 4}, info.batch_size, in_dims, args)
-
-
-torch.library.register_vmap("craft::residual_sq_norms_backward", _backward_batch, lib=_library)
 
 
 def prune_order(
