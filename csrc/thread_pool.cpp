@@ -5,31 +5,20 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <exception>
 #include <mutex>
 #include <new>
-#include <system_error>
-#include <thread>
 
 namespace craft {
 namespace {
 
 struct Job {
   int64_t count, grain;
-  const std::function<void(int64_t, int64_t)>& body;
+  RangeBody body;
   std::atomic<int64_t> next{0};
-  std::mutex failing;
-  std::exception_ptr failure;  // what the body threw first
 
-  void work() noexcept {
-    try {
-      for (int64_t begin; (begin = next.fetch_add(grain)) < count;) {
-        body(begin, std::min(begin + grain, count));
-      }
-    } catch (...) {
-      next = count;  // what others have begun they finish
-      std::lock_guard lock(failing);
-      if (!failure) failure = std::current_exception();
+  void work() {
+    for (int64_t begin; (begin = next.fetch_add(grain)) < count;) {
+      body(begin, std::min(begin + grain, count));
     }
   }
 };
@@ -41,7 +30,8 @@ class ThreadPool {
     std::unique_lock busy(busy_, std::try_to_lock);
     if (!busy) return false;
     std::unique_lock lock(mutex_);
-    start_threads(helpers);
+    while (threads_ < helpers && start_thread()) {
+    }
     job_ = &job;
     helpers_ = working_ = std::min(helpers, threads_);
     ++generation_;
@@ -54,21 +44,23 @@ class ThreadPool {
   }
 
  private:
-  // As many of them as the system grants: fewer do the same work.
-  void start_threads(int wanted) {
-    try {
-      while (threads_ < wanted) {
-        std::thread([this, id = threads_] { serve(id); }).detach();
-        ++threads_;
-      }
-    } catch (const std::system_error&) {
-    } catch (const std::bad_alloc&) {
-    }
+  // std::thread would throw where the system has no thread to give.
+  bool start_thread() {
+    const auto serve = [](void* pool) -> void* {
+      static_cast<ThreadPool*>(pool)->serve();
+      return nullptr;
+    };
+    pthread_t thread;
+    if (pthread_create(&thread, nullptr, serve, this) != 0) return false;
+    pthread_detach(thread);
+    ++threads_;
+    return true;
   }
 
-  void serve(int id) {
+  void serve() {
     uint64_t seen = 0;
     std::unique_lock lock(mutex_);
+    const int id = serving_++;
     for (;;) {
       wake_.wait(lock, [&] { return generation_ != seen; });
       seen = generation_;
@@ -86,7 +78,7 @@ class ThreadPool {
   std::condition_variable wake_, done_;
   Job* job_ = nullptr;
   uint64_t generation_ = 0;
-  int threads_ = 0, helpers_ = 0, working_ = 0;
+  int threads_ = 0, serving_ = 0, helpers_ = 0, working_ = 0;
 };
 
 // The pool is never destroyed: its threads sleep until the process ends. A forked child has none of
@@ -102,21 +94,21 @@ void forget_pool() {
 [[maybe_unused]] const int registered =
     pthread_atfork([] { making.lock(); }, [] { making.unlock(); }, forget_pool);
 
-ThreadPool& pool() {
+// nullptr where there is no memory for it.
+ThreadPool* pool() {
   std::lock_guard lock(making);
-  if (instance == nullptr) instance = new ThreadPool;
-  return *instance;
+  if (instance == nullptr) instance = new (std::nothrow) ThreadPool;
+  return instance;
 }
 
 }  // namespace
 
-void parallel_for(int64_t count, int64_t grain, int threads,
-                  const std::function<void(int64_t, int64_t)>& body) {
+void parallel_for(int64_t count, int64_t grain, int threads, RangeBody body) {
   Job job{count, grain, body};
   const int64_t pieces = (count + grain - 1) / grain;
   const int helpers = static_cast<int>(std::min<int64_t>(threads, pieces)) - 1;
-  if (helpers <= 0 || !pool().run(job, helpers)) job.work();
-  if (job.failure) std::rethrow_exception(job.failure);
+  ThreadPool* shared = helpers > 0 ? pool() : nullptr;
+  if (shared == nullptr || !shared->run(job, helpers)) job.work();
 }
 
 }  // namespace craft
