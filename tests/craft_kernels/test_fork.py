@@ -1,4 +1,4 @@
-"""A child that was forked while other threads were at work finds no closed locks and no dead pool."""
+"""A child forked while other threads were at work finds no closed locks and no dead pool."""
 
 import os
 import subprocess
