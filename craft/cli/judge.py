@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from craft.cli.checks import require_finite
 from craft.cli.options import (
     console,
 )
@@ -19,10 +20,15 @@ def judge(
     ],
     out: Annotated[Path, typer.Option(help="file of verdicts; a run that broke off goes on")],
     judged_by: Annotated[str, typer.Option("--model", help="the judge's name at the server")],
-    budget: Annotated[float, typer.Option(min=0, help="US dollars, never exceeded")],
-    price_read: Annotated[float, typer.Option(min=0, help="US dollars a million tokens read")],
+    budget: Annotated[
+        float, typer.Option(min=0, callback=require_finite, help="US dollars, never exceeded")
+    ],
+    price_read: Annotated[
+        float, typer.Option(min=0, callback=require_finite, help="US dollars a million tokens read")
+    ],
     price_written: Annotated[
-        float, typer.Option(min=0, help="US dollars a million tokens written")
+        float,
+        typer.Option(min=0, callback=require_finite, help="US dollars a million tokens written"),
     ],
     url: Annotated[
         str | None, typer.Option(help='of the server, with "/v1" [default: OPENAI_BASE_URL]')

@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from craft.errors import CraftError
@@ -20,6 +21,7 @@ from craft.settings.closest import did_you_mean
 from craft.settings.idle import why_idle
 from craft.settings.laser import LaserSettings
 from craft.settings.presets import PRESETS, PresetName, preset
+from craft.settings.ranges import allowed
 from craft.settings.training import CraftConfig
 
 log = logging.getLogger(__name__)
@@ -106,7 +108,7 @@ def read_settings(
     try:
         config = CraftConfig(**sources.values)
     except ValidationError as error:
-        raise CraftError(_mistakes(error, sources.origin)) from error
+        raise CraftError(_mistakes(error, sources.origin, setting_names())) from error
     # What `craft align` trains does not follow from its settings.
     judged = config.model_copy(update={"method": "align"}) if preset_name == "align" else config
     _check_effects(sources, judged)
@@ -164,7 +166,9 @@ def _check_effects(sources: _Sources, config: CraftConfig) -> None:
         raise CraftError("; ".join(refused))
 
 
-def _mistakes(error: ValidationError, origin: dict[str, str]) -> str:
+def _mistakes(
+    error: ValidationError, origin: dict[str, str], fields: Mapping[str, FieldInfo]
+) -> str:
     lines: dict[str, None] = {}
     for problem in error.errors():
         parts = [str(part) for part in problem["loc"]]
@@ -173,7 +177,12 @@ def _mistakes(error: ValidationError, origin: dict[str, str]) -> str:
         # What is wrong with a section as a whole comes from what was set in it.
         inside = {origin[name]: None for name in origin if name.startswith(f"{parts[0]}.")}
         where = origin.get(key) or ", ".join(inside) or parts[0]
-        lines[f"{where}: {_said(problem)}"] = None
+        numbers = allowed(fields[key]) if key in fields else None
+        if numbers:
+            said = f"{key} must be {numbers}, got {problem['input']!r}"
+        else:
+            said = _said(problem)
+        lines[f"{where}: {said}"] = None
     return "; ".join(lines)
 
 
@@ -240,4 +249,4 @@ def laser_settings(assignments: Sequence[str]) -> LaserSettings:
     try:
         return LaserSettings(**values)
     except ValidationError as error:
-        raise CraftError(_mistakes(error, origin)) from error
+        raise CraftError(_mistakes(error, origin, LaserSettings.model_fields)) from error
