@@ -88,13 +88,13 @@ PRESETS: dict[PresetName, HebaConfig] = {
 }
 
 
-def _given(name: str, what: str, **bounds: float) -> Any:
+def _given(name: str, what: str) -> Any:
     """A setting that overrides the presets; its description says what they have."""
     values = {preset: getattr(config, name) for preset, config in PRESETS.items()}
     said = {preset: _spelled(value) for preset, value in values.items()}
     one = len(set(said.values())) == 1
     default = next(iter(said.values())) if one else ", ".join(f"{k}: {v}" for k, v in said.items())
-    return Field(default=None, description=f"{what}; {default}", **bounds)
+    return Field(default=None, description=f"{what}; {default}")
 
 
 def _spelled(value: Any) -> str:
@@ -103,6 +103,9 @@ def _spelled(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+_Positive = Annotated[float, Field(gt=0)]
 
 
 class HebaSettings(BaseModel):
@@ -124,15 +127,17 @@ class HebaSettings(BaseModel):
     init_up: Literal["zero", "kaiming_fan_out"] | None = _given(
         "init_up", "how the last layer begins; zero leaves all codes as they were"
     )
-    scale: float | None = _given("scale", "of what an adapter adds", gt=0)
-    fast_prob: float | None = _given(
-        "fast_prob", "in training, how often a block takes the larger scale", ge=0, le=1
+    scale: _Positive | None = _given("scale", "of what an adapter adds")
+    fast_prob: Annotated[float, Field(ge=0, le=1)] | None = _given(
+        "fast_prob", "in training, how often a block takes the larger scale"
     )
-    fast_mult: float | None = _given("fast_mult", "how much larger that is", gt=0)
+    fast_mult: _Positive | None = _given("fast_mult", "how much larger that is")
     grad_unscale: bool | None = _given(
         "grad_unscale", "gradients of the adapters' weights are divided by the scale"
     )
-    kernel: int | None = _given("kernel", "side of the depthwise convolution", ge=1)
+    kernel: Annotated[int, Field(ge=1)] | None = _given(
+        "kernel", "side of the depthwise convolution"
+    )
     gate: bool | None = _given("gate", "a learned factor for each adapter, 0 at first")
 
     def over(self, name: PresetName) -> HebaConfig:
