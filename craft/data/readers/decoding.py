@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import struct
-import threading
 import warnings
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from craft.data.readers.image_kinds import content_format
 from craft.data.readers.pixel_range import SIXTEEN_BITS, Depth, PixelRange, eight_bits
 from craft.errors import CraftError
 from craft.runtime.stored_files import LFS_POINTER
+from craft_kernels.fork_aware_lock import ForkAwareLock
 
 #: Raster formats by their signature. None of them starts another program, as PostScript would;
 #: formats without a signature (TGA) are left out, because anything may be taken for one.
@@ -39,7 +39,7 @@ _UPRIGHT = {
 #: Pillow keeps the upper byte of colours of 16 bits; read in the other byte order, the lower one.
 _OTHER_BYTE = {"16B": "16L", "16L": "16B", "16N": "16B" if struct.pack("=H", 1)[0] else "16L"}
 _FLOATS = PixelRange(black=0, white=1)
-_headers = threading.Lock()  # warnings.catch_warnings changes what all threads see
+_headers = ForkAwareLock()  # warnings.catch_warnings changes what all threads see
 
 
 class UnreadableImage(CraftError):
