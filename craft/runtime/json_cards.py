@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,6 +46,25 @@ def read_json(path: Path | str, what: str, *, foreign: bool = False) -> dict[str
             f"{path}, {what}, holds a JSON {type(content).__name__}, expected an object"
         )
     return content
+
+
+def read_json_lines(path: Path, what: str, *, foreign: bool = False) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file, one a line; a last line that was cut off is passed over.
+
+    Raises:
+        StoredFileError: a line that is no JSON object; names it.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                found = parse_json(line, foreign=foreign)
+                if not isinstance(found, dict):
+                    raise Fault(f"a JSON {type(found).__name__}, expected an object")
+            except Fault as error:
+                raise StoredFileError(f"{path}:{number}, {what}, is damaged: {error}") from error
+            yield found
 
 
 def read_card(

@@ -107,7 +107,7 @@ def tensor_files(folder: Path, what: str = "model weights") -> dict[str, TensorF
         instead = f", only {pickles[0]}: a pickle, which is never loaded" if pickles else ""
         raise StoredFileError(f"{folder} holds no safetensors files{instead}")
     for index in sorted(folder.glob("*.safetensors.index.json")):
-        shards = read_json(index, f"the index of {what}").get("weight_map")
+        shards = read_json(index, f"the index of {what}", foreign=True).get("weight_map")
         if not isinstance(shards, dict):
             raise StoredFileError(f"{index}, the index of {what}, has no weight_map; get it again")
         for shard in sorted(set(map(str, shards.values()))):

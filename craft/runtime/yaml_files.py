@@ -54,7 +54,7 @@ def parse_yaml(text: str) -> Any:
         Fault: not YAML, or what :mod:`craft.runtime.strict_text` and the notes above exclude.
     """
     try:
-        value = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+        value = yaml.load(text, _Loader)
     except Fault:
         raise
     except RecursionError:
@@ -68,6 +68,16 @@ def parse_yaml(text: str) -> Any:
         raise Fault(" ".join(str(error).split())) from None
     require_plain(value)
     return value
+
+
+def yaml_text(value: Any) -> str:
+    """Plain values as YAML that :func:`parse_yaml` reads: what occurs twice is written twice."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 class _Loader(yaml.SafeLoader):

@@ -191,7 +191,8 @@ def _require_projector(shape: Mapping[str, int], dim: int, llm: Any, root: Path)
 
 def _projector(files: Mapping[str, TensorFile], folder: Path) -> dict[str, StoredTensor]:
     tensors = {n: t for file in files.values() for n, t in file.tensors.items()}
-    kind = read_json(folder / "config.json", "the projector's config").get("mm_projector_type")
+    config = read_json(folder / "config.json", "the projector's config", foreign=True)
+    kind = config.get("mm_projector_type")
     if kind != "mlp2x_gelu" or set(tensors) != set(PROJECTOR_NAMES):
         raise CraftError(
             f"{folder} holds a projector {kind!r} of {sorted(tensors)}; only mlp2x_gelu, as in "

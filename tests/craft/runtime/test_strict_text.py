@@ -10,8 +10,8 @@ from craft.runtime.strict_text import Fault, parse_json
 from craft.runtime.yaml_files import parse_yaml, read_yaml
 from craft.settings.reading import laser_settings, read_settings
 
-BOMB = "a: &a [x,x]\n" + "\n".join(
-    f"{new}: &{new} [{','.join([f'*{old}'] * 9)}]" for old, new in zip("abcdefg", "bcdefgh")
+BOMB = "a: &a [x, x]\n" + "\n".join(
+    f"{chr(n + 1)}: &{chr(n + 1)} [{','.join([f'*{chr(n)}'] * 9)}]" for n in range(97, 105)
 )
 
 
