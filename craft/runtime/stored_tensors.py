@@ -128,13 +128,20 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], origin: Path | str) -
         origin: the file or directory that the tensors came from, for the message.
 
     Raises:
-        StoredFileError: a missing, unknown or differently shaped tensor; names the first.
+        StoredFileError: a missing, unknown or differently shaped tensor, or whole numbers where
+            fractions belong; names the first.
     """
     require_shapes(
         {name: tuple(x.shape) for name, x in tensors.items()},
         {name: tuple(x.shape) for name, x in module.state_dict().items()},
         origin,
     )
+    own = module.state_dict()
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() != own[name].is_floating_point():
+            raise StoredFileError(
+                f"{origin} holds {name} as {tensor.dtype}, expected {own[name].dtype}; get it again"
+            )
     module.load_state_dict(dict(tensors))
 
 

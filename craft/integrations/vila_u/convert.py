@@ -156,8 +156,8 @@ def _require_weights(
 ) -> None:
     """Raises CraftError unless the stored tensors are those of a model of this config."""
     with torch.device("meta"):
-        build = getattr(kind, "from_config", kind)
-        model = build(config)
+        auto = hasattr(kind, "from_config")  # AutoModel..., not a model's own class
+        model = kind.from_config(config, trust_remote_code=False) if auto else kind(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     tied = set(getattr(model, "_tied_weights_keys", None) or ()) - stored.keys()
     require_shapes(stored, {n: shape for n, shape in wanted.items() if n not in tied}, folder)
