@@ -221,8 +221,8 @@ def test_attention_of_a_repository_is_never_fetched(family, key):
 @pytest.mark.usefixtures("no_terminal")
 def test_a_checkpoint_of_ours_never_asks_about_its_language_model(tmp_path):
     """SiglipConfig has no causal language model, so that AutoModelForCausalLM would ask."""
-    text: Any = SiglipConfig(**{"auto_map": {"AutoModelForCausalLM": "own.B"}})
-    text.hidden_size = 8
+    text: Any = SiglipConfig()
+    text.auto_map, text.hidden_size = {"AutoModelForCausalLM": "own.B"}, 8
     with pytest.raises(ValueError, match=r"custom code|Unrecognized configuration"):
         DiscreteLVLM(DiscreteLVLMConfig(vision_config=VISION, text_config=text))
 
