@@ -27,7 +27,6 @@ from craft.runtime.whole_file import whole_file
 
 FORMAT = "craft-tokens-2"
 _CARD = b"craft"
-_COLUMNS = ("id", "image", "codes", "residual_sq_norms")
 
 
 class TokenCard(BaseModel):
@@ -136,16 +135,21 @@ def read_tokens(path: Path) -> CorpusTokens:
 
 
 def _tokens(card: TokenCard, table: pa.Table) -> CorpusTokens:
-    if tuple(table.column_names) != _COLUMNS:
-        raise ValueError(f"columns {table.column_names}, expected {list(_COLUMNS)}")
     rows, columns = card.grid
     shape = (len(table), rows * columns, card.levels)
+    wanted = {
+        "id": pa.string(),
+        "image": pa.string(),
+        "codes": pa.list_(pa.int32(), shape[1] * shape[2]),
+        "residual_sq_norms": pa.list_(pa.float32(), shape[1] * shape[2]),
+    }
+    found = dict(zip(table.column_names, table.schema.types, strict=True))
+    if found != wanted:
+        raise ValueError(f"its columns are {found}, expected {wanted}")
     codes, distances = (
         torch.from_numpy(table[name].combine_chunks().flatten().to_numpy().copy()).view(shape)
         for name in ("codes", "residual_sq_norms")
     )
-    if (codes.dtype, distances.dtype) != (torch.int32, torch.float32):
-        raise ValueError(f"codes are {codes.dtype}, distances {distances.dtype}")
     ids, images = (table[name].to_pylist() for name in ("id", "image"))
     return CorpusTokens(card, ids, images, codes.long(), distances)
 
