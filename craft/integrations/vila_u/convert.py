@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, SiglipConfig, SiglipModel
 
 from craft.codebook import Codebook
 from craft.errors import CraftError
+from craft.family.manifest import write_manifest
 from craft.integrations.vila_u.checkpoint import SIGLIP, VilaUCheckpoint
 from craft.integrations.vila_u.tensor_files import write_tensors
 from craft.integrations.vila_u.tokenizer_files import (
@@ -112,6 +113,7 @@ def convert(
         write_tensors(unfinished / ASIDE / REST, aside, {"format": "pt"})
         copied |= _copy_the_rest(source, projector_files, unfinished)
         _write_record(unfinished, name, copied, source, projector_files)
+        write_manifest(unfinished, {}, without=ASIDE)
     used = {"siglip": len(siglip), "projector": len(projector), name: len(language_model)}
     return Conversion(codebook, used, tuple(aside))
 
@@ -135,7 +137,6 @@ def _write_record(
         },
     }
     _write_json(out / ASIDE / CARD, conversion)
-    _write_json(out / "manifest.json", {"files": {}})
 
 
 def _siglip(config: Mapping[str, Any]) -> SiglipConfig:

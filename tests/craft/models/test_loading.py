@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, SiglipConfig
 
 from craft.errors import CraftError
 from craft.family.family import ModelFamily
-from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.family.manifest import write_anew
+from craft.models.aligned_language_model import AlignedLanguageModel, write_card
 from craft.models.configuration import DiscreteLVLMConfig
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.loading import load_config, load_model, load_tokenizer
@@ -168,6 +169,9 @@ def test_a_tokenizer_without_a_pad_token_pads_with_its_end_token(family, tiny_mo
     content = json.loads(config.read_text())
     del content["pad_token"]
     config.write_text(json.dumps(content))
+    with pytest.raises(StoredFileError, match=r"tokenizer_config.json is not the file that craft"):
+        AlignedLanguageModel.from_pretrained(family / "qwen2")
+    write_anew(family)
     reader = AlignedLanguageModel.from_pretrained(family / "qwen2")
     assert reader.tokenizer.pad_token == reader.tokenizer.eos_token
     prompts = ["what thing", "what thing is shown in the image"]
@@ -187,7 +191,7 @@ def test_a_projector_of_another_width_is_refused_with_both_numbers(family):
     card["projector"]["hidden"] = 18
     weights |= {"2.weight": torch.zeros(18, 16), "2.bias": torch.zeros(18)}
     save_file(weights, family / "qwen2/projector.safetensors")
-    (family / "qwen2/craft.json").write_text(json.dumps(card))
+    write_card(family / "qwen2", card)
     with pytest.raises(StoredFileError, match=r"leads to 18 dimensions, .* embeddings of 16"):
         AlignedLanguageModel.from_pretrained(family / "qwen2")
 
