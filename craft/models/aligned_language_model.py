@@ -189,12 +189,9 @@ class AlignedLanguageModel(nn.Module):
             self.language_model.save_pretrained(written)
             self.tokenizer.save_pretrained(written / _TOKENIZER)
             write_tensors(written / _PROJECTOR, self.projector.state_dict())
-            names = (
-                path.relative_to(written).as_posix()
-                for path in written.rglob("*")
-                if path.is_file()
-            )
-            write_card(written, card | {"files": sorted(names)})
+            files = sorted(path for path in written.rglob("*") if path.is_file())
+            names = [path.relative_to(written).as_posix() for path in files]
+            write_card(written, card | {"files": names})
 
     @classmethod
     def from_pretrained(

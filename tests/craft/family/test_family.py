@@ -77,6 +77,7 @@ def test_a_language_model_of_another_codebook_is_refused(models, tmp_path):
     table[0, 0] += 1
     (tmp_path / "models" / CODEBOOK).unlink()
     Codebook(table, 4).save(tmp_path / "models" / CODEBOOK)
+    write_anew(tmp_path / "models")
     with pytest.raises(CodebookMismatchError):
         ModelFamily(tmp_path / "models").language_model("qwen2")
 
@@ -174,9 +175,12 @@ def test_manifests_of_other_kinds_are_one_line(three_models, tmp_path, change, m
     path = directory / MANIFEST
     content = with_checksum(json.loads(path.read_text()) | change)
     path.write_text(json.dumps(content))
+
+    def opened() -> None:
+        require_unchanged(directory, ModelFamily(directory).manifest.files, MANIFEST)
+
     with pytest.raises(CraftError, match=message) as error:
-        models = ModelFamily(directory)
-        require_unchanged(directory, models.manifest.files, MANIFEST)
+        opened()
     assert str(directory) in str(error.value)
     assert "\n" not in str(error.value)
 
