@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 
 from craft.data.readers.faults import failures_at
@@ -12,6 +11,7 @@ from craft.data.readers.file_kinds import suffix
 from craft.data.readers.place import DataError, Place
 from craft.data.readers.table import text_of_file
 from craft.data.readers.walk import require_whole
+from craft.runtime.strict_text import parse_json
 
 _HEADERS = {"label", "id", "class", "index", "number"}
 
@@ -31,7 +31,7 @@ def read_class_names(path: Path) -> tuple[str, ...] | dict[str, str]:
         return tuple(line.strip() for line in text.splitlines() if line.strip())
     if ending == ".json":
         with failures_at(place):
-            found = json.loads(text)
+            found = parse_json(text, foreign=True)
         if isinstance(found, list) and all(isinstance(name, str) for name in found):
             return tuple(found)
         if not isinstance(found, dict):

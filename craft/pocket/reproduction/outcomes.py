@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from craft.evaluation.bootstrap import interval_over_seeds
 from craft.pocket.reproduction.examination import ALL_TOKENS, condition
 from craft.pocket.reproduction.plan import MAIN, PRETRAINED, Scale, jobs
+from craft.runtime.json_cards import read_json
 
 Part = Literal["all", "seen", "heldout", "general"]
 #: A mean in per cent, or a difference in points, with its 95 % interval.
@@ -45,7 +45,7 @@ class Outcomes:
         self.scale = scale
         self._files: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         for job in jobs(scale):
-            found = json.loads((directory / f"{job.name}.json").read_text())
+            found = read_json(directory / f"{job.name}.json", "the outcome of a job")
             self._files.setdefault((job.variant, job.surrogate, job.domain), []).append(found)
 
     @property

@@ -20,6 +20,7 @@ from craft.pocket.reproduction.outcomes import Outcomes
 from craft.pocket.reproduction.plan import SURROGATES, Job, Scale, jobs
 from craft.pocket.reproduction.tables import reproduce_tables
 from craft.pocket.reproduction.training_cost import training_costs
+from craft.runtime.json_cards import read_json
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.whole_file import write_json
 
@@ -67,7 +68,7 @@ def reproduce(
     for done, _ in enumerate(_work(todo, scale, models, directory, workers), 1):
         on_progress(task, done, len(todo))
     outcomes = Outcomes(directory, scale)
-    results = reproduce_tables(outcomes, json.loads(costs_file.read_text()))
+    results = reproduce_tables(outcomes, read_json(costs_file, "the measured costs"))
     results["seconds"] = {
         "work": outcomes.seconds,
         "this call": time.monotonic() - started,
@@ -122,7 +123,7 @@ def _same_scale(directory: Path, scale: Scale) -> None:
     if not note.is_file():
         write_json(note, wanted)
         return
-    found = json.loads(note.read_text())
+    found = read_json(note, "the scale of the jobs")
     if found != wanted:
         raise CraftError(
             f"{directory} holds jobs of scale {found}, this run is {wanted}; choose another --out"

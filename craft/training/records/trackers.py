@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import uuid
@@ -22,6 +21,7 @@ from accelerate.tracking import (
 )
 
 from craft.errors import MissingPackageError
+from craft.runtime.json_cards import read_json, read_json_lines
 from craft.runtime.whole_file import write_json
 from craft.settings.training import CraftConfig, LogConfig
 
@@ -96,7 +96,7 @@ class Trackers:
         state: dict[str, Any] = {"name": str(self._directory), "id": uuid.uuid4().hex, "sent": {}}
         known: dict[str, int] = {}
         if self._resumed:
-            state = json.loads(path.read_text())
+            state = read_json(path, "the state of the trackers")
             last = _last_step(self._directory / "train.jsonl")
             known = {name: max(step, last) for name, step in state["sent"].items()}
         state["sent"] = {name: known.get(name, -1) for name in self._names}
@@ -180,7 +180,6 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _last_step(lines: Path) -> int:
     """Of all that an earlier process wrote down; a line that was cut off was not sent."""
     steps = [-1]
-    for line in lines.read_bytes().splitlines(keepends=True) if lines.is_file() else ():
-        if line.endswith(b"\n"):
-            steps.append(json.loads(line)["step"])
+    if lines.is_file():
+        steps += [x["step"] for x in read_json_lines(lines, "the log of a training", foreign=True)]
     return max(steps)
