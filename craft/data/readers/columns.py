@@ -164,6 +164,21 @@ class Columns:
                         "column one name",
                     )
 
+    def require_no_other_image(self, row: Mapping[str, Any], place: Place) -> None:
+        """Refuse a row without image in the table's column that has one in a column of another
+        name: it would be left out as a row without image.
+
+        Raises:
+            DataError: names both columns.
+        """
+        for other, value in row.items():
+            if other != self.image and other.strip().lower() in ALIASES["image"] and value:
+                raise DataError(
+                    place,
+                    f"this row has its image in {other!r}, others in {self.image!r}; give the "
+                    "column one name",
+                )
+
     def require(self, there: Iterable[str], place: Place) -> None:
         """Refuse a table or row without the columns every row must have.
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from craft.data.readers.account import Account
-from craft.data.readers.file_kinds import Kind, kind_of, stem, suffix
+from craft.data.readers.file_kinds import Kind, is_packed_shard, kind_of, stem, suffix
 from craft.data.readers.hf_disk import read_hf_disk
 from craft.data.readers.image import ImageFile
 from craft.data.readers.image_folder import read_image_folder
@@ -160,6 +160,8 @@ def _detect(path: Path, options: ReadOptions, account: Account) -> tuple[Format,
         _require_one_configuration(path, files)
     if options.format is not None:
         wanted = [f for f in files if _fits(f, options.format)]
+        if options.format == "webdataset":
+            _refuse_packed_shards(inside)
         _refuse_lost_parts(path, inside, wanted)
         return options.format, wanted
     kinds: set[Format] = {_FORMATS[kind_of(f.name)] for f in files}
@@ -178,6 +180,8 @@ def _detect(path: Path, options: ReadOptions, account: Account) -> tuple[Format,
                 f"holds several annotation files, and {files[splits.index(None)].name} names no "
                 "split; name one file, or begin each name with train, val or test",
             )
+    if kinds == {"webdataset"} or not (kinds or any(is_image_name(f.name) for f in inside)):
+        _refuse_packed_shards(inside)
     if kinds:
         _refuse_lost_parts(path, inside, files)
         for file in sorted(set(inside) - set(files)):
@@ -231,7 +235,14 @@ def _refuse_lost_parts(root: Path, inside: list[Path], read: list[Path]) -> None
             )
 
 
+def _refuse_packed_shards(files: list[Path]) -> None:
+    for file in files:
+        if is_packed_shard(file.name):
+            raise DataError(Place(file), "the shard is compressed; unpack it (gunzip)")
+
+
 def _format_of(file: Path) -> Format:
+    _refuse_packed_shards([file])
     kind = kind_of(file.name)
     if kind not in _FORMATS:
         raise DataError(Place(file), f"unknown kind of file {suffix(file.name)!r}; {_KNOWN}")

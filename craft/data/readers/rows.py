@@ -146,7 +146,6 @@ def _numbers(rows: Sequence[tuple[Row, Columns]], options: ReadOptions) -> Numbe
 def _record(
     row: Row, columns: Columns, options: ReadOptions, numbers: Numbers, account: Account
 ) -> Record | None:
-    columns.require([*row.values, columns.image], row.place)
     columns.require_one_name(row.values, row.place)
     values = _filled(row, columns)
     try:
@@ -160,8 +159,10 @@ def _record(
         talk = values.get(columns.conversations or columns.messages or "")
         if IMAGE_TOKEN in str(talk) or "'type': 'image'" in str(talk):
             raise DataError(row.place, f"{IMAGE_TOKEN} in the conversation but no image")
+        columns.require_no_other_image(row.values, row.place)
         account.skip(NO_IMAGE, row.place)
         return None
+    columns.require({**row.values, columns.image: None}, row.place)
     key = values[columns.id] if columns.id else None
     names = options.class_names or row.class_names
     return Record(
