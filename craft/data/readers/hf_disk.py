@@ -10,7 +10,7 @@ from typing import Any
 from craft.data.readers.account import Account
 from craft.data.readers.columns import Columns
 from craft.data.readers.faults import failures_at
-from craft.data.readers.image_cells import image_bytes
+from craft.data.readers.image_cells import holds_image, image_bytes
 from craft.data.readers.options import ReadOptions
 from craft.data.readers.place import DataError, Place
 from craft.data.readers.record import RecordSet
@@ -99,11 +99,16 @@ class SavedPart:
         rows = dataset.select_columns(
             [n for n in columns.names if n in dataset.column_names and n != columns.image]
         )
+        spare = dataset.select_columns(columns.other_images(dataset.column_names))
+        for other in spare.column_names:
+            spare = _undecoded(spare, other)
         feature = dataset.features.get(columns.label)
         for i in range(len(dataset)):
             place = Place(self._path, part=f"{name} row {i}".strip())
             with failures_at(place, "the saved data set is damaged; save it again"):
                 row, cell = rows[i], cells[i][columns.image]
+                if spare.column_names and not holds_image(cell):
+                    row = row | spare[i]
             yield Row(
                 row,
                 cell_image(cell, DatasetImage(cells, columns.image, i, self._path), place),

@@ -33,10 +33,19 @@ def image_bytes(cell: Any, folder: Path) -> bytes:
 
 def require_one_image(cell: Any, place: Place) -> bool:
     """Whether a cell holds an image. Raises DataError when it holds several."""
+    if isinstance(cell, list) and len(cell) > 1:
+        raise DataError(place, f"{len(cell)} images; a record must have exactly one")
+    return holds_image(cell)
+
+
+def holds_image(cell: Any) -> bool:
+    """Whether a cell holds an image, of whatever kind.
+
+    >>> holds_image(["a.png"]), holds_image([]), holds_image({"bytes": None, "path": ""})
+    (True, False, False)
+    """
     if isinstance(cell, list):
-        if len(cell) > 1:
-            raise DataError(place, f"{len(cell)} images; a record must have exactly one")
         cell = cell[0] if cell else None
     if isinstance(cell, dict):
         cell = cell.get("bytes") or cell.get("path")
-    return bool(cell)
+    return bool(cell.strip() if isinstance(cell, str) else cell)

@@ -31,7 +31,8 @@ class Row:
     """One row of a table.
 
     Args:
-        values: column name -> value; the image's own value is not looked at.
+        values: column name -> value; the image's own value is not looked at. Where the row has no
+            image, other columns that may hold images are among them.
         image: finds the image; None if the row has none. May raise.
         default_id: if the row has none.
         split: if the row has none.
@@ -156,10 +157,10 @@ def _record(
         account.skip(UNREADABLE, error.place, error.problem)
         return None
     if image is None:
+        columns.require_no_other_image(row.values, row.place)
         talk = values.get(columns.conversations or columns.messages or "")
         if IMAGE_TOKEN in str(talk) or "'type': 'image'" in str(talk):
             raise DataError(row.place, f"{IMAGE_TOKEN} in the conversation but no image")
-        columns.require_no_other_image(row.values, row.place)
         account.skip(NO_IMAGE, row.place)
         return None
     columns.require({**row.values, columns.image: None}, row.place)

@@ -2,6 +2,7 @@
 
 import json
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -123,6 +124,36 @@ def test_rows_without_an_image_are_left_out_and_counted(write, tmp_path, kind, e
     assert [[t.answer for t in r.turns] for r in records] == [["a cat"]]
     assert len(records.account.skipped(NO_IMAGE)) == 2
     assert all(place.startswith(str(path)) for place in records.account.skipped(NO_IMAGE))
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv", "parquet", "saved"])
+@pytest.mark.parametrize("token", ["", "<image>\n"])
+def test_rows_that_name_their_image_otherwise_are_refused_not_left_out(
+    write, tmp_path, kind, token
+):
+    def row(name, number):
+        value = [f"{name[0]}.png"] if name == "images" else "a.png"
+        talk = [{"from": "human", "value": f"{token if name == 'images' else '<image>'}Who?"}]
+        talk += [{"from": "gpt", "value": "a cat"}]
+        said = {"label": "cat"} if kind == "csv" else {"conversations": talk}
+        return {"image": "", "images": None, "image_path": None, name: value, "id": number, **said}
+
+    rows = [row("image", "1"), row("image", "2"), row("image_path", "3"), row("images", "4")]
+    path = tmp_path / f"d.{kind}"
+    if kind == "json":
+        path.write_text(json.dumps(rows))
+    elif kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    elif kind == "csv":
+        lines = [",".join(rows[0]), *(",".join(str(x or "") for x in r.values()) for r in rows[:3])]
+        path.write_text("\n".join(lines))
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        datasets.Dataset.from_list(rows).save_to_disk(path)
+    with pytest.raises(DataError, match=r"image in 'image_path', others in 'image'") as error:
+        read_records(path)
+    assert kind == "csv" or "its image in 'images', others in 'image'" in str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv"])
