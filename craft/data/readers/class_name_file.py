@@ -13,14 +13,15 @@ from craft.data.readers.place import DataError, Place
 from craft.data.readers.table import text_of_file
 from craft.data.readers.walk import require_whole
 
-#: What the first row says over labels or over names if it is a header.
+#: What the first row says over labels or over names if it is a header: words that no class bears,
+#: as "text", "title" or "key" might be.
 _LABELS = frozenset(
-    {"label", "labels", "id", "class", "class_id", "classid", "label_id", "index", "number", "nr"}
-    | {"no", "no.", "num", "#", "key", "code", "folder", "directory", "wnid", "synset"}
+    {"label", "labels", "label_id", "id", "class", "class_id", "classid", "index", "idx"}
+    | {"number", "nr", "no", "no.", "num", "wnid", "synset"}
 )
 _NAMES = frozenset(
     {"name", "names", "class_name", "classname", "class name", "label_name", "labelname"}
-    | {"label name", "title", "text", "description", "meaning"}
+    | {"label name"}
 )
 
 
@@ -30,7 +31,7 @@ def read_class_names(path: Path) -> tuple[str, ...] | dict[str, str]:
     A text file holds one name per line, a JSON file a list of names or an object of label and name,
     a CSV or TSV file two columns, with or without a header. The first row is a header if it has a
     usual word for labels first (``label``, ``nr``, ``id``) or for names second (``name``,
-    ``title``); any other header would be a label, and is told as one that the data does not have.
+    ``class_name``); any other header would be a label, and is told as one that the data does not have.
 
     Raises:
         DataError: another layout, an empty name, or a label given twice.
@@ -52,7 +53,7 @@ def read_class_names(path: Path) -> tuple[str, ...] | dict[str, str]:
             delimiter = "\t" if ending == ".tsv" else ","
             pairs = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
         first = [cell.strip().lower() for cell in pairs[0]] if pairs else []
-        if first and (first[0] in _LABELS or first[1:2] and first[1] in _NAMES):
+        if first and (first[0] in _LABELS or set(first[1:2]) & _NAMES):
             pairs = pairs[1:]
     names: dict[str, str] = {}
     for pair in pairs:

@@ -25,6 +25,11 @@ def test_tables(tmp_path, name, text):
     assert read_class_names(tmp_path / name) == TABLE
 
 
+def test_words_that_classes_may_bear_are_no_header(tmp_path):
+    (tmp_path / "c.csv").write_text("text,text\ntitle,title\nkey,door key\n")
+    assert list(read_class_names(tmp_path / "c.csv")) == ["text", "title", "key"]
+
+
 @pytest.mark.parametrize(
     ("name", "text"), [("c.txt", "cat\n\nred panda\n"), ("c.json", '["cat", "red panda"]')]
 )
