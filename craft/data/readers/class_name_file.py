@@ -31,7 +31,7 @@ def read_class_names(path: Path) -> tuple[str, ...] | dict[str, str]:
     A text file holds one name per line, a JSON file a list of names or an object of label and name,
     a CSV or TSV file two columns, with or without a header. The first row is a header if it has a
     usual word for labels first (``label``, ``nr``, ``id``) or for names second (``name``,
-    ``class_name``); any other header would be a label, and is told as one that the data does not have.
+    ``class_name``); any other header is taken for a label, and told as one that the data lacks.
 
     Raises:
         DataError: another layout, an empty name, or a label given twice.

@@ -9,6 +9,9 @@ from craft.data.readers.inline_images import inline_bytes
 from craft.data.readers.place import DataError, Place
 from craft.errors import CraftError
 
+#: Longer texts are no paths, on any system.
+LONGEST_PATH = 4096
+
 
 def image_bytes(cell: Any, folder: Path) -> bytes:
     """The encoded image of a cell, or of a list of one cell; paths begin at ``folder``.
@@ -29,6 +32,19 @@ def image_bytes(cell: Any, folder: Path) -> bytes:
             return data
         return (folder / cell).read_bytes()
     raise CraftError(f"not bytes, not a path and not a struct of the two: {type(cell).__name__}")
+
+
+def path_in(cell: Any) -> str:
+    """The path that a cell names beside or instead of bytes; empty if it names none.
+
+    >>> path_in({"bytes": b"...", "path": "train/a.png"}), path_in(b"...")
+    ('train/a.png', '')
+    """
+    if isinstance(cell, list):
+        cell = cell[0] if cell else None
+    if isinstance(cell, dict):
+        cell = cell.get("path")
+    return cell if isinstance(cell, str) and len(cell) <= LONGEST_PATH else ""
 
 
 def require_one_image(cell: Any, place: Place) -> bool:

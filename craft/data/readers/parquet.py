@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from craft.data.readers.columns import Columns
 from craft.data.readers.faults import failures_at
-from craft.data.readers.image_cells import holds_image, image_bytes
+from craft.data.readers.image_cells import holds_image, image_bytes, path_in
 from craft.data.readers.place import Place
 from craft.data.readers.rows import Row, cell_image
 from craft.data.readers.walk import require_whole
@@ -30,6 +30,7 @@ class ParquetImage:
     column: str
     group: int
     row: int
+    named: str = ""
 
     def read(self) -> bytes:
         with failures_at(Place(self.path, part=f"row group {self.group}"), _DAMAGED):
@@ -82,10 +83,11 @@ class ParquetFile:
                     spare = self._other_images(file, group, columns, cells)
                 for i, row in enumerate(rows):
                     place = Place(self._path, part=f"row {first + i}")
-                    image = ParquetImage(self._path, columns.image, group, i)
+                    cell = cells[i].as_py()
+                    image = ParquetImage(self._path, columns.image, group, i, path_in(cell))
                     yield Row(
                         row | spare.get(i, {}),
-                        cell_image(cells[i].as_py(), image, place),
+                        cell_image(cell, image, place),
                         place,
                         f"{self._path.stem}:{first + i}",
                         self._split,

@@ -32,6 +32,10 @@ class TarImage:
     offset: int
     size: int
 
+    @property
+    def named(self) -> str:
+        return self.member
+
     def read(self) -> bytes:
         with self.path.open("rb") as file:
             file.seek(self.offset)
