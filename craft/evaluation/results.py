@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from craft.errors import CraftError
 from craft.evaluation.bootstrap import interval
+from craft.runtime.regular_files import regular_text
 from craft.runtime.whole_file import write_json
 
 RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
@@ -149,7 +150,7 @@ class ResultsFile(BaseModel):
         """
         path = path / RESULTS if path.is_dir() else path
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(regular_text(path))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
             raise CraftError(f"{path} is not JSON ({error}); run the command again") from error
         except FileNotFoundError as error:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from craft.errors import CraftError
+from craft.runtime.regular_files import regular_text
 from craft.settings.closest import did_you_mean
 from craft.settings.idle import why_idle
 from craft.settings.laser import LaserSettings
@@ -187,7 +188,7 @@ def _said(problem: ErrorDetails) -> str:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        written = yaml.safe_load(file.read_text(encoding="utf-8"))
+        written = yaml.safe_load(regular_text(file))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CraftError(f"{file} is not YAML: {error}") from error
     if not isinstance(written, dict | None):

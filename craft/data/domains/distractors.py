@@ -14,6 +14,7 @@ from craft.data.domains.class_domain import ClassDomain
 from craft.data.domains.manifest import Distractors, DomainManifest
 from craft.data.questions import seeded
 from craft.errors import CraftError
+from craft.runtime.regular_files import regular_text
 
 
 def hardest(
@@ -71,7 +72,7 @@ def read_foci(path: Path, domain: ClassDomain) -> list[list[str]]:
             or a class the domain does not have.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(regular_text(path))
         entries = [entry for items in content.values() for entry in items]
         listed = [(e["image"], tuple(e["options"]), e["groundtruth"]) for e in entries]
     except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:

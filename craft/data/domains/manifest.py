@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from craft.data.readers import AccountSummary, ReadOptions
 from craft.errors import CraftError
+from craft.runtime.regular_files import regular_bytes
 from craft.runtime.whole_file import write_text
 
 MANIFEST = "domain.json"
@@ -89,7 +90,7 @@ class DomainManifest(BaseModel):
             CraftError: not a manifest, or of a newer format; names the field.
         """
         try:  # strict: another seed for true, or a class held out for "yes", was never written
-            return cls.model_validate_json(path.read_bytes(), strict=True)
+            return cls.model_validate_json(regular_bytes(path), strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             where = " ".join(".".join(map(str, first["loc"])).split()) or "the file"

@@ -25,6 +25,7 @@ from craft.data.readers.splits import split_name, split_of_file
 from craft.data.readers.table import TableFile, text_of_file
 from craft.data.readers.walk import require_whole, walk
 from craft.data.readers.webdataset import WebDatasetShard
+from craft.runtime.regular_files import require_regular
 
 _FORMATS: dict[Kind, Format] = {
     "json": "table",
@@ -49,12 +50,15 @@ def read_records(path: Path | str, options: ReadOptions | None = None) -> Record
     Raises:
         DataError: nothing known, more than one thing, or bad content; see the readers.
         FileNotFoundError: no such path.
+        CraftError: the path is a FIFO, a device or a socket.
     """
     path, options = Path(path), options or ReadOptions()
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {shown(path)}")
     if shown(path) != str(path):
         raise DataError(Place(path), "the path is not UTF-8; rename it")
+    if not path.is_dir():
+        require_regular(path)
     account = Account()
     try:
         kind, files, inside = _detect(path, options, account)

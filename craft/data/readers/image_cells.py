@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from craft.data.readers.image_limits import most_bytes
 from craft.data.readers.inline_images import inline_bytes
 from craft.data.readers.place import DataError, Place
 from craft.errors import CraftError
+from craft.runtime.regular_files import regular_bytes
 
 #: Longer texts are no paths, on any system.
 LONGEST_PATH = 4096
@@ -30,7 +32,7 @@ def image_bytes(cell: Any, folder: Path) -> bytes:
         data = inline_bytes(cell.strip())
         if data is not None:
             return data
-        return (folder / cell).read_bytes()
+        return regular_bytes(folder / cell, most_bytes())
     raise CraftError(f"not bytes, not a path and not a struct of the two: {type(cell).__name__}")
 
 

@@ -72,7 +72,7 @@ class ImagePaths:
         if "\0" in value or len(value) > LONGEST_PATH:
             raise DataError(place, f"image is no path: {value!r:.60}")
         if self.chosen is None:
-            self.chosen = next((f for f in self.folders if (f / value).is_file()), None)
+            self.chosen = next((f for f in self.folders if _is_there(f / value)), None)
         if self.chosen is None:
             looked = " or ".join(shown(folder) for folder in self.folders[:2])
             raise MissingImage(
@@ -92,3 +92,7 @@ class ImagePaths:
         if self.inline and self.chosen is None:
             return "images stand in the table's cells"
         return f"image paths begin at {shown(self.chosen) if self.chosen else 'no known folder'}"
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() and not path.is_dir()

@@ -14,10 +14,12 @@ from craft.data.readers.account import Account
 from craft.data.readers.columns import Columns
 from craft.data.readers.faults import Faults
 from craft.data.readers.image_kinds import is_image_name
+from craft.data.readers.image_limits import most_bytes
 from craft.data.readers.place import DataError, Place, shown
 from craft.data.readers.rows import Row
 from craft.data.readers.tar_members import tar_members
 from craft.data.readers.walk import HIDDEN, is_junk, require_whole
+from craft.errors import CraftError
 
 #: The account's reason.
 LONGER = "members of shards that nothing reads"
@@ -37,6 +39,8 @@ class TarImage:
         return self.member
 
     def read(self) -> bytes:
+        if self.size > (most := most_bytes()):
+            raise CraftError(f"it has {self.size:,} bytes, more than {most:,}")
         with self.path.open("rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
