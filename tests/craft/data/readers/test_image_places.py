@@ -69,7 +69,7 @@ def placed(place, root, data, name="a.png"):
         datasets.Dataset.from_list(rows).save_to_disk(path)
     else:
         with tarfile.open(path, "w") as tar:
-            for member, content in (("0.png", data), ("0.cls", b"cat")):
+            for member, content in (("0.png", data or b""), ("0.cls", b"cat")):
                 info = tarfile.TarInfo(member)
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))

@@ -6,6 +6,7 @@ import os
 import random
 import re
 import tarfile
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,11 @@ def test_a_member_that_is_cut_is_named(three):
         read_records(path)
 
 
-FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+FORMATS: dict[str, Any] = {
+    "ustar": tarfile.USTAR_FORMAT,
+    "gnu": tarfile.GNU_FORMAT,
+    "pax": tarfile.PAX_FORMAT,
+}
 LONG = "f/" * 60  # more than a header holds, so that names stand in members of their own
 
 
