@@ -9,6 +9,7 @@ from pathlib import Path
 
 from craft.data.readers.faults import failures_at
 from craft.data.readers.file_kinds import suffix
+from craft.data.readers.json_lines import without_twins
 from craft.data.readers.place import DataError, Place
 from craft.data.readers.table import text_of_file
 from craft.data.readers.walk import require_whole
@@ -42,7 +43,7 @@ def read_class_names(path: Path) -> tuple[str, ...] | dict[str, str]:
         return tuple(line.strip() for line in text.splitlines() if line.strip())
     if ending == ".json":
         with failures_at(place):
-            found = json.loads(text)
+            found = json.loads(text, object_pairs_hook=without_twins)
         if isinstance(found, list) and all(isinstance(name, str) for name in found):
             return tuple(found)
         if not isinstance(found, dict):

@@ -15,6 +15,7 @@ from craft.data.readers.columns import Columns
 from craft.data.readers.faults import Faults
 from craft.data.readers.image_kinds import is_image_name
 from craft.data.readers.image_limits import most_bytes
+from craft.data.readers.json_lines import without_twins
 from craft.data.readers.place import DataError, Place, shown
 from craft.data.readers.rows import Row
 from craft.data.readers.tar_members import tar_members
@@ -180,8 +181,8 @@ def _row(path: Path, members: Mapping[str, tarfile.TarInfo], place: Place) -> di
     row: dict[str, Any] = {}
     if "json" in texts:
         try:
-            row = json.loads(texts["json"])
-        except json.JSONDecodeError as error:
+            row = json.loads(texts["json"], object_pairs_hook=without_twins)
+        except (ValueError, RecursionError) as error:
             raise DataError(place, f"malformed JSON, {error}") from None
         if not isinstance(row, dict):
             raise DataError(place, "its .json is no object {...}")

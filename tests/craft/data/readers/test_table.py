@@ -1,5 +1,6 @@
 """CSV, TSV, JSON lines and JSON tables: columns by name, and mistakes with their line."""
 
+import csv
 import json
 
 import datasets
@@ -222,6 +223,37 @@ def test_answers_must_mean_one_option(write, changes, complaint):
     with pytest.raises(DataError, match=complaint) as error:
         read_records(path)
     assert str(error.value).startswith(f"{path}:2: ")
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet", "saved"])
+def test_white_space_around_texts_counts_for_nothing(write, tmp_path, kind):
+    rows = [{"image": "a.png", "question": " Who?\t", "A": " dog ", "B": "\ncat", "answer": "cat "}]
+    path = tmp_path / f"t.{kind}"
+
+    def read():
+        if kind == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        elif kind == "saved":
+            datasets.Dataset.from_list(rows).save_to_disk(path)
+        elif kind in {"csv", "tsv"}:
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(
+                    file,
+                    list(rows[0]),
+                    delimiter="," if kind == "csv" else "\t",
+                    quoting=csv.QUOTE_ALL,
+                )
+                writer.writeheader()
+                writer.writerows(rows)
+        else:
+            path.write_text(json.dumps(rows if kind == "json" else rows[0]))
+        return read_records(path)
+
+    ((turn,),) = [record.turns for record in read()]
+    assert (turn.question, turn.options, turn.target) == ("Who?", ("dog", "cat"), "B")
+    rows[0] |= {"A": "cat", "B": "cat "}
+    with pytest.raises(DataError, match=r"two options are the same: \['cat', 'cat'\]"):
+        read()
 
 
 def test_a_row_without_the_column_of_the_others_is_refused(write):
