@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -15,16 +14,18 @@ from transformers import PreTrainedTokenizerBase, SiglipConfig, SiglipModel
 
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.errors import CraftError
-from craft.family.layout import CODEBOOK, LANGUAGE_MODEL, MANIFEST, PRIOR, SIGLIP
+from craft.family.layout import CODEBOOK, MANIFEST, PRIOR, SIGLIP
 from craft.family.plugged import PluggedEncoder
 from craft.models.aligned_language_model import CARD, AlignedLanguageModel
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.encoder_pack import EncoderPack, made_with
 from craft.models.loading import has_tokenizer, load_config, load_model, load_tokenizer
+from craft.models.pack_card import LANGUAGE_MODEL
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.runtime.device import choose_device
 from craft.runtime.json_cards import read_json
+from craft.runtime.tensor_hash import file_hash
 from craft.settings.closest import did_you_mean
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
@@ -182,7 +183,12 @@ class ModelFamily:
     def changed_files(self) -> list[str]:
         """Files that are not what the manifest says, by SHA-256; empty when all is well."""
         listed = self.manifest.get("files", {})
-        return [name for name, known in listed.items() if file_hash(self.directory / name) != known]
+        paths = {name: self.directory / name for name in listed}
+        return [
+            name
+            for name, path in paths.items()
+            if not path.is_file() or file_hash(path) != listed[name]
+        ]
 
 
 def default_directory() -> Path:
@@ -195,8 +201,3 @@ def default_directory() -> Path:
         directory: Callable[[], Path] = entry.load()
         return directory()
     raise CraftError("no models are installed with the package; name a directory with --models")
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, or "missing"."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"

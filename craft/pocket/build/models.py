@@ -21,7 +21,7 @@ from torch import Tensor
 from craft.codebook import Codebook
 from craft.data.images.image_set import ImageSet
 from craft.data.prompts import caption
-from craft.family.family import ModelFamily, file_hash
+from craft.family.family import ModelFamily
 from craft.family.layout import CODEBOOK, MANIFEST, PRIOR, SIGLIP
 from craft.models.siglip_texts import text_embeddings
 from craft.models.vision_tower import DiscreteVisionTower
@@ -33,7 +33,7 @@ from craft.pocket.retention import general_probe
 from craft.pocket.world import general_world
 from craft.prior import TokenPrior
 from craft.runtime.memory import keep_freed_memory
-from craft.runtime.tensor_hash import tensor_hash
+from craft.runtime.tensor_hash import file_hash, tensor_hash
 from craft.training.validation import letter_scores
 
 log = logging.getLogger(__name__)
