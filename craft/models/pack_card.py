@@ -113,8 +113,8 @@ def _require_files(directory: Path, named: dict[str, str], weights: str) -> None
             )
         if file_hash(require_file(directory / name, "part of an encoder pack")) != known:
             raise StoredFileError(
-                f"{directory / name}, part of an encoder pack, is damaged or was changed after the "
-                "pack was saved; get it again"
+                f"{directory / name}, part of an encoder pack, is not what was saved with it: it "
+                "was cut short or damaged, or changed since; get the pack again"
             )
     for path in _files(directory):
         name = path.relative_to(directory).as_posix()
