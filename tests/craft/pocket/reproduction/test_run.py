@@ -113,7 +113,7 @@ def test_other_models_do_not_mix_with_what_is_there(
     config = other / "qwen2" / "config.json"
     config.write_text(config.read_text().replace("1e-06", "1e-05"))
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    with pytest.raises(ValueError, match="is of another model .* choose another --out"):
+    with pytest.raises(ValueError, match=r"is of another model .* choose another --out"):
         reproduce(TINY, ModelFamily(other), out)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 

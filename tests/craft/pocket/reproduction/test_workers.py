@@ -43,7 +43,7 @@ from craft.pocket.reproduction import run
 from craft.pocket.reproduction.plan import PRETRAINED, Job, Scale
 if __name__ == "__main__":
     models, out = ModelFamily(Path(sys.argv[1])), Path(sys.argv[2])
-    scale = Scale("few", ("flags",), (), 1, 1, None, 30)
+    scale = Scale("few", ("flags",), (), 1, 1, 4, 3)
     todo = [Job(PRETRAINED, "flags", seed=seed) for seed in range(1000)]
     for _ in run._work(todo, scale, models, out, "", 2):
         print("one is done", flush=True)
@@ -76,11 +76,11 @@ def running(processes: set[int]) -> set[int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_the_process_that_began_them(
     three_models: ModelFamily, tmp_path: Path, signal_number: int
 ) -> None:
-    """A signal to that process alone, not to its group as from a terminal, in the middle of work."""
+    """A signal to that process alone, not to its group as from a terminal."""
     script = tmp_path / "work.py"
     script.write_text(WORK)
     out = tmp_path / "out"
