@@ -39,7 +39,7 @@ def whole_file(path: Path | str, needs: int | None = None) -> Generator[Path]:
     """
     path = Path(path)
     written = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with _said(path, needs):
+    with write_errors(path, needs):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -118,7 +118,7 @@ def files_together(directory: Path | str, needs: int | None = None) -> Generator
         OSError: a file could not be written.
     """
     directory = Path(directory)
-    with _said(directory, needs):
+    with write_errors(directory, needs):
         directory.mkdir(parents=True, exist_ok=True)
         with _folder_beside(directory / "files") as written:
             try:
@@ -153,7 +153,7 @@ def parts_swapped(
             place; ``directory`` then holds no card.
     """
     directory = Path(directory)
-    with _said(directory, needs):
+    with write_errors(directory, needs):
         directory.mkdir(parents=True, exist_ok=True)
         with _folder_beside(directory / "parts") as folder:
             written, old = folder / "new", folder / "old"
@@ -207,7 +207,7 @@ def whole_directory(path: Path | str, needs: int | None = None) -> Generator[Pat
             nothing is left behind.
     """
     path = Path(path)
-    with _said(path, needs):
+    with write_errors(path, needs):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _folder_beside(path) as written:
             written.rmdir()  # the block makes it
@@ -263,8 +263,15 @@ def _new_file(path: Path) -> int:
 
 
 @contextmanager
-def _said(path: Path, needs: int | None) -> Iterator[None]:
-    """Reword what the system, or safetensors, says about a file that could not be written."""
+def write_errors(path: Path, needs: int | None = None) -> Iterator[None]:
+    """Reword what the system, or safetensors, says about a file that could not be written.
+
+    Args:
+        needs: bytes that are written, for the message of a full disk.
+
+    Raises:
+        WriteError: instead of an error about ``path``, or about no file in particular.
+    """
     try:
         yield
     except Exception as error:

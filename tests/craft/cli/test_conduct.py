@@ -127,7 +127,8 @@ def test_adapt_replaces_no_pack_and_no_checkpoint_unasked(
     assert contents(out) == before
     shutil.rmtree(class_folder / "thing_aa")
     line = one_error_line(craft_command(*given, *QUICK, "--set", "checkpoint.every=1", *resume))
-    assert "began with other data" in line
+    assert "belongs to another run: not the same " in line
+    assert "content in domain.json" in line
     assert contents(out) == before
     done(craft_command(*given, *other, "--force"))
     assert contents(out)["pack.json"] != before["pack.json"]
