@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,9 +185,9 @@ def test_a_full_disk_after_training_keeps_the_checkpoint_and_says_where(
     whole = EncoderPack.save
     with monkeypatch.context() as patch:
 
-        def save(pack: EncoderPack, directory: Path) -> Path:
+        def save(pack: EncoderPack, *where: Any) -> Path:
             with files_up_to(10_000):
-                return whole(pack, directory)
+                return whole(pack, *where)
 
         patch.setattr(EncoderPack, "save", save)
         line = one_error_line(craft_command(*given))
