@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -208,13 +207,13 @@ def setting_names(model: type[BaseModel] = CraftConfig, prefix: str = "") -> dic
 
 
 def _scalar(value: str, text: str) -> Any:
-    """YAML's reading, but 1e-4 is a number, as everywhere outside YAML 1.1."""
+    """YAML's reading, but 1e-4 is a number, as everywhere outside YAML 1.1, and what is not finite
+    is left to the setting, which tells its range."""
+    if re.fullmatch(r"[-+]?\.(inf|nan)", value.lower()):
+        return float(value.replace(".", ""))
     if "e" in value.lower():
         with contextlib.suppress(ValueError):
-            number = float(value)
-            if not math.isfinite(number):
-                raise CraftError(f"--set {text}: {number} is no finite number")
-            return number
+            return float(value)
     try:
         return parse_yaml(value)
     except Fault as error:
