@@ -85,7 +85,6 @@ def test_settings_of_adapters(name, value):
         ("batch=1", "batch must be a whole number >= 2, got 1"),
         ("batch=2.5", "batch must be a whole number >= 2, got 2.5"),
         ("seed=-1", r"seed must be a whole number in \[0, 9223372036854775807\], got -1"),
-        ("seed=9223372036854775808", r"seed must be a whole number in \[0, 9223372036854775807\]"),
         ("heba.bottleneck=0", "heba.bottleneck must be a whole number >= 1 or 'quarter', got 0"),
         ("codebook.fraction=0", r"codebook.fraction must be a finite number in \(0, 1\], got 0"),
     ],
