@@ -24,6 +24,7 @@ from craft.models.loading import has_tokenizer, load_config, load_model, load_to
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.runtime.device import choose_device
+from craft.runtime.inside import inside
 from craft.runtime.json_cards import read_json
 from craft.settings.closest import did_you_mean
 from craft.settings.methods import METHODS
@@ -182,7 +183,9 @@ class ModelFamily:
     def changed_files(self) -> list[str]:
         """Files that are not what the manifest says, by SHA-256; empty when all is well."""
         listed = self.manifest.get("files", {})
-        return [name for name, known in listed.items() if file_hash(self.directory / name) != known]
+        what = "the manifest of the models"
+        paths = {name: inside(self.directory, name, what) for name in listed}
+        return [name for name, known in listed.items() if file_hash(paths[name]) != known]
 
 
 def default_directory() -> Path:

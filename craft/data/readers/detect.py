@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from craft.data.readers.account import Account
+from craft.data.readers.faults import DataFaults
 from craft.data.readers.file_kinds import Kind, kind_of, stem, suffix
 from craft.data.readers.hf_disk import read_hf_disk
 from craft.data.readers.image import ImageFile
@@ -19,11 +20,13 @@ from craft.data.readers.options import Format, ReadOptions
 from craft.data.readers.parquet import ParquetFile
 from craft.data.readers.place import DataError, Place, shown
 from craft.data.readers.record import Record, RecordSet
-from craft.data.readers.rows import Source, names_given, records_of
+from craft.data.readers.rows import MissingImage, Source, names_given, records_of
 from craft.data.readers.splits import split_name, split_of_file
 from craft.data.readers.table import TableFile, text_of_file
 from craft.data.readers.walk import require_whole, walk
 from craft.data.readers.webdataset import WebDatasetShard
+from craft.runtime.inside import inside
+from craft.runtime.stored_files import StoredFileError
 
 _FORMATS: dict[Kind, Format] = {
     "json": "table",
@@ -59,17 +62,20 @@ def read_records(path: Path | str, options: ReadOptions | None = None) -> Record
     if shown(path) != str(path):
         raise DataError(Place(path), "the path is not UTF-8; rename it")
     account = Account()
-    kind, files = _detect(path, options, account)
-    if kind == "hf_disk":
-        records = read_hf_disk(path, options)
-    elif kind == "image_folder":
-        records = read_image_folder(path, options)
-    else:
-        try:
+    files: list[Path] = []
+    try:
+        kind, files = _detect(path, options, account)
+        if kind == "hf_disk":
+            records = read_hf_disk(path, options)
+        elif kind == "image_folder":
+            records = read_image_folder(path, options)
+        else:
             records = _read_files(path, kind, files, options, account)
-        except DataError as error:
+    except DataError as error:
+        if files:
             error.account = account.summary(0)
-            raise
+        _hide_foreign(path, error)
+        raise
     if options.min_images > 1:
         records = without_small_classes(records, options.min_images)
     records = records.mapped(options.pixel_range)
@@ -104,6 +110,25 @@ def _read_files(
         _warn_of_parts_in_paths(base, records, account)
     given = names_given([*sources, *tables], options)
     return RecordSet(path, kind, records, tuple(notes), account, given)
+
+
+def _hide_foreign(path: Path, error: DataError) -> None:
+    """Raises DataError instead of one that would show what stands in a file outside of ``path``,
+    where a link led that may have come with the data."""
+    for fault in error.faults if isinstance(error, DataFaults) else (error,):
+        file = fault.place.path
+        if isinstance(fault, MissingImage) or not file.is_file() or not file.is_relative_to(path):
+            continue
+        try:
+            inside(path, str(file.relative_to(path)), "the folder")
+        except StoredFileError:
+            hidden = DataError(
+                fault.place,
+                "cannot be read as data; it is a link out of the folder, so nothing of it is "
+                "shown: name the file itself to see more",
+            )
+            hidden.account = error.account
+            raise hidden from error
 
 
 def _warn_of_unnamed(path: Path, records: Sequence[Record], account: Account) -> None:
@@ -152,15 +177,15 @@ def _detect(path: Path, options: ReadOptions, account: Account) -> tuple[Format,
         return options.format, []
     if options.format is None and any((path / name).is_file() for name in _SAVED):
         return "hf_disk", []
-    inside = walk(path, account)
-    readable = [f for f in inside if kind_of(f.name) in _FORMATS]
+    within = walk(path, account)
+    readable = [f for f in within if kind_of(f.name) in _FORMATS]
     files = [f for f in readable if f.parent == path]
     if not files:  # as repositories of data sets are laid out: data/, or configuration/split/
         files = [f for f in readable if kind_of(f.name) in {"parquet", "webdataset"}]
         _require_one_configuration(path, files)
     if options.format is not None:
         wanted = [f for f in files if _fits(f, options.format)]
-        _refuse_lost_parts(path, inside, wanted)
+        _refuse_lost_parts(path, within, wanted)
         return options.format, wanted
     kinds: set[Format] = {_FORMATS[kind_of(f.name)] for f in files}
     names = ", ".join(shown(f.name) for f in files[:6])
@@ -170,7 +195,7 @@ def _detect(path: Path, options: ReadOptions, account: Account) -> tuple[Format,
             f"holds data of several formats ({', '.join(sorted(kinds))}): {names}; name one file",
         )
     if kinds == {"table"}:
-        _refuse_folders_of_parts(path, inside, names)
+        _refuse_folders_of_parts(path, within, names)
         splits = [split_of_file(stem(f.name)) for f in files]
         if len(files) > 1 and None in splits:
             raise DataError(
@@ -179,13 +204,13 @@ def _detect(path: Path, options: ReadOptions, account: Account) -> tuple[Format,
                 "split; name one file, or begin each name with train, val or test",
             )
     if kinds:
-        _refuse_lost_parts(path, inside, files)
-        for file in sorted(set(inside) - set(files)):
+        _refuse_lost_parts(path, within, files)
+        for file in sorted(set(within) - set(files)):
             if kind_of(file.name) != "image":
                 account.skip(BESIDE, file)
         return (_format_of(files[0]) if kinds == {"table"} else kinds.pop()), files
-    if any(f.is_dir() for f in path.iterdir()) or any(is_image_name(f.name) for f in inside):
-        _refuse_lost_parts(path, inside, [f for f in inside if kind_of(f.name) == "image"])
+    if any(f.is_dir() for f in path.iterdir()) or any(is_image_name(f.name) for f in within):
+        _refuse_lost_parts(path, within, [f for f in within if kind_of(f.name) == "image"])
         return "image_folder", []
     raise DataError(Place(path), f"an empty folder or nothing known in it; {_KNOWN}")
 
@@ -204,9 +229,9 @@ def _require_one_configuration(root: Path, files: list[Path]) -> None:
         )
 
 
-def _refuse_folders_of_parts(root: Path, inside: list[Path], tables: str) -> None:
+def _refuse_folders_of_parts(root: Path, within: list[Path], tables: str) -> None:
     """A table beside ``train/<class>/`` and ``test/<class>/``: only one of the two can be read."""
-    for file in inside:
+    for file in within:
         parts = file.relative_to(root).parts
         if len(parts) > 2 and split_name(parts[0]) and kind_of(file.name) == "image":
             raise DataError(
@@ -216,11 +241,11 @@ def _refuse_folders_of_parts(root: Path, inside: list[Path], tables: str) -> Non
             )
 
 
-def _refuse_lost_parts(root: Path, inside: list[Path], read: list[Path]) -> None:
+def _refuse_lost_parts(root: Path, within: list[Path], read: list[Path]) -> None:
     """Refuse to draw a part anew while a file that is not read has that part."""
     parts = {_part_of(root, file) for file in read if kind_of(file.name) != "image"}
     parts |= {split_name(p) for f in read for p in f.relative_to(root).parts[:-1]}
-    for file in sorted(set(inside) - set(read)):
+    for file in sorted(set(within) - set(read)):
         kind = kind_of(file.name)
         part = split_of_file(stem(file.name))
         if part and part not in parts and kind in {*_FORMATS, "unread"}:

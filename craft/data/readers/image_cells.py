@@ -8,6 +8,7 @@ from typing import Any
 from craft.data.readers.inline_images import inline_bytes
 from craft.data.readers.place import DataError, Place
 from craft.errors import CraftError
+from craft.runtime.inside import inside
 
 
 def image_bytes(cell: Any, folder: Path) -> bytes:
@@ -15,7 +16,7 @@ def image_bytes(cell: Any, folder: Path) -> bytes:
 
     Raises:
         OSError: it names a file that cannot be read.
-        CraftError: it is no image cell.
+        CraftError: it is no image cell, or a path that leads out of the folder.
     """
     if isinstance(cell, list) and len(cell) == 1:
         cell = cell[0]
@@ -27,7 +28,7 @@ def image_bytes(cell: Any, folder: Path) -> bytes:
         data = inline_bytes(cell.strip())
         if data is not None:
             return data
-        return (folder / cell).read_bytes()
+        return inside(folder, cell, "the image cell").read_bytes()
     raise CraftError(f"not bytes, not a path and not a struct of the two: {type(cell).__name__}")
 
 
