@@ -181,10 +181,14 @@ class ModelFamily:
         return TokenPrior.load(path) if path.is_file() else None
 
     def changed_files(self) -> list[str]:
-        """Files that are not what the manifest says, by SHA-256; empty when all is well."""
+        """Files that are not what the manifest says, by SHA-256; empty when all is well.
+
+        Raises:
+            StoredFileError: the manifest lists files that do not lie in the directory.
+        """
         listed = self.manifest.get("files", {})
         what = "the manifest of the models"
-        paths = {name: inside(self.directory, name, what) for name in listed}
+        paths = {n: inside(self.directory, n, what, follow_links=True) for n in listed}
         return [name for name, known in listed.items() if file_hash(paths[name]) != known]
 
 

@@ -34,12 +34,13 @@ class Released:
 
 
 def write_released(root: Path, kind: Released) -> Path:
-    """Three folders and a config; SigLIP's config lies beside, as a cached hub folder would."""
+    """Three folders and a config; SigLIP's config lies in it, under the name that the tower's
+    config has for it."""
     block = {"intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
     vision = {"hidden_size": WIDTH, **block, "image_size": 24, "patch_size": 8}
     text = {"hidden_size": WIDTH, **block, "vocab_size": 64, "max_position_embeddings": 16}
     write_json(
-        root.parent / "siglip" / "config.json",
+        root / "siglip" / "config.json",
         {"model_type": "siglip", "vision_config": vision, "text_config": text},
     )
     with torch.random.fork_rng():
@@ -84,7 +85,7 @@ def write_released(root: Path, kind: Released) -> Path:
         "code_shape": [3, 3, kind.levels],
         "latent_shape": [3, 3, WIDTH],
         "shared_codebook": kind.shared,
-        "pretrained_model": str(root.parent / "siglip"),
+        "pretrained_model": "siglip",
     }
     write_json(root / "vision_tower" / "config.json", {"rqvaesiglip": rqvaesiglip | kind.config})
     write_json(root / "vision_tower" / "preprocessor_config.json", {"crop_size": 24})
