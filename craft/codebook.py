@@ -135,15 +135,33 @@ class Codebook:
             CraftError: for more levels than the codebook has, or none.
             IndexError: for a code outside [0, K).
         """
-        if codes.ndim == 0 or not 1 <= codes.shape[-1] <= self._levels:
-            raise CraftError(
-                f"codes must be [..., l] with 1 <= l <= {self._levels}, got {tuple(codes.shape)}"
-            )
-        tables = self._frozen.tensor.expand(self._levels, self.size, self.dim)
+        tables = self._tables_for(codes)
         total = F.embedding(codes[..., 0], tables[0])
         for level in range(1, codes.shape[-1]):
             total = total + F.embedding(codes[..., level], tables[level])
         return total
+
+    def lookup_levels(
+        self,
+        codes: Tensor,  # [..., l] int64, 1 <= l <= L
+    ) -> Tensor:  # [..., l, D] float32
+        """The codeword of each level by itself; their sum in order of level is :meth:`lookup`.
+
+        Raises:
+            CraftError: for more levels than the codebook has, or none.
+            IndexError: for a code outside [0, K).
+        """
+        tables = self._tables_for(codes)
+        return torch.stack(
+            [F.embedding(codes[..., level], tables[level]) for level in range(codes.shape[-1])], -2
+        )
+
+    def _tables_for(self, codes: Tensor) -> Tensor:  # [L, K, D]
+        if codes.ndim == 0 or not 1 <= codes.shape[-1] <= self._levels:
+            raise CraftError(
+                f"codes must be [..., l] with 1 <= l <= {self._levels}, got {tuple(codes.shape)}"
+            )
+        return self._frozen.tensor.expand(self._levels, self.size, self.dim)
 
     def require_fingerprint(self, expected: str) -> None:
         """Raises CodebookMismatchError unless `expected`, in full, is this codebook's."""

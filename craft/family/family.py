@@ -68,6 +68,13 @@ class ModelFamily:
         return read_json(path, "the manifest of the models") if path.is_file() else {}
 
     @property
+    def main(self) -> str | None:
+        """The language model that is meant where none is named: qwen2, or the only one."""
+        if "qwen2" in self.names:
+            return "qwen2"
+        return self.names[0] if len(self.names) == 1 else None
+
+    @property
     def origin(self) -> str | None:
         """The directory in full, as packs note it; None for the models of the package."""
         here = self.directory.resolve()

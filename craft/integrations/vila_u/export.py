@@ -31,6 +31,7 @@ def export(
     out: Path | str,
     *,
     copy: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> Path:
     """Write a checkpoint like ``checkpoint`` that has this encoder.
 
@@ -43,6 +44,9 @@ def export(
         out: new directory. VILA-U chooses its prompts by its name: keep ``vila-u-7b-256`` or
             ``vila-u-7b-384`` in it.
         copy: copy language model and projector instead of linking them.
+        dtype: of the encoder's weights, if not the checkpoint's. Rounding to bfloat16 changes
+            codes: with torch.float32 here and in ``vila_u.load(path, model_dtype=torch.float32)``
+            they stay.
 
     Raises:
         CodebookMismatchError: the encoder speaks another codebook.
@@ -58,7 +62,7 @@ def export(
             f"the encoder speaks codebook {shorten(fingerprint)}, {source.root} has "
             f"{shorten(source.codebook.fingerprint)}; export into the checkpoint it came from"
         )
-    replaced = replacements(weights, source.tensors)
+    replaced = replacements(weights, source.tensors, dtype)
     beside = [entry for entry in source.folder.iterdir() if entry.name not in source.files]
     others = [entry for entry in source.root.iterdir() if entry.name != "vision_tower"]
     # What the tower's config names must lie in the checkpoint itself.
@@ -82,9 +86,9 @@ def export(
 
 
 def replacements(
-    weights: dict[str, Tensor], stored: dict[str, StoredTensor]
+    weights: dict[str, Tensor], stored: dict[str, StoredTensor], dtype: torch.dtype | None = None
 ) -> dict[str, Tensor | StoredTensor]:
-    """The encoder's weights by their stored names, in the stored dtypes.
+    """The encoder's weights by their stored names, in the stored dtypes or in ``dtype``.
 
     Raises:
         CraftError: a weight the checkpoint has no place for.
@@ -99,7 +103,7 @@ def replacements(
                 f"VILA-U has no place for the encoder's {name} {tuple(tensor.shape)} (it has "
                 f"{expected}); an encoder with a class token of its own cannot go back"
             )
-        replaced[stored_name(name)] = tensor.detach().to(dtypes[place.dtype])
+        replaced[stored_name(name)] = tensor.detach().to(dtype or dtypes[place.dtype])
     return replaced
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -38,6 +39,7 @@ def restore(
     out: Path | str,
     *,
     pack: EncoderPack | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Path:
     """Write the VILA-U checkpoint that ``models`` was converted from; every tensor has its bytes.
 
@@ -46,6 +48,7 @@ def restore(
         out: new directory. VILA-U chooses its prompts by its name: keep ``vila-u-7b-256`` or
             ``vila-u-7b-384`` in it.
         pack: put this adapted encoder into it.
+        dtype: of the pack's weights, as for :func:`~craft.integrations.vila_u.export.export`.
 
     Raises:
         CraftError: ``models`` was not converted from VILA-U, its record is damaged or names files
@@ -75,7 +78,7 @@ def restore(
         Codebook.load(models / "codebook.safetensors").require_fingerprint(
             pack.codebook_fingerprint
         )
-        found["vision_tower"] |= replacements(pack.weights, tower)
+        found["vision_tower"] |= replacements(pack.weights, tower, dtype)
     rebuilt = {
         inside(out, theirs, what).relative_to(out): (_named(found, theirs, file.tensors), file)
         for theirs, file in card.rebuilt.items()

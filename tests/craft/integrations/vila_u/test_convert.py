@@ -24,7 +24,14 @@ from craft.models.prompt_template import VICUNA
 from craft.models.text_batch import TextBatch
 from craft.runtime.json_cards import with_checksum
 from craft.runtime.stored_tensors import read_header
-from tests.craft.integrations.vila_u.released import CODES, WIDTH, Released, write_released
+from tests.craft.integrations.vila_u.released import (
+    CODES,
+    WIDTH,
+    Released,
+    only_sentencepiece,
+    sentencepiece_model,
+    write_released,
+)
 from tests.craft.runtime.broken_files import DAMAGE
 
 KINDS = {
@@ -320,21 +327,6 @@ def test_siglip_configs_of_another_size_are_refused(plain, tmp_path, key, value,
             load_tower(plain)
 
 
-def sentencepiece_model(path, kind, size, **options):
-    """A SentencePiece model of these tests' words, in the library's own format."""
-    sentences = [f"An image of a thing, specifically a {n}. what thing flag" for n in "abcdefgh"]
-    flags = {"hard_vocab_limit": False, "minloglevel": 2, "pad_id": -1} | options
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        sentencepiece.SentencePieceTrainer.Train(
-            sentence_iterator=iter(sentences * 8),
-            model_writer=file,
-            vocab_size=size,
-            model_type=kind,
-            **flags,
-        )
-
-
 def test_a_siglip_tokenizer_that_is_sentencepiece_only_is_copied_and_loads(plain, tmp_path):
     folder = tmp_path / "tokenizer"
     sentencepiece_model(folder / "spiece.model", "unigram", 50, unk_id=0, bos_id=-1, eos_id=1)
@@ -380,18 +372,9 @@ def test_tokenizers_with_more_words_than_the_language_model_are_refused(plain, t
 
 @pytest.mark.parametrize("config", [None, {"tokenizer_class": "LlamaTokenizer", "legacy": False}])
 def test_a_checkpoint_that_stores_tokenizer_model_alone_answers(plain, tmp_path, config):
-    for file in (plain / "llm").glob("token*"):
-        file.unlink()
-    stored = plain / "llm/tokenizer.model"
-    # As LLaMA's own: bytes for what no piece spells, no pad token, blanks and lines that count.
-    sentencepiece_model(
-        stored, "bpe", 290, byte_fallback=True, unk_id=0, bos_id=1, eos_id=2,
-        normalization_rule_name="identity", remove_extra_whitespaces=False,
-    )  # fmt: skip
-    processor = sentencepiece.SentencePieceProcessor(str(stored))
+    processor = only_sentencepiece(plain / "llm")
     if config is not None:
         (plain / "llm/tokenizer_config.json").write_text(json.dumps(config))
-    grow(plain / "llm", processor.GetPieceSize())
     convert(plain, tmp_path / "models")
     reader = ModelFamily(tmp_path / "models").language_model("vila-u")
     assert reader.tokenizer.pad_token == reader.tokenizer.eos_token == "</s>"
@@ -404,15 +387,6 @@ def test_a_checkpoint_that_stores_tokenizer_model_alone_answers(plain, tmp_path,
     assert len(reader.answer(visual, batch)) == 2
     restore(tmp_path / "models", tmp_path / "back")
     assert all_tensors(tmp_path / "back") == all_tensors(plain)
-
-
-def grow(folder, words):
-    """Give a language model room for so many words."""
-    model = LlamaForCausalLM.from_pretrained(folder)
-    model.resize_token_embeddings(words, mean_resizing=False)
-    for file in folder.glob("*.safetensors*"):
-        file.unlink()
-    model.save_pretrained(folder)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
