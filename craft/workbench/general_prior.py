@@ -10,6 +10,7 @@ from craft.corpus.shard import CorpusEncoder, shards_of
 from craft.data.readers import Record
 from craft.family.family import ModelFamily
 from craft.family.layout import PRIOR
+from craft.family.manifest import note_file
 from craft.prior import TokenPrior
 
 
@@ -32,6 +33,7 @@ def count_general_prior(
     encoder = CorpusEncoder.of(family.plug(), family.codebook)
     prior = count_corpus(encoder, shards_of(images), on_shard=on_shard)
     prior.save(family.directory / PRIOR)
+    note_file(family.directory, PRIOR)
     return prior
 
 

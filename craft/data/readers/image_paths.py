@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from craft.data.readers.image import EncodedImage, ImageFile
+from craft.data.readers.image_cells import LONGEST_PATH
 from craft.data.readers.inline_images import InlineImage, inline_bytes
 from craft.data.readers.place import DataError, Place, shown
 from craft.data.readers.rows import MissingImage
@@ -74,10 +75,10 @@ class ImagePaths:
         return ImageFile(self._found(value, place))
 
     def _found(self, value: str, place: Place) -> Path:
-        if "\0" in value or len(value) > 4096:
+        if "\0" in value or len(value) > LONGEST_PATH:
             raise DataError(place, f"image is no path: {value!r:.60}")
         if self.chosen is None:
-            held = [f for f in self.folders if self._within(f, value, place).is_file()]
+            held = [f for f in self.folders if _is_there(self._within(f, value, place))]
             self.chosen = next(iter(held), None)
         if self.chosen is None:
             looked = " or ".join(shown(folder) for folder in self.folders[:2])
@@ -117,3 +118,7 @@ class ImagePaths:
         if self.inline and self.chosen is None:
             return "images stand in the table's cells"
         return f"image paths begin at {shown(self.chosen) if self.chosen else 'no known folder'}"
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() and not path.is_dir()

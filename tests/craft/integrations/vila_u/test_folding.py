@@ -23,6 +23,7 @@ def test_gradients_come_back():
     x = torch.randn(1, 4, 4, 3, requires_grad=True)
     weights = torch.randn(1, 2, 2, 12)
     (space_to_depth(x, (2, 2)) * weights).sum().backward()
+    assert x.grad is not None
     assert torch.equal(x.grad, depth_to_space(weights, (2, 2)))
 
 
