@@ -1,7 +1,7 @@
 """The paper's judge (sec. 5.3, Table 2): a language model marks justified answers.
 
 What the judge is asked, what it must return, and what the marks add up to. Who is asked is in
-judge_client.py. The wording is ours; the five fields and Overall = Faithfulness + Relevance -
+client.py. The wording is ours; the five fields and Overall = Faithfulness + Relevance -
 Verbosity / 2 are the paper's (methods F8).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import islice
 from statistics import fmean
 from typing import Any
 
@@ -17,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from craft.errors import CraftError
 
+#: Characters and beginnings of objects that are looked at: no reply of three hundred tokens has
+#: more, and reading from each of a million braces would take hours.
+_MOST_CHARACTERS, _MOST_BRACES = 20_000, 100
 #: The paper's sampling temperature and number of answers judged.
 TEMPERATURE, MOST_ANSWERS = 0.6, 350
 
@@ -78,7 +82,8 @@ def parse(reply: str) -> Verdict:
         UnreadableVerdict: there is none, or a field is missing or out of range.
     """
     problem = "no JSON object"
-    for found in re.finditer(r"\{", reply):
+    reply = reply[:_MOST_CHARACTERS]
+    for found in islice(re.finditer(r"\{", reply), _MOST_BRACES):
         try:
             value, _ = json.JSONDecoder().raw_decode(reply, found.start())
             return Verdict.model_validate(value)

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from craft.evaluation.judge.client import mark_all
+from craft.evaluation.judge.run import judge_predictions, mark_all
 from craft.evaluation.judge.protocol import UnreadableVerdict, Verdict, parse
-from craft.evaluation.judge.run import judge_predictions
 from tests.craft.fuzzing import ROUNDS, damaged, fuzz, fuzz_file, retyped
 
 MARKS = {
@@ -24,6 +23,7 @@ class _Marker:
     """A judge that gives everyone the same marks."""
 
     model = "marker"
+    spent = 0.0
 
     def mark(self, question, answer, reply):
         assert all(isinstance(x, str) for x in (question, answer, reply))
