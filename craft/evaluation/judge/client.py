@@ -202,10 +202,9 @@ class Judge:
         """US dollars by the server's count of tokens; None if it gives none that can be true."""
         if not isinstance(usage, dict):
             return None
-        read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        if not _is_count(read, least=1) or not _is_count(written, least=1 if said else 0):
-            return None
-        return self.price.of(read, written)
+        read = _count(usage.get("prompt_tokens"), least=1)
+        written = _count(usage.get("completion_tokens"), least=1 if said else 0)
+        return None if read is None or written is None else self.price.of(read, written)
 
     def _without_key(self, text: str) -> str:
         """One line of ``text``, in which a server that repeats the key does not show it."""
@@ -252,8 +251,8 @@ def _said(completion: dict[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _is_count(value: Any, least: int) -> bool:
-    return type(value) is int and least <= value <= MOST_TOKENS
+def _count(value: Any, least: int) -> int | None:
+    return value if type(value) is int and least <= value <= MOST_TOKENS else None
 
 
 def _refusal(reply: Reply) -> str:

@@ -37,6 +37,16 @@ def marked(judge):
     return judge.mark("What?", "B", "B, because.")
 
 
+def until_the_budget_ends(judge):
+    """How many verdicts are to be had."""
+    for count in range(100):
+        try:
+            marked(judge)
+        except BudgetReached:
+            return count
+    raise AssertionError("the budget does not end")
+
+
 def test_marks_and_pays(server):
     judge = judge_at(server)
     assert marked(judge).faithfulness == 8
@@ -141,9 +151,7 @@ def test_usage_that_cannot_be_true_counts_as_the_worst_case(server, usage):
     spent = judge.spent
     server.script = [answer(completion(usage=usage))] * 1000
     judge.budget = 10 * spent
-    with pytest.raises(BudgetReached):
-        for _ in range(1000):
-            marked(judge)
+    assert until_the_budget_ends(judge) == 9
     assert judge.spent <= judge.budget
     assert len(server.requests) == 10
 
@@ -152,9 +160,7 @@ def test_a_server_that_takes_more_than_asked_for_is_expected_to_do_it_again(serv
     greedy = USAGE | {"completion_tokens": 100 * REPLY_TOKENS}
     server.script = [answer(completion(usage=greedy))] * 9
     judge = judge_at(server, budget=0.5)
-    with pytest.raises(BudgetReached):
-        for _ in range(9):
-            marked(judge)
+    assert until_the_budget_ends(judge) < 9
     assert judge.spent <= 0.5
 
 
@@ -216,11 +222,20 @@ def test_the_key_is_never_shown(server, status):
 
 @pytest.mark.parametrize(
     "url",
-    ["", "ftp://x/v1", "localhost:8000/v1", "http://", "http://[::1/v1", "http://x:99999/v1"]
-    + ["http://x y/v1", "http://x/v1\r\nX-Evil: 1", "http://é/v1"],
+    [
+        "http:/one-slash",
+        "ftp://x/v1",
+        "localhost:8000/v1",
+        "http://",
+        "http://[::1/v1",
+        "http://x:99999/v1",
+        "http://x y/v1",
+        "http://x/v1\r\nX-Evil: 1",
+        "http://é/v1",
+    ],
 )
 def test_what_is_no_url_is_refused(url, monkeypatch):
-    monkeypatch.setenv("OPENAI_BASE_URL", url or "http:/one-slash")
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
     with pytest.raises(CraftError, match="is not the URL of a server") as caught:
         Judge("stub", Price(0, 0), 1, key="none")
     assert "\n" not in str(caught.value)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from craft.evaluation.judge.run import judge_predictions, mark_all
 from craft.evaluation.judge.protocol import UnreadableVerdict, Verdict, parse
+from craft.evaluation.judge.run import judge_predictions, mark_all
 from tests.craft.fuzzing import ROUNDS, damaged, fuzz, fuzz_file, retyped
 
 MARKS = {
