@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from craft.errors import CraftError
 from craft.family.family import ModelFamily
@@ -99,9 +100,11 @@ def _said(value: Any) -> str:
 
 def print_facts(console: Console, title: str, facts: dict[str, str]) -> None:
     """One line a fact."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None)
+    table = Table(
+        title=Text(title, "table.title"), title_justify="left", show_header=False, box=None
+    )
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))
     console.print(table, highlight=False)

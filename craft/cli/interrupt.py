@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import typer
-from rich.console import Console
+
+from craft.cli.terminal import errors
 
 #: How a shell reports a process that Ctrl-C ended: 128 and the signal's number.
 EXIT_CODE = 130
@@ -60,9 +61,7 @@ def telling_what_is_kept(told: Callable[[], str], main: bool = True) -> Iterator
 
 def tell(text: str) -> None:
     """Print on standard error, unwrapped, so that a line can be copied."""
-    Console(stderr=True).print(
-        f"interrupted: {text}", soft_wrap=True, highlight=False, markup=False
-    )
+    errors.print(f"interrupted: {text}", soft_wrap=True)
 
 
 def checkpoint_kept(directories: Sequence[Path], every: int) -> str:

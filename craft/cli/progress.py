@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from craft.runtime.memory import memory_in_use
+from craft.runtime.plain_text import on_one_line
 
 #: Seconds that a finished task must have taken to leave a line.
 WORTH_A_LINE = 1.0
@@ -64,7 +65,7 @@ class ProgressDisplay:
         self._console = console
         self._clock = clock
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _RateColumn(),
@@ -125,7 +126,7 @@ class ProgressDisplay:
 
     def _begin(self, task: str, done: int, total: int, images: int, now: float) -> None:
         started = self._idle_since if done else now
-        number = self._progress.add_task(task, total=total, images=images)
+        number = self._progress.add_task(on_one_line(task), total=total, images=images)
         self._tasks[task] = _Running(number, started, done, started)
 
     def _tell(self, line: str) -> None:

@@ -22,6 +22,7 @@ from craft.errors import CraftError
 from craft.evaluation.visual_tokens import VisualTokens
 from craft.family.plugged import PluggedEncoder
 from craft.prior import TokenPrior
+from craft.report.figures import LITERAL, name_in_figure, save_figure
 from craft.report.patches import code_map, dim_pruned
 from craft.runtime.whole_file import whole_file
 
@@ -62,7 +63,7 @@ def draw_pictures(
     }
     for name, figure in figures.items():
         with whole_file(out / name) as written:
-            figure.savefig(written, dpi=120, format="png")
+            save_figure(figure, written)
     return [out / name for name in figures]
 
 
@@ -89,7 +90,8 @@ def code_map_figure(
     panels = figure.subplots(len(images), columns, squeeze=False)
     for row, image in enumerate(images):
         _show(panels[row][0], image)
-        panels[row][0].set_title(titles[row] if row < len(titles) else "", fontsize=8)
+        title = name_in_figure(titles[row]) if row < len(titles) else ""
+        panels[row][0].set_title(title, fontsize=8, **LITERAL)
         _draw_codes(panels[row][1], codes[row])
         for axes, (ratio, masks) in zip(panels[row][2:], kept.items(), strict=True):
             _show(axes, dim_pruned(image, masks[row]))

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from craft.report.figures import save_figure
+
 
 def image_png(image: Tensor) -> bytes:  # [3, S, S] in [0, 1]
     """An image."""
@@ -22,7 +24,7 @@ def image_png(image: Tensor) -> bytes:  # [3, S, S] in [0, 1]
 def figure_png(figure: Figure) -> bytes:
     """A matplotlib figure."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
+    save_figure(figure, buffer, dpi=130)
     return buffer.getvalue()
 
 

@@ -13,6 +13,7 @@ from craft.decoding.crop import Box, whole
 from craft.decoding.masking import cell_boxes
 from craft.decoding.trace import Trace
 from craft.errors import CraftError
+from craft.report.figures import LITERAL, text_in_figure
 
 _INCHES = 2.6
 _CROP, _HIDDEN = "#d55e00", "#0072b2"
@@ -32,7 +33,8 @@ def laser_figure(image: Image.Image, trace: Trace, question: str = "", answer: s
         )
     figure = Figure(figsize=(3.4 * _INCHES, 1.3 * _INCHES), layout="constrained")
     first, second, third = figure.subplots(1, 3)
-    figure.suptitle("\n".join(filter(None, [question, answer])), fontsize=8, ha="left", x=0.01)
+    title = "\n".join(text_in_figure(x, most_lines=4) for x in (question, answer) if x)
+    figure.suptitle(title, fontsize=8, ha="left", x=0.01, **LITERAL)
     _draw_evidence(first, image, trace)
     box = trace.box or whole(image.size)
     second.imshow(np.asarray(image.convert("RGB").crop(box)), interpolation="nearest")

@@ -59,13 +59,15 @@ def transfer_table(results: TransferResults) -> Table:
     names = list(first)
     counts = {row.n["all"] for row in first.values()}
     table = Table(
-        caption=f"Per cent right on {results.domain}, all classes, n = {min(counts)}. In brackets: "
-        "points over the pretrained encoder with their 95 % interval.",
+        caption=_caption(
+            f"Per cent right on {results.domain}, all classes, n = {min(counts)}. In brackets: "
+            "points over the pretrained encoder with their 95 % interval."
+        ),
         caption_justify="left",
     )
     table.add_column("encoder")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     for encoder, row in matrix.items():
         cells = []
         for name in names:
@@ -85,6 +87,11 @@ def transfer_table(results: TransferResults) -> Table:
 def count_row(n: dict[str, int]) -> list[Text]:
     """The row that says how many questions are behind each column."""
     return [Text(" n", "dim"), *(Text(str(n[part]), "dim") for part in PARTS)]
+
+
+def _caption(text: str) -> Text:
+    """A caption that may hold a name: of a plain string rich would read markup."""
+    return Text(text, "table.caption")
 
 
 def _number(value: float | None) -> Text:
@@ -138,9 +145,11 @@ def few_shot_table(results: FewShotResults) -> Table:
     """Of ``craft few-shot``: a mode a row, accuracies in per cent."""
     classes, n = results.classes, results.n
     table = Table(
-        caption=f"Per cent right on {results.domain}, of n test images: base classes among "
-        f"{classes['base']}, novel ones among {classes['novel']}. ± is the standard deviation over "
-        "seeds.",
+        caption=_caption(
+            f"Per cent right on {results.domain}, of n test images: base classes among "
+            f"{classes['base']}, novel ones among {classes['novel']}. ± is the standard deviation "
+            "over seeds."
+        ),
         caption_justify="left",
     )
     table.add_column("")
@@ -149,7 +158,7 @@ def few_shot_table(results: FewShotResults) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for mode, found in results.modes.items():
         scores = (found.base, found.novel, found.harmonic_mean)
-        table.add_row(mode, f"{found.trained:,}", *map(_with_spread, scores))
+        table.add_row(Text(mode), f"{found.trained:,}", *map(_with_spread, scores))
     return table
 
 
