@@ -30,7 +30,7 @@ def text_in_figure(text: str, width: int = 110, most_lines: int = 8) -> str:
     """A longer text in lines of ``width`` characters; the end of a very long one is cut."""
     lines = [
         part
-        for line in visible(text[: width * most_lines]).expandtabs().split("\n")
+        for line in visible(text[: width * (most_lines + 1)]).expandtabs().split("\n")
         for part in textwrap.wrap(line, width) or [""]
     ]
     return "\n".join(lines if len(lines) <= most_lines else [*lines[: most_lines - 1], "…"])

@@ -197,22 +197,23 @@ def test_warnings_and_logs_obey_nothing() -> None:
     assert not OBEYED.search(result.stderr)
 
 
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of classes with a name table: what names of folders cannot hold, names can."""
+    root = tmp_path_factory.mktemp("hostile") / "[red]photos[/x]\x1b[31m"  # two folders
+    for c in range(6):
+        for i in range(6):
+            file = root / f"[red]\x1b[3{c}m" / f"\u202e{i}[bold].png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (24, 24), (40 * c, 200 - 30 * i, 90)).save(file)
+    (root / "[red]\x1b[30m" / "\x1b[2Jbroken.png").write_bytes(b"no image")
+    return root
+
+
 class TestHostileNames:
     """Real commands on data whose class names, files and folders are hostile."""
 
     pytestmark = pytest.mark.usefixtures("small_world", "quiet_process")
-
-    @pytest.fixture(scope="class")
-    def hostile(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """A folder of classes with a name table: what names of folders cannot hold, names can."""
-        root = tmp_path_factory.mktemp("hostile") / "[red]photos[/x]\x1b[31m"  # two folders
-        for c in range(6):
-            for i in range(6):
-                file = root / f"[red]\x1b[3{c}m" / f"\u202e{i}[bold].png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                Image.new("RGB", (24, 24), (40 * c, 200 - 30 * i, 90)).save(file)
-        (root / "[red]\x1b[30m" / "\x1b[2Jbroken.png").write_bytes(b"no image")
-        return root
 
     def test_data_check(self, hostile: Path, tiny_models: ModelFamily) -> None:
         given = ["data", "check", hostile, "--skip-corrupt", "--models", tiny_models.directory]
@@ -264,11 +265,11 @@ class TestHostileNames:
     def test_answers(
         self, tiny_models: ModelFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        given = Answer(text=EVIL, written=EVIL, outside=True, trace=None)
-        monkeypatch.setattr("craft.workbench.generate.generate", lambda *_, **__: given)
+        answer = Answer(text=EVIL, written=EVIL, outside=True)
+        monkeypatch.setattr("craft.workbench.generate.generate", lambda *_, **__: answer)
         image = tmp_path / "x.png"
         Image.new("RGB", (24, 24)).save(image)
         given = ["generate", image, "--question", "What?", "--models", tiny_models.directory]
         said = done(craft_command(*given, "--llm", "llama"))
         assert not OBEYED.search(said)
-        assert "[red]b[/red][/x]" in said
+        assert "[red]b[/red][/x]" in said.replace(" ", "")  # wherever it was wrapped
