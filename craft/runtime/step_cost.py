@@ -1,4 +1,4 @@
-"""What a training step costs in time and memory."""
+"""Time and memory of a training step."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from craft.runtime.memory import peak_memory
 
 
 def step_cost(step: Callable[[], None], steps: int) -> dict[str, Any]:
-    """Seconds of each of ``steps`` steps, after one that makes the optimiser's state and packs the
-    codebook, and the largest memory of this process in MiB, weights and optimiser included."""
+    """Seconds of each of ``steps`` steps, and peak memory of this process in MiB, including weights
+    and optimiser. One step before them creates the optimiser's state and packs the codebook."""
     step()
     seconds = []
     for _ in range(steps):
@@ -25,8 +25,8 @@ def step_cost(step: Callable[[], None], steps: int) -> dict[str, Any]:
 
 
 def in_own_process(module: str, *arguments: str) -> dict[str, Any]:
-    """What ``python -m module`` prints last, as JSON: peak memory is a process's, so each variant
-    needs its own."""
+    """The JSON that ``python -m module`` prints last. Peak memory belongs to a process, so each
+    variant needs its own."""
     command = [sys.executable, "-m", module, *arguments]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return json.loads(output.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Files that a user brings: told apart from the Git LFS pointers that stand for them."""
+"""Files that a user brings, as opposed to the Git LFS pointers that stand for them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from craft.errors import CraftError
 
-#: How the text begins that Git LFS leaves where a file was not fetched.
+#: The beginning of the text that Git LFS leaves where a file was not fetched.
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 class StoredFileError(CraftError):
-    """A file that is missing, damaged, cut short, or not what its name says."""
+    """A file is missing, damaged, cut short, or not what its name says."""
 
 
 def is_lfs_pointer(path: Path | str) -> bool:
