@@ -89,9 +89,9 @@ class Adapter(nn.Module):
             return x  # only the tokens before the patches
         if not 0 <= prefix <= self.prefix_tokens:
             raise CraftError(
-                f"an adapter for {patches} patches got a sequence of {x.shape[1]} tokens "
-                f"({self.grid[0]} x {self.grid[1]}, after at most {self.prefix_tokens} other "
-                "tokens); give install_heba the grid of these images"
+                f"a sequence of {x.shape[1]} tokens came to an adapter for {patches} patches "
+                f"({self.grid[0]} x {self.grid[1]}) after at most {self.prefix_tokens} other "
+                "tokens; give install_heba the grid of these images"
             )
         if prefix == 0:
             return x + self._scaled(x, scale)

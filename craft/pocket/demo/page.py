@@ -1,4 +1,4 @@
-"""One self-contained page a demo: the numbers, the curves, and images with their answers."""
+"""The page of a demo, in one file: the numbers, the curves, and images with their answers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from craft.runtime.whole_file import write_bytes, write_text
 
 
 def write_page(results: dict[str, Any], examples: list[Example], directory: Path) -> Path:
-    """Write ``index.html`` and the figures beside it as PNG files.
+    """Write ``index.html`` and, next to it, the figures as PNG files.
 
     Args:
         results: what the demo's results.json holds.
-        directory: the demo's, with the training logs.
+        directory: of the demo, with the training logs.
     """
     first = results["seeds"][0]
     logs = {name: directory / name / f"seed-{first}" / "train.jsonl" for name in results["domains"]}

@@ -17,7 +17,7 @@ _LOSSES = {"sal": "answers", "con": "contrastive", "commit": "commitment"}
 
 
 def accuracy_figure(results: dict[str, Any]) -> Figure:
-    """Bars of four-option accuracy on all classes: a panel a domain, a group a language model.
+    """Bars of four-option accuracy on all classes: a panel per domain, a group per language model.
 
     Whiskers are the standard deviation over seeds.
     """
@@ -60,7 +60,7 @@ def accuracy_figure(results: dict[str, Any]) -> Figure:
 
 
 def training_figure(logs: dict[str, Path]) -> Figure:
-    """Losses and validation accuracies out of ``train.jsonl``: a column a run, named by its key."""
+    """Losses and validation accuracies from ``train.jsonl``: a column per run, titled by key."""
     figure = Figure(figsize=(1.0 + 3.4 * len(logs), 4.6), layout="constrained")
     panels = figure.subplots(2, len(logs), squeeze=False)
     for column, (title, path) in enumerate(logs.items()):
@@ -89,7 +89,7 @@ def training_figure(logs: dict[str, Path]) -> Figure:
 
 
 def _smooth(values: list[float], decay: float = 0.95) -> list[float]:
-    """Running mean that forgets, without the bias of its start."""
+    """Exponential moving average, corrected for the bias of its start."""
     total = weight = 0.0
     smoothed = []
     for value in values:

@@ -1,4 +1,4 @@
-"""One job: adapt, ask, and write down which questions were answered right."""
+"""One job: adapt, ask, and record which questions were answered correctly."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from craft.runtime.whole_file import write_json
 from craft.settings.methods import METHODS
 from craft.training.adapt import adapt
 
-#: What is asked of every encoder: all tokens, and of the pretrained one also without its codes.
+#: Conditions of every encoder: all tokens, and for the pretrained one also without codes.
 ALL_TOKENS, CONTINUOUS = "keep 1.0", "continuous"
 #: Pruning by the general world's frequencies instead of the domain's.
 FOREIGN = "foreign prior"
 #: What a justification is marked for.
 RULES = ("correct", "present", "relevant", "faithful")
-#: Methods that are asked for justifications.
+#: Methods whose models are asked for justifications.
 _JUSTIFIES = ("craft", *CONTINUOUS_METHODS)
 
 
@@ -52,11 +52,11 @@ def condition(ratio: float, selector: str) -> str:
 
 
 def run_job(job: Job, scale: Scale, models: ModelFamily, directory: Path) -> Path:
-    """Do a job and write ``<job>.json``; one that is there already is left alone.
+    """Do a job and write ``<job>.json``; a file that exists is left as it is.
 
-    In the file, ``answers.<language model>.<condition>`` is a string of 1 and 0, a digit a question
-    of the domain; ``general`` likewise; ``heldout`` says which questions are of held-out classes;
-    ``justified.<rule>`` which justifications pass.
+    In the file, ``answers.<language model>.<condition>`` is a string of ones and zeros, a digit per
+    question of the domain; ``general`` likewise; ``heldout`` says which questions are about
+    held-out classes; ``justified.<rule>`` says which justifications pass.
     """
     path = directory / f"{job.name}.json"
     if path.is_file():
@@ -92,7 +92,7 @@ class _Sheet:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def examine(self, lvlm: AlignedLanguageModel, name: str = ALL_TOKENS) -> None:
-        """All tokens, on the domain and on the general world."""
+        """Answer with all tokens, on the domain and on the general world."""
         general, asked = self.candidate.general, self.candidate.exam.general
         assert general is not None  # _exam asks both
         assert asked is not None
@@ -114,7 +114,7 @@ class _Sheet:
             self.justified[rule] = _digits([getattr(mark, rule) for mark in marks])
 
     def prune(self, lvlm: AlignedLanguageModel, foreign: Tensor) -> None:
-        """The curve of keep ratios, and other ways to choose tokens at some of them."""
+        """Answer at all keep ratios and, at some of them, with other ways to choose tokens."""
         tokens = self.candidate.domain
         for ratio in KEEP_RATIOS[:-1]:
             for selector in ("full", "random"):

@@ -1,6 +1,6 @@
 """The page of ``craft reproduce``, and its main table for a README.
 
-``python -m craft.pocket.reproduction.page RESULTS PAGE README`` writes both anew from results.json.
+``python -m craft.pocket.reproduction.page RESULTS PAGE README`` rewrites both from results.json.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All of it, resumably: jobs over several processes, then the tables."""
+"""The whole reproduction: jobs in several processes, which can be resumed, then the tables."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def reproduce(
     measure_costs: Callable[[], dict[str, dict[str, float]]] = training_costs,
     on_progress: OnProgress = ignore_progress,
 ) -> dict[str, Any]:
-    """Do what is not done yet and write ``results.json``.
+    """Do the jobs that are missing and write ``results.json``.
 
-    Every job leaves a file in ``out/jobs``, so a run that was stopped goes on with the first one
-    that is missing; it does not see whether code or models have changed since.
+    Every job leaves a file in ``out/jobs``, so an interrupted run resumes with the first one that
+    is missing; it does not notice whether code or models have changed since.
 
     Args:
-        workers: processes that do a job each, on one thread; 1 works in this process.
+        workers: processes that each do a job at a time, on one thread; 1 works in this process.
 
     Returns:
         What results.json holds, see :func:`~craft.pocket.reproduction.tables.reproduce_tables`,
-        with ``seconds`` of work of all jobs and of this call.
+        with the ``seconds`` of work of all jobs and of this call.
 
     Raises:
-        CraftError: a language model is missing, or results of another scale in ``out``.
+        CraftError: a language model is missing, or ``out`` holds results of another scale.
     """
     missing = [name for name in SURROGATES if name not in models.names]
     if missing:
@@ -80,7 +80,7 @@ def reproduce(
 def _work(
     todo: Iterable[Job], scale: Scale, models: ModelFamily, directory: Path, workers: int
 ) -> Iterator[None]:
-    """Yields whenever a job is done; the first that fails stops all."""
+    """Yield whenever a job is done; the first failure stops all."""
     if workers == 1:
         for job in todo:
             run_job(job, scale, models, directory)
@@ -116,7 +116,7 @@ def _run_here(job: Job, scale: Scale, directory: Path) -> Path:
 
 
 def _same_scale(directory: Path, scale: Scale) -> None:
-    """Notes the scale, or raises CraftError if the jobs there are of another."""
+    """Record the scale, or raise CraftError if the jobs there are of another one."""
     note = directory / "scale.json"
     wanted = json.loads(json.dumps(scale.__dict__))
     if not note.is_file():
