@@ -1,4 +1,4 @@
-"""A drawn trace of LASER: where the question points, what is cropped, what is hidden."""
+"""A drawing of LASER's trace: where the question points, what is cropped, what is hidden."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _CROP, _HIDDEN = "#d55e00", "#0072b2"
 
 
 def laser_figure(image: Image.Image, trace: Trace, question: str = "", answer: str = "") -> Figure:
-    """Image with evidence, crop and masked cells; the crop; VAQ by layer.
+    """The image with evidence, crop and masked cells; the crop; VAQ by layer.
 
     Raises:
-        CraftError: the trace is of an image of another size.
+        CraftError: the trace belongs to an image of another size.
     """
     view = trace.view
     if view.right > image.width or view.bottom > image.height:

@@ -1,4 +1,4 @@
-"""Writes ATTRIBUTION.md out of the built files: it names what is shipped and nothing else."""
+"""Writes ATTRIBUTION.md from the built files: it names exactly what is shipped."""
 
 from __future__ import annotations
 
