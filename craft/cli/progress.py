@@ -1,4 +1,4 @@
-"""Progress: on a terminal a bar with rate, time left and memory; elsewhere plain lines of it."""
+"""Progress: on a terminal, a bar with rate, time left and memory; elsewhere the same as lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rich.text import Text
 from craft.runtime.memory import memory_in_use
 from craft.runtime.plain_text import on_one_line
 
-#: Seconds that a finished task must have taken to leave a line.
+#: Seconds that a task must have taken to leave a line when it is finished.
 WORTH_A_LINE = 1.0
 #: Seconds between two lines of a log: a twentieth of the time a task has taken, within bounds.
 SHORTEST, LONGEST, SHARE = 10.0, 300.0, 1 / 20
@@ -45,7 +45,7 @@ class _MemoryColumn(ProgressColumn):
 
 @dataclass
 class _Running:
-    """A task under way: its bar, when and at which count it began, and when it was last told of."""
+    """A task in progress: its bar, when and at which count it began, and when it last got a line."""
 
     number: TaskID
     started: float
@@ -54,11 +54,11 @@ class _Running:
 
 
 class ProgressDisplay:
-    """A context manager that is called with (task, done, total); a finished task that
-    took a second or more leaves one line.
+    """A context manager that is called with (task, done, total). A task that took a second or more
+    leaves a line when it is finished.
 
-    A task is announced with what is done before its work begins, usually 0. One whose first report
-    comes later is taken to have begun when the task before it ended.
+    A task should be announced before its work begins, with what is already done, usually 0. If its
+    first report comes later, the task is taken to have begun when the one before it ended.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
@@ -93,7 +93,7 @@ class ProgressDisplay:
         self._progress.stop()
 
     def count_images(self, task: str, each: int) -> None:
-        """Show the rate of ``task`` in images, of which one of its counts stands for ``each``."""
+        """Show the rate of ``task`` in images, of which each of its counts is ``each``."""
         self._images[task] = each
 
     def __call__(self, task: str, done: int, total: int) -> None:

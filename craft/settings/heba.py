@@ -1,4 +1,4 @@
-"""HeBA adapters as settings; every default stands here and nowhere else."""
+"""HeBA adapters as settings, with every default."""
 
 from __future__ import annotations
 

@@ -20,28 +20,28 @@ from craft.runtime.plain_text import on_one_line
 SERVER = "https://api.openai.com/v1"
 #: Tokens a verdict may take; its five fields need some sixty.
 REPLY_TOKENS = 300
-#: How often a reply that is no verdict is asked for again, at the same temperature.
+#: How often a verdict is asked for again, at the same temperature, if the reply holds none.
 ASK_AGAIN = 2
 #: Bytes of a reply: a verdict with all that servers add to it has a few thousand.
 MOST_BYTES = 2**20
-#: Tokens of one request that a server may claim; a claim beyond is no number of tokens.
+#: Tokens of one request that a server may claim; more cannot be true.
 MOST_TOKENS = 10**9
-#: Seconds before the first retry, twice as many before each later one, and at most.
+#: Seconds before the first retry, which double with each further one, and their upper bound.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
-#: Seconds that a server may ask us to wait; one that asks for more gets the pauses above.
+#: Seconds that a server may ask us to wait; if it asks for more, the pauses above are used.
 LONGEST_ASKED_PAUSE = 60.0
-#: States of a server that may pass, as all above 500.
+#: Statuses of a trouble that may pass, as do those from 500 on.
 _PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
 #: A gateway lost the answer of the server behind it, which may have been paid for.
 _ANSWER_LOST = (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
 
 
 class JudgeUnavailable(CraftError):
-    """The judge's server failed for good, or cannot be asked at all."""
+    """The judge's server cannot be reached, or keeps failing."""
 
 
 class BudgetReached(CraftError):
-    """The next question might cost more than is left."""
+    """The next question might cost more than is left of the budget."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Price:
     """US dollars per million tokens.
 
     Raises:
-        CraftError: a price that is negative, infinite or not a number.
+        CraftError: a price is negative, infinite or NaN.
     """
 
     read: float
@@ -82,8 +82,8 @@ class Judge:
         spent: US dollars, at least what the server charged.
 
     Raises:
-        JudgeUnavailable: there is no key, or one that no server can have given.
-        CraftError: a budget or URL that is none.
+        JudgeUnavailable: there is no key, or it contains characters that no key has.
+        CraftError: the budget is not a number of dollars, or the URL is not one of a server.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Judge:
         Raises:
             BudgetReached: before a request that might exceed the budget.
             UnreadableVerdict: the judge's replies hold none, also when asked again.
-            JudgeUnavailable: the server failed for good.
+            JudgeUnavailable: the server cannot be reached, or keeps failing.
         """
         request = self._request(protocol.messages(question, answer, reply))
         problem: UnreadableVerdict | None = None
@@ -142,8 +142,8 @@ class Judge:
         return json.dumps(content).encode()
 
     def _ask(self, request: bytes) -> str:
-        """What the model says; the cost is added to ``spent``, also if an error is raised."""
-        # No tokenizer makes more tokens than there are bytes.
+        """The model's reply. Its cost is added to ``spent``, also if an error is raised."""
+        # No tokenizer makes more tokens of a text than it has bytes.
         estimate = self.price.of(len(request), REPLY_TOKENS)
         problem = ""
         for attempt in range(1 + self._retries):
@@ -154,7 +154,7 @@ class Judge:
                     f"{before:.4f} of {self.budget} US dollars are spent and the next question may "
                     f"cost {worst:.4f}; verdicts so far are kept: raise the budget to continue"
                 )
-            self.spent = before + worst  # until it is known better, and if we are interrupted
+            self.spent = before + worst  # until the cost is known, or if we are interrupted
             pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)
             try:
                 reply = self._post(request)
@@ -199,7 +199,7 @@ class Judge:
         return post(self._address, request, headers, seconds=self._timeout, most=MOST_BYTES)
 
     def _cost(self, usage: Any, said: str) -> float | None:
-        """US dollars by the server's count of tokens; None if it gives none that can be true."""
+        """US dollars by the server's count of tokens; None if there is none that can be true."""
         if not isinstance(usage, dict):
             return None
         read = _count(usage.get("prompt_tokens"), least=1)
@@ -207,8 +207,8 @@ class Judge:
         return None if read is None or written is None else self.price.of(read, written)
 
     def _without_key(self, text: str) -> str:
-        """One line of ``text``, in which a server that repeats the key does not show it."""
-        if len(self._key) >= 8:  # shorter ones are words for servers that ask for none
+        """``text`` on one line and without the key, which a server may have repeated."""
+        if len(self._key) >= 8:  # shorter ones are placeholders for servers that ask for none
             text = text.replace(self._key, "[key]")
         return on_one_line(" ".join(text.split()))[:300]
 
@@ -222,12 +222,12 @@ def _checked_key(key: str) -> str:
     key = key.strip()
     if not key:
         raise JudgeUnavailable(
-            "no key for the judge's server: set OPENAI_API_KEY, to any text for a server that asks "
-            "for none"
+            "no key for the judge's server: set OPENAI_API_KEY; if the server asks for none, to any "
+            "text"
         )
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise JudgeUnavailable(
-            "OPENAI_API_KEY holds a space or another character that no key has; set it anew"
+            "OPENAI_API_KEY holds a space or another character that no key has; set it again"
         )
     return key
 
@@ -256,7 +256,7 @@ def _count(value: Any, least: int) -> int | None:
 
 
 def _refusal(reply: Reply) -> str:
-    """What a status that is not 200 means, with the server's own words where it gives any."""
+    """What a status other than 200 means, with the server's message if it sent one."""
     if 300 <= reply.status < 400:
         place = reply.headers.get("location", "another place")
         return (
@@ -277,7 +277,7 @@ def _refusal(reply: Reply) -> str:
 
 
 def _asked_pause(headers: Mapping[str, str], otherwise: float) -> float:
-    """Seconds the server asks to wait, if it asks for no more than a minute."""
+    """Seconds that the server asks us to wait, unless these are more than a minute."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) * unit

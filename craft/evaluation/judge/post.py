@@ -1,8 +1,8 @@
 """One HTTP request that ends in time, whatever the server does.
 
-The standard library's client waits anew for every byte, reads bodies of any length, and its openers
-send the headers of a request, and so its key, wherever a redirect points. Here a request has one
-deadline and one limit of size, and redirects are answers like any other.
+The standard library's client starts its timeout again with every byte and reads bodies of any length,
+and its openers send the headers of a request, including the key, wherever a redirect points. Here a
+request has a deadline and a limit of size, and redirects are answers like any other.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from craft.errors import CraftError
 
 
 class NotSent(Exception):
-    """No connection: the server saw nothing of the request."""
+    """There was no connection, so the server saw nothing of the request."""
 
 
 class ReplyLost(Exception):
-    """The request went out, and no whole reply came back: the server may have done its work."""
+    """The request was sent, but no whole reply came back; the server may have done its work."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def split_url(url: str) -> SplitResult:
     """The parts of a server's URL.
 
     Raises:
-        CraftError: it is no http or https URL, or holds a user's name or a password, which error
-            messages and logs would repeat.
+        CraftError: it is not an http or https URL, or contains a user's name or a password, which
+            error messages and logs would repeat.
     """
     try:
         parts = urlsplit(url)
@@ -76,7 +76,7 @@ def post(
 
     Raises:
         NotSent: no connection could be made.
-        ReplyLost: no reply in time, one that was cut short, is too long, or is no HTTP.
+        ReplyLost: there was no reply in time, or it was cut short, is too long, or is not HTTP.
         CraftError: the environment names a proxy of an unknown kind.
     """
     connection, target, added = _connection(url, seconds)
@@ -112,7 +112,7 @@ def _broken(error: Exception) -> str:
 def _connection(
     url: SplitResult, seconds: float
 ) -> tuple[http.client.HTTPConnection, str, dict[str, str]]:
-    """A connection that is still to be made, what to ask it for, and headers for a proxy."""
+    """A connection that is not yet open, the target to request, and headers for a proxy."""
     host, target = url.hostname or "", url.path or "/"
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     proxies = getproxies()
@@ -138,7 +138,7 @@ def _connection(
 
 @dataclass
 class _Watch:
-    """Whether time is over, and the socket to shut down then."""
+    """Whether the time is over, and the socket to shut down then."""
 
     connection: http.client.HTTPConnection
     sock: socket.socket | None = None
@@ -149,7 +149,7 @@ class _Watch:
         if self.finished.wait(seconds):
             return
         self.over = True
-        while True:  # again and again: the connection may be about to change its socket
+        while True:  # repeatedly, since the connection may be about to change its socket
             for sock in (self.sock, self.connection.sock):
                 if sock is not None:
                     with suppress(OSError):
@@ -160,7 +160,7 @@ class _Watch:
 
 @contextmanager
 def _ended_after(seconds: float, connection: http.client.HTTPConnection) -> Iterator[_Watch]:
-    """Shut the connection down once the time is over, in whatever call it waits."""
+    """Shut the connection down once the time is over, whatever call is waiting."""
     watch = _Watch(connection)
     thread = threading.Thread(target=watch.run, args=(seconds,), daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""From the justified answers of ``craft evaluate --justify`` to the judge's marks."""
+"""Has the justified answers of ``craft evaluate --justify`` marked by a judge."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Marker(Protocol):
     """What marks answers: :class:`~craft.evaluation.judge.client.Judge`.
 
     Attributes:
-        model: its name, which stands beside its verdicts.
-        spent: US dollars so far; verdicts of earlier runs are counted in before it is asked.
+        model: its name, which is stored with its verdicts.
+        spent: US dollars so far; set to the cost of stored verdicts before the first question.
     """
 
     model: str
@@ -46,10 +46,10 @@ def mark_all(
         Verdicts by id, those of earlier runs included.
 
     Raises:
-        BudgetReached, JudgeUnavailable: what was marked before stands in ``out``.
+        BudgetReached, JudgeUnavailable: verdicts so far are in ``out``.
         CraftError: ``out`` holds verdicts of another judge, or something else, or another process
             writes to it.
-        OSError: a verdict cannot be written; what was marked before stands in ``out``.
+        OSError: a verdict cannot be written; earlier ones are in ``out``.
     """
     with VerdictFile(out, judge.model) as file:
         judge.spent = noted = file.spent
@@ -62,7 +62,7 @@ def mark_all(
                 verdict = judge.mark(row["prompt"], row["answer"], row["given"])
             except UnreadableVerdict as error:
                 problem = str(error)
-            except BaseException as error:  # Ctrl-C too: what was spent until now stays known
+            except BaseException as error:  # Ctrl-C too, so that what was spent so far is recorded
                 if judge.spent > noted:
                     problem = f"broke off: {str(error) or type(error).__name__}"
                     file.add(row["id"], judge.spent - noted, None, problem)
@@ -80,19 +80,19 @@ def judge_predictions(
     most: int = protocol.MOST_ANSWERS,
     on_progress: OnProgress = ignore_progress,
 ) -> dict[str, dict[str, Any]]:
-    """Marks at most `most` answers of each model and condition, the same ones in every run.
+    """Mark at most ``most`` answers per model and condition, the same ones in every run.
 
     Args:
-        out: JSON lines, one a verdict; what stands there is not asked again.
+        out: file of JSON lines, one per verdict; what it holds is not asked again.
 
     Returns:
         The judge's summary by "<model>/<condition>"; ``unreadable`` counts answers on which the
         judge gave no verdict.
 
     Raises:
-        CraftError: no justified answers in `predictions`, lines that are no predictions, or two
-            answers of one id.
-        BudgetReached, JudgeUnavailable: verdicts so far stand in `out`.
+        CraftError: ``predictions`` has no justified answers, a line that is not a prediction, or
+            two answers with the same id.
+        BudgetReached, JudgeUnavailable: verdicts so far are in ``out``.
     """
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     with predictions.open("rb") as lines:
@@ -111,7 +111,7 @@ def judge_predictions(
     ids = [row["id"] for row in rows]
     if len(set(ids)) < len(ids):
         twice = next(id for id in ids if ids.count(id) > 1)
-        raise CraftError(f"{predictions} has two answers of id {twice!r}; which one is meant?")
+        raise CraftError(f"{predictions} has two answers of id {twice!r}; remove one of them")
     verdicts = mark_all(
         rows, judge, out, on_verdict=lambda done: on_progress("judging", done, len(rows))
     )

@@ -85,8 +85,8 @@ class VerdictFile:
             record["problem"] = problem
         else:
             record["verdict"] = verdict.model_dump()
-        # In ASCII: some programs end lines at other characters than line feeds, and an id may hold
-        # halves of surrogate pairs, which have no UTF-8.
+        # In ASCII, since some programs break lines at other characters than line feeds, and an id
+        # may contain half a surrogate pair, which cannot be encoded as UTF-8.
         line = json.dumps(with_checksum(record)).encode() + b"\n"
         before = os.fstat(self._file.fileno()).st_size
         try:
@@ -166,9 +166,9 @@ def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
 
 
 def _misfit(record: Any) -> str:
-    """Why a JSON value is no line that :class:`VerdictFile` wrote; "" if it is one."""
+    """Why :class:`VerdictFile` cannot have written this JSON value; "" if it can."""
     if not isinstance(record, dict):
-        return "it is no JSON object"
+        return "it is not a JSON object"
     if not all(isinstance(record.get(key), str) for key in ("id", "judge")):
         return "it has no id or judge"
     if ("verdict" in record) == ("problem" in record):
@@ -177,7 +177,7 @@ def _misfit(record: Any) -> str:
     if not isinstance(cost, float) or not (math.isfinite(cost) and cost >= 0):
         return f"its cost is {cost!r}"[:100]
     if record.get(CHECKSUM) != checksum(record):
-        return "it was edited or damaged, for its checksum is of another content"
+        return "it was edited or damaged: its checksum does not match"
     return ""
 
 

@@ -41,7 +41,7 @@ AREAS = {
     "glyphs": ("Printed characters", "Digits and capital letters in black on white."),
     "digits": (
         "Handwriting",
-        "5,000 digits of MNIST (LeCun, Cortes and Burges), unchanged but for the file format. "
+        "5,000 digits of MNIST (LeCun, Cortes and Burges), unchanged except for the file format. "
         "MNIST derives from NIST's Special Databases 1 and 3; the package redistributes this "
         "subset under its own licence, and the full set is often listed as CC-BY-SA-3.0.",
     ),

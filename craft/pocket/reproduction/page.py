@@ -78,7 +78,7 @@ def _curve(lines: dict[str, list[dict[str, Any]]]) -> Figure:
 
 
 def readme_table(results: dict[str, Any]) -> str:
-    """The methods' table in Markdown, as it stands in the README."""
+    """The methods' table in Markdown, as in the README."""
     domains = list(results["methods"][0]["domains"])
     head = ["", *domains, "average", "gain [95 %]", "held-out classes", "general world", "paper"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
