@@ -45,7 +45,7 @@ class _MemoryColumn(ProgressColumn):
 
 @dataclass
 class _Running:
-    """A task in progress: its bar, when and at which count it began, and when it last got a line."""
+    """A task in progress: its bar, when and at which count it began, and when its last line was."""
 
     number: TaskID
     started: float

@@ -222,8 +222,8 @@ def _checked_key(key: str) -> str:
     key = key.strip()
     if not key:
         raise JudgeUnavailable(
-            "no key for the judge's server: set OPENAI_API_KEY; if the server asks for none, to any "
-            "text"
+            "no key for the judge's server: set OPENAI_API_KEY (to any text if the server "
+            "asks for none)"
         )
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise JudgeUnavailable(

@@ -1,8 +1,8 @@
 """One HTTP request that ends in time, whatever the server does.
 
-The standard library's client starts its timeout again with every byte and reads bodies of any length,
-and its openers send the headers of a request, including the key, wherever a redirect points. Here a
-request has a deadline and a limit of size, and redirects are answers like any other.
+The standard library's client starts its timeout again with every byte and reads bodies of any
+length, and its openers send the headers of a request, including the key, wherever a redirect
+points. Here a request has a deadline and a limit of size, and redirects are answers like any other.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def post(
     """Send ``content`` and read the reply, through the proxy that the environment names, if any.
 
     Args:
-        seconds: from the first byte sent to the last one read; connecting may take as long again
-            for each of the server's addresses.
+        seconds: for all of it, except that looking up the name and trying several addresses of the
+            server may take longer.
         most: bytes that the reply's body may have.
 
     Raises:

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -253,6 +254,26 @@ class TestHostileNames:
             assert not OBEYED.search(result.output), arguments[0]
             if arguments[0] in ("adapt", "info"):
                 assert "[/x]" in result.output
+
+    def test_members_of_archives(self, tiny_models: ModelFamily, tmp_path: Path) -> None:
+        path = tmp_path / "shard.tar"
+        with tarfile.open(path, "w") as archive:
+            for name in (
+                "[/x]\x1b[31m.png",
+                "[/x]\x1b[31m.cls",
+                "\x9b2J\u202e.png",
+                "\x9b2J\u202e.cls",
+            ):
+                member = tarfile.TarInfo(name)
+                member.size = 5
+                archive.addfile(member, io.BytesIO(b"\x1b[2J\n"))
+        for options in ([], ["--skip-corrupt"]):
+            result = craft_command(
+                "data", "check", path, "--models", tiny_models.directory, *options
+            )
+            assert not OBEYED.search(result.output)
+            assert result.exit_code == 2
+            assert r"\x1b[31m" in result.output
 
     def test_errors(self, tmp_path: Path) -> None:
         bad = tmp_path / "[/x]\x1b[31m.json"
