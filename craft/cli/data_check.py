@@ -86,7 +86,7 @@ def print_records(console: Console, records: RecordSet, manifest: DomainManifest
         counts += f", {len(parts.unused)} of held-out classes unused"
     table.add_row("parts", counts)
     for note in (*records.notes, *manifest.notes):
-        table.add_row("", note)
+        table.add_row("", on_one_line(note))
     console.print(table, highlight=False)
 
 
@@ -98,7 +98,8 @@ def print_account(console: Console, account: AccountSummary | None, limit: int =
     """
     if account is None or not (account.skipped or account.warnings):
         return
-    for heading, text in account.lines(limit):
+    for heading, found in account.lines(limit):
+        text = on_one_line(found)
         line = Text.assemble((heading, "bold"), " ", text) if heading else Text(f"  {text}")
         console.print(line, highlight=False, soft_wrap=True)
 

@@ -15,6 +15,7 @@ from craft.errors import CraftError
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.runtime.device import choose_device
+from craft.runtime.plain_text import on_one_line
 from craft.runtime.versions import environment
 
 
@@ -95,7 +96,7 @@ def _said(value: Any) -> str:
         return "; ".join(_lines(value))
     if isinstance(value, list | tuple):
         return ", ".join(map(_said, value))
-    return str(value)
+    return on_one_line(str(value))
 
 
 def print_facts(console: Console, title: str, facts: dict[str, str]) -> None:

@@ -130,7 +130,8 @@ class ProgressDisplay:
         self._tasks[task] = _Running(number, started, done, started)
 
     def _tell(self, line: str) -> None:
-        self._console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
+        shown = on_one_line(line)
+        self._console.print(shown, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 def _average(running: _Running, total: int, images: int, now: float) -> str:
