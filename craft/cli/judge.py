@@ -51,5 +51,5 @@ def judge(
     console.print_json(json.dumps(summary))
     unreadable = sum(marks["unreadable"] for marks in summary.values())
     if unreadable:
-        console.print(f"{unreadable} replies of the judge held no verdict; {out} says why")
+        console.print(f"answers without a verdict: {unreadable}; {out} says why")
     console.print(f"spent {marker.spent:.4f} US dollars on {out}")
