@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import http.client
 import socket
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -85,6 +86,8 @@ def post(
             connection.connect()
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            if isinstance(error, ssl.SSLCertVerificationError):
+                reason += "; SSL_CERT_FILE can name a file of further certificates to trust"
             raise NotSent(f"no connection to {connection.host}: {reason}") from error
         watch.sock = connection.sock
         try:

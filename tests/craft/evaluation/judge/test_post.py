@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import time
 
 import pytest
@@ -93,6 +94,16 @@ def test_a_name_that_does_not_resolve(monkeypatch):
     assert spent == 0
     monkeypatch.undo()
     assert "no connection to" in refused(f"http://{'a' * 70}.invalid/v1")[0]  # no name at all
+
+
+def test_a_certificate_that_is_not_trusted(server, monkeypatch):
+    def wrap(*_, **__):
+        raise ssl.SSLCertVerificationError(1, "certificate verify failed: self-signed certificate")
+
+    monkeypatch.setattr(ssl.SSLContext, "wrap_socket", wrap)
+    line, spent = refused(server.url.replace("http:", "https:"))
+    assert "self-signed certificate; SSL_CERT_FILE can name" in line
+    assert spent == 0
 
 
 def test_plain_http_where_tls_is_expected(server):
