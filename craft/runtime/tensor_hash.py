@@ -1,4 +1,4 @@
-"""A hash of tensors, which proves that a model did not change, or that two encoders are equal."""
+"""Hashes of tensors, which prove that a model did not change, or that two encoders are equal."""
 
 from __future__ import annotations
 

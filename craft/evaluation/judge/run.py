@@ -14,6 +14,7 @@ from craft.evaluation.judge import protocol
 from craft.evaluation.judge.protocol import UnreadableVerdict, Verdict
 from craft.evaluation.judge.verdict_file import VerdictFile
 from craft.runtime.progress import OnProgress, ignore_progress
+from craft.runtime.regular_files import require_regular
 
 
 class Marker(Protocol):
@@ -95,7 +96,7 @@ def judge_predictions(
         BudgetReached, JudgeUnavailable: verdicts so far are in ``out``.
     """
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    with predictions.open("rb") as lines:
+    with require_regular(predictions).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             row = _prediction(line, f"{predictions}:{number}")
             if row["world"] == "justified":

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from craft.errors import CraftError
 from craft.evaluation.judge.protocol import Verdict
 from craft.runtime.json_cards import CHECKSUM, checksum, with_checksum
+from craft.runtime.regular_files import regular_bytes
 from craft.runtime.whole_file import WriteError, require_room, write_bytes
 
 #: Bytes that must be free before a verdict is paid for; its line has some three hundred.
@@ -118,8 +119,7 @@ class VerdictFile:
             return
 
     def _read(self) -> None:
-        content = self.path.read_bytes()
-        lines = content.split(b"\n")
+        lines = regular_bytes(self.path).split(b"\n")
         last = lines.pop()  # empty, unless an earlier run was killed while it wrote
         for number, line in enumerate(lines, 1):
             self._take(_record(line, self.path, number), number)
