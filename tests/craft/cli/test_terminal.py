@@ -231,17 +231,12 @@ class TestHostileNames:
         assert not OBEYED.search(result.output)
 
     def test_adapt_evaluate_pictures_info(
-        self,
-        class_folder: Path,
-        tiny_models: ModelFamily,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
+        self, class_folder: Path, tiny_models: ModelFamily, tmp_path: Path
     ) -> None:
         """Names of folders that end up in names of domains, tables, titles and next lines."""
         root = tmp_path / "[/x]\x1b[31m" / "[red]things\x1b[31m $x_1$"
         shutil.copytree(class_folder, root)
         out, models = tmp_path / "[/x]\x1b[31mpack", ["--models", tiny_models.directory]
-        monkeypatch.setattr("craft.workbench.words.require_readable", lambda *_: None)
         for arguments in (
             ["adapt", "--data", root, "--out", out, *models, *QUICK],
             ["evaluate", out, "--out", tmp_path / "[/x]scores", *models, *FEW],
