@@ -1,4 +1,4 @@
-"""Files that a user brings: told apart from the Git LFS pointers that stand for them."""
+"""Files that a user brings, as opposed to the Git LFS pointers that stand for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from craft.errors import CraftError
 
-#: How the text begins that Git LFS leaves where a file was not fetched.
+#: The beginning of the text that Git LFS leaves where a file was not fetched.
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 _KINDS = {
@@ -22,7 +22,7 @@ _KINDS = {
 
 
 class StoredFileError(CraftError):
-    """A file that is missing, damaged, cut short, or not what its name says."""
+    """A file is missing, damaged, cut short, or not what its name says."""
 
 
 def kind_of_special(mode: int) -> str | None:
