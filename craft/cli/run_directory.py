@@ -6,11 +6,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from craft.errors import CraftError
 from craft.runtime.directory_lock import directory_lock, require_unlocked
 from craft.runtime.whole_file import remove_unfinished, write_text
+from craft.runtime.yaml_files import read_yaml, yaml_text
 
 MARKER = "run.yaml"
 #: What a run writes before there is anything to lose.
@@ -58,7 +57,7 @@ def require_run_directory(
     held = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
     if not held:
         return False
-    earlier = _command_in(directory)
+    earlier = None if force and not resume else _command_in(directory)
     if earlier == command and resume:
         return True
     if force or (earlier == command and held <= _NOTES):
@@ -124,7 +123,7 @@ def note_run(
         directory, command["command"], resume=resume, force=force, locked=False
     )
     if not going_on:
-        write_text(directory / MARKER, yaml.safe_dump(command, sort_keys=False))
+        write_text(directory / MARKER, yaml_text(command))
     return going_on
 
 
@@ -144,8 +143,5 @@ def _command_in(directory: Path) -> str | None:
     marker = directory / MARKER
     if not marker.is_file():
         return None
-    try:
-        noted = yaml.safe_load(marker.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return None
-    return str(noted["command"]) if isinstance(noted, dict) and "command" in noted else None
+    noted = read_yaml(marker, "the note of an earlier run")
+    return str(noted["command"]) if "command" in noted else None

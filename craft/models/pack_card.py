@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from craft.data.domains.manifest import MANIFEST
 from craft.errors import CraftError
 from craft.runtime.json_cards import CHECKSUM, as_card, read_json
-from craft.runtime.stored_files import StoredFileError, require_file
-from craft.runtime.tensor_hash import file_hash
+from craft.runtime.stored_files import StoredFileError, file_hash, require_file
 from craft.settings.methods import METHODS
 
 #: Of a whole encoder, and of adapters. Earlier versions wrote cards without a checksum, 1 and 2,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from craft.data.readers import AccountSummary, ReadOptions
-from craft.errors import CraftError
+from craft.runtime.json_cards import read_card
 from craft.runtime.whole_file import write_text
 
 MANIFEST = "domain.json"
@@ -97,11 +97,7 @@ class DomainManifest(BaseModel):
         """Read what :meth:`save` wrote.
 
         Raises:
-            CraftError: not a manifest, or of a newer format; names the field.
+            StoredFileError: not a manifest, or of a newer format; names the field.
         """
-        try:  # strict: another seed for true, or a class held out for "yes", was never written
-            return cls.model_validate_json(path.read_bytes(), strict=True)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = " ".join(".".join(map(str, first["loc"])).split()) or "the file"
-            raise CraftError(f"{path} is not a domain manifest: {where}: {first['msg']}") from error
+        # Strict: another seed for true, or a class held out for "yes", was never written.
+        return read_card(path, "a domain manifest", cls, strict=True)

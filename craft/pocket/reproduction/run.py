@@ -27,8 +27,7 @@ from craft.pocket.reproduction.training_cost import training_costs
 from craft.runtime.json_cards import CHECKSUM, checksum, read_json, with_checksum
 from craft.runtime.own_process import end_after
 from craft.runtime.progress import OnProgress, ignore_progress
-from craft.runtime.stored_files import StoredFileError
-from craft.runtime.tensor_hash import file_hash
+from craft.runtime.stored_files import StoredFileError, file_hash
 from craft.runtime.whole_file import write_json
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from craft.errors import CraftError
 from craft.runtime.json_cards import CHECKSUM, checksum, read_json, with_checksum
+from craft.runtime.stored_files import file_hash
 from craft.runtime.stored_tensors import read_tensors
-from craft.runtime.tensor_hash import file_hash
 from craft.runtime.whole_file import follow_umask
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import uuid
@@ -23,7 +22,7 @@ from accelerate.tracking import (
 from pydantic import BaseModel, ConfigDict
 
 from craft.errors import MissingPackageError
-from craft.runtime.json_cards import read_card
+from craft.runtime.json_cards import read_card, read_json_lines
 from craft.runtime.stored_files import StoredFileError
 from craft.runtime.whole_file import write_json
 from craft.settings.training import CraftConfig, LogConfig
@@ -193,15 +192,13 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _last_step(lines: Path) -> int:
     """Of all that an earlier process wrote down; a line that was cut off was not sent."""
     steps = [-1]
-    written = lines.read_bytes().splitlines(keepends=True) if lines.is_file() else ()
-    for number, line in enumerate(written, 1):
-        if not line.endswith(b"\n"):
-            continue
+    if lines.is_file():
         try:
-            steps.append(int(json.loads(line)["step"]))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            log = read_json_lines(lines, "the log of a training", foreign=True)
+            steps += [int(entry["step"]) for entry in log]
+        except (StoredFileError, KeyError, TypeError, ValueError) as error:
             raise StoredFileError(
-                f"{lines}, the log of a run, is damaged in line {number}, so nobody knows what the "
+                f"{lines}, the log of a run, is damaged ({error}), so nobody knows what the "
                 f"trackers were sent; delete {lines.with_name(STATE)} to begin anew in them"
             ) from error
     return max(steps)
