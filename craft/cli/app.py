@@ -29,6 +29,7 @@ from craft.cli.judge import judge
 from craft.cli.options import console
 from craft.cli.pictures import pictures
 from craft.cli.reproduce import reproduce
+from craft.cli.run_directory import release_directories
 from craft.cli.settings import list_settings
 from craft.cli.transfer import transfer
 from craft.cli.usage import usage_line
@@ -67,6 +68,8 @@ class _Commands(TyperGroup):
         except Exception as error:
             _end_misuse(error)
             raise
+        finally:
+            release_directories()
 
 
 def _end_misuse(error: Exception) -> None:

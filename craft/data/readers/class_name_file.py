@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 
 from craft.data.readers.faults import failures_at
 from craft.data.readers.file_kinds import suffix
-from craft.data.readers.json_lines import without_twins
 from craft.data.readers.place import DataError, Place
 from craft.data.readers.table import text_of_file
 from craft.data.readers.walk import require_whole
+from craft.runtime.strict_text import parse_json
 
 #: What the first row says over labels or over names if it is a header: words that no class bears,
 #: as "text", "title" or "key" might be.
@@ -43,7 +42,7 @@ def read_class_names(path: Path) -> tuple[str, ...] | dict[str, str]:
         return tuple(line.strip() for line in text.splitlines() if line.strip())
     if ending == ".json":
         with failures_at(place):
-            found = json.loads(text, object_pairs_hook=without_twins)
+            found = parse_json(text, foreign=True)
         if isinstance(found, list) and all(isinstance(name, str) for name in found):
             return tuple(found)
         if not isinstance(found, dict):

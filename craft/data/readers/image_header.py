@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import struct
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +18,14 @@ from PIL import Image, JpegImagePlugin
 from craft.data.readers.image_kinds import content_format
 from craft.errors import CraftError
 from craft.runtime.stored_files import LFS_POINTER
+from craft_kernels.fork_aware_lock import ForkAwareLock
 
 #: None of them starts another program, as PostScript would; formats without a signature (TGA) are
 #: left out, because anything may be taken for one.
 FORMATS = ("PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF")
 _JPEG = b"\xff\xd8\xff"
 _TIFF_LOG = logging.getLogger("PIL.TiffImagePlugin")
-_headers = threading.Lock()  # warnings.catch_warnings changes what all threads see
+_headers = ForkAwareLock()  # warnings.catch_warnings changes what all threads see
 
 
 class UnreadableImage(CraftError):

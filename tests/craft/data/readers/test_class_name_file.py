@@ -45,7 +45,7 @@ def test_lists(tmp_path, name, text):
         ("c.csv", "0,cat\n1\n", r"expected a label and a name, got \['1'\]"),
         ("c.csv", "0;cat\n", "expected a label and a name"),
         ("c.tsv", "0\t \n", "expected a label and a name"),
-        ("c.json", '{"0": "cat", "0": "dog"}', "the key '0' is given twice"),
+        ("c.json", '{"0": "cat", "0": "dog"}', "key '0' is given twice"),
         ("c.json", '{"0": ""}', "expected a label and a name"),
         ("c.json", '{"0": ', "cannot be read, JSONDecodeError"),
         ("c.json", "3", r"expected \[\"name\""),
