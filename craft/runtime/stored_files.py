@@ -1,4 +1,4 @@
-"""Files that a user brings: told apart from the Git LFS pointers that stand for them."""
+"""Files that a user brings, as opposed to the Git LFS pointers that stand for them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from craft.errors import CraftError
 
-#: How the text begins that Git LFS leaves where a file was not fetched.
+#: The beginning of the text that Git LFS leaves where a file was not fetched.
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
-
-_SPECIAL = {
+_KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
@@ -23,12 +22,12 @@ _SPECIAL = {
 
 
 class StoredFileError(CraftError):
-    """A file that is missing, damaged, cut short, or not what its name says."""
+    """A file is missing, damaged, cut short, or not what its name says."""
 
 
 def kind_of_special(mode: int) -> str | None:
     """What a path is by its ``st_mode``, if it is no regular file: "a FIFO", "a device"."""
-    return None if stat.S_ISREG(mode) else _SPECIAL.get(stat.S_IFMT(mode), "no regular file")
+    return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 
 def is_lfs_pointer(path: Path | str) -> bool:
@@ -48,10 +47,9 @@ def require_file(path: Path | str, what: str) -> Path:
     """
     path = Path(path)
     if not path.is_file():
-        if not path.exists():
-            raise StoredFileError(f"{path}, {what}, is missing")
-        kind = kind_of_special(path.stat().st_mode)
-        raise StoredFileError(f"{path}, {what}, is {kind}; only regular files are read")
+        kind = kind_of_special(path.stat().st_mode) if path.exists() else None
+        said = "is missing" if kind is None else f"is {kind}; only regular files are read"
+        raise StoredFileError(f"{path}, {what}, {said}")
     if path.stat().st_size == 0:
         raise StoredFileError(f"{path}, {what}, is empty; get the file again")
     if is_lfs_pointer(path):

@@ -47,7 +47,7 @@ def test_lists(tmp_path, name, text):
         ("c.tsv", "0\t \n", "expected a label and a name"),
         ("c.json", '{"0": "cat", "0": "dog"}', "key '0' is given twice"),
         ("c.json", '{"0": ""}', "expected a label and a name"),
-        ("c.json", '{"0": ', "cannot be read, JSONDecodeError"),
+        ("c.json", '{"0": ', "cannot be read, Fault"),
         ("c.json", "3", r"expected \[\"name\""),
         ("c.txt", "", "the file is empty"),
         ("c.txt", "version https://git-lfs.github.com/spec/v1\noid x\n", "git lfs pull"),
