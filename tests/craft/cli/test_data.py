@@ -13,6 +13,7 @@ from PIL import Image
 from craft.data.domains.manifest import DomainManifest
 from craft.data.readers import record
 from craft.family.family import ModelFamily
+from craft.family.manifest import write_anew
 from craft.models.encoder_pack import EncoderPack
 from tests.craft.cli.commands import QUICK, craft_command, done, one_error_line
 
@@ -214,6 +215,7 @@ def word_poor(tiny_models: ModelFamily, tmp_path: Path) -> Path:
     vocabulary = content["model"]["vocab"]
     vocabulary["gruppe"] = vocabulary.pop("group")
     tokenizer.write_text(json.dumps(content))
+    write_anew(directory)
     return directory
 
 
