@@ -110,7 +110,7 @@ class HebaSettings(BaseModel):
     What is not given is the preset's: :data:`PRESETS`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     sites: list[Site] | None = _given(
         "sites",
