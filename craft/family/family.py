@@ -14,13 +14,14 @@ from transformers import PreTrainedTokenizerBase, SiglipConfig, SiglipModel
 
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.errors import CraftError
-from craft.family.layout import CODEBOOK, LANGUAGE_MODEL, MANIFEST, PRIOR, SIGLIP
+from craft.family.layout import CODEBOOK, MANIFEST, PRIOR, SIGLIP
 from craft.family.manifest import FamilyManifest
 from craft.family.plugged import PluggedEncoder
 from craft.models.aligned_language_model import CARD, AlignedLanguageModel
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.encoder_pack import EncoderPack, made_with
 from craft.models.loading import has_tokenizer, load_config, load_model, load_tokenizer
+from craft.models.pack_card import LANGUAGE_MODEL
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.runtime.device import choose_device

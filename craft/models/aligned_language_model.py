@@ -25,7 +25,7 @@ from craft.runtime.stored_files import (
     require_unchanged,
 )
 from craft.runtime.stored_tensors import fill, read_tensors
-from craft.runtime.whole_file import files_together, write_json, write_tensors
+from craft.runtime.whole_file import parts_swapped, write_json, write_tensors
 
 CARD = "craft.json"
 _PROJECTOR = "projector.safetensors"
@@ -173,6 +173,7 @@ class AlignedLanguageModel(nn.Module):
 
         Raises:
             OSError: they could not be written; an earlier model in ``directory`` is as it was.
+                Otherwise nothing of it stays.
         """
         card = {
             "name": self.name,
@@ -185,7 +186,10 @@ class AlignedLanguageModel(nn.Module):
             "dtype": str(self.language_model.dtype).removeprefix("torch."),
             "template": self.template.to_dict(),
         }
-        with files_together(directory, sum(x.nbytes for x in self.parameters())) as written:
+        earlier = [path.name for path in Path(directory).glob("*model*.safetensors*")]
+        parts = ("config.json", "generation_config.json", _PROJECTOR, _TOKENIZER, *earlier)
+        needs = sum(x.nbytes for x in self.parameters())
+        with parts_swapped(directory, parts, CARD, needs) as written:
             self.language_model.save_pretrained(written)
             self.tokenizer.save_pretrained(written / _TOKENIZER)
             write_tensors(written / _PROJECTOR, self.projector.state_dict())

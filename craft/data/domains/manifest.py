@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from craft.data.readers import AccountSummary, ReadOptions
 from craft.runtime.json_cards import read_card
@@ -26,7 +26,7 @@ class ClassEntry(BaseModel):
 
 
 class Parts(BaseModel):
-    """Record ids of each part. ``unused`` are training images of held-out classes."""
+    """Record ids of each part, none in two. ``unused`` are training images of held-out classes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,6 +34,17 @@ class Parts(BaseModel):
     val: tuple[str, ...]
     test: tuple[str, ...]
     unused: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Parts:
+        """An image that was learnt from examines nothing."""
+        seen: dict[str, str] = {}
+        for part in ("train", "val", "test", "unused"):
+            for name in getattr(self, part):
+                if name in seen:
+                    raise ValueError(f"record {name!r:.80} is in {seen[name]} and in {part}")
+                seen[name] = part
+        return self
 
 
 class DomainManifest(BaseModel):
