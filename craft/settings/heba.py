@@ -111,7 +111,7 @@ class HebaSettings(BaseModel):
     What is not given is taken from the preset, see :data:`PRESETS`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     sites: list[Site] | None = _given(
         "sites",
