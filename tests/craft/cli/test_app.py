@@ -81,8 +81,8 @@ def test_every_command_explains_itself(command: str) -> None:
             "learning_rate=1",
             r"no such setting 'learning_rate'; there are method, encoder, optimizer, steps,",
         ),
-        ("lr=fast", r"--set lr=fast: Input should be a valid number"),
-        ("lr=-1", r"--set lr=-1: Input should be greater than 0"),
+        ("lr=fast", r"--set lr=fast: lr must be a finite number > 0, got 'fast'"),
+        ("lr=-1", r"--set lr=-1: lr must be a finite number > 0, got -1"),
     ],
 )
 def test_wrong_settings_are_named(setting: str, complaint: str, tmp_path: Path) -> None:
