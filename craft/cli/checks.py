@@ -34,6 +34,23 @@ def require_language_model(family: ModelFamily, option: str, name: str) -> None:
         )
 
 
+def language_model(family: ModelFamily, option: str, asked: str | None) -> str:
+    """The language model asked for; without, the family's main one.
+
+    Raises:
+        CraftError: no such one, or several and none of them asked for; names those there are.
+    """
+    if asked is None:
+        if family.main is None:
+            raise CraftError(
+                f"{option} is needed: {family.directory} has the language models "
+                f"{', '.join(family.names) or '(none)'}"
+            )
+        return family.main
+    require_language_model(family, option, asked)
+    return asked
+
+
 def language_models(family: ModelFamily, asked: str) -> list[str]:
     """The names that --llm stands for: all of them, or one; errors as above."""
     if asked == "all":

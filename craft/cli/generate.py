@@ -26,7 +26,10 @@ def generate(
     pack: Annotated[
         Path | None, typer.Option(help="encoder pack [default: the pretrained encoder]")
     ] = None,
-    llm: Annotated[str, typer.Option(help="language model that answers")] = "qwen2",
+    llm: Annotated[
+        str | None,
+        typer.Option(help="language model that answers [default: qwen2, or the only one there is]"),
+    ] = None,
     laser: Annotated[
         bool, typer.Option("--laser", help="look closer at what the question points to")
     ] = False,
@@ -85,8 +88,8 @@ def generate(
     except CraftError as error:
         raise CraftError(f"{image}: {error}") from error
     family = ModelFamily.load(models, device=device)
-    checks.require_language_model(family, "--llm", llm)
-    reader = generate.open_reader(family, pack, name=llm, keep_ratio=keep_ratio, selector=selector)
+    name = checks.language_model(family, "--llm", llm)
+    reader = generate.open_reader(family, pack, name=name, keep_ratio=keep_ratio, selector=selector)
     given = generate.generate(
         reader,
         pixels,

@@ -50,7 +50,7 @@ class CraftModel(lmms):
     def __init__(
         self,
         pretrained: str | None = None,
-        language_model: str = "qwen2",
+        language_model: str | None = None,
         pack: str | None = None,
         keep_ratio: float = 1.0,
         prior: str | None = None,
@@ -65,7 +65,8 @@ class CraftModel(lmms):
         where = "cpu" if self.device.type == "cpu" else str(self.device)
         family = ModelFamily.load(pretrained, device=where)
         encoder = family.plug(pack)
-        self.reader = encoder.own_language_model or family.language_model(language_model)
+        asked = language_model or family.main or "qwen2"
+        self.reader = encoder.own_language_model or family.language_model(asked)
         self.reads: Literal["codes", "features"] = encoder.reads
         self.model = DiscreteLVLM.from_parts(encoder.tower, self.reader).to(cast(Any, self.device))
         self.keep_ratio = float(keep_ratio)
