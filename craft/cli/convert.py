@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.markup import escape
 
 from craft.cli import checks, data_options, process
 from craft.cli.options import Device, Force, console
@@ -83,17 +82,15 @@ def convert_vila_u(
     book = done.codebook
     kind = "shared by the levels" if book.shared else "one a level"
     console.print(f"codebook: {book.levels} levels, {book.size} x {book.dim}, {kind}")
-    used = ", ".join(f"{count} {escape(part)}" for part, count in done.used.items())
-    console.print(f"tensors used: {used}", soft_wrap=True, highlight=False)
-    console.print(
-        f"kept aside in {out / 'vila_u'}: {len(done.aside)}", soft_wrap=True, highlight=False
-    )
+    used = ", ".join(f"{count} {part}" for part, count in done.used.items())
+    console.print(f"tensors used: {used}", highlight=False)
+    console.print(f"kept aside in {out / 'vila_u'}: {len(done.aside)}", highlight=False)
     for group in sorted({".".join(tensor.split(".")[:2]) for tensor in done.aside}):
         count = sum(tensor.startswith(group) for tensor in done.aside)
-        console.print(f"  {escape(group)}: {count}", soft_wrap=True, highlight=False)
+        console.print(f"  {group}: {count}", highlight=False)
     if records is not None:
         _count_general(out, records.records, device)
-    console.print(f"next: craft adapt --models {out} ...", soft_wrap=True, highlight=False)
+    console.print(f"next: craft adapt --models {out} ...", highlight=False)
 
 
 @app.command("general-prior")

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from craft.cli.checks import require_shares
-
-console = Console()
+from craft.cli.terminal import console as console
 
 DOMAINS = ("handwriting", "lineart", "flags")
 DomainName = Literal["handwriting", "lineart", "flags"]
