@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from craft.errors import CraftError, MissingPackageError
 from craft.settings.closest import did_you_mean
@@ -23,6 +26,15 @@ def require_shares(ratio: float | list[float] | None) -> float | list[float] | N
         if share is not None and not 0 < share <= 1:
             raise CraftError(f"keep_ratio must be in (0, 1], got {share}")
     return ratio
+
+
+def require_finite(param: typer.CallbackParam, value: float | None) -> float | None:
+    """A callback for options that are numbers; their bounds let NaN and infinity pass."""
+    if value is not None and not math.isfinite(value):
+        least = getattr(param, "min", None)
+        bound = "" if least is None else f" >= {least:g}"
+        raise CraftError(f"{param.opts[0]} must be a finite number{bound}, got {value}")
+    return value
 
 
 def require_language_model(family: ModelFamily, option: str, name: str) -> None:

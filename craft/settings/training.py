@@ -6,7 +6,7 @@ from them.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -14,6 +14,7 @@ from craft.codebook import CodebookSubset, SubsetKind
 from craft.settings.choices import AttentionName, MethodName, Precision
 from craft.settings.heba import PRESETS as HEBA_PRESETS
 from craft.settings.heba import HebaConfig, HebaSettings
+from craft.settings.ranges import GREATEST_SEED
 
 
 class _Section(BaseModel):
@@ -105,7 +106,10 @@ class CodebookConfig(_Section):
         default="random", description="drawn by codebook.seed, or at even distances"
     )
     seed: int = Field(
-        default=0, description="seed of a random subset, the same for every adaptation"
+        default=0,
+        ge=0,
+        le=GREATEST_SEED,
+        description="seed of a random subset, the same for every adaptation",
     )
 
     @property
@@ -136,7 +140,10 @@ class CraftConfig(_Section):
     )
     steps: int = Field(default=500, ge=0, description="optimiser steps")
     epochs: float | None = Field(
-        default=None, gt=0, description="passes over the training examples, instead of steps"
+        default=None,
+        gt=0,
+        le=1_000_000,
+        description="passes over the training examples, instead of steps",
     )
     min_steps: int = Field(
         default=0, ge=0, description="lower bound of the steps, if epochs decides"
@@ -167,7 +174,7 @@ class CraftConfig(_Section):
         default="cumulative",
         description="mean over the cumulative levels, or only the last one (eq. 3)",
     )
-    lambda_con: float | Literal["task"] = Field(
+    lambda_con: Annotated[float, Field(ge=0)] | Literal["task"] = Field(
         default=0.1,
         description="weight of the contrastive loss; task is the paper's: 1.0 for images of "
         "classes, 0.1 for images with questions of their own",
@@ -206,7 +213,9 @@ class CraftConfig(_Section):
         ge=0,
         description="points that this mixture may lose on general validation images",
     )
-    seed: int = Field(default=0, description="of data order, augmentation and class token")
+    seed: int = Field(
+        default=0, ge=0, le=GREATEST_SEED, description="of data order, augmentation and class token"
+    )
     checkpoint: CheckpointConfig = Field(default=CheckpointConfig())
     hardware: HardwareConfig = Field(default=HardwareConfig())
     log: LogConfig = Field(default=LogConfig())

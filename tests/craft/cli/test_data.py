@@ -429,6 +429,20 @@ def test_the_report_on_a_mixed_folder_says_what_to_do(
     assert "3 images are missing or damaged; --skip-corrupt leaves them out" in strict.stdout
 
 
+def test_samples_replace_a_file_only_if_asked(
+    class_folder: Path, tiny_models: ModelFamily, tmp_path: Path
+) -> None:
+    out = tmp_path / "samples.png"
+    out.write_text("mine")
+    arguments = ["data", "check", class_folder, "--models", tiny_models.directory, "--out", out]
+    line = one_error_line(craft_command(*arguments))
+    assert f"--out {out} exists" in line
+    assert "--force" in line
+    assert out.read_text() == "mine"
+    done(craft_command(*arguments, "--force"))
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_account_is_printed_also_where_a_folder_or_saved_data_set_fails(
     class_folder: Path, tiny_models: ModelFamily, draw: Callable[..., Path], tmp_path: Path
 ) -> None:
