@@ -40,8 +40,6 @@ def placed(place, root, data, name="a.png"):
     if data is not None:
         (root / name).write_bytes(data)
     kind, _, cell = place.partition(" ")
-    if kind == "saved":  # whose paths begin in a folder that is not there yet
-        name = str(root / name)
     value = {
         "path": name,
         "base64": base64.b64encode(data or b"").decode(),
@@ -67,6 +65,8 @@ def placed(place, root, data, name="a.png"):
         pq.write_table(pa.Table.from_pylist(rows), path)
     elif kind == "saved":
         datasets.Dataset.from_list(rows).save_to_disk(path)
+        if os.path.lexists(root / name):  # its paths begin in its own folder
+            (root / name).rename(path / name)
     else:
         with tarfile.open(path, "w") as tar:
             for member, content in (("0.png", data or b""), ("0.cls", b"cat")):
@@ -132,7 +132,9 @@ def test_what_has_no_end_is_no_image(tmp_path, special, place, skip):
     assert time.perf_counter() - began < 2
     assert "\n" not in str(error.value)
     if place != "folder":
-        assert f"is {special}; only regular files are read" in str(error.value)
+        said = str(error.value)
+        led_out = special == "a device" and "leads out of" in said
+        assert led_out or f"is {special}; only regular files are read" in said
     elif special == "a FIFO":
         assert "a class without images" in str(error.value)
 
