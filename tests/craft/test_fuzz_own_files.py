@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from craft.cli.run_directory import MARKER, open_run_directory, require_run_directory
+from craft.cli.run_directory import MARKER, note_run, require_run_directory
 from craft.evaluation.results import EvaluationResults
 from craft.family.family import ModelFamily
 from craft.family.manifest import write_anew
@@ -124,7 +124,7 @@ def test_settings(tmp_path, damage, rounds):
 @pytest.mark.parametrize("damage", [damaged, tangled])
 def test_notes_of_runs(tmp_path, damage, rounds):
     command = {"command": "adapt", "domain": "flags", "config": preset("craft").model_dump()}
-    open_run_directory(tmp_path, command)
+    note_run(tmp_path, command)
     (tmp_path / "pack.json").touch()
 
     def read(case):
