@@ -60,11 +60,12 @@ def align(
     from craft.data.domains.building import build_domain
     from craft.family.family import ModelFamily
     from craft.models.aligned_language_model import CARD, AlignedLanguageModel
-    from craft.settings.reading import read_settings
+    from craft.settings.methods import ALIGN_STAGES
+    from craft.settings.reading import read_align_settings
     from craft.training import align as aligning
     from craft.training.adapt import CHECKPOINTS
 
-    config = read_settings("align", settings_file, settings or ())
+    config = read_align_settings(settings_file, settings or ())
     checks.require_trainable(config)
     going_on = resume == "auto"
     require_run_directory(out, "align", resume=going_on, force=force)
@@ -98,7 +99,7 @@ def align(
     if main:
         noted = command | {"config": config.model_dump()}
         open_run_directory(out, noted, resume=going_on, force=force)
-    directories = {stage: out / stage / CHECKPOINTS for stage in aligning.STAGES if stage in paths}
+    directories = {stage: out / stage / CHECKPOINTS for stage in ALIGN_STAGES if stage in paths}
 
     def begin(stage: str, step: int, steps: int) -> None:
         if going_on:

@@ -18,11 +18,11 @@ from craft.cli.options import (
     Models,
     Pack,
     PackDomain,
-    SelectorName,
     TestLimit,
     console,
 )
 from craft.errors import CraftError
+from craft.settings.choices import Selector
 
 
 def evaluate(
@@ -32,7 +32,7 @@ def evaluate(
     data: data_options.MovedData = None,
     llm: LanguageModel = "all",
     keep_ratio: KeepRatios = None,
-    selector: Annotated[SelectorName, typer.Option(help="how tokens are chosen")] = "full",
+    selector: Annotated[Selector, typer.Option(help="how tokens are chosen")] = "full",
     prior: Annotated[
         Path | None, typer.Option(help="token prior to prune by [default: the pack's]")
     ] = None,

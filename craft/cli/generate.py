@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 
 from craft.cli import checks, data_options, process
-from craft.cli.options import Device, Force, KeepRatio, Models, SelectorName, console
+from craft.cli.options import Device, Force, KeepRatio, Models, console
 from craft.cli.run_directory import require_new_file
 from craft.errors import CraftError
+from craft.settings.choices import Selector
 
 if TYPE_CHECKING:
     from craft.data.readers import PixelRange
@@ -37,7 +38,7 @@ def generate(
     picture: Annotated[Path | None, typer.Option(help="draw LASER's trace (PNG, SVG)")] = None,
     trace: Annotated[Path | None, typer.Option(help="write LASER's trace (JSON)")] = None,
     keep_ratio: KeepRatio = 1.0,
-    selector: Annotated[SelectorName, typer.Option(help="how tokens are chosen")] = "full",
+    selector: Annotated[Selector, typer.Option(help="how tokens are chosen")] = "full",
     instruction: Annotated[
         str | None,
         typer.Option(

@@ -14,7 +14,6 @@ console = Console()
 
 DOMAINS = ("handwriting", "lineart", "flags")
 DomainName = Literal["handwriting", "lineart", "flags"]
-SelectorName = Literal["full", "quota_residual", "quota_random", "random"]
 
 Models = Annotated[
     Path | None,
