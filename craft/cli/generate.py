@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from craft.cli import checks, data_options, process
+from craft.cli import data_options, process
 from craft.cli.options import Device, Force, KeepRatio, Models, console
-from craft.cli.run_directory import require_new_file
 from craft.errors import CraftError
 from craft.settings.choices import Selector
-
-if TYPE_CHECKING:
-    from craft.data.readers import PixelRange
+from craft.workbench.run_directory import require_new_file
 
 
 def generate(
@@ -66,24 +63,20 @@ def generate(
     require_new_file(trace, "--trace", force)
     if picture is not None and picture.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise CraftError(f"--picture {picture} must end in .png, .svg or .pdf")
-    checks.require_effect_of_pruning([keep_ratio], selector)
+    from craft.settings.exams import require_effect_of_pruning, require_share
     from craft.settings.reading import laser_settings
 
+    require_effect_of_pruning([require_share(keep_ratio)], selector)
     chosen = laser_settings(settings or ()) if laser else None
-    from craft.data import readers
-    from craft.data.readers.decoding import decode_rgb
+    from craft.data.readers import PixelRange
     from craft.family.family import ModelFamily
     from craft.report.laser_picture import laser_figure
     from craft.runtime.whole_file import whole_file, write_json
     from craft.workbench import generate
 
-    used = readers.PixelRange.parse(pixel_range) if pixel_range else _range_of(pack)
-    try:
-        pixels = decode_rgb(image.read_bytes(), used)
-    except CraftError as error:
-        raise CraftError(f"{image}: {error}") from error
+    values = PixelRange.parse(pixel_range) if pixel_range else None
+    pixels = generate.read_image(image, pack, values)
     family = ModelFamily.load(models, device=device)
-    checks.require_language_model(family, "--llm", llm)
     reader = generate.open_reader(family, pack, name=llm, keep_ratio=keep_ratio, selector=selector)
     given = generate.generate(
         reader,
@@ -110,12 +103,3 @@ def generate(
             figure = laser_figure(pixels, given.trace, question, given.text)
             with whole_file(picture) as written:
                 figure.savefig(written, dpi=120, format=picture.suffix.removeprefix("."))
-
-
-def _range_of(pack: Path | None) -> PixelRange | None:
-    """The range that the pack's own data was read with."""
-    from craft.data.domains.manifest import MANIFEST, DomainManifest
-
-    if pack is None or not (pack / MANIFEST).is_file():
-        return None
-    return DomainManifest.load(pack / MANIFEST).reading.pixel_range

@@ -8,8 +8,6 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from craft.cli.checks import require_shares
-
 console = Console()
 
 DOMAINS = ("handwriting", "lineart", "flags")
@@ -23,14 +21,11 @@ Surrogate = Annotated[str, typer.Option(help="language model to adapt with")]
 Force = Annotated[
     bool, typer.Option("--force", help="replace an earlier run, write among other files")
 ]
-KeepRatio = Annotated[
-    float, typer.Option(callback=require_shares, help="share of the visual tokens to keep")
-]
+KeepRatio = Annotated[float, typer.Option(help="share of the visual tokens to keep")]
 KeepRatios = Annotated[
     list[float] | None,
     typer.Option(
         "--keep-ratio",
-        callback=require_shares,
         help="share of the visual tokens to keep; may be repeated",
     ),
 ]
@@ -45,7 +40,7 @@ General = Annotated[
     ),
 ]
 GeneralImages = Annotated[
-    int, typer.Option(min=3, help="questions that measure forgetting, at most")
+    int, typer.Option(min=1, help="questions that measure forgetting, at most")
 ]
 Pack = Annotated[Path, typer.Argument(metavar="PACK", help="directory of an encoder pack")]
 PackDomain = Annotated[

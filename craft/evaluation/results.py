@@ -13,6 +13,7 @@ from typing_extensions import Self
 from craft.errors import CraftError
 from craft.evaluation.bootstrap import interval
 from craft.runtime.whole_file import write_json
+from craft.settings.exams import ExamSettings, TransferSettings
 
 RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
 
@@ -177,15 +178,16 @@ class ResultsFile(BaseModel):
             ) from error
 
 
-class EvaluationSettings(_Entry):
-    """What ``craft evaluate`` was asked to do."""
+class EvaluationSettings(ExamSettings):
+    """What ``craft evaluate`` was asked to do.
+
+    Attributes:
+        method: what made the pack.
+        general_images: how many there were, 0 where nothing measured forgetting.
+    """
 
     method: str
-    selector: str
-    keep_ratios: list[float]
-    seed: int
-    test_limit: int | None
-    general_images: int
+    general_images: int = 0
 
 
 class EvaluationResults(ResultsFile):
@@ -205,12 +207,14 @@ class EvaluationResults(ResultsFile):
     codebook_fingerprint: str
 
 
-class TransferSettings(_Entry):
-    """What ``craft transfer`` was asked to do."""
+class ComparisonSettings(TransferSettings):
+    """What ``craft transfer`` was asked to do.
 
-    keep_ratio: float
-    test_limit: int | None
-    general_images: int
+    Attributes:
+        general_images: how many there were, 0 where nothing measured forgetting.
+    """
+
+    general_images: int = 0
 
 
 class TransferResults(ResultsFile):
@@ -225,7 +229,7 @@ class TransferResults(ResultsFile):
 
     domain: str
     matrix: dict[str, dict[str, Scores]]
-    settings: TransferSettings
+    settings: ComparisonSettings
     encoder_hashes: dict[str, str]
     codebook_fingerprint: str
 

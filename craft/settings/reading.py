@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,11 @@ def read_align_settings(file: Path | None = None, assignments: Sequence[str] = (
     # The last stage trains all that the first one does, and more.
     _check_effects(sources, config, ALIGN_STAGES["instructions"])
     return config
+
+
+def as_assignments(settings: Mapping[str, Any] | None) -> list[str]:
+    """Settings by dotted names as ``KEY=VALUE``: YAML has JSON's spelling."""
+    return [f"{name}={json.dumps(value)}" for name, value in (settings or {}).items()]
 
 
 def _gathered(

@@ -30,6 +30,11 @@ from craft.settings.choices import Selector
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 from craft.workbench.adapt import adapt_pack
+from craft.workbench.requirements import (
+    require_enough_questions,
+    require_language_model,
+    require_trainable,
+)
 
 #: Of a demo's results.json; raised whenever a key changes its meaning or goes.
 FORMAT = 1
@@ -42,6 +47,24 @@ class DemoRun:
 
     results: dict[str, Any]
     examples: list[Example] = field(default_factory=list)
+
+
+def require_demo(config: CraftConfig, models: ModelFamily, surrogate: str) -> None:
+    """What can be refused before anything is written.
+
+    Raises:
+        CraftError: a method that trains no encoder, no such language model, settings that this
+            machine or the demo's questions do not allow, or models without SigLIP's tokenizer.
+    """
+    if METHODS[config.method].trains not in ("encoder", None):
+        raise CraftError(
+            f"a demo plugs an encoder into every language model, and method={config.method} trains "
+            "no encoder; use craft adapt and craft evaluate"
+        )
+    require_trainable(config)
+    require_language_model(models, surrogate, "surrogate")
+    models.text_tokenizer(config)
+    require_enough_questions(config, PocketProbe())
 
 
 def run_demo(
@@ -68,17 +91,11 @@ def run_demo(
         general_images: how many views of the general world measure forgetting.
 
     Raises:
-        CraftError: no such domain or language model, no domain or seed at all, or a method that
-            trains no encoder.
+        CraftError: no such domain, no domain or seed at all; see also :func:`require_demo`.
     """
     if not domains or not seeds:
         raise CraftError(f"a demo needs a domain and a seed, got {domains=} and {seeds=}")
-    if METHODS[config.method].trains not in ("encoder", None):
-        raise CraftError(
-            f"a demo plugs an encoder into every language model, and method={config.method} trains "
-            "no encoder; use craft adapt and craft evaluate"
-        )
-    models.language_model(surrogate)  # a wrong name fails before anything long starts
+    require_demo(config, models, surrogate)
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     per_domain: dict[str, dict[str, Any]] = {}

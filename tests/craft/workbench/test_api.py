@@ -13,6 +13,7 @@ from tests.craft.cli.commands import craft_command, done
 
 pytestmark = pytest.mark.usefixtures("small_world", "quiet_process")
 
+FEW = {"test_limit": 6}
 QUICK = {"steps": 2, "batch": 4, "validation_images": 4}
 
 
@@ -27,7 +28,9 @@ def pack(class_folder: Path, tiny_models: ModelFamily, tmp_path: Path) -> Path:
 def test_three_calls_are_the_three_commands(
     pack: Path, class_folder: Path, tiny_models: ModelFamily, tmp_path: Path
 ) -> None:
-    found = craft.evaluate(pack, tmp_path / "scores", family=tiny_models, test_limit=6)
+    found = craft.evaluate(
+        pack, tmp_path / "scores", family=tiny_models, settings=FEW
+    )
     arguments = ["--models", tiny_models.directory, "--test-limit", "6", "--general-images", "3"]
     done(craft_command("evaluate", pack, "--out", tmp_path / "command", *arguments))
     by_command = json.loads((tmp_path / "command/results.json").read_text())
@@ -35,7 +38,9 @@ def test_three_calls_are_the_three_commands(
         scores = found.models[name]["keep_1.0"]
         assert scores.general is None  # no general data was given here
         assert scores.all == by_command["models"][name]["keep_1.0"]["all"]
-    matrix = craft.transfer([pack], tmp_path / "matrix", family=tiny_models, test_limit=6)
+    matrix = craft.transfer(
+        [pack], tmp_path / "matrix", family=tiny_models, settings=FEW
+    )
     assert set(matrix.matrix) == {"pretrained", str(pack)}
 
 
@@ -48,7 +53,7 @@ def test_general_data_measures_forgetting(
         family=tiny_models.directory,
         language_models=["llama"],
         general=class_folder,
-        test_limit=4,
+        settings={"test_limit": 4},
     )
     scores = found.models["llama"]["keep_1.0"]
     assert scores.n["general"] == 16
@@ -58,9 +63,9 @@ def test_general_data_measures_forgetting(
 def test_nothing_earlier_is_replaced(
     pack: Path, class_folder: Path, tiny_models: ModelFamily
 ) -> None:
-    with pytest.raises(craft.CraftError, match="exists; choose another directory, or resume=True"):
+    with pytest.raises(craft.CraftError, match="an earlier run of `craft adapt`; choose another"):
         craft.adapt(class_folder, pack, family=tiny_models, settings=QUICK)
-    with pytest.raises(craft.CraftError, match="exists; choose another directory"):
+    with pytest.raises(craft.CraftError, match="holds what `craft adapt` wrote; choose another"):
         craft.evaluate(pack, pack, family=tiny_models)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from craft.cli.run_directory import MARKER, open_run_directory, require_new_file
 from craft.errors import CraftError
+from craft.workbench.run_directory import MARKER, open_run_directory, require_new_file
 
 
 def test_new_and_empty_directories_are_taken(tmp_path: Path) -> None:
