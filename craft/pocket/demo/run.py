@@ -7,25 +7,34 @@ all of them, before and after, with all visual tokens and with fewer.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from craft.data.domains.class_domain import ClassDomain
 from craft.data.questions import seeded
 from craft.errors import CraftError
 from craft.evaluation.exam import Candidate, Exam, Marks
-from craft.evaluation.results import PREDICTIONS, RESULTS
+from craft.evaluation.results import PREDICTIONS
 from craft.family.family import ModelFamily
 from craft.pocket.demo.example import Example
-from craft.pocket.demo.results import ADAPTED, over_domains, over_seeds
+from craft.pocket.demo.results import (
+    ADAPTED,
+    Adaptation,
+    Condition,
+    DemoResults,
+    DemoSettings,
+    DomainResults,
+    over_domains,
+    over_seeds,
+)
 from craft.pocket.domains import load_domain
 from craft.pocket.retention import PocketProbe
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
-from craft.runtime.whole_file import open_whole, write_json
+from craft.runtime.whole_file import open_whole
 from craft.settings.choices import Selector
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
@@ -36,8 +45,6 @@ from craft.workbench.requirements import (
     require_trainable,
 )
 
-#: Of a demo's results.json; raised whenever a key changes its meaning or goes.
-FORMAT = 1
 _EXAMPLES = 8
 
 
@@ -45,7 +52,7 @@ _EXAMPLES = 8
 class DemoRun:
     """``results`` is what results.json holds; ``examples`` are test images drawn at random."""
 
-    results: dict[str, Any]
+    results: DemoResults
     examples: list[Example] = field(default_factory=list)
 
 
@@ -98,7 +105,7 @@ def run_demo(
     require_demo(config, models, surrogate)
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    per_domain: dict[str, dict[str, Any]] = {}
+    per_domain: dict[str, DomainResults] = {}
     examples: list[Example] = []
     with open_whole(out / PREDICTIONS) as predictions:
         demo = _Demo(models, surrogate, config, out, predictions, general_images, on_progress)
@@ -107,31 +114,25 @@ def run_demo(
             per_domain[domain.name], shown = demo.run(domain, exam, seeds)
             examples += shown
     average = {
-        name: over_domains([entry["models"][name] for entry in per_domain.values()])
+        name: over_domains([entry.models[name] for entry in per_domain.values()])
         for name in models.names
     }
-    results = {
-        "command": "demo",
-        "format": FORMAT,
-        "domains": per_domain,
-        "average": average,
-        "gains": {name: entry["gains"] for name, entry in average.items()},
-        "seeds": list(seeds),
-        "settings": {
-            "surrogate": surrogate,
-            "test_limit": test_limit,
-            "general_images": general_images,
-            "metric": "strict exact match of the generated letter",
-            "options": "random distractors",
-            "random_pruning": "one fixed draw a seed",
-            "config": config.model_dump(),
-        },
-        "codebook_fingerprint": models.codebook.fingerprint,
-        "base_encoder_hash": tensor_hash(demo.base.state_dict()),
-        "versions": environment(),
-        "seconds": time.monotonic() - started,
-    }
-    write_json(out / RESULTS, results)
+    results = DemoResults.of(
+        domains=per_domain,
+        average=average,
+        seeds=list(seeds),
+        settings=DemoSettings(
+            surrogate=surrogate,
+            test_limit=test_limit,
+            general_images=general_images,
+            config=config.model_dump(),
+        ),
+        codebook_fingerprint=models.codebook.fingerprint,
+        base_encoder_hash=tensor_hash(demo.base.state_dict()),
+        versions=environment(),
+        seconds=time.monotonic() - started,
+    )
+    results.save(out)
     return DemoRun(results, examples)
 
 
@@ -161,7 +162,7 @@ class _Demo:
 
     def run(
         self, domain: ClassDomain, exam: Exam, seeds: Sequence[int]
-    ) -> tuple[dict[str, Any], list[Example]]:
+    ) -> tuple[DomainResults, list[Example]]:
         """One entry of ``domains`` in the results, and examples of the first seed."""
         started = time.monotonic()
         before = self._answers(
@@ -191,36 +192,40 @@ class _Demo:
             marks = {name: before[name] | after[name] for name in self.models.names}
             tables.append({n: {c: m.scores for c, m in marks[n].items()} for n in marks})
             adaptations.append(
-                {
-                    "seed": seed,
-                    "encoder_hash": pack.encoder_hash,
-                    "blend": adapted.blend,
-                    "history": adapted.history,
-                    "gradient_norms": adapted.gradient_norms,
-                    "frozen_hashes": adapted.frozen_hashes,
-                }
+                Adaptation(
+                    seed=seed,
+                    encoder_hash=pack.encoder_hash,
+                    blend=adapted.blend,
+                    history=adapted.history,
+                    gradient_norms=adapted.gradient_norms,
+                    frozen_hashes=adapted.frozen_hashes,
+                )
             )
             seconds[f"adapt_seed_{seed}"] = trained - started
             seconds[f"evaluate_seed_{seed}"] = time.monotonic() - trained
             examples = examples or _examples(domain, candidate, marks)
-        entry = {
-            "models": {
-                name: {
-                    "role": "surrogate" if name == self.surrogate else "transfer",
-                    **over_seeds(seeds, [table[name] for table in tables]),
-                }
+        entry = DomainResults(
+            models={
+                name: over_seeds(
+                    "surrogate" if name == self.surrogate else "transfer",
+                    seeds,
+                    [table[name] for table in tables],
+                )
                 for name in self.models.names
             },
-            "classes": len(domain.classes),
-            "heldout_classes": domain.heldout,
-            "adaptations": adaptations,
-            "seconds": seconds,
-        }
+            classes=len(domain.classes),
+            heldout_classes=domain.heldout,
+            adaptations=adaptations,
+            seconds=seconds,
+        )
         return entry, examples
 
     def _answers(
-        self, candidate: Candidate, conditions: dict[str, tuple[float, Selector]], task: str
-    ) -> dict[str, dict[str, Marks]]:
+        self,
+        candidate: Candidate,
+        conditions: Mapping[Condition, tuple[float, Selector]],
+        task: str,
+    ) -> dict[str, dict[Condition, Marks]]:
         """Language model -> condition -> marks."""
         return {
             name: {
@@ -236,7 +241,9 @@ class _Demo:
             for name in self.models.names
         }
 
-    def _log(self, domain: str, seed: int | None, answers: dict[str, dict[str, Marks]]) -> None:
+    def _log(
+        self, domain: str, seed: int | None, answers: dict[str, dict[Condition, Marks]]
+    ) -> None:
         """Every answer, one line each, so that every number can be counted again."""
         for model, conditions in answers.items():
             for condition, marks in conditions.items():
@@ -245,7 +252,7 @@ class _Demo:
 
 
 def _examples(
-    domain: ClassDomain, candidate: Candidate, marks: dict[str, dict[str, Marks]]
+    domain: ClassDomain, candidate: Candidate, marks: dict[str, dict[Condition, Marks]]
 ) -> list[Example]:
     """Test images drawn at random, not chosen for their answers: half of held-out classes."""
     questions = candidate.exam.domain.questions

@@ -28,9 +28,7 @@ def pack(class_folder: Path, tiny_models: ModelFamily, tmp_path: Path) -> Path:
 def test_three_calls_are_the_three_commands(
     pack: Path, class_folder: Path, tiny_models: ModelFamily, tmp_path: Path
 ) -> None:
-    found = craft.evaluate(
-        pack, tmp_path / "scores", family=tiny_models, settings=FEW
-    )
+    found = craft.evaluate(pack, tmp_path / "scores", family=tiny_models, settings=FEW)
     arguments = ["--models", tiny_models.directory, "--test-limit", "6", "--general-images", "3"]
     done(craft_command("evaluate", pack, "--out", tmp_path / "command", *arguments))
     by_command = json.loads((tmp_path / "command/results.json").read_text())
@@ -38,9 +36,7 @@ def test_three_calls_are_the_three_commands(
         scores = found.models[name]["keep_1.0"]
         assert scores.general is None  # no general data was given here
         assert scores.all == by_command["models"][name]["keep_1.0"]["all"]
-    matrix = craft.transfer(
-        [pack], tmp_path / "matrix", family=tiny_models, settings=FEW
-    )
+    matrix = craft.transfer([pack], tmp_path / "matrix", family=tiny_models, settings=FEW)
     assert set(matrix.matrix) == {"pretrained", str(pack)}
 
 
