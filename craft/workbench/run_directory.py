@@ -6,13 +6,63 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from craft.errors import CraftError
 from craft.runtime.whole_file import write_text
 
 MARKER = "run.yaml"
+#: Of run.yaml; those of the first format have no number.
+FORMAT = 2
 #: What a run writes before there is anything to lose.
 _NOTES = {MARKER, "config.yaml", "domain.json"}
+
+
+class RunNote(BaseModel):
+    """What ``run.yaml`` says: what ran in a directory.
+
+    Attributes:
+        command: such as "adapt".
+        ran_with: its settings, and the names of what it worked on.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: int = FORMAT
+    command: str
+    ran_with: dict[str, Any] = {}
+
+    def save(self, directory: Path) -> None:
+        """Write ``directory/run.yaml``, whole or not at all."""
+        write_text(directory / MARKER, yaml.safe_dump(self.model_dump(), sort_keys=False))
+
+    @classmethod
+    def load(cls, directory: Path) -> RunNote | None:
+        """The note of a directory; None if it has none.
+
+        Raises:
+            CraftError: a note that nobody can read, or one of a later version.
+        """
+        path = directory / MARKER
+        if not path.is_file():
+            return None
+        try:
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if isinstance(found, dict) and "format" not in found:
+                command = found.pop("command", None)
+                found = {"format": 1, "command": command, "ran_with": found}
+            note = cls.model_validate(found)
+        except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
+            raise CraftError(
+                f"{path} is damaged, so nothing says what ran there; choose another directory, or "
+                "--force to write among its files"
+            ) from error
+        if note.format > FORMAT:
+            raise CraftError(
+                f"{path} has format {note.format}, this version reads 1 to {FORMAT}; update the "
+                "package, or choose another directory"
+            )
+        return note
 
 
 def require_run_directory(
@@ -45,12 +95,18 @@ def require_run_directory(
     held = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
     if not held:
         return False
-    earlier = _command_in(directory)
-    if earlier == command and resume:
+    try:
+        note = RunNote.load(directory)
+    except CraftError:
+        if force:
+            return False
+        raise
+    earlier = None if note is None else note.command
+    if note is not None and earlier == command and resume and note.format == FORMAT:
         return True
     if force or (earlier == command and held <= _NOTES):
         return False
-    if earlier is None:
+    if note is None:
         raise CraftError(
             f"--out {directory} holds files but no {MARKER}, so it is not an earlier run; choose "
             "another directory, or --force to write among those files"
@@ -59,6 +115,11 @@ def require_run_directory(
         raise CraftError(
             f"--out {directory} holds what `craft {earlier}` wrote; choose another directory, or "
             "--force to write among those files"
+        )
+    if note.format < FORMAT:
+        raise CraftError(
+            f"--out {directory} holds a run of `craft {command}` by an earlier version, which this "
+            "one cannot go on with; choose another directory, or --force to replace it"
         )
     go_on = "" if resume is None else "--resume auto to go on with that run, "
     raise CraftError(
@@ -87,7 +148,8 @@ def open_run_directory(
     """
     going_on = require_run_directory(directory, command["command"], resume=resume, force=force)
     if not going_on:
-        write_text(directory / MARKER, yaml.safe_dump(command, sort_keys=False))
+        ran_with = {name: value for name, value in command.items() if name != "command"}
+        RunNote(command=command["command"], ran_with=ran_with).save(directory)
     return going_on
 
 
@@ -100,15 +162,3 @@ def require_new_file(path: Path | None, option: str, force: bool = False) -> Non
         raise CraftError(f"{option} {path} is a directory; name a file in it")
     if path.exists() and not force:
         raise CraftError(f"{option} {path} exists; choose another file, or --force to replace it")
-
-
-def _command_in(directory: Path) -> str | None:
-    """The command whose run ``directory`` holds; None if it holds no run."""
-    marker = directory / MARKER
-    if not marker.is_file():
-        return None
-    try:
-        noted = yaml.safe_load(marker.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return None
-    return str(noted["command"]) if isinstance(noted, dict) and "command" in noted else None
