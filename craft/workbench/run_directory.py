@@ -116,12 +116,12 @@ def require_run_directory(
             f"--out {directory} holds what `craft {earlier}` wrote; choose another directory, or "
             "--force to write among those files"
         )
-    if note.format < FORMAT:
+    if note.format < FORMAT and resume:
         raise CraftError(
             f"--out {directory} holds a run of `craft {command}` by an earlier version, which this "
             "one cannot go on with; choose another directory, or --force to replace it"
         )
-    go_on = "" if resume is None else "--resume auto to go on with that run, "
+    go_on = "" if resume is None or note.format < FORMAT else "--resume auto to go on with that run, "
     raise CraftError(
         f"--out {directory} holds an earlier run of `craft {command}`; choose another directory, "
         f"{go_on}or --force to replace it"

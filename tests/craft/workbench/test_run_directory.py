@@ -101,7 +101,7 @@ OLD = "command: adapt\ndomain: flags\nconfig:\n  lr: 0.1\n"
 @pytest.mark.parametrize(
     ("note", "complaint"),
     [
-        (OLD, r"a run of `craft adapt` by an earlier version.*, or --force to replace it"),
+        (OLD, r"run of `craft adapt`.*; choose another directory, or --force to replace it"),
         ("format: 9\ncommand: adapt\nran_with: {}\n", r"has format 9, this version reads 1 to 2"),
         ("format: 2\ncommand: 7\nran_with: {}\n", r"run.yaml is damaged.*, or --force to write"),
         ("command: [adapt", r"run.yaml is damaged"),
