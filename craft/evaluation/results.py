@@ -124,7 +124,7 @@ class ResultsFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     COMMAND: ClassVar[str]
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     command: str
     format: int

@@ -29,6 +29,7 @@ from craft.runtime.whole_file import write_text
 from craft.settings.methods import METHODS, AlignStage, Recipe
 from craft.settings.training import CraftConfig
 from craft.training.distributed.processes import make_accelerator
+from craft.training.divergence import divergence
 from craft.training.proofs import FrozenProof
 from craft.training.records.checkpoint import Checkpoint, CheckpointDirectory
 from craft.training.records.pace import Pace
@@ -246,7 +247,7 @@ def train(
         on_begin(start, run.steps)
         pace = Pace(start, run.steps, config.batch)
         for step in range(start + 1, run.steps + 1):
-            with pace.step():
+            with pace.step(), divergence(step, config.lr):
                 losses, first_norms = run.step(first=step == 1)
             if first_norms:
                 norms = first_norms
@@ -254,7 +255,8 @@ def train(
             entry: dict[str, Any] = {"step": step, **losses, "lr": run.schedule.get_last_lr()[0]}
             if step % config.validate_every == 0 or step == run.steps:
                 run.strategy.publish()
-                entry["validation"] = selection.validate(step)
+                with divergence(step, config.lr):
+                    entry["validation"] = selection.validate(step)
                 entry["seconds"] = time.monotonic() - started
                 entry["pace"] = pace.numbers()
             lines.record(entry)

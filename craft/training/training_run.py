@@ -194,7 +194,7 @@ class TrainingRun:
         """Forward and backward passes of the next step: losses, and if asked, gradient norms.
 
         Raises:
-            RuntimeError: a loss that is not finite.
+            CraftError: a loss that is not finite.
         """
         strategy = self.strategy
         parts = micro_batches(self.batches, self.surrogate, self.texts, self.accelerator)

@@ -121,7 +121,8 @@ def require_run_directory(
             f"--out {directory} holds a run of `craft {command}` by an earlier version, which this "
             "one cannot go on with; choose another directory, or --force to replace it"
         )
-    go_on = "" if resume is None or note.format < FORMAT else "--resume auto to go on with that run, "
+    resumable = resume is not None and note.format == FORMAT
+    go_on = "--resume auto to go on with that run, " if resumable else ""
     raise CraftError(
         f"--out {directory} holds an earlier run of `craft {command}`; choose another directory, "
         f"{go_on}or --force to replace it"

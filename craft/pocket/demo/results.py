@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -128,7 +128,6 @@ class DemoResults(ResultsFile):
     """
 
     COMMAND = "demo"
-    FORMAT: ClassVar[int] = 2
 
     domains: dict[str, DomainResults]
     average: dict[str, ModelResults]

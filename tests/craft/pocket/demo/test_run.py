@@ -129,7 +129,7 @@ def test_results_have_the_promised_shape_and_add_up(
                     for row in answers
                     if (row["domain"], row["model"]) == (domain, name)
                     and row["condition"] == condition
-                    and row["world"] == "domain"
+                    and row["part"] == "domain"
                     and row["seed"] in seeds
                 ]
                 assert len(rows) == 12 * len(seeds)
