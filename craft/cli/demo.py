@@ -55,8 +55,8 @@ def demo(
     from craft.workbench.run_directory import open_run_directory, require_run_directory
 
     require_run_directory(out, "demo", force=force)
-    zoo = ModelFamily.load(models, device=device)
-    require_demo(config, zoo, surrogate)
+    family = ModelFamily.load(models, device=device)
+    require_demo(config, family, surrogate)
     domains = DOMAINS if domain == "all" else (domain,)
     command = {"command": "demo", "domains": list(domains), "seeds": seeds, "surrogate": surrogate}
     open_run_directory(out, command | {"config": config.model_dump()}, force=force)
@@ -66,7 +66,7 @@ def demo(
             out,
             range(seeds),
             config,
-            zoo,
+            family,
             surrogate=surrogate,
             test_limit=test_limit,
             general_images=general_images,

@@ -42,7 +42,7 @@ def reproduce(
     from craft.workbench.run_directory import open_run_directory
 
     scale = SCALES["quick" if quick else "full"]
-    zoo = ModelFamily.load(models, device=device)
+    family = ModelFamily.load(models, device=device)
     open_run_directory(out, {"command": "reproduce", "scale": scale.name}, resume=True, force=force)
 
     def kept() -> str:
@@ -50,7 +50,7 @@ def reproduce(
 
     with telling_what_is_kept(kept), ProgressDisplay(console) as progress:
         results = run(
-            scale, zoo, out, workers=workers or torch.get_num_threads(), on_progress=progress
+            scale, family, out, workers=workers or torch.get_num_threads(), on_progress=progress
         )
     page = write_reproduction_page(results, out / "index.html")
     console.print(claims_table(results))

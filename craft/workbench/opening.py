@@ -49,7 +49,14 @@ def retention_probe(
     """
     if general is None and family.retention is not None:
         named = family.directory / family.retention
-        general = named if named.exists() else None
+        if not named.exists():
+            listener.notice(
+                f"forgetting is not measured: {family.directory} names {family.retention!r} for "
+                "that, which is no data of its own; give data with --general, or a probe from "
+                "Python"
+            )
+            return None
+        general = named
     if general is None:
         listener.notice(NOT_MEASURED)
         return None

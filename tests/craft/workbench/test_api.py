@@ -110,7 +110,13 @@ def test_a_listener_hears_what_is_not_measured_and_how_far_things_are(
     assert "things: adapting with qwen2" in heard.tasks
     craft.evaluate(out, tmp_path / "s", family=models, settings=FEW, listener=heard)
     craft.transfer([out], tmp_path / "t", family=models, settings=FEW, listener=heard)
-    assert heard.notices == [NOT_MEASURED] * 3
+    assert len(heard.notices) == 3
+    assert all("forgetting is not measured" in notice for notice in heard.notices)
+    assert "names 'pocket' for that" in heard.notices[0]
+    family = ModelFamily.load(models)
+    family.manifest.pop("retention")
+    craft.evaluate(out, tmp_path / "u", family=family, settings=FEW, listener=heard)
+    assert heard.notices[-1] == NOT_MEASURED
 
 
 @pytest.mark.parametrize(
