@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from craft.errors import CraftError
@@ -38,6 +37,12 @@ class Codebook:
     Two codebooks are equal if their fingerprints are. They can be pickled and deep-copied; both
     check the fingerprint again.
 
+    Nothing public hands out the memory of the codewords: `table` is a copy, and writing to it, by
+    torch, `.data`, `.numpy()` or its storage, changes neither codes nor fingerprint. Code that
+    reaches for private attributes or writes to the process's memory from elsewhere is not kept out:
+    `verify`, which `save` and the end of a training run call, hashes all codewords and notices any
+    change; a quantising call notices only in-place operations of torch.
+
     Raises:
         CraftError: for a table or a number of levels that cannot be used, and what to do.
     """
@@ -65,7 +70,7 @@ class Codebook:
 
         Of a subset, its k codewords alone: code i of these is codeword ``used[i]``.
         """
-        if self._used is None and device == self._frozen.tensor.device:
+        if self._used is None and device == self._frozen.device:
             return self._frozen
         if device not in self._copies:
             self._copies[device] = FrozenCodebook(self._searched().to(device), self._levels)
@@ -73,7 +78,7 @@ class Codebook:
 
     def _searched(self) -> Tensor:  # [k, D] or [L, k, D]
         table = self._frozen.tensor
-        return table if self._used is None else table[..., self._used, :].contiguous()
+        return table if self._used is None else table[..., self._used, :]
 
     @property
     def subset(self) -> CodebookSubset | None:
@@ -82,8 +87,8 @@ class Codebook:
 
     @property
     def used(self) -> Tensor | None:  # [k] int64
-        """The numbers of the subset's codewords, ascending; None for the whole codebook."""
-        return self._used
+        """The numbers of the subset's codewords, ascending; None for the whole codebook. A copy."""
+        return None if self._used is None else self._used.clone()
 
     def restrict(self, subset: CodebookSubset | None) -> Codebook:
         """This codebook, searched in ``subset`` only, or again as a whole."""
@@ -92,20 +97,15 @@ class Codebook:
         return Codebook(self._frozen.tensor, self._levels, subset)
 
     @property
-    def frozen(self) -> FrozenCodebook:
-        """What quantisation calls share: the one copy of the table, its norms and Gram rows."""
-        return self._frozen
-
-    @property
     def table(self) -> Tensor:  # [K, D] or [L, K, D] float32
         """A copy of the codewords: torch has no read-only tensors, so writing to a view would move
         the codebook."""
-        return self._frozen.tensor.clone()
+        return self._frozen.tensor
 
     @property
     def shared(self) -> bool:
         """One table serves all levels."""
-        return self._frozen.tensor.ndim == 2
+        return len(self._frozen.shape) == 2
 
     @property
     def levels(self) -> int:
@@ -114,11 +114,11 @@ class Codebook:
     @property
     def size(self) -> int:
         """K, the number of codewords of a level."""
-        return self._frozen.tensor.shape[-2]
+        return self._frozen.shape[-2]
 
     @property
     def dim(self) -> int:
-        return self._frozen.tensor.shape[-1]
+        return self._frozen.shape[-1]
 
     @property
     def fingerprint(self) -> str:
@@ -139,10 +139,9 @@ class Codebook:
             raise CraftError(
                 f"codes must be [..., l] with 1 <= l <= {self._levels}, got {tuple(codes.shape)}"
             )
-        tables = self._frozen.tensor.expand(self._levels, self.size, self.dim)
-        total = F.embedding(codes[..., 0], tables[0])
+        total = self._frozen.words(codes[..., 0])
         for level in range(1, codes.shape[-1]):
-            total = total + F.embedding(codes[..., level], tables[level])
+            total = total + self._frozen.words(codes[..., level], level)
         return total
 
     def require_fingerprint(self, expected: str) -> None:

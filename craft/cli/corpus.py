@@ -44,7 +44,7 @@ def tokenize(
     from craft.cli.interrupt import telling_what_is_kept, typed_line
     from craft.cli.progress import ProgressDisplay
     from craft.corpus.shard import CorpusEncoder, shards_of
-    from craft.corpus.tokens import require_same_cut, tokenize_corpus
+    from craft.corpus.tokens import tokenize_corpus
     from craft.family.family import ModelFamily
 
     family = ModelFamily.load(models, device=device)
@@ -58,7 +58,6 @@ def tokenize(
     )
     records = request.read().records
     shards = shards_of(records, shard_size)
-    require_same_cut(out, len(shards))
     done = 0
 
     def kept() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,12 +26,30 @@ from craft_kernels import ResidualCodes
 
 @dataclass(frozen=True)
 class Shard:
-    """Number ``number`` of ``of``; ``images`` are records, or uint8 [n, 3, S, S] in memory."""
+    """Number ``number`` of ``of``; ``images`` are records, or uint8 [n, 3, S, S] in memory.
+
+    Args:
+        size: of every shard of the corpus but the last.
+        corpus: hash of the ids of all images of the corpus, in order.
+    """
 
     number: int
     of: int
     ids: tuple[str, ...]
     images: Sequence[Record] | Tensor
+    size: int
+    corpus: str
+
+    def digests(self) -> list[str]:
+        """A hash of each image: equal ones give equal codes.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        if isinstance(self.images, Tensor):
+            rows = self.images.contiguous().cpu().numpy()
+            return [hashlib.blake2b(row.data, digest_size=16).hexdigest() for row in rows]
+        return [_digest(record) for record in self.images]
 
     def pixels(self, size: int, device: torch.device) -> Tensor:  # [n, 3, size, size] in [0, 1]
         """Decoded and resized, on a device.
@@ -66,10 +86,25 @@ def shards_of(
     if len(ids) != len(images):
         raise CraftError(f"{len(images)} images need as many ids, got {len(ids)}")
     starts = range(0, len(images), size)
+    corpus = hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
     return [
-        Shard(number, len(starts), tuple(ids[start : start + size]), images[start : start + size])
+        Shard(
+            number,
+            len(starts),
+            tuple(ids[start : start + size]),
+            images[start : start + size],
+            size,
+            corpus,
+        )
         for number, start in enumerate(starts)
     ]
+
+
+def _digest(record: Record) -> str:
+    if record.pixel_range is None:
+        return record.digest()
+    # The same file is another image where its values are mapped otherwise.
+    return f"{record.digest()} {record.pixel_range.black:g}:{record.pixel_range.white:g}"
 
 
 @dataclass(frozen=True)

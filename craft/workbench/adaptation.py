@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from craft.data.domains.domain import Domain
-from craft.data.domains.manifest import MANIFEST, DomainManifest
+from craft.data.domains.manifest import DomainManifest
 from craft.data.domains.user_data import DataRequest
 from craft.data.readers import ReadOptions
 from craft.errors import CraftError
 from craft.evaluation.retention import RetentionProbe
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
-from craft.runtime.rank import is_main_process
 from craft.runtime.whole_file import require_room
 from craft.settings.choices import Distractors, PresetName
 from craft.settings.reading import as_assignments, read_settings
@@ -35,7 +34,7 @@ from craft.workbench.requirements import (
     require_language_model,
     require_trainable,
 )
-from craft.workbench.run_directory import open_run_directory, require_run_directory
+from craft.workbench.run_directory import note_run, require_run_directory
 
 
 def adapt(
@@ -98,17 +97,8 @@ def adapt(
     plan = _planned(
         data, models, surrogate, subject, config, distractors, option_file, general, listener
     )
-    if is_main_process():
-        earlier = out / MANIFEST
-        if going_on and earlier.is_file() and plan.manifest is not None:
-            _require_same_data(DomainManifest.load(earlier), plan.manifest, earlier)
-        command = {"command": "adapt", "domain": plan.domain.name, "surrogate": plan.surrogate}
-        noted = command | {"config": config.model_dump()}
-        open_run_directory(out, noted, resume=resume, force=force)
-        if plan.manifest is None:
-            earlier.unlink(missing_ok=True)  # of other data, which would contradict the pack
-        else:
-            plan.manifest.save(earlier)
+    command = {"command": "adapt", "domain": plan.domain.name, "surrogate": plan.surrogate}
+    noted = command | {"config": config.model_dump()}
     task = f"{plan.domain.name}: adapting with {plan.surrogate}"
     listener.images_per_step(task, config.batch)
     result, pack = adapting.adapt_pack(
@@ -118,8 +108,10 @@ def adapt(
         config,
         out,
         plan.probe,
+        manifest=plan.manifest,
         task=task,
         resume=resume,
+        on_ready=lambda: note_run(out, noted, resume=resume, force=force),
         on_start=listener.trains,
         on_begin=lambda step, steps: listener.begins("", step, steps),
         on_progress=listener.progress,
@@ -225,13 +217,3 @@ def _require_checkpoint(out: Path, going_on: bool, force: bool) -> None:
             f"--out {out} holds a pack and no checkpoint to go on from; choose another directory, "
             "or --force to train anew and replace it"
         )
-
-
-def _require_same_data(earlier: DomainManifest, now: DomainManifest, path: Path) -> None:
-    """Raises CraftError unless a run that goes on has the data it began with."""
-    for name in ("content", "kind", "subject", "classes", "parts", "distractors", "options"):
-        if getattr(earlier, name) != getattr(now, name):
-            raise CraftError(
-                f"{path} says that this run began with other data ({name} differs); resume with "
-                "the same data and options, or choose another --out"
-            )

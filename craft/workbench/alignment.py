@@ -21,7 +21,7 @@ from craft.training import align as aligning
 from craft.workbench.listener import Listener
 from craft.workbench.opening import Family, opened
 from craft.workbench.requirements import require_trainable
-from craft.workbench.run_directory import open_run_directory, require_run_directory
+from craft.workbench.run_directory import require_run_directory, run_directory
 
 
 def align(
@@ -74,11 +74,8 @@ def align(
         }
     aligned = _opened_model(Path(language_model), encoder, name, out, config)
     aligned.to(models.device)
-    main = is_main_process()
-    if main:
-        command = {"command": "align", "language_model": str(language_model), "stages": list(data)}
-        noted = command | {"config": config.model_dump(exclude={"method"})}
-        open_run_directory(out, noted, resume=resume, force=force)
+    command = {"command": "align", "language_model": str(language_model), "stages": list(data)}
+    noted = command | {"config": config.model_dump(exclude={"method"})}
     for stage in data:
         listener.images_per_step(f"aligning: {stage}", config.batch)
 
@@ -87,20 +84,21 @@ def align(
         if step < steps:
             listener.progress(f"aligning: {stage}", step, steps)
 
-    aligning.align(
-        aligned,
-        encoder,
-        domains,
-        config,
-        out,
-        resume=resume,
-        on_start=listener.trains,
-        on_begin=begin,
-        on_step=lambda stage, *counts: listener.progress(f"aligning: {stage}", *counts),
-        on_phase=listener.progress,
-    )
-    if main:
-        aligned.save_pretrained(out)
+    with run_directory(out, noted, resume=resume, force=force):
+        aligning.align(
+            aligned,
+            encoder,
+            domains,
+            config,
+            out,
+            resume=resume,
+            on_start=listener.trains,
+            on_begin=begin,
+            on_step=lambda stage, *counts: listener.progress(f"aligning: {stage}", *counts),
+            on_phase=listener.progress,
+        )
+        if is_main_process():
+            aligned.save_pretrained(out)
     return aligned
 
 

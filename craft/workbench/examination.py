@@ -26,7 +26,7 @@ from craft.workbench.opening import (
 from craft.workbench.requirements import (
     require_language_model,
 )
-from craft.workbench.run_directory import open_run_directory, require_run_directory
+from craft.workbench.run_directory import require_run_directory, run_directory
 from craft.workbench.transfer import transfer_matrix
 
 
@@ -90,18 +90,18 @@ def evaluate(
     names = readers_of(language_models, found.encoder, models, found.domain, listener)
     probe = _probe(general, models, names, asked.general_images, listener)
     command = {"command": "evaluate", "pack": str(pack), "domain": found.domain.name}
-    open_run_directory(out, command, force=force)
-    return evaluate_pack(
-        found.encoder,
-        models,
-        found.domain,
-        out,
-        names=names,
-        probe=probe,
-        settings=asked,
-        prior=prior,
-        on_progress=listener.progress,
-    )
+    with run_directory(out, command, force=force):
+        return evaluate_pack(
+            found.encoder,
+            models,
+            found.domain,
+            out,
+            names=names,
+            probe=probe,
+            settings=asked,
+            prior=prior,
+            on_progress=listener.progress,
+        )
 
 
 def transfer(
@@ -147,17 +147,17 @@ def transfer(
     names = readers_of(language_models, found.encoder, models, found.domain, listener)
     probe = _probe(general, models, names, asked.general_images, listener)
     command = {"command": "transfer", "packs": rows, "domain": found.domain.name}
-    open_run_directory(out, command, force=force)
-    return transfer_matrix(
-        encoders,
-        models,
-        found.domain,
-        out,
-        names=names,
-        probe=probe,
-        settings=asked,
-        on_progress=listener.progress,
-    )
+    with run_directory(out, command, force=force):
+        return transfer_matrix(
+            encoders,
+            models,
+            found.domain,
+            out,
+            names=names,
+            probe=probe,
+            settings=asked,
+            on_progress=listener.progress,
+        )
 
 
 def _probe(

@@ -13,6 +13,7 @@ from craft.data import prompts
 from craft.data.domains.manifest import MANIFEST, DomainManifest
 from craft.data.readers import PixelRange
 from craft.data.readers.decoding import decode_rgb
+from craft.data.readers.image import ImageFile
 from craft.data.wording import Wording
 from craft.decoding import DiscreteReader, LaserSettings, laser, plain
 from craft.decoding.trace import Trace
@@ -61,8 +62,9 @@ def read_image(
     """
     if pixel_range is None and pack is not None and (pack / MANIFEST).is_file():
         pixel_range = DomainManifest.load(pack / MANIFEST).reading.pixel_range
+    encoded = ImageFile(path).read()
     try:
-        return decode_rgb(path.read_bytes(), pixel_range)
+        return decode_rgb(encoded, pixel_range)
     except CraftError as error:
         raise CraftError(f"{path}: {error}") from error
 

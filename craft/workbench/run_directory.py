@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from craft.errors import CraftError
-from craft.runtime.whole_file import write_text
+from craft.runtime.directory_lock import directory_lock, require_unlocked
+from craft.runtime.rank import is_main_process
+from craft.runtime.stored_files import StoredFileError
+from craft.runtime.whole_file import remove_unfinished, write_text
+from craft.runtime.yaml_files import read_yaml, yaml_text
 
 MARKER = "run.yaml"
 #: Of run.yaml; those of the first format have no number.
 FORMAT = 2
 #: What a run writes before there is anything to lose.
-_NOTES = {MARKER, "config.yaml", "domain.json"}
+_NOTES = {MARKER, "config.yaml"}
+
+_held = ExitStack()
 
 
 class RunNote(BaseModel):
@@ -34,7 +41,7 @@ class RunNote(BaseModel):
 
     def save(self, directory: Path) -> None:
         """Write ``directory/run.yaml``, whole or not at all."""
-        write_text(directory / MARKER, yaml.safe_dump(self.model_dump(), sort_keys=False))
+        write_text(directory / MARKER, yaml_text(self.model_dump()))
 
     @classmethod
     def load(cls, directory: Path) -> RunNote | None:
@@ -47,15 +54,15 @@ class RunNote(BaseModel):
         if not path.is_file():
             return None
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
-            if isinstance(found, dict) and "format" not in found:
+            found = read_yaml(path, "the note of an earlier run")
+            if "format" not in found:
                 command = found.pop("command", None)
                 found = {"format": 1, "command": command, "ran_with": found}
             note = cls.model_validate(found)
-        except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
+        except (StoredFileError, ValidationError) as error:
             raise CraftError(
-                f"{path} is damaged, so nothing says what ran there; choose another directory, or "
-                "--force to write among its files"
+                f"{path} is damaged, so nothing says what ran there ({_why(error)}); choose "
+                "another directory, or --force to write among its files"
             ) from error
         if note.format > FORMAT:
             raise CraftError(
@@ -66,7 +73,12 @@ class RunNote(BaseModel):
 
 
 def require_run_directory(
-    directory: Path, command: str, *, resume: bool | None = None, force: bool = False
+    directory: Path,
+    command: str,
+    *,
+    resume: bool | None = None,
+    force: bool = False,
+    locked: bool = True,
 ) -> bool:
     """Check, before anything long starts, that ``command`` may write to ``directory``.
 
@@ -76,6 +88,7 @@ def require_run_directory(
     Args:
         command: such as "adapt"; earlier runs are told apart by it.
         resume: whether the command goes on with an earlier run; None if it never can.
+        locked: whether to refuse a directory that a process holds; not if it is this one.
 
     Returns:
         Whether there is an earlier run of this command to go on with.
@@ -83,6 +96,7 @@ def require_run_directory(
     Raises:
         CraftError: a file, or a directory that holds another command's run, an earlier run, or
             other files, and ``force`` is not set.
+        LockedError: another process writes there.
     """
     if not directory.is_dir():
         above = directory
@@ -92,6 +106,8 @@ def require_run_directory(
             what = "is a file" if above == directory else f"cannot be: {above} is a file"
             raise CraftError(f"--out {directory} {what}; name a directory")
         return False
+    if locked:
+        require_unlocked(directory)
     held = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
     if not held:
         return False
@@ -132,7 +148,47 @@ def require_run_directory(
 def open_run_directory(
     directory: Path, command: dict[str, Any], *, resume: bool | None = None, force: bool = False
 ) -> bool:
-    """Make ``directory`` ready and note in it, as ``run.yaml``, what is about to run.
+    """Make ``directory`` ready, and lock it until :func:`release_directories`, which the command
+    line calls when a command has ended.
+
+    Otherwise as :func:`note_run`.
+
+    Raises:
+        LockedError: another process writes there.
+    """
+    require_run_directory(directory, command["command"], resume=resume, force=force)
+    _held.enter_context(directory_lock(directory))
+    remove_unfinished(directory)
+    return note_run(directory, command, resume=resume, force=force)
+
+
+@contextmanager
+def run_directory(
+    directory: Path, command: dict[str, Any], *, resume: bool | None = None, force: bool = False
+) -> Iterator[None]:
+    """:func:`open_run_directory` for the length of a block.
+
+    Of several processes, the first one locks and writes.
+    """
+    require_run_directory(directory, command["command"], resume=resume, force=force, locked=False)
+    if not is_main_process():
+        yield
+        return
+    with directory_lock(directory):
+        remove_unfinished(directory)
+        note_run(directory, command, resume=resume, force=force)
+        yield
+
+
+def release_directories() -> None:
+    """Let go of all directories that :func:`open_run_directory` locked."""
+    _held.close()
+
+
+def note_run(
+    directory: Path, command: dict[str, Any], *, resume: bool | None = None, force: bool = False
+) -> bool:
+    """Note in ``directory``, as ``run.yaml``, what is about to run.
 
     The note of a run that is gone on with stays as it is. Nothing is deleted.
 
@@ -147,7 +203,9 @@ def open_run_directory(
         CraftError: see :func:`require_run_directory`.
         OSError: nothing can be written there.
     """
-    going_on = require_run_directory(directory, command["command"], resume=resume, force=force)
+    going_on = require_run_directory(
+        directory, command["command"], resume=resume, force=force, locked=False
+    )
     if not going_on:
         ran_with = {name: value for name, value in command.items() if name != "command"}
         RunNote(command=command["command"], ran_with=ran_with).save(directory)
@@ -163,3 +221,7 @@ def require_new_file(path: Path | None, option: str, force: bool = False) -> Non
         raise CraftError(f"{option} {path} is a directory; name a file in it")
     if path.exists() and not force:
         raise CraftError(f"{option} {path} exists; choose another file, or --force to replace it")
+
+
+def _why(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -16,6 +16,9 @@ from craft.data.readers.record import DamagedImage, Record
 
 T = TypeVar("T")
 
+#: A reason in the account.
+SEVERAL = "images of several pages or frames, of which only the first is read"
+
 
 class ImageReport:
     """Collects over many records; :meth:`close` warns, then raises.
@@ -33,6 +36,7 @@ class ImageReport:
         self._skip = skip
         self._faults = Faults()
         self._deep: list[tuple[Record, Depth]] = []
+        self._several: list[tuple[Record, int]] = []
 
     def image(self, record: Record) -> Image.Image | None:
         """The record's image in RGB; None if that failed."""
@@ -41,6 +45,8 @@ class ImageReport:
             return None
         if decoded.depth is not None:
             self._deep.append((record, decoded.depth))
+        if decoded.frames > 1:
+            self._several.append((record, decoded.frames))
         return decoded.image
 
     def attempt(self, read: Callable[[], T]) -> T | None:
@@ -68,7 +74,9 @@ class ImageReport:
         self._faults.raise_if_any()
 
     def warn(self) -> None:
-        """Put a warning in the account for each image that may be mapped otherwise than meant."""
+        """Put a warning in the account for each image that may be read otherwise than meant."""
+        for record, frames in self._several:
+            self.account.warn(SEVERAL, record.place, f"the first of {frames}")
         dark = [found for found in self._deep if _dark(found[1])]
         if dark:
             high = max(depth.high for _, depth in dark)

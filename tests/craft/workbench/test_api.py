@@ -91,7 +91,10 @@ def test_align_makes_a_surrogate_that_can_be_adapted_with(
 
 
 def test_a_listener_hears_what_is_not_measured_and_how_far_things_are(
-    class_folder: Path, tiny_models_dir: Path, tmp_path: Path
+    class_folder: Path,
+    tiny_models_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Heard(Listener):
         def __init__(self) -> None:
@@ -114,7 +117,7 @@ def test_a_listener_hears_what_is_not_measured_and_how_far_things_are(
     assert all("forgetting is not measured" in notice for notice in heard.notices)
     assert "names 'pocket' for that" in heard.notices[0]
     family = ModelFamily.load(models)
-    family.manifest.pop("retention")
+    monkeypatch.setattr(ModelFamily, "retention", None)
     craft.evaluate(out, tmp_path / "u", family=family, settings=FEW, listener=heard)
     assert heard.notices[-1] == NOT_MEASURED
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from craft.errors import CraftError
+from craft.workbench import run_directory
 from craft.workbench.run_directory import (
     FORMAT,
     MARKER,
     RunNote,
-    open_run_directory,
     require_new_file,
 )
 
@@ -20,6 +21,14 @@ def noted(directory: Path) -> int:
     note = RunNote.load(directory)
     assert note is not None
     return note.ran_with["n"]
+
+
+def open_run_directory(*args: Any, **kwargs: Any) -> bool:
+    """As a command does, which ends at once."""
+    try:
+        return run_directory.open_run_directory(*args, **kwargs)
+    finally:
+        run_directory.release_directories()
 
 
 def test_new_and_empty_directories_are_taken(tmp_path: Path) -> None:
