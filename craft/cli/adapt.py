@@ -41,7 +41,7 @@ def adapt(
     numbers: data_options.Numbers = None,
     any_size: data_options.AnySize = False,
     general: General = None,
-    surrogate: Surrogate = "qwen2",
+    surrogate: Surrogate = None,
     method: training_options.Method = None,
     encoder: training_options.EncoderMode = None,
     preset: training_options.Preset = "craft",
@@ -90,8 +90,10 @@ def adapt(
     from craft.pocket.domains import load_domain
     from craft.training.adapt import CHECKPOINTS
     from craft.workbench import adaptation
+    from craft.workbench.requirements import language_model
 
     family = ModelFamily.load(models, device=device)
+    surrogate = language_model(family, surrogate, "surrogate")
     request = data_options.request(
         data,
         dataset,

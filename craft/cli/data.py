@@ -60,13 +60,13 @@ def check(
     from craft.data.wording import Wording
     from craft.family.family import ModelFamily
     from craft.runtime.whole_file import whole_file
+    from craft.workbench.requirements import language_model
     from craft.workbench.words import require_readable
 
     require_new_file(out, "--out", force)
     zoo = ModelFamily.load(models)
     texts = zoo.text_tokenizer(config)  # a missing one is found before anything is read
-    default = "qwen2" if "qwen2" in zoo.names else next(iter(zoo.names), None)
-    readers = [reader for reader in (surrogate or default,) if reader is not None]
+    readers = [language_model(zoo, surrogate, "surrogate")] if zoo.names else []
     asked = data_options.request(
         path,
         dataset,

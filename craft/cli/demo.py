@@ -29,7 +29,7 @@ def demo(
         typer.Option(help="which images to adapt to"),
     ] = "handwriting",
     seeds: Annotated[int, typer.Option(min=1, help="adaptations to average over")] = 1,
-    surrogate: Surrogate = "qwen2",
+    surrogate: Surrogate = None,
     settings: training_options.Settings = None,
     preset: training_options.Preset = "craft",
     settings_file: training_options.SettingsFile = None,
@@ -52,10 +52,12 @@ def demo(
     from craft.pocket.demo.page import write_page
     from craft.pocket.demo.run import require_demo, run_demo
     from craft.pocket.demo.table import demo_table
+    from craft.workbench.requirements import language_model
     from craft.workbench.run_directory import open_run_directory, require_run_directory
 
     require_run_directory(out, "demo", force=force)
     family = ModelFamily.load(models, device=device)
+    surrogate = language_model(family, surrogate, "surrogate")
     require_demo(config, family, surrogate)
     domains = DOMAINS if domain == "all" else (domain,)
     command = {"command": "demo", "domains": list(domains), "seeds": seeds, "surrogate": surrogate}

@@ -32,7 +32,11 @@ def export(
     """Write the test questions of the pack's domain as a task of another evaluation suite."""
     process.prepare()
     from craft.family.family import ModelFamily
-    from craft.integrations.task_export import export_lmms_eval, export_vlmevalkit
+    from craft.integrations.task_export import (
+        export_lmms_eval,
+        export_vlmevalkit,
+        require_task_name,
+    )
     from craft.pocket.domains import load_domain
     from craft.workbench.opening import open_pack
 
@@ -47,7 +51,7 @@ def export(
     ).domain
     questions = chosen.questions(chosen.test)
     write = export_lmms_eval if to == "lmms-eval" else export_vlmevalkit
-    task = name or f"craft_{chosen.name}"
+    task = require_task_name(name or f"craft_{chosen.name}")
     written = (
         (f"{task}.yaml", f"{task}.parquet", f"{task}_functions.py")
         if to == "lmms-eval"

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from craft.cli import data_options, process
 from craft.cli.options import Device, Force, KeepRatio, Models, console
+from craft.cli.terminal import errors
 from craft.errors import CraftError
 from craft.settings.choices import Selector
 from craft.workbench.run_directory import require_new_file
@@ -24,7 +24,10 @@ def generate(
     pack: Annotated[
         Path | None, typer.Option(help="encoder pack [default: the pretrained encoder]")
     ] = None,
-    llm: Annotated[str, typer.Option(help="language model that answers")] = "qwen2",
+    llm: Annotated[
+        str | None,
+        typer.Option(help="language model that answers [default: qwen2, or the only one there is]"),
+    ] = None,
     laser: Annotated[
         bool, typer.Option("--laser", help="look closer at what the question points to")
     ] = False,
@@ -70,6 +73,7 @@ def generate(
     chosen = laser_settings(settings or ()) if laser else None
     from craft.data.readers import PixelRange
     from craft.family.family import ModelFamily
+    from craft.report.figures import save_figure
     from craft.report.laser_picture import laser_figure
     from craft.runtime.whole_file import whole_file, write_json
     from craft.workbench import generate
@@ -89,11 +93,9 @@ def generate(
     )
     console.print(given.text, markup=False, highlight=False)
     if given.outside:
-        Console(stderr=True).print(
+        errors.print(
             f"the model wrote {given.written!r}, which is none of the options; the answer is the "
             "option whose letter it finds likeliest",
-            markup=False,
-            highlight=False,
             soft_wrap=True,
         )
     if given.trace is not None:
@@ -102,4 +104,4 @@ def generate(
         if picture is not None:
             figure = laser_figure(pixels, given.trace, question, given.text)
             with whole_file(picture) as written:
-                figure.savefig(written, dpi=120, format=picture.suffix.removeprefix("."))
+                save_figure(figure, written, picture.suffix.lower().removeprefix("."))

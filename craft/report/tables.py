@@ -1,4 +1,4 @@
-"""Results as one table on the terminal, narrow enough for 80 columns."""
+"""Results as tables for a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ HEADINGS = {"all": "all", "seen": "seen", "heldout": "held-out", "general": "gen
 
 
 def evaluation_table(results: EvaluationResults) -> Table:
-    """Of ``craft evaluate``: the pretrained encoder first, if it was examined, then each keep ratio
-    with what it gained. Where classes have different numbers of questions, a row counts them the
-    same."""
+    """The table of ``craft evaluate``: the pretrained encoder, if it was examined, then each keep
+    ratio with its gain. If classes have different numbers of questions, a further row weights them
+    equally."""
     caption = f"Per cent right, of n questions, pruned with selector {results.settings.selector}."
     every = [scores for conditions in results.models.values() for scores in conditions.values()]
     gains = any(scores.gain is not None for scores in every)
@@ -48,19 +48,21 @@ def evaluation_table(results: EvaluationResults) -> Table:
 
 
 def transfer_table(results: TransferResults) -> Table:
-    """Of ``craft transfer``: an encoder a row, a language model a column."""
+    """The table of ``craft transfer``: a row per encoder, a column per language model."""
     matrix = results.matrix
     first = next(iter(matrix.values()))
     names = list(first)
     counts = {row.n["all"] for row in first.values()}
     table = Table(
-        caption=f"Per cent right on {results.domain}, all classes, n = {min(counts)}. In brackets: "
-        "points over the pretrained encoder with their 95 % interval.",
+        caption=_caption(
+            f"Per cent right on {results.domain}, all classes, n = {min(counts)}. In brackets: "
+            "points over the pretrained encoder with their 95 % interval."
+        ),
         caption_justify="left",
     )
     table.add_column("encoder")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     for encoder, row in matrix.items():
         cells = []
         for name in names:
@@ -78,8 +80,13 @@ def transfer_table(results: TransferResults) -> Table:
 
 
 def count_row(n: dict[str, int]) -> list[Text]:
-    """The row that says how many questions are behind each column."""
+    """The row with the number of questions behind each column."""
     return [Text(" n", "dim"), *(Text(str(n[part]), "dim") for part in PARTS)]
+
+
+def _caption(text: str) -> Text:
+    """A caption that may contain names: rich would read markup in a plain string."""
+    return Text(text, "table.caption")
 
 
 def _number(value: float | None) -> Text:
@@ -102,19 +109,21 @@ def score_table(caption: str) -> Table:
 
 
 def points_style(points: float) -> str:
-    """Green for a gain, red for a loss, if the table's one digit shows any."""
+    """Green for a gain and red for a loss, if the digit that the table shows is not 0."""
     if points >= 0.05:
         return "green"
     return "red" if points <= -0.05 else "dim"
 
 
 def few_shot_table(results: FewShotResults) -> Table:
-    """Of ``craft few-shot``: a mode a row, accuracies in per cent."""
+    """The table of ``craft few-shot``: a row per mode, accuracies in per cent."""
     classes, n = results.classes, results.n
     table = Table(
-        caption=f"Per cent right on {results.domain}, of n test images: base classes among "
-        f"{classes['base']}, novel ones among {classes['novel']}. ± is the standard deviation over "
-        "seeds.",
+        caption=_caption(
+            f"Per cent right on {results.domain}, of n test images: base classes among "
+            f"{classes['base']}, novel ones among {classes['novel']}. ± is the standard deviation "
+            "over seeds."
+        ),
         caption_justify="left",
     )
     table.add_column("")
@@ -123,7 +132,7 @@ def few_shot_table(results: FewShotResults) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for mode, found in results.modes.items():
         scores = (found.base, found.novel, found.harmonic_mean)
-        table.add_row(mode, f"{found.trained:,}", *map(_with_spread, scores))
+        table.add_row(Text(mode), f"{found.trained:,}", *map(_with_spread, scores))
     return table
 
 

@@ -36,5 +36,5 @@ Distractors = Literal["random", "hard"]
 
 AttentionName = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"]
 
-#: Of an encoder's products; its quantiser's are float32 in any case.
+#: Precision of an encoder's products; those of its quantiser are always float32.
 Precision = Literal["fp32", "bf16", "fp16"]

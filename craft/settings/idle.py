@@ -1,4 +1,4 @@
-"""Settings that change nothing under the others, so that nobody tunes one in vain."""
+"""Which settings have no effect given the others, so that nobody tunes one in vain."""
 
 from __future__ import annotations
 

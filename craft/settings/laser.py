@@ -1,4 +1,4 @@
-"""The choices of LASER, each with the label of where it comes from in docs/laser.md."""
+"""LASER's settings, each labelled with its origin as in docs/laser.md."""
 
 from __future__ import annotations
 

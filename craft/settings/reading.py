@@ -43,7 +43,7 @@ class _Sources:
     before: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def value(self, name: str) -> Any:
-        """The value of a setting by its dotted name; its default if nobody gives one."""
+        """The value of a setting by its dotted name; its default if no source gives one."""
         found: Any = self.values
         for part in name.split("."):
             if part not in found:
@@ -82,17 +82,17 @@ def read_settings(
 
     That is done key by key, also within sections.
 
-    ``steps`` and ``epochs`` are two answers to one question: the later source's answer counts.
-    An assignment that would change nothing under the other settings is refused; such a line of a
-    file is told in the log, since a file may serve several methods.
+    ``steps`` and ``epochs`` answer the same question, so the later source's answer counts. An
+    assignment that has no effect given the other settings is refused; such a line of a file is
+    only logged, since a file may serve several methods.
 
     Args:
-        file: YAML, as ``config.yaml`` of an earlier run, or any part of one.
+        file: YAML, such as the ``config.yaml`` of an earlier run, or a part of one.
         assignments: such as ``lr=1e-4`` or ``checkpoint.every=50``.
 
     Raises:
-        CraftError: no such preset, file or setting, a value it cannot have, one setting given
-            twice, or one without effect; one line a mistake, which says where it stands.
+        CraftError: there is no such preset, file or setting, a value is not possible, or a setting
+            is given twice or has no effect; one line per mistake, which says where it is.
     """
     preset(preset_name)  # refuses a wrong name
     sources = _gathered(PRESETS[preset_name], f"preset {preset_name}", file, assignments)
@@ -196,7 +196,7 @@ def _mistakes(error: ValidationError, origin: dict[str, str]) -> str:
         parts = [str(part) for part in problem["loc"]]
         known = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
         key = next((name for name in known if name in origin), "")
-        # What is wrong with a section as a whole comes from what was set in it.
+        # A mistake in a section as a whole is caused by what was set in it.
         inside = {origin[name]: None for name in origin if name.startswith(f"{parts[0]}.")}
         where = origin.get(key) or ", ".join(inside) or parts[0]
         lines[f"{where}: {_said(problem)}"] = None
@@ -223,7 +223,7 @@ def setting_names(model: type[BaseModel] = CraftConfig, prefix: str = "") -> dic
 
 
 def _scalar(value: str, text: str) -> Any:
-    """YAML's reading, but 1e-4 is a number, as everywhere outside YAML 1.1."""
+    """As YAML reads it, except that 1e-4 is a number, as everywhere outside YAML 1.1."""
     if "e" in value.lower():
         with contextlib.suppress(ValueError):
             number = float(value)
@@ -237,11 +237,11 @@ def _scalar(value: str, text: str) -> Any:
 
 
 def laser_settings(assignments: Sequence[str]) -> LaserSettings:
-    """LASER's settings from ``KEY=VALUE``, values as in YAML.
+    """LASER's settings from ``KEY=VALUE``, with values as in YAML.
 
     Raises:
-        CraftError: no such setting, one that is given twice, or a value it cannot have; one line a
-            mistake.
+        CraftError: there is no such setting, one is given twice, or a value is not possible; one
+            line per mistake.
     """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}

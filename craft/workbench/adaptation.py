@@ -30,8 +30,8 @@ from craft.workbench.opening import (
     retention_probe,
 )
 from craft.workbench.requirements import (
+    language_model,
     require_enough_questions,
-    require_language_model,
     require_trainable,
 )
 from craft.workbench.run_directory import note_run, require_run_directory
@@ -62,7 +62,7 @@ def adapt(
             domain.
         out: the directory that becomes the pack.
         family: the models, or their directory; those that come with the package by default.
-        surrogate: the language model to adapt with; the family's first by default.
+        surrogate: the language model to adapt with; the family's main one by default.
         subject: what questions call the things shown, for a path of images by class.
         settings: as a whole, or dotted names as `craft settings` lists them, such as
             ``{"steps": 100}``.
@@ -168,10 +168,7 @@ def _planned(
     listener: Listener,
 ) -> _Plan:
     """Reads the data. What can be refused without it is refused before."""
-    if not family.names:
-        raise CraftError(f"{family.directory} has no language models; `craft align` makes one")
-    name = surrogate or family.names[0]
-    require_language_model(family, name, "surrogate")
+    name = language_model(family, surrogate, "surrogate")
     family.codebook.restrict(config.codebook.chosen)
     texts = family.text_tokenizer(config)  # a missing one is found before anything is read
     if not isinstance(general, (Path, str)):

@@ -24,7 +24,8 @@ from craft.family.family import ModelFamily
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.vocabulary import require_distinct, require_words
 from craft.settings.choices import Selector
-from craft.workbench.requirements import require_language_model
+from craft.workbench.general_prior import prior_made_by
+from craft.workbench.requirements import language_model as chosen_language_model
 
 #: Tokens of a letter or a short answer, and of an answer to an instruction of the user's own.
 SHORT, LONG = 5, 64
@@ -73,7 +74,7 @@ def open_reader(
     family: ModelFamily,
     pack: Path | None = None,
     *,
-    name: str = "qwen2",
+    name: str | None = None,
     keep_ratio: float = 1.0,
     selector: Selector = "full",
 ) -> DiscreteReader:
@@ -81,6 +82,7 @@ def open_reader(
 
     Args:
         pack: directory of an adapted encoder; the pretrained one if not given.
+        name: of the language model; the family's main one if not given.
         keep_ratio, selector: prune the visual tokens that answers are read from, by the pack's
             prior, or the family's for the pretrained encoder.
 
@@ -88,13 +90,13 @@ def open_reader(
         CodebookMismatchError: the pack speaks another codebook than the models; names both.
         CraftError: no such language model, or a pack whose language model reads no codes.
     """
-    require_language_model(family, name)
+    name = chosen_language_model(family, name)
     encoder = family.plug(pack)
     encoder.require_codes("craft generate")
     if keep_ratio < 1 and selector != "random" and encoder.prior is None:
         what = family.directory if pack is None else pack
         raise CraftError(
-            f"{what} has no token prior to prune by; count one with `craft prior`, or use "
+            f"{what} has no token prior to prune by; {prior_made_by(family, pack)}, or use "
             "--selector random"
         )
     language_model = family.language_model(name)

@@ -15,6 +15,7 @@ from craft.errors import CraftError
 from craft.evaluation.retention import DomainProbe, RetentionProbe
 from craft.family.family import ModelFamily
 from craft.family.plugged import PluggedEncoder
+from craft.runtime.inside import inside
 from craft.workbench.domains import new_domain
 from craft.workbench.listener import Listener
 from craft.workbench.words import able_to_read, require_readable
@@ -48,7 +49,7 @@ def retention_probe(
         DataError, CraftError: the data cannot be read, or has words that a reader does not know.
     """
     if general is None and family.retention is not None:
-        named = family.directory / family.retention
+        named = inside(family.directory, family.retention, "the manifest of the models")
         if not named.exists():
             listener.notice(
                 f"forgetting is not measured: {family.directory} names {family.retention!r} for "

@@ -26,6 +26,23 @@ def require_language_model(family: ModelFamily, name: str, what: str = "language
         )
 
 
+def language_model(family: ModelFamily, asked: str | None, what: str = "language model") -> str:
+    """The language model asked for; without, the family's main one.
+
+    Raises:
+        CraftError: no such one, or several and none of them asked for; names those there are.
+    """
+    if asked is None:
+        if family.main is None:
+            raise CraftError(
+                f"name a {what}: {family.directory} has the language models "
+                f"{', '.join(family.names) or '(none)'}"
+            )
+        return family.main
+    require_language_model(family, asked, what)
+    return asked
+
+
 def require_trainable(config: CraftConfig) -> None:
     """Check what training with these settings needs of this machine.
 

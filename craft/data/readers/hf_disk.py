@@ -18,6 +18,8 @@ from craft.data.readers.record import RecordSet
 from craft.data.readers.rows import Row, cell_image, names_given, records_of
 from craft.data.readers.splits import split_name
 from craft.errors import MissingPackageError
+from craft.runtime.inside import inside
+from craft.runtime.json_cards import read_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +57,29 @@ def read_hf_disk(path: Path, options: ReadOptions, account: Account | None = Non
         account: where what is left out goes.
 
     Raises:
-        DataError: the folder cannot be loaded, or see :func:`read_hf`.
+        DataError: the folder cannot be loaded or names files outside, or see :func:`read_hf`.
     """
     datasets = import_datasets()
+    _require_own_files(path)
     with failures_at(Place(path), "the datasets library cannot load it; save it again"):
         loaded = datasets.load_from_disk(str(path))
         for part in loaded.values() if isinstance(loaded, Mapping) else [loaded]:
             # Arrow believes the offsets of a file it maps: a damaged one ends the whole process.
             part.data.validate(full=True)
     return read_hf(loaded, path, options, account)
+
+
+def _require_own_files(path: Path) -> None:
+    """Raises DataError if the notes of the library name parts or files outside of the folder."""
+    with failures_at(Place(path), "the datasets library cannot load it; save it again"):
+        parts = [path]
+        if (listed := path / "dataset_dict.json").is_file():
+            splits = read_json(listed, "the list of its parts").get("splits", ())
+            parts = [inside(path, name, str(listed)) for name in splits]
+        for part in parts:
+            if (state := part / "state.json").is_file():
+                for file in read_json(state, "the list of its files").get("_data_files", ()):
+                    inside(part, file["filename"], str(state))
 
 
 def read_hf(

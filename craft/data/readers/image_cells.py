@@ -9,6 +9,7 @@ from craft.data.readers.image_limits import most_bytes
 from craft.data.readers.inline_images import inline_bytes
 from craft.data.readers.place import DataError, Place
 from craft.errors import CraftError
+from craft.runtime.inside import inside
 from craft.runtime.regular_files import regular_bytes
 
 #: Longer texts are no paths, on any system.
@@ -20,7 +21,7 @@ def image_bytes(cell: Any, folder: Path) -> bytes:
 
     Raises:
         OSError: it names a file that cannot be read.
-        CraftError: it is no image cell.
+        CraftError: it is no image cell, or a path that leads out of the folder.
     """
     if isinstance(cell, list) and len(cell) == 1:
         cell = cell[0]
@@ -32,7 +33,7 @@ def image_bytes(cell: Any, folder: Path) -> bytes:
         data = inline_bytes(cell.strip())
         if data is not None:
             return data
-        return regular_bytes(folder / cell, most_bytes())
+        return regular_bytes(inside(folder, cell, "the image cell"), most_bytes())
     raise CraftError(f"not bytes, not a path and not a struct of the two: {type(cell).__name__}")
 
 

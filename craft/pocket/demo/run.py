@@ -1,7 +1,7 @@
 """The whole method on the pocket world: adapt on a domain, plug into another model, prune.
 
-One encoder a domain and seed is adapted with one language model, the surrogate, and examined with
-all of them, before and after, with all visual tokens and with fewer.
+For each domain and seed, an encoder is adapted with one language model, the surrogate, and examined
+with all of them, before and after, with all visual tokens and with fewer.
 """
 
 from __future__ import annotations
@@ -91,10 +91,11 @@ def run_demo(
     ``out/<domain>/seed-<n>`` is an encoder pack with the settings and the log of its training.
 
     Args:
-        seeds: added to ``config.seed``: data order, augmentation, class token; each is also the one
-            fixed draw of random pruning. Held-out classes and questions stay the same.
-        surrogate: the language model to adapt with; all others are transfer.
-        test_limit: examine on so many test images only.
+        seeds: added to ``config.seed``, which decides data order, augmentation and class token;
+            each also decides the draw of random pruning. Held-out classes and questions stay the
+            same.
+        surrogate: the language model to adapt with; all others measure transfer.
+        test_limit: examine on only so many test images.
         general_images: how many views of the general world measure forgetting.
 
     Raises:
@@ -137,7 +138,7 @@ def run_demo(
 
 
 class _Demo:
-    """What all domains and seeds of one run share."""
+    """What all domains and seeds of a run share."""
 
     def __init__(
         self,
@@ -254,7 +255,7 @@ class _Demo:
 def _examples(
     domain: ClassDomain, candidate: Candidate, marks: dict[str, dict[Condition, Marks]]
 ) -> list[Example]:
-    """Test images drawn at random, not chosen for their answers: half of held-out classes."""
+    """Test images, drawn at random and not chosen for their answers, half of held-out classes."""
     questions = candidate.exam.domain.questions
     rng = seeded("examples", domain.name)
     kept = candidate.kept(*ADAPTED["adapted_keep_0.8"])

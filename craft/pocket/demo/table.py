@@ -31,12 +31,12 @@ BASELINE: dict[Condition, Condition] = {
 def demo_table(results: DemoResults) -> Table:
     """A demo's ``results.json``: a block a domain, and their average if there are several.
 
-    Accuracies in per cent; in brackets the points to zero-shot, or, of pruning, to the same encoder
-    unpruned.
+    Accuracies are in per cent; in brackets are the points over zero-shot or, for pruning, over the
+    same encoder without pruning.
     """
     seeds = len(results.seeds)
     caption = (
-        "Per cent right, of n questions. In brackets: points to zero-shot; of pruning, to all "
+        "Per cent right, of n questions. In brackets: points over zero-shot; for pruning, over all "
         "tokens kept."
     )
     if seeds > 1:

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from craft.errors import CraftError
+from craft.runtime.inside import inside
 from craft.runtime.json_cards import CHECKSUM, checksum, read_json, with_checksum
 from craft.runtime.stored_files import file_hash
 from craft.runtime.stored_tensors import read_tensors
@@ -174,7 +175,7 @@ def _read(directory: Path) -> Checkpoint:
         )
     tensors = {}
     for name, known in card["hashes"].items():
-        path = directory / f"{name}.safetensors"
+        path = inside(directory, f"{name}.safetensors", _STATE)
         if file_hash(path) != known:
             raise CraftError(f"{path.name} is not what was written")
         tensors[name] = read_tensors(path, "part of a checkpoint").tensors

@@ -218,7 +218,7 @@ def test_every_setting_is_idle_somewhere_or_listed_as_always_effective(name):
         ("checkpoint.keep=9", ["checkpoint.every=0"], "writes no checkpoints"),
         ("log.project=birds", ["log.trackers=[tensorboard]"], "only the trackers trackio"),
         ("ldifs.norm=none", [], "only method=ldifs"),
-        ("codebook.fraction=0.5", ["method=ldifs"], "plain features and no codes"),
+        ("codebook.fraction=0.5", ["method=ldifs"], "plain features instead of codes"),
         ("codebook.seed=3", ["codebook.fraction=0.5", "codebook.subset=stride"], "=random draws"),
         ("steps=9", ["method=zero_shot"], "method=zero_shot trains nothing"),
     ],

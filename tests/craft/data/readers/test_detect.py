@@ -189,7 +189,10 @@ def test_a_linked_table_is_read_and_a_link_to_nowhere_named(tmp_path, draw):
     (tmp_path / "set").mkdir()
     (tmp_path / "set/train.csv").symlink_to(tmp_path / "store/labels.csv")
     (tmp_path / "set/a.png").symlink_to(tmp_path / "store/a.png")
-    assert [r.split for r in read_records(tmp_path / "set")] == ["train"]
+    with pytest.raises(DataError, match="a link out of the folder"):
+        read_records(tmp_path / "set")
+    linked = ReadOptions(images=tmp_path / "set")
+    assert [r.split for r in read_records(tmp_path / "set", linked)] == ["train"]
     (tmp_path / "set/test.csv").symlink_to(tmp_path / "nowhere.csv")
     with pytest.raises(DataError, match=r"test\.csv: a link to a file that does not exist"):
         read_records(tmp_path / "set")
