@@ -77,13 +77,13 @@ def _encoder_trains(run: _Run) -> str | None:
 def _regularized(run: _Run) -> str | None:
     if run.recipe.regularized:
         return None
-    return f"{run.name} has the answer loss without CRAFT's other two"
+    return f"{run.name} uses the answer loss without CRAFT's other two"
 
 
 def _quantized(run: _Run) -> str | None:
     if run.recipe.quantized:
         return None
-    return f"{run.name} reads plain features and no codes"
+    return f"{run.name} reads plain features instead of codes"
 
 
 def _contrasts(run: _Run) -> str | None:

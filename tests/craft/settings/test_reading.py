@@ -188,7 +188,7 @@ def test_a_stage_is_no_method_and_align_has_none(tmp_path):
     assert read_align_settings(file).lr == 0.5
     with pytest.raises(CraftError, match=r"config.yaml: no such setting 'stage'"):
         read_settings("craft", file)
-    with pytest.raises(CraftError, match=r"lambda_con=1 has no effect: `craft align` has the ans"):
+    with pytest.raises(CraftError, match=r"lambda_con=1 has no effect: `craft align` uses the ans"):
         read_align_settings(None, ["lambda_con=1"])
 
 
