@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import typer
+
 from craft.errors import CraftError
+
+
+def require_finite(param: typer.CallbackParam, value: float | None) -> float | None:
+    """A callback for options that are numbers; their bounds let NaN and infinity pass."""
+    if value is not None and not math.isfinite(value):
+        least = getattr(param, "min", None)
+        bound = "" if least is None else f" >= {least:g}"
+        raise CraftError(f"{param.opts[0]} must be a finite number{bound}, got {value}")
+    return value
 
 
 def require_owner(owner: str, given: dict[str, Any]) -> None:

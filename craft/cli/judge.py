@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from craft.cli.checks import require_finite
 from craft.cli.options import console
 
 
@@ -18,11 +19,18 @@ def judge(
     out: Annotated[Path, typer.Option(help="file of verdicts; an interrupted run resumes")],
     judged_by: Annotated[str, typer.Option("--model", help="the judge's name at the server")],
     budget: Annotated[
-        float, typer.Option(min=0, help="US dollars for all of --out, never exceeded")
+        float,
+        typer.Option(
+            min=0, callback=require_finite, help="US dollars for all of --out, never exceeded"
+        ),
     ],
-    price_read: Annotated[float, typer.Option(min=0, help="US dollars per million tokens read")],
+    price_read: Annotated[
+        float,
+        typer.Option(min=0, callback=require_finite, help="US dollars per million tokens read"),
+    ],
     price_written: Annotated[
-        float, typer.Option(min=0, help="US dollars per million tokens written")
+        float,
+        typer.Option(min=0, callback=require_finite, help="US dollars per million tokens written"),
     ],
     url: Annotated[
         str | None,

@@ -127,7 +127,8 @@ def _prompts(
 ) -> list[str]:
     if len(images) != len(questions):
         raise CraftError(
-            f"expected a question per image, got {len(images)} images, {len(questions)} questions"
+            f"expected one question per image, got {len(images)} images and {len(questions)} "
+            "questions"
         )
     for number, question in enumerate(questions):
         if not question.strip():

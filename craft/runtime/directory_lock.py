@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from craft.errors import CraftError
-from craft.runtime.strict_text import parse_json
+from craft.runtime.strict_text import Fault, parse_json
 
 LOCK = ".lock"
 
@@ -117,7 +117,7 @@ def _owner(number: int) -> dict[str, Any]:
     """What a lock file says; empty for one that was cut short, as by a kill while it was made."""
     try:
         found = parse_json(os.pread(number, 4096, 0))
-    except ValueError:
+    except Fault:
         return {}
     return found if isinstance(found, dict) else {}
 

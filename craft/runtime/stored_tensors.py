@@ -168,6 +168,15 @@ def require_shapes(
             )
 
 
+def require_fractions(name: str, tensor: StoredTensor, what: str) -> None:
+    """Raises StoredFileError if a weight is stored as whole numbers, which would be converted."""
+    if "F" not in tensor.dtype:
+        raise StoredFileError(
+            f"{tensor.path}, {what}, holds {name} as {tensor.dtype}, expected fractions; get the "
+            "file again"
+        )
+
+
 @contextmanager
 def _opened(path: Path | str, what: str) -> Iterator[Any]:
     path = require_file(path, what)

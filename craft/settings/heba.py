@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -63,12 +64,12 @@ class HebaConfig:
                 "gate=true needs init_up='kaiming_fan_out': if both start at 0, neither has a "
                 "gradient, and the adapter would never learn"
             )
-        if not (self.scale > 0 and self.fast_mult > 0 and 0 <= self.fast_prob <= 1):
-            raise CraftError(
-                "scale and fast_mult must be positive and fast_prob in [0, 1], got "
-                f"{self.scale}, {self.fast_mult} and {self.fast_prob}"
-            )
-        if self.kernel < 1 or self.kernel % 2 == 0:
+        for name in ("scale", "fast_mult"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise CraftError(f"{name} must be a finite number > 0, got {getattr(self, name)}")
+        if not 0 <= self.fast_prob <= 1:
+            raise CraftError(f"fast_prob must be a finite number in [0, 1], got {self.fast_prob}")
+        if self.kernel < 1 or self.kernel % 2 != 1:  # also of NaN and infinity
             raise CraftError(f"kernel must be odd and positive, got {self.kernel}")
 
 
@@ -105,32 +106,39 @@ def _spelled(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+_Positive = Annotated[float, Field(gt=0)]
+
+
 class HebaSettings(BaseModel):
     """HeBA adapters (arXiv 2603.16653), for `encoder=heba` and `encoder=heba_discrete`.
 
     What is not given is taken from the preset, see :data:`PRESETS`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     sites: list[Site] | None = _given(
         "sites",
         "what is adapted in each block: the input of attention, the hidden layer of the MLP",
     )
-    bottleneck: int | Literal["quarter"] | None = _given("bottleneck", "width inside an adapter")
+    bottleneck: Annotated[int, Field(ge=1)] | Literal["quarter"] | None = _given(
+        "bottleneck", "width inside an adapter"
+    )
     post_norm: bool | None = _given("post_norm", "an inner residual and a layer norm")
     init_up: Literal["zero", "kaiming_fan_out"] | None = _given(
         "init_up", "how the last layer is initialised; zero leaves all codes as they were"
     )
-    scale: float | None = _given("scale", "factor of what an adapter adds")
-    fast_prob: float | None = _given(
+    scale: _Positive | None = _given("scale", "factor of what an adapter adds")
+    fast_prob: Annotated[float, Field(ge=0, le=1)] | None = _given(
         "fast_prob", "in training, how often a block takes the larger scale"
     )
-    fast_mult: float | None = _given("fast_mult", "how much larger that is")
+    fast_mult: _Positive | None = _given("fast_mult", "how much larger that is")
     grad_unscale: bool | None = _given(
         "grad_unscale", "gradients of the adapters' weights are divided by the scale"
     )
-    kernel: int | None = _given("kernel", "side of the depthwise convolution")
+    kernel: Annotated[int, Field(ge=1)] | None = _given(
+        "kernel", "side of the depthwise convolution"
+    )
     gate: bool | None = _given("gate", "a learned factor for each adapter, initially 0")
 
     def over(self, name: PresetName) -> HebaConfig:

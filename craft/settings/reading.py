@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from craft.errors import CraftError
@@ -25,6 +25,7 @@ from craft.settings.idle import why_idle
 from craft.settings.laser import LaserSettings
 from craft.settings.methods import ALIGN_STAGES, METHODS, Recipe
 from craft.settings.presets import ALIGNING, PRESETS, preset
+from craft.settings.ranges import allowed
 from craft.settings.training import CraftConfig
 
 log = logging.getLogger(__name__)
@@ -153,7 +154,7 @@ def _checked(sources: _Sources) -> CraftConfig:
     try:
         return CraftConfig(**sources.values)
     except ValidationError as error:
-        raise CraftError(_mistakes(error, sources.origin)) from error
+        raise CraftError(_mistakes(error, sources.origin, setting_names())) from error
 
 
 def _settle_length(sources: _Sources) -> None:
@@ -190,7 +191,9 @@ def _check_effects(sources: _Sources, config: CraftConfig, recipe: Recipe) -> No
         raise CraftError("; ".join(refused))
 
 
-def _mistakes(error: ValidationError, origin: dict[str, str]) -> str:
+def _mistakes(
+    error: ValidationError, origin: dict[str, str], fields: Mapping[str, FieldInfo]
+) -> str:
     lines: dict[str, None] = {}
     for problem in error.errors():
         parts = [str(part) for part in problem["loc"]]
@@ -199,7 +202,12 @@ def _mistakes(error: ValidationError, origin: dict[str, str]) -> str:
         # A mistake in a section as a whole is caused by what was set in it.
         inside = {origin[name]: None for name in origin if name.startswith(f"{parts[0]}.")}
         where = origin.get(key) or ", ".join(inside) or parts[0]
-        lines[f"{where}: {_said(problem)}"] = None
+        numbers = allowed(fields[key]) if key in fields else None
+        if numbers:
+            said = f"{key} must be {numbers}, got {problem['input']!r}"
+        else:
+            said = _said(problem)
+        lines[f"{where}: {said}"] = None
     return "; ".join(lines)
 
 
@@ -223,13 +231,13 @@ def setting_names(model: type[BaseModel] = CraftConfig, prefix: str = "") -> dic
 
 
 def _scalar(value: str, text: str) -> Any:
-    """As YAML reads it, except that 1e-4 is a number, as everywhere outside YAML 1.1."""
+    """As YAML reads it, except that 1e-4 is a number, as everywhere outside YAML 1.1, and that NaN
+    and infinity are left to the setting, which tells its range."""
+    if re.fullmatch(r"[-+]?\.(inf|nan)", value.lower()):
+        return float(value.replace(".", ""))
     if "e" in value.lower():
         with contextlib.suppress(ValueError):
-            number = float(value)
-            if not math.isfinite(number):
-                raise CraftError(f"--set {text}: {number} is no finite number")
-            return number
+            return float(value)
     try:
         return parse_yaml(value)
     except Fault as error:
@@ -259,4 +267,4 @@ def laser_settings(assignments: Sequence[str]) -> LaserSettings:
     try:
         return LaserSettings(**values)
     except ValidationError as error:
-        raise CraftError(_mistakes(error, origin)) from error
+        raise CraftError(_mistakes(error, origin, LaserSettings.model_fields)) from error

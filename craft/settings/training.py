@@ -6,7 +6,7 @@ from them.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -15,6 +15,7 @@ from craft.errors import CraftError
 from craft.settings.choices import AlignStageName, AttentionName, EncoderMode, MethodName, Precision
 from craft.settings.heba import PRESETS as HEBA_PRESETS
 from craft.settings.heba import HebaConfig, HebaSettings
+from craft.settings.ranges import GREATEST_SEED
 
 #: The stages of `craft align`, by their names and by those that they had as methods.
 _STAGES = (*get_args(AlignStageName), "align_projector", "align")
@@ -109,7 +110,10 @@ class CodebookConfig(_Section):
         default="random", description="drawn by codebook.seed, or at even distances"
     )
     seed: int = Field(
-        default=0, description="seed of a random subset, the same for every adaptation"
+        default=0,
+        ge=0,
+        le=GREATEST_SEED,
+        description="seed of a random subset, the same for every adaptation",
     )
 
     @property
@@ -140,7 +144,10 @@ class CraftConfig(_Section):
     )
     steps: int = Field(default=500, ge=0, description="optimiser steps")
     epochs: float | None = Field(
-        default=None, gt=0, description="passes over the training examples, instead of steps"
+        default=None,
+        gt=0,
+        le=1_000_000,
+        description="passes over the training examples, instead of steps",
     )
     min_steps: int = Field(
         default=0, ge=0, description="lower bound of the steps, if epochs decides"
@@ -171,7 +178,7 @@ class CraftConfig(_Section):
         default="cumulative",
         description="mean over the cumulative levels, or only the last one (eq. 3)",
     )
-    lambda_con: float | Literal["task"] = Field(
+    lambda_con: Annotated[float, Field(ge=0)] | Literal["task"] = Field(
         default=0.1,
         description="weight of the contrastive loss; task is the paper's: 1.0 for images of "
         "classes, 0.1 for images with questions of their own",
@@ -210,7 +217,9 @@ class CraftConfig(_Section):
         ge=0,
         description="points that this mixture may lose on general validation images",
     )
-    seed: int = Field(default=0, description="of data order, augmentation and class token")
+    seed: int = Field(
+        default=0, ge=0, le=GREATEST_SEED, description="of data order, augmentation and class token"
+    )
     checkpoint: CheckpointConfig = Field(default=CheckpointConfig())
     hardware: HardwareConfig = Field(default=HardwareConfig())
     log: LogConfig = Field(default=LogConfig())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,14 @@ def align(
         if step < steps:
             listener.progress(f"aligning: {stage}", step, steps)
 
-    with run_directory(out, noted, resume=resume, force=force):
+    with ExitStack() as held:
+        opened_already: list[bool] = []
+
+        def ready() -> None:
+            if not opened_already:  # by an earlier stage
+                opened_already.append(True)
+                held.enter_context(run_directory(out, noted, resume=resume, force=force))
+
         aligning.align(
             aligned,
             encoder,
@@ -92,6 +100,7 @@ def align(
             config,
             out,
             resume=resume,
+            on_ready=ready,
             on_start=listener.trains,
             on_begin=begin,
             on_step=lambda stage, *counts: listener.progress(f"aligning: {stage}", *counts),

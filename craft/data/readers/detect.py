@@ -94,7 +94,7 @@ def _read_files(
     tables: list[TableFile] = []
     for file, split in zip(files, splits, strict=True):
         if kind == "parquet":
-            sources.append(ParquetFile(file, split))
+            sources.append(ParquetFile(file, split, options.images))
         elif kind == "webdataset":
             sources.append(WebDatasetShard(file, split, account))
         else:

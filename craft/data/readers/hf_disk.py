@@ -31,9 +31,10 @@ class DatasetImage:
     row: int
     folder: Path
     named: str = ""
+    root: Path | None = None
 
     def read(self) -> bytes:
-        return image_bytes(self.cells[self.row][self.column], self.folder)
+        return image_bytes(self.cells[self.row][self.column], self.folder, self.root)
 
     def __str__(self) -> str:
         return f"row {self.row}, column {self.column!r}"
@@ -98,7 +99,7 @@ def read_hf(
     for name in parts:
         if name and split_name(name) is None:
             raise DataError(Place(path), f"splits must be train, val or test, got {sorted(parts)}")
-    sources = [SavedPart(name, dataset, path) for name, dataset in parts.items()]
+    sources = [SavedPart(name, dataset, path, options.images) for name, dataset in parts.items()]
     account = account or Account()
     records, notes = records_of(sources, options, account)
     warn_of_parts_in_paths(records, account, None)
@@ -108,9 +109,9 @@ def read_hf(
 class SavedPart:
     """One ``Dataset``, as a part of the name given; rows are counted from 0."""
 
-    def __init__(self, name: str, dataset: Any, path: Path) -> None:
+    def __init__(self, name: str, dataset: Any, path: Path, images: Path | None = None) -> None:
         self.place = Place(path, part=name)
-        self._name, self._dataset, self._path = name, dataset, path
+        self._name, self._dataset, self._path, self._images = name, dataset, path, images
 
     def column_names(self) -> list[str]:
         """Those of its features."""
@@ -134,7 +135,7 @@ class SavedPart:
                 row, cell = rows[i], cells[i][columns.image]
                 if spare.column_names and not holds_image(cell):
                     row = row | spare[i]
-            image = DatasetImage(cells, columns.image, i, self._path, path_in(cell))
+            image = DatasetImage(cells, columns.image, i, self._path, path_in(cell), self._images)
             yield Row(
                 row,
                 cell_image(cell, image, place),

@@ -31,11 +31,12 @@ class ParquetImage:
     group: int
     row: int
     named: str = ""
+    root: Path | None = None
 
     def read(self) -> bytes:
         with failures_at(Place(self.path, part=f"row group {self.group}"), _DAMAGED):
             cell = _cells(self.path, self.column, self.group)[self.row].as_py()
-        return image_bytes(cell, self.path.parent)
+        return image_bytes(cell, self.path.parent, self.root)
 
     def __str__(self) -> str:
         return f"{self.path}, row {self.row} of row group {self.group}"
@@ -50,9 +51,9 @@ def _cells(path: Path, column: str, group: int) -> pa.ChunkedArray:
 class ParquetFile:
     """One Parquet file; rows are counted from 0."""
 
-    def __init__(self, path: Path, split: str | None) -> None:
+    def __init__(self, path: Path, split: str | None, images: Path | None = None) -> None:
         self.place = Place(path)
-        self._path, self._split = path, split
+        self._path, self._split, self._images = path, split, images
 
     def _open(self) -> pq.ParquetFile:
         require_whole(self._path)
@@ -84,7 +85,9 @@ class ParquetFile:
                 for i, row in enumerate(rows):
                     place = Place(self._path, part=f"row {first + i}")
                     cell = cells[i].as_py()
-                    image = ParquetImage(self._path, columns.image, group, i, path_in(cell))
+                    image = ParquetImage(
+                        self._path, columns.image, group, i, path_in(cell), self._images
+                    )
                     yield Row(
                         row | spare.get(i, {}),
                         cell_image(cell, image, place),

@@ -166,7 +166,10 @@ def _require_weights(
         auto = hasattr(kind, "from_config")  # AutoModel..., not a model's own class
         model = kind.from_config(config, trust_remote_code=False) if auto else kind(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    tied = set(getattr(model, "_tied_weights_keys", None) or ()) - stored.keys()
+    # Of weights that this config ties, one is enough.
+    pairs = dict(getattr(model, "all_tied_weights_keys", None) or {})
+    either = [*pairs.items(), *((source, target) for target, source in pairs.items())]
+    tied = {name for name, other in either if name not in stored and other in stored}
     require_shapes(stored, {n: shape for n, shape in wanted.items() if n not in tied}, folder)
 
 

@@ -110,11 +110,11 @@ def read_job(path: Path, job: Job, scale: Scale, made_of: str) -> dict[str, Any]
     except StoredFileError as error:
         log.warning("%s; the job is done again", error)
         return None
-    if found.get(CHECKSUM) != checksum(found) or _plain(found.get("job")) != _plain(asdict(job)):
+    if found.get(CHECKSUM) != checksum(found) or not _same(found.get("job"), asdict(job)):
         log.warning("%s is not what was written; the job is done again", path)
         return None
     for name, wanted in (("scale", asdict(scale)), ("models", made_of)):
-        if _plain(found.get(name)) != _plain(wanted):
+        if not _same(found.get(name), wanted):
             raise CraftError(
                 f"{path} is of another {name.removesuffix('s')} ({found.get(name)}) than this run "
                 f"({wanted}); choose another --out"
@@ -122,9 +122,9 @@ def read_job(path: Path, job: Job, scale: Scale, made_of: str) -> dict[str, Any]
     return found
 
 
-def _plain(value: Any) -> Any:
-    """As JSON has it: without tuples."""
-    return json.loads(json.dumps(value))
+def _same(one: Any, other: Any) -> bool:
+    """As JSON has them: without tuples."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 @dataclass

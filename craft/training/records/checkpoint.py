@@ -165,7 +165,8 @@ def _existing(path: Path) -> Path:
 
 
 def _read(directory: Path) -> Checkpoint:
-    card = read_json(directory / _STATE, "the state of a checkpoint")
+    # Norms of gradients may be infinite, in half precision.
+    card = read_json(directory / _STATE, "the state of a checkpoint", foreign=True)
     if card.get(CHECKSUM) != checksum(card):
         raise CraftError(f"{_STATE} is not what was written")
     if card.get("format") != FORMAT:

@@ -229,7 +229,8 @@ def rows_in(kind, tmp_path, draw, names, splits=None):
 @pytest.mark.parametrize("kind", ["parquet", "parquet-bytes", "saved", "saved-bytes", "tar"])
 def test_parts_in_the_paths_of_cells_and_members_are_told(tmp_path, draw, kind):
     names = ["train/x.png", "train/y.png", "test/z.png"]
-    records = read_records(rows_in(kind, tmp_path, draw, names))
+    where = ReadOptions(images=tmp_path / "set" if kind == "saved" else None)  # absolute paths
+    records = read_records(rows_in(kind, tmp_path, draw, names), where)
     (warned,) = records.account.summary(3).warnings
     assert (warned.reason, warned.count) == (ELSEWHERE, 3)
     assert [r.rgb().size for r in records] == [(30, 20)] * 3

@@ -80,6 +80,9 @@ def test_parquet_cells_do_not_read_files_elsewhere(tmp_path, outside, kind):
         with pytest.raises(DataError, match="leads out of") as error:
             record.rgb()
         assert SECRET not in str(error.value)
+        assert "(--images)" in str(error.value)
+    (record,) = read_records(tmp_path / "set/train.parquet", ReadOptions(images=outside))
+    assert record.rgb().size == (30, 20)
 
 
 @pytest.mark.parametrize("note", ["state.json", "dataset_dict.json"])
