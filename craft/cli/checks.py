@@ -19,6 +19,14 @@ def require_finite(param: typer.CallbackParam, value: float | None) -> float | N
     return value
 
 
+def require_shares(ratio: float | list[float] | None) -> float | list[float] | None:
+    """A callback for keep ratios; raises CraftError for one that is not a share."""
+    for share in ratio if isinstance(ratio, list) else [ratio]:
+        if share is not None and not 0 < share <= 1:
+            raise CraftError(f"keep_ratio must be in (0, 1], got {share}")
+    return ratio
+
+
 def require_owner(owner: str, given: dict[str, Any]) -> None:
     """Raises CraftError if an option was given that does nothing without ``owner``."""
     idle = [name for name, value in given.items() if value]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from craft.cli.checks import require_shares
 from craft.cli.terminal import console as console
 
 DOMAINS = ("handwriting", "lineart", "flags")
@@ -23,11 +24,14 @@ Surrogate = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", help="replace an earlier run, write among other files")
 ]
-KeepRatio = Annotated[float, typer.Option(help="share of the visual tokens to keep")]
+KeepRatio = Annotated[
+    float, typer.Option(callback=require_shares, help="share of the visual tokens to keep")
+]
 KeepRatios = Annotated[
     list[float] | None,
     typer.Option(
         "--keep-ratio",
+        callback=require_shares,
         help="share of the visual tokens to keep; may be repeated",
     ),
 ]

@@ -235,9 +235,7 @@ def test_a_folder_of_a_trackers_name_is_no_tracker(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"name": "x", "id": "y"}', '{"sent": 3}'])
 def test_a_damaged_state_is_one_line(tmp_path, content):
     (tmp_path / "trackers.json").write_text(content)
-    trackers = Trackers(
-        CraftConfig(log=LogConfig(trackers=["tensorboard"])), tmp_path, resumed=True
-    )
+    trackers = Trackers(LogConfig(trackers=["tensorboard"]), {}, tmp_path, resumed=True)
     with pytest.raises(CraftError, match=rf"^{tmp_path}/trackers.json.* what trackers were sent"):
         trackers.__enter__()
     assert (tmp_path / "trackers.json").read_text() == content
@@ -248,8 +246,6 @@ def test_a_damaged_log_is_one_line_that_says_how_to_go_on(tmp_path, line):
     known = '{"name": "x", "id": "y", "sent": {"tensorboard": 3}}'
     (tmp_path / "trackers.json").write_text(known)
     (tmp_path / "train.jsonl").write_text(f'{{"step": 1}}\n{line}\n{{"step": 2')
-    trackers = Trackers(
-        CraftConfig(log=LogConfig(trackers=["tensorboard"])), tmp_path, resumed=True
-    )
+    trackers = Trackers(LogConfig(trackers=["tensorboard"]), {}, tmp_path, resumed=True)
     with pytest.raises(CraftError, match=r"the log of a run, is damaged .* delete \S+/trackers"):
         trackers.__enter__()
