@@ -31,6 +31,7 @@ from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.pocket.domains import load_domain
 from craft.pocket.retention import PocketProbe
+from craft.settings.exams import ExamSettings
 from craft.settings.reading import read_settings
 from craft.workbench.adapt import adapt_pack
 from craft.workbench.evaluate import evaluate_pack
@@ -106,9 +107,7 @@ def examine(pack: Path, general_images: int) -> dict[str, Any]:
             out,
             names=[SURROGATE, TRANSFER],
             probe=PocketProbe(),
-            keep_ratios=[1.0],
-            pretrained=False,
-            general_images=general_images,
+            settings=ExamSettings(pretrained=False, general_images=general_images),
         )
     scores = json.loads((out / "results.json").read_text())["models"]
     return {name: scores[name]["keep_1.0"] for name in (SURROGATE, TRANSFER)}

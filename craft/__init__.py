@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from craft.prior import EncoderMismatchWarning, TokenPrior
     from craft.pruning import Pruned, keep_count, prune, prune_order
     from craft.quantization import commitment, quantize
-    from craft.workbench.api import adapt, evaluate, transfer
+    from craft.workbench.adaptation import adapt
+    from craft.workbench.alignment import align
+    from craft.workbench.examination import evaluate, transfer
 
 __all__ = [
     "Codebook",
@@ -27,6 +29,7 @@ __all__ = [
     "Pruned",
     "TokenPrior",
     "adapt",
+    "align",
     "commitment",
     "evaluate",
     "keep_count",
@@ -45,14 +48,15 @@ _HOME = {
     "ModelFamily": "craft.family.family",
     "Pruned": "craft.pruning",
     "TokenPrior": "craft.prior",
-    "adapt": "craft.workbench.api",
+    "adapt": "craft.workbench.adaptation",
+    "align": "craft.workbench.alignment",
     "commitment": "craft.quantization",
-    "evaluate": "craft.workbench.api",
+    "evaluate": "craft.workbench.examination",
     "keep_count": "craft.pruning",
     "prune": "craft.pruning",
     "prune_order": "craft.pruning",
     "quantize": "craft.quantization",
-    "transfer": "craft.workbench.api",
+    "transfer": "craft.workbench.examination",
 }
 
 

@@ -1,4 +1,4 @@
-"""``craft align``: a language model of one's own learns to read the codes."""
+"""``craft align``: a language model of the user's own learns to read the codes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from craft.cli import checks, data_options, process, training_options
+from craft.cli import data_options, process, training_options
 from craft.cli.options import (
     Device,
     Force,
     Models,
     console,
 )
-from craft.errors import CraftError
+from craft.runtime.rank import is_main_process
 
 
 def align(
@@ -49,91 +49,52 @@ def align(
     --surrogate.
     """
     process.prepare()
-    given = {"captions": captions, "instructions": instructions}
-    paths = {stage: path for stage, path in given.items() if path is not None}
-    if not paths:
-        raise CraftError("name what to learn from: --captions, --instructions, or both")
+    from craft.settings.reading import read_align_settings
+
+    config = read_align_settings(settings_file, settings or ())
     from craft.cli.interrupt import checkpoint_kept, telling_what_is_kept
-    from craft.cli.next_steps import resuming
-    from craft.cli.progress import ProgressDisplay
-    from craft.cli.run_directory import open_run_directory, require_run_directory
-    from craft.data.domains.building import build_domain
+    from craft.cli.told import ConsoleListener
     from craft.family.family import ModelFamily
-    from craft.models.aligned_language_model import CARD, AlignedLanguageModel
-    from craft.settings.reading import read_settings
-    from craft.training import align as aligning
+    from craft.settings.methods import ALIGN_STAGES
     from craft.training.adapt import CHECKPOINTS
+    from craft.workbench import alignment
 
-    config = read_settings("align", settings_file, settings or ())
-    checks.require_trainable(config)
-    going_on = resume == "auto"
-    require_run_directory(out, "align", resume=going_on, force=force)
-    zoo = ModelFamily.load(models, device=device)
-    encoder = aligning.Encoder(zoo.pretrained_tower(), zoo.siglip)
-    data: dict[str, Any] = {}
-    with console.status("reading the data"):
-        for stage, path in paths.items():
-            asked = data_options.request(
-                path,
-                format=format,
-                images=images,
-                skip_corrupt=skip_corrupt,
-                pixel_range=pixel_range,
-            )
-            records = asked.read()
-            data[stage] = build_domain(records, asked.manifest(records), zoo.image_size)
-    if (language_model / CARD).is_file():
-        import torch
-
-        reader = AlignedLanguageModel.from_pretrained(language_model, dtype=torch.float32)
-        reader.name = name or reader.name
-    else:
-        reader = aligning.new_reader(
-            language_model, encoder.tower, name=name or out.name, seed=config.seed
+    given = {"captions": captions, "instructions": instructions}
+    data: dict[Any, Any] = {
+        stage: data_options.request(
+            given[stage],
+            format=format,
+            images=images,
+            skip_corrupt=skip_corrupt,
+            pixel_range=pixel_range,
         )
-    reader.to(zoo.device)
-    command = {"command": "align", "language_model": str(language_model), "stages": list(paths)}
-    main = process.is_main_process()
-    console.quiet = not main
-    noted = command | {"config": config.model_dump()}
-    opened: list[bool] = []
-
-    def ready() -> None:
-        if not opened:  # by an earlier stage
-            opened.append(open_run_directory(out, noted, resume=going_on, force=force))
-
-    directories = {stage: out / stage / CHECKPOINTS for stage in aligning.STAGES if stage in paths}
-
-    def begin(stage: str, step: int, steps: int) -> None:
-        if going_on:
-            said = resuming(directories[stage], step, steps)
-            console.print(f"{stage}: {said}", soft_wrap=True, highlight=False)
-        if step < steps:
-            progress(f"aligning: {stage}", step, steps)
+        for stage in ALIGN_STAGES
+        if given[stage] is not None
+    }
+    family = ModelFamily.load(models, device=device)
 
     def kept() -> str:
-        return checkpoint_kept(list(directories.values()), config.checkpoint.every)
+        stages = [out / stage / CHECKPOINTS for stage in data]
+        return checkpoint_kept(stages, config.checkpoint.every)
 
-    with telling_what_is_kept(kept, main), ProgressDisplay(console) as progress:
-        for stage in paths:
-            progress.count_images(f"aligning: {stage}", config.batch)
-        aligning.align(
-            reader,
-            encoder,
-            data,
-            config,
+    resumed = out if resume == "auto" else None
+    with (
+        telling_what_is_kept(kept, is_main_process()),
+        ConsoleListener(console, resumed) as told,
+    ):
+        aligned = alignment.align(
+            language_model,
             out,
-            resume=going_on,
-            on_ready=ready,
-            on_start=lambda table: console.print(str(table), highlight=False),
-            on_begin=begin,
-            on_step=lambda stage, step, steps: progress(f"aligning: {stage}", step, steps),
-            on_phase=progress,
+            data,
+            family=family,
+            name=name,
+            settings=config,
+            resume=resume == "auto",
+            force=force,
+            listener=told,
         )
-    if main:
-        reader.save_pretrained(out)
     here = models is not None and out.resolve().parent == models.resolve()
     then = f"craft adapt --models {models} --surrogate {out.name} ..."
     then = then if here else "move it into a directory of --models, to use it as --surrogate"
-    book = zoo.codebook.fingerprint[:12]
+    book = aligned.codebook_fingerprint[:12]
     console.print(f"{out}: aligned to codebook {book}; next: {then}", highlight=False)

@@ -28,13 +28,13 @@ from craft.cli.interrupt import EXIT_CODE, remember_line, tell
 from craft.cli.judge import judge
 from craft.cli.pictures import pictures
 from craft.cli.reproduce import reproduce
-from craft.cli.run_directory import release_directories
 from craft.cli.settings import list_settings
 from craft.cli.terminal import console, errors, print_traceback, show_plainly
 from craft.cli.transfer import transfer
 from craft.cli.usage import usage_line
 from craft.cli.words import words
 from craft.errors import CraftError
+from craft.workbench.run_directory import release_directories
 
 
 class _Commands(TyperGroup):

@@ -107,8 +107,8 @@ def count_general(
     Pruning with the pretrained encoder, as `craft transfer` does beside packs, needs it.
     """
     process.prepare()
-    from craft.cli.run_directory import require_new_file
     from craft.family.layout import PRIOR
+    from craft.workbench.run_directory import require_new_file
 
     require_new_file(models / PRIOR, "the prior", force)
     records = data_options.request(data, format=format, images=images).read().records
@@ -164,16 +164,18 @@ def _rounding(
     models: Path, directory: Path, encoder: PluggedEncoder, dtype: torch.dtype, device: str | None
 ) -> str:
     """What rounding the pack's weights does to its codes, measured on images of its domain."""
-    from craft.cli.packs import open_pack
     from craft.data.images.augment import resize
     from craft.family.family import ModelFamily
     from craft.integrations.vila_u.rounding import codes_kept
+    from craft.pocket.domains import load_domain
     from craft.runtime.device import pixels_on
+    from craft.workbench.opening import open_pack
 
     kind = str(dtype).removeprefix("torch.")
     way_out = "--dtype float32 keeps the weights as they are"
     try:
-        _, domain = open_pack(directory, ModelFamily.load(models, device=device))
+        family = ModelFamily.load(models, device=device)
+        domain = open_pack(directory, family, known=load_domain).domain
     except (CraftError, OSError) as error:
         return (
             f"the pack's float32 weights were rounded to {kind}, which changes codes; how many, "

@@ -10,8 +10,8 @@ import typer
 from craft.cli import data_options, process
 from craft.cli.checks import require_owner
 from craft.cli.options import Device, Force, Models, Pack, PackDomain, console
-from craft.cli.run_directory import require_new_file
 from craft.errors import CraftError
+from craft.workbench.run_directory import require_new_file
 
 if TYPE_CHECKING:
     from craft.corpus.backend import Workers
@@ -47,8 +47,8 @@ def tokenize(
     from craft.corpus.tokens import tokenize_corpus
     from craft.family.family import ModelFamily
 
-    zoo = ModelFamily.load(models, device=device)
-    encoder = CorpusEncoder.of(zoo.plug(pack), zoo.codebook)
+    family = ModelFamily.load(models, device=device)
+    encoder = CorpusEncoder.of(family.plug(pack), family.codebook)
     request = data_options.request(
         data,
         format=format,
@@ -90,7 +90,6 @@ def prior(
 ) -> None:
     """Count how often the domain's training images use each first-level code, for pruning."""
     process.prepare()
-    from craft.cli.packs import open_pack
     from craft.cli.progress import ProgressDisplay
     from craft.corpus.count import count_corpus
     from craft.corpus.shard import CorpusEncoder, shards_of
@@ -98,6 +97,8 @@ def prior(
     from craft.family.family import ModelFamily
     from craft.models.encoder_pack import replace_prior
     from craft.models.pack_card import PRIOR
+    from craft.pocket.domains import load_domain
+    from craft.workbench.opening import open_pack
 
     if out is None:
         _require_no_prior(pack, force)
@@ -106,13 +107,19 @@ def prior(
         require_owner("--ray", {"--workers": workers})
     if tokens is not None and ray:
         raise CraftError("--ray encodes images, and --tokens needs none encoded; leave --ray out")
-    zoo = ModelFamily.load(models, device=device)
-    loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
-    encoder = CorpusEncoder.of(loaded, zoo.codebook)
+    family = ModelFamily.load(models, device=device)
+    found = open_pack(
+        pack,
+        family,
+        domain=None if domain is None else load_domain(domain),
+        data=data,
+        known=load_domain,
+    )
+    encoder = CorpusEncoder.of(found.encoder, family.codebook)
     if tokens is not None:
         counted = prior_of(tokens, encoder)
     else:
-        shards = shards_of(chosen.train.images)
+        shards = shards_of(found.domain.train.images)
         with ProgressDisplay(console) as progress:
             progress("shards", 0, len(shards))
             counted = count_corpus(

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from craft.cli import checks, data_options, process, training_options
+from craft.cli import data_options, process, training_options
 from craft.cli.options import Force, console
-from craft.cli.run_directory import require_new_file
+from craft.workbench.run_directory import require_new_file
 
 app = typer.Typer(no_args_is_help=True, help="Check your own data; list the known data sets.")
 
@@ -60,12 +60,13 @@ def check(
     from craft.data.wording import Wording
     from craft.family.family import ModelFamily
     from craft.runtime.whole_file import whole_file
+    from craft.workbench.requirements import language_model
     from craft.workbench.words import require_readable
 
     require_new_file(out, "--out", force)
     zoo = ModelFamily.load(models)
     texts = zoo.text_tokenizer(config)  # a missing one is found before anything is read
-    readers = [checks.language_model(zoo, "--surrogate", surrogate)] if zoo.names else []
+    readers = [language_model(zoo, surrogate, "surrogate")] if zoo.names else []
     asked = data_options.request(
         path,
         dataset,

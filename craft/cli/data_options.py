@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from craft.settings import choices
+
 if TYPE_CHECKING:
     from craft.data.domains.user_data import DataRequest
 
 _PANEL = "Your own data"
-FormatName = Literal["llava", "image_folder", "table", "parquet", "hf_disk", "webdataset"]
 
 Data = Annotated[
     Path | None,
@@ -30,7 +31,7 @@ HubId = Annotated[
     typer.Option(help="hub repository instead of the known one", rich_help_panel=_PANEL),
 ]
 Format = Annotated[
-    FormatName | None, typer.Option(help="[default: detected]", rich_help_panel=_PANEL)
+    choices.Format | None, typer.Option(help="[default: detected]", rich_help_panel=_PANEL)
 ]
 Images = Annotated[
     Path | None,
@@ -53,7 +54,7 @@ Subject = Annotated[
     ),
 ]
 Distractors = Annotated[
-    Literal["random", "hard"],
+    choices.Distractors,
     typer.Option(help="wrong options of the test questions", rich_help_panel=_PANEL),
 ]
 OptionFile = Annotated[
@@ -108,7 +109,7 @@ def request(
     path: Path | None,
     dataset: str | None = None,
     hub_id: str | None = None,
-    format: FormatName | None = None,
+    format: choices.Format | None = None,
     images: Path | None = None,
     class_names: Path | None = None,
     subject: str | None = None,

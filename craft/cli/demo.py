@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from craft.cli import checks, process, training_options
+from craft.cli import process, training_options
 from craft.cli.options import (
     DOMAINS,
     Device,
@@ -48,21 +48,19 @@ def demo(
     process.prepare()
     config = training_options.config(preset, settings_file, settings)
     from craft.cli.progress import ProgressDisplay
-    from craft.cli.run_directory import open_run_directory, require_run_directory
     from craft.family.family import ModelFamily
     from craft.pocket.demo.page import write_page
-    from craft.pocket.demo.run import run_demo
+    from craft.pocket.demo.run import require_demo, run_demo
     from craft.pocket.demo.table import demo_table
-    from craft.pocket.retention import PocketProbe
+    from craft.workbench.requirements import language_model
+    from craft.workbench.run_directory import open_run_directory, require_run_directory
 
     require_run_directory(out, "demo", force=force)
-    checks.require_trainable(config)
-    zoo = ModelFamily.load(models, device=device)
-    surrogate = checks.language_model(zoo, "--surrogate", surrogate)
-    zoo.text_tokenizer(config)  # a missing one is found before anything is written
+    family = ModelFamily.load(models, device=device)
+    surrogate = language_model(family, surrogate, "surrogate")
+    require_demo(config, family, surrogate)
     domains = DOMAINS if domain == "all" else (domain,)
     command = {"command": "demo", "domains": list(domains), "seeds": seeds, "surrogate": surrogate}
-    checks.require_enough_questions(config, PocketProbe())
     open_run_directory(out, command | {"config": config.model_dump()}, force=force)
     with ProgressDisplay(console) as progress:
         run = run_demo(
@@ -70,7 +68,7 @@ def demo(
             out,
             range(seeds),
             config,
-            zoo,
+            family,
             surrogate=surrogate,
             test_limit=test_limit,
             general_images=general_images,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from craft.cli import checks, data_options, process
+from craft.cli import data_options, process
 from craft.cli.options import (
     Device,
     Force,
@@ -18,11 +18,10 @@ from craft.cli.options import (
     Models,
     Pack,
     PackDomain,
-    SelectorName,
     TestLimit,
     console,
 )
-from craft.errors import CraftError
+from craft.settings.choices import Selector
 from craft.settings.ranges import GREATEST_SEED
 
 
@@ -33,7 +32,7 @@ def evaluate(
     data: data_options.MovedData = None,
     llm: LanguageModel = "all",
     keep_ratio: KeepRatios = None,
-    selector: Annotated[SelectorName, typer.Option(help="how tokens are chosen")] = "full",
+    selector: Annotated[Selector, typer.Option(help="how tokens are chosen")] = "full",
     prior: Annotated[
         Path | None, typer.Option(help="token prior to prune by [default: the pack's]")
     ] = None,
@@ -66,52 +65,42 @@ def evaluate(
     told. A pack made for another codebook is refused, with both fingerprints.
     """
     process.prepare()
-    from craft.cli.data_check import print_account
-    from craft.cli.packs import account_of, examined, open_pack
-    from craft.cli.progress import ProgressDisplay
-    from craft.cli.retention import NOT_MEASURED, retention_probe
-    from craft.cli.run_directory import open_run_directory, require_run_directory
-    from craft.family.family import ModelFamily
-    from craft.prior import TokenPrior
-    from craft.report.tables import evaluation_table
-    from craft.workbench.evaluate import evaluate_pack
+    from craft.settings.exams import ExamSettings, exam_settings
 
-    ratios = keep_ratio or [1.0]
-    checks.require_effect_of_pruning(ratios, selector, seed, prior)
-    require_run_directory(out, "evaluate", force=force)
-    zoo = ModelFamily.load(models, device=device)
-    checks.language_models(zoo, llm)
-    other_prior = TokenPrior.load(prior) if prior else None
-    loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
-    if llm != "all" and loaded.own is not None:
-        raise CraftError(
-            f"{pack} is read by the language model that was trained with it; leave --llm out"
-        )
-    if domain is None:
-        print_account(console, account_of(pack), limit=1)
-    names = examined(zoo, llm, loaded, chosen, console)
-    command = {"command": "evaluate", "pack": str(pack), "domain": chosen.name}
-    open_run_directory(out, command, force=force)
-    probe = retention_probe(zoo, general, names)
-    if probe is None:
-        console.print(NOT_MEASURED, highlight=False)
-    with ProgressDisplay(console) as progress:
-        results = evaluate_pack(
-            loaded,
-            zoo,
-            chosen,
+    asked = exam_settings(
+        ExamSettings,
+        {
+            "keep_ratios": keep_ratio or [1.0],
+            "selector": selector,
+            "pretrained": pretrained,
+            "likelihood": likelihood,
+            "justify": justify,
+            "seed": seed,
+            "test_limit": test_limit,
+            "general_images": general_images,
+        },
+    )
+    from craft.cli.retention import general_data
+    from craft.cli.told import ConsoleListener
+    from craft.family.family import ModelFamily
+    from craft.pocket.domains import load_domain
+    from craft.report.tables import evaluation_table
+    from craft.workbench import examination
+
+    family = ModelFamily.load(models, device=device)
+    with ConsoleListener(console) as told:
+        results = examination.evaluate(
+            pack,
             out,
-            names=names,
-            probe=probe,
-            keep_ratios=ratios,
-            selector=selector,
-            pretrained=pretrained,
-            likelihood=likelihood,
-            justify=justify,
-            prior=other_prior,
-            seed=seed,
-            test_limit=test_limit,
-            general_images=general_images,
-            on_progress=progress,
+            family=family,
+            domain=None if domain is None else load_domain(domain),
+            data=data,
+            known=load_domain,
+            language_models=None if llm == "all" else [llm],
+            settings=asked,
+            prior=prior,
+            general=general_data(family, general),
+            force=force,
+            listener=told,
         )
     console.print(evaluation_table(results))

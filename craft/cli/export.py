@@ -15,8 +15,8 @@ from craft.cli.options import (
     PackDomain,
     console,
 )
-from craft.cli.run_directory import require_new_file
 from craft.errors import CraftError
+from craft.workbench.run_directory import require_new_file
 
 
 def export(
@@ -31,17 +31,24 @@ def export(
 ) -> None:
     """Write the test questions of the pack's domain as a task of another evaluation suite."""
     process.prepare()
-    from craft.cli.packs import open_pack
     from craft.family.family import ModelFamily
     from craft.integrations.task_export import (
         export_lmms_eval,
         export_vlmevalkit,
         require_task_name,
     )
+    from craft.pocket.domains import load_domain
+    from craft.workbench.opening import open_pack
 
     if out.exists() and not out.is_dir():
         raise CraftError(f"--out {out} is a file; name a directory")
-    _, chosen = open_pack(pack, ModelFamily.load(models), name=domain, data=data)
+    chosen = open_pack(
+        pack,
+        ModelFamily.load(models),
+        domain=None if domain is None else load_domain(domain),
+        data=data,
+        known=load_domain,
+    ).domain
     questions = chosen.questions(chosen.test)
     write = export_lmms_eval if to == "lmms-eval" else export_vlmevalkit
     task = require_task_name(name or f"craft_{chosen.name}")

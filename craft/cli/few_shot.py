@@ -47,23 +47,23 @@ def few_shot(
     """
     process.prepare()
     from craft.cli.progress import ProgressDisplay
-    from craft.cli.run_directory import open_run_directory, require_run_directory
     from craft.family.family import ModelFamily
     from craft.pocket.few_shot import few_shot_task, flip_chance
     from craft.report.tables import few_shot_table
     from craft.training.few_shot import FewShotRecipe
     from craft.workbench.few_shot import compare_few_shot
+    from craft.workbench.run_directory import open_run_directory, require_run_directory
 
     require_run_directory(out, "few-shot", force=force)
-    zoo = ModelFamily.load(models, device=device)
-    task = few_shot_task(domain, zoo)
+    family = ModelFamily.load(models, device=device)
+    task = few_shot_task(domain, family)
     recipe = FewShotRecipe(shots=shots, epochs=epochs, lr=lr)
     open_run_directory(out, {"command": "few-shot", "domain": domain, "seeds": seeds}, force=force)
     with ProgressDisplay(console) as progress:
         results = compare_few_shot(
             domain,
             task,
-            zoo,
+            family,
             out,
             modes=("heba", "heba_discrete") if adapters == "both" else (adapters,),
             seeds=range(seeds),

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from craft.cli import checks, data_options, process
-from craft.cli.options import Device, Force, KeepRatio, Models, SelectorName, console
-from craft.cli.run_directory import require_new_file
+from craft.cli import data_options, process
+from craft.cli.options import Device, Force, KeepRatio, Models, console
 from craft.cli.terminal import errors
 from craft.errors import CraftError
-
-if TYPE_CHECKING:
-    from craft.data.readers import PixelRange
+from craft.settings.choices import Selector
+from craft.workbench.run_directory import require_new_file
 
 
 def generate(
@@ -40,7 +38,7 @@ def generate(
     picture: Annotated[Path | None, typer.Option(help="draw LASER's trace (PNG, SVG)")] = None,
     trace: Annotated[Path | None, typer.Option(help="write LASER's trace (JSON)")] = None,
     keep_ratio: KeepRatio = 1.0,
-    selector: Annotated[SelectorName, typer.Option(help="how tokens are chosen")] = "full",
+    selector: Annotated[Selector, typer.Option(help="how tokens are chosen")] = "full",
     instruction: Annotated[
         str | None,
         typer.Option(
@@ -68,28 +66,22 @@ def generate(
     require_new_file(trace, "--trace", force)
     if picture is not None and picture.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise CraftError(f"--picture {picture} must end in .png, .svg or .pdf")
-    checks.require_effect_of_pruning([keep_ratio], selector)
+    from craft.settings.exams import require_effect_of_pruning, require_share
     from craft.settings.reading import laser_settings
 
+    require_effect_of_pruning([require_share(keep_ratio)], selector)
     chosen = laser_settings(settings or ()) if laser else None
-    from craft.data import readers
-    from craft.data.readers.decoding import decode_rgb
-    from craft.data.readers.image import ImageFile
+    from craft.data.readers import PixelRange
     from craft.family.family import ModelFamily
     from craft.report.figures import save_figure
     from craft.report.laser_picture import laser_figure
     from craft.runtime.whole_file import whole_file, write_json
     from craft.workbench import generate
 
-    used = readers.PixelRange.parse(pixel_range) if pixel_range else _range_of(pack)
-    encoded = ImageFile(image).read()
-    try:
-        pixels = decode_rgb(encoded, used)
-    except CraftError as error:
-        raise CraftError(f"{image}: {error}") from error
+    values = PixelRange.parse(pixel_range) if pixel_range else None
+    pixels = generate.read_image(image, pack, values)
     family = ModelFamily.load(models, device=device)
-    name = checks.language_model(family, "--llm", llm)
-    reader = generate.open_reader(family, pack, name=name, keep_ratio=keep_ratio, selector=selector)
+    reader = generate.open_reader(family, pack, name=llm, keep_ratio=keep_ratio, selector=selector)
     given = generate.generate(
         reader,
         pixels,
@@ -113,12 +105,3 @@ def generate(
             figure = laser_figure(pixels, given.trace, question, given.text)
             with whole_file(picture) as written:
                 save_figure(figure, written, picture.suffix.lower().removeprefix("."))
-
-
-def _range_of(pack: Path | None) -> PixelRange | None:
-    """The range that the pack's own data was read with."""
-    from craft.data.domains.manifest import MANIFEST, DomainManifest
-
-    if pack is None or not (pack / MANIFEST).is_file():
-        return None
-    return DomainManifest.load(pack / MANIFEST).reading.pixel_range

@@ -12,7 +12,6 @@ from craft.cli.terminal import console as console
 
 DOMAINS = ("handwriting", "lineart", "flags")
 DomainName = Literal["handwriting", "lineart", "flags"]
-SelectorName = Literal["full", "quota_residual", "quota_random", "random"]
 
 Models = Annotated[
     Path | None,
@@ -47,7 +46,7 @@ General = Annotated[
     ),
 ]
 GeneralImages = Annotated[
-    int, typer.Option(min=3, help="questions that measure forgetting, at most")
+    int, typer.Option(min=1, help="questions that measure forgetting, at most")
 ]
 Pack = Annotated[Path, typer.Argument(metavar="PACK", help="directory of an encoder pack")]
 PackDomain = Annotated[

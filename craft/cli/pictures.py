@@ -32,15 +32,21 @@ def pictures(
 ) -> None:
     """Draw what each patch is called, what pruning keeps, and which codes are frequent or rare."""
     process.prepare()
-    from craft.cli.packs import open_pack
-    from craft.cli.run_directory import open_run_directory, require_run_directory
     from craft.family.family import ModelFamily
+    from craft.pocket.domains import load_domain
     from craft.report.code_pictures import draw_pictures
+    from craft.workbench.opening import open_pack
+    from craft.workbench.run_directory import open_run_directory, require_run_directory
 
     require_run_directory(out, "pictures", force=force)
-    zoo = ModelFamily.load(models, device=device)
-    loaded, chosen = open_pack(pack, zoo, name=domain, data=data)
+    found = open_pack(
+        pack,
+        ModelFamily.load(models, device=device),
+        domain=None if domain is None else load_domain(domain),
+        data=data,
+        known=load_domain,
+    )
     open_run_directory(out, {"command": "pictures", "pack": str(pack)}, force=force)
     ratios = keep_ratio or [0.8, 0.6, 0.4]
-    for path in draw_pictures(loaded, chosen, out, count, ratios):
+    for path in draw_pictures(found.encoder, found.domain, out, count, ratios):
         console.print(str(path), highlight=False)

@@ -5,11 +5,6 @@ from __future__ import annotations
 import os
 
 
-def is_main_process() -> bool:
-    """Of those that torchrun starts; a command that runs alone is one."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def prepare() -> None:
     """What must happen before torch and transformers are imported."""
     from craft.runtime.memory import keep_freed_memory

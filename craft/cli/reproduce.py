@@ -34,15 +34,15 @@ def reproduce(
 
     from craft.cli.interrupt import telling_what_is_kept, typed_line
     from craft.cli.progress import ProgressDisplay
-    from craft.cli.run_directory import open_run_directory
     from craft.family.family import ModelFamily
     from craft.pocket.reproduction.claims_table import claims_table
     from craft.pocket.reproduction.page import write_reproduction_page
     from craft.pocket.reproduction.plan import SCALES
     from craft.pocket.reproduction.run import reproduce as run
+    from craft.workbench.run_directory import open_run_directory
 
     scale = SCALES["quick" if quick else "full"]
-    zoo = ModelFamily.load(models, device=device)
+    family = ModelFamily.load(models, device=device)
     open_run_directory(out, {"command": "reproduce", "scale": scale.name}, resume=True, force=force)
 
     def kept() -> str:
@@ -50,7 +50,7 @@ def reproduce(
 
     with telling_what_is_kept(kept), ProgressDisplay(console) as progress:
         results = run(
-            scale, zoo, out, workers=workers or torch.get_num_threads(), on_progress=progress
+            scale, family, out, workers=workers or torch.get_num_threads(), on_progress=progress
         )
     page = write_reproduction_page(results, out / "index.html")
     console.print(claims_table(results))

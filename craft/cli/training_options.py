@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from craft.settings import choices
+from craft.settings.choices import MethodName, PresetName
+
 if TYPE_CHECKING:
     from craft.settings.training import CraftConfig
 
@@ -23,7 +26,7 @@ Settings = Annotated[
     ),
 ]
 Preset = Annotated[
-    Literal["craft", "craft_paper"],
+    PresetName,
     typer.Option(help="settings to begin with", rich_help_panel=_PANEL),
 ]
 SettingsFile = Annotated[
@@ -33,12 +36,11 @@ SettingsFile = Annotated[
     ),
 ]
 Method = Annotated[
-    Literal["craft", "discrete_ft", "vision_ft", "ldifs", "projector_ft", "llm_lora", "zero_shot"]
-    | None,
+    MethodName | None,
     typer.Option(help="short for --set method=...", rich_help_panel=_PANEL),
 ]
 EncoderMode = Annotated[
-    Literal["full", "lora", "norm_only", "heba", "heba_discrete"] | None,
+    choices.EncoderMode | None,
     typer.Option("--encoder", help="short for --set encoder=...", rich_help_panel=_PANEL),
 ]
 Resume = Annotated[
@@ -59,7 +61,7 @@ DryRun = Annotated[
 
 
 def config(
-    preset: Literal["craft", "craft_paper"] = "craft",
+    preset: PresetName = "craft",
     file: Path | None = None,
     settings: list[str] | None = None,
 ) -> CraftConfig:

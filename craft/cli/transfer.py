@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from craft.cli import checks, data_options, process
+from craft.cli import data_options, process
 from craft.cli.options import (
     Device,
     Force,
@@ -20,7 +20,6 @@ from craft.cli.options import (
     TestLimit,
     console,
 )
-from craft.errors import CraftError
 
 
 def transfer(
@@ -42,39 +41,32 @@ def transfer(
     All packs are examined on the domain of the first one, or on --domain.
     """
     process.prepare()
-    from craft.cli.packs import examined, open_pack
-    from craft.cli.progress import ProgressDisplay
-    from craft.cli.retention import NOT_MEASURED, retention_probe
-    from craft.cli.run_directory import open_run_directory, require_run_directory
-    from craft.family.family import ModelFamily
-    from craft.report.tables import transfer_table
-    from craft.workbench.transfer import transfer_matrix
+    from craft.settings.exams import TransferSettings, exam_settings
 
-    if len(set(packs)) < len(packs):
-        raise CraftError(f"a pack is named twice: {', '.join(map(str, packs))}")
-    require_run_directory(out, "transfer", force=force)
-    zoo = ModelFamily.load(models, device=device)
-    checks.language_models(zoo, llm)
-    first, chosen = open_pack(packs[0], zoo, name=domain, data=data)
-    others = {str(pack): zoo.plug(pack) for pack in packs[1:]}
-    loaded = {str(packs[0]): first} | others
-    names = examined(zoo, llm, first, chosen, console)
-    command = {"command": "transfer", "packs": list(loaded), "domain": chosen.name}
-    open_run_directory(out, command, force=force)
-    probe = retention_probe(zoo, general, names)
-    if probe is None:
-        console.print(NOT_MEASURED, highlight=False)
-    with ProgressDisplay(console) as progress:
-        results = transfer_matrix(
-            loaded,
-            zoo,
-            chosen,
+    asked = exam_settings(
+        TransferSettings,
+        {"keep_ratio": keep_ratio, "test_limit": test_limit, "general_images": general_images},
+    )
+    from craft.cli.retention import general_data
+    from craft.cli.told import ConsoleListener
+    from craft.family.family import ModelFamily
+    from craft.pocket.domains import load_domain
+    from craft.report.tables import transfer_table
+    from craft.workbench import examination
+
+    family = ModelFamily.load(models, device=device)
+    with ConsoleListener(console) as told:
+        results = examination.transfer(
+            packs,
             out,
-            names=names,
-            probe=probe,
-            keep_ratio=keep_ratio,
-            test_limit=test_limit,
-            general_images=general_images,
-            on_progress=progress,
+            family=family,
+            domain=None if domain is None else load_domain(domain),
+            data=data,
+            known=load_domain,
+            language_models=None if llm == "all" else [llm],
+            settings=asked,
+            general=general_data(family, general),
+            force=force,
+            listener=told,
         )
     console.print(transfer_table(results))

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from craft.cli import data_options, process
 from craft.cli.options import Force, LanguageModel, Models, console
-from craft.cli.run_directory import require_new_file
+from craft.workbench.run_directory import require_new_file
 
 
 def words(
@@ -40,15 +40,15 @@ def words(
     from craft.runtime.whole_file import open_whole
     from craft.workbench.words import missing_words
 
-    zoo = ModelFamily.load(models)
-    readers = zoo.names if llm == "all" else [llm]
+    family = ModelFamily.load(models)
+    readers = family.names if llm == "all" else [llm]
     asked = data_options.request(
         path, dataset, hub_id, format, images, class_names, subject, skip_corrupt, any_size
     )
     with console.status("reading"):
         records = asked.read()
     wording = Wording.of_records(records, asked.manifest(records))
-    found = missing_words(wording, zoo, readers)
+    found = missing_words(wording, family, readers)
     for reader, missing in found.items():
         lacks = f"lacks {len(missing)}" if missing else "knows every word"
         console.print(f"{reader}: {lacks}", highlight=False, markup=False)

@@ -94,15 +94,15 @@ class Justifications:
     answers: list[Prediction]
 
     def write(self, file: TextIO, run: dict[str, Any]) -> None:
-        """One JSON line an answer, as :meth:`Marks.write`; their world is "justified"."""
+        """One JSON line an answer, as :meth:`Marks.write`; their part is "justified"."""
         _write_answers(file, run, "justified", self.answers)
 
 
 def _write_answers(
-    file: TextIO, run: dict[str, Any], world: str, predictions: list[Prediction]
+    file: TextIO, run: dict[str, Any], part: str, predictions: list[Prediction]
 ) -> None:
     for prediction in predictions:
-        row = run | {"world": world} | asdict(prediction)
+        row = run | {"part": part} | asdict(prediction)
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

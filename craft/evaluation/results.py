@@ -13,6 +13,7 @@ from craft.errors import CraftError
 from craft.evaluation.bootstrap import interval
 from craft.runtime.json_cards import as_card, read_json
 from craft.runtime.whole_file import write_json
+from craft.settings.exams import ExamSettings, TransferSettings
 
 RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
 
@@ -123,7 +124,7 @@ class ResultsFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     COMMAND: ClassVar[str]
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     command: str
     format: int
@@ -166,15 +167,16 @@ class ResultsFile(BaseModel):
         return as_card(found, path, f"what craft {cls.COMMAND} writes", cls, strict=True)
 
 
-class EvaluationSettings(_Entry):
-    """What ``craft evaluate`` was asked to do."""
+class EvaluationSettings(ExamSettings):
+    """What ``craft evaluate`` was asked to do.
+
+    Attributes:
+        method: what made the pack.
+        general_images: how many there were, 0 where nothing measured forgetting.
+    """
 
     method: str
-    selector: str
-    keep_ratios: list[float]
-    seed: int
-    test_limit: int | None
-    general_images: int
+    general_images: int = 0
 
 
 class EvaluationResults(ResultsFile):
@@ -194,12 +196,14 @@ class EvaluationResults(ResultsFile):
     codebook_fingerprint: str
 
 
-class TransferSettings(_Entry):
-    """What ``craft transfer`` was asked to do."""
+class ComparisonSettings(TransferSettings):
+    """What ``craft transfer`` was asked to do.
 
-    keep_ratio: float
-    test_limit: int | None
-    general_images: int
+    Attributes:
+        general_images: how many there were, 0 where nothing measured forgetting.
+    """
+
+    general_images: int = 0
 
 
 class TransferResults(ResultsFile):
@@ -214,7 +218,7 @@ class TransferResults(ResultsFile):
 
     domain: str
     matrix: dict[str, dict[str, Scores]]
-    settings: TransferSettings
+    settings: ComparisonSettings
     encoder_hashes: dict[str, str]
     codebook_fingerprint: str
 

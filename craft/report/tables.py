@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.table import Table
 from rich.text import Text
 
@@ -17,9 +15,6 @@ from craft.evaluation.results import (
 )
 
 HEADINGS = {"all": "all", "seen": "seen", "heldout": "held-out", "general": "general"}
-
-#: Columns in which points and spreads are shown: the main number and the one that may not fall.
-_COMPARED = ("all", "general")
 
 
 def evaluation_table(results: EvaluationResults) -> Table:
@@ -111,27 +106,6 @@ def score_table(caption: str) -> Table:
     for part in PARTS:
         table.add_column(HEADINGS[part], justify="right", no_wrap=True)
     return table
-
-
-def score_cell(
-    scores: dict[str, Any],
-    part: str,
-    baseline: dict[str, Any] | None,
-    spread: dict[str, Any] | None,
-) -> Text:
-    """An accuracy in per cent; for all classes and for the general world also with its spread and
-    the points over ``baseline``."""
-    value = scores[part]
-    if value is None:
-        return Text("–")
-    cell = Text(f"{value:.1f}")
-    if part in _COMPARED:
-        if spread is not None and spread[part] is not None:
-            cell.append(f" ±{spread[part]:.1f}", "dim")
-        if baseline is not None and baseline[part] is not None:
-            points = value - baseline[part]
-            cell.append(f" ({points:+.1f})", points_style(points))
-    return cell
 
 
 def points_style(points: float) -> str:

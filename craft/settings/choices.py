@@ -9,6 +9,8 @@ from typing import Literal
 
 Selector = Literal["full", "quota_residual", "quota_random", "random"]
 
+#: Formats of data.
+Format = Literal["llava", "image_folder", "table", "parquet", "hf_disk", "webdataset"]
 
 MethodName = Literal[
     "craft",
@@ -17,11 +19,20 @@ MethodName = Literal[
     "ldifs",
     "projector_ft",
     "llm_lora",
-    "align_projector",
-    "align",
     "zero_shot",
 ]
 
+#: What `craft align` learns from, in this order.
+AlignStageName = Literal["captions", "instructions"]
+
+#: Which of the encoder's weights train.
+EncoderMode = Literal["full", "lora", "norm_only", "heba", "heba_discrete"]
+
+#: Settings to begin with.
+PresetName = Literal["craft", "craft_paper"]
+
+#: Wrong options of test questions.
+Distractors = Literal["random", "hard"]
 
 AttentionName = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"]
 

@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from craft.settings.methods import METHODS
+from craft.settings.methods import METHODS, AlignStage, Recipe
 from craft.settings.training import CraftConfig
 
+
+@dataclass(frozen=True)
+class _Run:
+    """A training that is judged: its settings, and what it does."""
+
+    config: CraftConfig
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """What the training is called in messages."""
+        if isinstance(self.recipe, AlignStage):
+            return "`craft align`"
+        return f"method={self.config.method}"
+
+    @property
+    def trains_lora(self) -> bool:
+        """The language model trains, by adapters."""
+        return self.recipe.trains == "language_model"
+
+
 #: Says why a setting has no effect, as the end of a sentence; None if it has one.
-_Rule = Callable[[CraftConfig], str | None]
+_Rule = Callable[[_Run], str | None]
 
 
-def why_idle(name: str, config: CraftConfig) -> str | None:
-    """Why the setting with this dotted name has no effect on a run; None if it has one.
+def why_idle(name: str, config: CraftConfig, recipe: Recipe | None = None) -> str | None:
+    """Why the setting of this dotted name has no effect on a training; None if it has one.
 
-    What depends on the data or the machine is not judged here.
+    What depends on data or machine is not judged here.
+
+    Args:
+        recipe: what the training does; by default what ``config.method`` says.
     """
-    if config.method == "zero_shot" and name not in _ZERO_SHOT:
-        return "method=zero_shot trains nothing"
+    run = _Run(config, METHODS[config.method] if recipe is None else recipe)
+    if run.recipe.trains is None and name not in _ZERO_SHOT:
+        return f"{run.name} trains nothing"
     section = name.partition(".")[0]
     for rule in (*_RULES.get(section, ()), *(_RULES.get(name, ()) if "." in name else ())):
-        reason = rule(config)
+        reason = rule(run)
         if reason is not None:
             return reason
     return None
@@ -42,63 +68,67 @@ _ZERO_SHOT = {
 }
 
 
-def _encoder_trains(config: CraftConfig) -> str | None:
-    if METHODS[config.method].trains == "encoder":
+def _encoder_trains(run: _Run) -> str | None:
+    if run.recipe.trains == "encoder":
         return None
-    return f"method={config.method} leaves the encoder as it is"
+    return f"{run.name} leaves the encoder as it is"
 
 
-def _regularized(config: CraftConfig) -> str | None:
-    if METHODS[config.method].regularized:
+def _regularized(run: _Run) -> str | None:
+    if run.recipe.regularized:
         return None
-    return f"method={config.method} uses the answer loss without CRAFT's other two"
+    return f"{run.name} uses the answer loss without CRAFT's other two"
 
 
-def _quantized(config: CraftConfig) -> str | None:
-    if METHODS[config.method].quantized:
+def _quantized(run: _Run) -> str | None:
+    if run.recipe.quantized:
         return None
-    return f"method={config.method} reads plain features instead of codes"
+    return f"{run.name} reads plain features instead of codes"
 
 
-def _contrasts(config: CraftConfig) -> str | None:
-    return "lambda_con=0 leaves the contrastive loss out" if config.lambda_con == 0 else None
+def _contrasts(run: _Run) -> str | None:
+    return "lambda_con=0 leaves the contrastive loss out" if run.config.lambda_con == 0 else None
 
 
 def _only(condition: Callable[[CraftConfig], bool], otherwise: str) -> _Rule:
-    return lambda config: None if condition(config) else otherwise
+    return lambda run: None if condition(run.config) else otherwise
 
 
-def _pretrained_rate(config: CraftConfig) -> str | None:
-    """Adapters use lr_new; everything else that trains uses lr."""
-    if config.method == "llm_lora":
-        return "method=llm_lora trains adapters alone, whose rate is lr_new"
-    if METHODS[config.method].trains == "encoder" and config.encoder in _ADAPTERS:
-        return f"encoder={config.encoder} trains adapters alone, whose rate is lr_new"
+def _pretrained_rate(run: _Run) -> str | None:
+    """Adapters have lr_new; everything else that trains has lr."""
+    if run.trains_lora:
+        return f"{run.name} trains adapters alone, whose rate is lr_new"
+    if run.recipe.trains == "encoder" and run.config.encoder in _ADAPTERS:
+        return f"encoder={run.config.encoder} trains adapters alone, whose rate is lr_new"
     return None
 
 
-def _new_rate(config: CraftConfig) -> str | None:
-    method = METHODS[config.method]
-    adapters = config.method == "llm_lora" or (
-        method.trains == "encoder" and config.encoder in _ADAPTERS
+def _new_rate(run: _Run) -> str | None:
+    adapters = run.trains_lora or (
+        run.recipe.trains == "encoder" and run.config.encoder in _ADAPTERS
     )
-    added = method.regularized and (config.lambda_con != 0 or config.cls_attention == "full")
+    contrasts = run.config.lambda_con != 0 or run.config.cls_attention == "full"
+    added = run.recipe.regularized and contrasts
     if adapters or added:
         return None
     return "nothing new trains: no class token, no temperature, no adapters"
 
 
-def _lora(config: CraftConfig) -> str | None:
-    encoder = config.encoder == "lora" and _encoder_trains(config) is None
-    if encoder or config.method == "llm_lora":
+def _lora(run: _Run) -> str | None:
+    encoder = run.config.encoder == "lora" and _encoder_trains(run) is None
+    if encoder or run.trains_lora:
         return None
     return "only encoder=lora and method=llm_lora have such adapters"
 
 
-def _heba(config: CraftConfig) -> str | None:
-    if config.adapters is not None:
-        return _encoder_trains(config)
+def _heba(run: _Run) -> str | None:
+    if run.config.adapters is not None:
+        return _encoder_trains(run)
     return "only encoder=heba and encoder=heba_discrete have such adapters"
+
+
+def _ldifs(run: _Run) -> str | None:
+    return None if run.recipe.ldifs else "only method=ldifs has that loss"
 
 
 def _heba_value(key: str, idle: Any) -> Callable[[CraftConfig], bool]:
@@ -141,7 +171,7 @@ _RULES: dict[str, tuple[_Rule, ...]] = {
     "heba": (_heba,),
     "heba.fast_mult": (_only(_heba_value("fast_prob", 0), "heba.fast_prob is 0"),),
     "heba.grad_unscale": (_only(_heba_value("scale", 1), "heba.scale is 1"),),
-    "ldifs": (_only(lambda c: METHODS[c.method].ldifs, "only method=ldifs has that loss"),),
+    "ldifs": (_ldifs,),
     "ldifs.norm": (_only(lambda c: c.ldifs.weight > 0, "ldifs.weight=0 leaves that loss out"),),
     "ldifs.points": (_only(lambda c: c.ldifs.weight > 0, "ldifs.weight=0 leaves that loss out"),),
     "codebook": (_quantized,),

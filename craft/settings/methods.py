@@ -1,32 +1,49 @@
-"""The methods that can be compared: what each trains, and on what (methods M)."""
+"""What trains, and on what: the methods one can compare, and the stages of `craft align`
+(methods M and B9)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from craft.settings.choices import MethodName
-
-Part = Literal["encoder", "projector", "language_model", "reader"]
+from craft.settings.choices import AlignStageName, MethodName
 
 
 @dataclass(frozen=True)
 class Method:
-    """What a method trains.
+    """A way to adapt models to a domain, as `craft adapt` does it.
 
-    Attributes:
-        trains: "reader" means projector and language model with all their weights; a
-            "language_model" is trained by adapters, without the projector; None trains nothing.
-        quantized: the language model reads codes, otherwise the encoder's plain features.
-        regularized: CRAFT's commitment and contrastive losses are added.
-        ldifs: the distance to the pretrained features is added.
+    Args:
+        trains: a "language_model" trains by adapters, the others with all their weights.
+        quantized: the language model reads codes, else the encoder's plain features.
+        regularized: with CRAFT's commitment and contrastive losses.
+        ldifs: with the distance to the pretrained features.
     """
 
-    trains: Part | None
+    trains: Literal["encoder", "projector", "language_model"] | None
     quantized: bool
     regularized: bool = False
     ldifs: bool = False
 
+
+@dataclass(frozen=True)
+class AlignStage:
+    """A stage of `craft align`: a language model of the user's own learns to read codes.
+
+    Args:
+        name: of the stage, of its folder, and of the data it learns from.
+        trains: with all their weights.
+    """
+
+    name: AlignStageName
+    trains: Literal["projector", "projector_and_language_model"]
+    quantized: ClassVar[bool] = True
+    regularized: ClassVar[bool] = False
+    ldifs: ClassVar[bool] = False
+
+
+#: What one training does.
+Recipe = Method | AlignStage
 
 METHODS: dict[MethodName, Method] = {
     "craft": Method("encoder", quantized=True, regularized=True),
@@ -35,7 +52,10 @@ METHODS: dict[MethodName, Method] = {
     "ldifs": Method("encoder", quantized=False, ldifs=True),
     "projector_ft": Method("projector", quantized=False),
     "llm_lora": Method("language_model", quantized=False),
-    "align_projector": Method("projector", quantized=True),
-    "align": Method("reader", quantized=True),
     "zero_shot": Method(None, quantized=True),
+}
+
+ALIGN_STAGES: dict[AlignStageName, AlignStage] = {
+    "captions": AlignStage("captions", "projector"),
+    "instructions": AlignStage("instructions", "projector_and_language_model"),
 }

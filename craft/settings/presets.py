@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from craft.errors import CraftError
+from craft.settings.choices import PresetName
 from craft.settings.closest import did_you_mean
 from craft.settings.training import CraftConfig
-
-PresetName = Literal["craft", "craft_paper", "align"]
 
 #: What differs from the defaults of :class:`~craft.settings.training.CraftConfig` (methods P).
 PRESETS: dict[PresetName, dict[str, Any]] = {
@@ -28,9 +27,10 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
         "cls_attention": "full",
         "blend": False,
     },
-    # `craft align`; the paper gives one epoch and 1e-4 (methods B9).
-    "align": {"epochs": 1.0, "lr": 1e-4, "blend": False},
 }
+
+#: What differs from them in `craft align`; the paper gives one epoch and 1e-4 (methods B9).
+ALIGNING: dict[str, Any] = {"epochs": 1.0, "lr": 1e-4, "blend": False}
 
 
 def preset(name: PresetName, **changes: Any) -> CraftConfig:

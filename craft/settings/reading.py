@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -18,16 +19,17 @@ from pydantic_core import ErrorDetails
 from craft.errors import CraftError
 from craft.runtime.strict_text import Fault
 from craft.runtime.yaml_files import parse_yaml, read_yaml
+from craft.settings.choices import PresetName
 from craft.settings.closest import did_you_mean
 from craft.settings.idle import why_idle
 from craft.settings.laser import LaserSettings
-from craft.settings.presets import PRESETS, PresetName, preset
+from craft.settings.methods import ALIGN_STAGES, METHODS, Recipe
+from craft.settings.presets import ALIGNING, PRESETS, preset
 from craft.settings.ranges import allowed
 from craft.settings.training import CraftConfig
 
 log = logging.getLogger(__name__)
 
-_ALIGN_STAGES = ("align_projector", "align")
 _PRESET, _FILE, _SET = range(3)
 
 
@@ -77,7 +79,9 @@ def read_settings(
     file: Path | None = None,
     assignments: Sequence[str] = (),
 ) -> CraftConfig:
-    """Read settings; each source overrides the earlier ones, key by key, also within sections.
+    """The settings of an adaptation, in which each later source overrides the earlier ones.
+
+    That is done key by key, also within sections.
 
     ``steps`` and ``epochs`` answer the same question, so the later source's answer counts. An
     assignment that has no effect given the other settings is refused; such a line of a file is
@@ -92,10 +96,48 @@ def read_settings(
             is given twice or has no effect; one line per mistake, which says where it is.
     """
     preset(preset_name)  # refuses a wrong name
+    sources = _gathered(PRESETS[preset_name], f"preset {preset_name}", file, assignments)
+    config = _checked(sources)
+    _check_effects(sources, config, METHODS[config.method])
+    return config
+
+
+def read_align_settings(file: Path | None = None, assignments: Sequence[str] = ()) -> CraftConfig:
+    """The settings of `craft align`, which learns for one epoch unless a source says otherwise.
+
+    Its stages follow from the data, so that ``method`` may not be given; a file written by an
+    earlier stage is read without the line that names the stage.
+
+    Raises:
+        CraftError: see :func:`read_settings`; a method.
+    """
+    sources = _gathered(ALIGNING, "craft align", file, assignments)
+    if "method" in sources.origin:
+        raise CraftError(
+            f"{sources.origin['method']}: `craft align` has no methods but stages, by what it "
+            "learns from: --captions, --instructions, or both; leave method out"
+        )
+    config = _checked(sources)
+    # The last stage trains all that the first one does, and more.
+    _check_effects(sources, config, ALIGN_STAGES["instructions"])
+    return config
+
+
+def as_assignments(settings: Mapping[str, Any] | None) -> list[str]:
+    """Settings by dotted names as ``KEY=VALUE``: YAML has JSON's spelling."""
+    return [f"{name}={json.dumps(value)}" for name, value in (settings or {}).items()]
+
+
+def _gathered(
+    base: dict[str, Any], base_name: str, file: Path | None, assignments: Sequence[str]
+) -> _Sources:
     sources = _Sources()
-    sources.merge(PRESETS[preset_name], f"preset {preset_name}", _PRESET)
+    sources.merge(base, base_name, _PRESET)
     if file is not None:
-        sources.merge(read_yaml(file, "settings"), str(file), _FILE)
+        written = read_yaml(file, "settings")
+        if base is ALIGNING:
+            written.pop("stage", None)
+        sources.merge(written, str(file), _FILE)
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals:
@@ -105,15 +147,14 @@ def read_settings(
             nested = {part: nested}
         sources.merge(nested, f"--set {text}", _SET)
     _settle_length(sources)
-    _check_method(sources, aligning=preset_name == "align")
+    return sources
+
+
+def _checked(sources: _Sources) -> CraftConfig:
     try:
-        config = CraftConfig(**sources.values)
+        return CraftConfig(**sources.values)
     except ValidationError as error:
         raise CraftError(_mistakes(error, sources.origin, setting_names())) from error
-    # What `craft align` trains is not decided by its settings.
-    judged = config.model_copy(update={"method": "align"}) if preset_name == "align" else config
-    _check_effects(sources, judged)
-    return config
 
 
 def _settle_length(sources: _Sources) -> None:
@@ -132,31 +173,14 @@ def _settle_length(sources: _Sources) -> None:
             sources.values["min_steps"] = setting_names()["min_steps"].default
 
 
-def _check_method(sources: _Sources, aligning: bool) -> None:
-    """Raises CraftError for a stage of `craft align` elsewhere, or for another method there."""
-    method = sources.value("method")
-    if aligning and "method" in sources.origin and method not in _ALIGN_STAGES:
-        raise CraftError(
-            f"{sources.origin['method']}: `craft align` has methods of its own, by what it learns "
-            "from: --captions, --instructions, or both; leave method out"
-        )
-    if not aligning and method in _ALIGN_STAGES:
-        raise CraftError(
-            f"{sources.origin['method']}: {method} is a stage of `craft align`, which makes a "
-            "language model read codes and keeps it; run `craft align`, or choose another method"
-        )
-    if aligning:
-        sources.values.pop("method", None)
-
-
-def _check_effects(sources: _Sources, config: CraftConfig) -> None:
-    """Refuse assignments, and log lines of a file, that have no effect given the others."""
+def _check_effects(sources: _Sources, config: CraftConfig, recipe: Recipe) -> None:
+    """Refuse assignments, and tell lines of a file, that change nothing under the others."""
     refused = []
     for name, source in sources.origin.items():
         value, default = sources.value(name), setting_names()[name].default
         if sources.level[name] == _PRESET or value in (sources.before[name], default):
             continue  # nothing that somebody wanted is lost
-        reason = why_idle(name, config)
+        reason = why_idle(name, config, recipe)
         if reason is None:
             continue
         if sources.level[name] == _SET:

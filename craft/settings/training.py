@@ -6,15 +6,19 @@ from them.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from craft.codebook import CodebookSubset, SubsetKind
-from craft.settings.choices import AttentionName, MethodName, Precision
+from craft.errors import CraftError
+from craft.settings.choices import AlignStageName, AttentionName, EncoderMode, MethodName, Precision
 from craft.settings.heba import PRESETS as HEBA_PRESETS
 from craft.settings.heba import HebaConfig, HebaSettings
 from craft.settings.ranges import GREATEST_SEED
+
+#: The stages of `craft align`, by their names and by those that they had as methods.
+_STAGES = (*get_args(AlignStageName), "align_projector", "align")
 
 
 class _Section(BaseModel):
@@ -126,11 +130,11 @@ class CraftConfig(_Section):
 
     method: MethodName = Field(
         default="craft",
-        description="craft; discrete_ft: only its answer loss; vision_ft, ldifs, projector_ft, "
-        "llm_lora: the continuous baselines, whose features are not quantised; align_projector, "
-        "align: the stages of `craft align`; zero_shot: no training",
+        description="craft; discrete_ft: its answer loss alone; vision_ft, ldifs, projector_ft, "
+        "llm_lora: the continuous baselines, whose features are not quantised; zero_shot: no "
+        "training",
     )
-    encoder: Literal["full", "lora", "norm_only", "heba", "heba_discrete"] = Field(
+    encoder: EncoderMode = Field(
         default="full",
         description="which of the encoder's weights train: all, low-rank adapters that are merged "
         "at the end, the layer norms, or HeBA adapters, which are saved without the encoder",
@@ -223,6 +227,16 @@ class CraftConfig(_Section):
     heba: HebaSettings = Field(default=HebaSettings())
     ldifs: LdifsConfig = Field(default=LdifsConfig())
     codebook: CodebookConfig = Field(default=CodebookConfig())
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _no_stage(cls, method: Any) -> Any:
+        if method in _STAGES:
+            raise CraftError(
+                f"{method} is a stage of `craft align`, which makes a language model read codes "
+                "and keeps it, and no method; did you mean `craft align`?"
+            )
+        return method
 
     @field_validator("heba")
     @classmethod

@@ -26,8 +26,10 @@ from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.whole_file import write_text
+from craft.settings.methods import METHODS, AlignStage, Recipe
 from craft.settings.training import CraftConfig
 from craft.training.distributed.processes import make_accelerator
+from craft.training.divergence import divergence
 from craft.training.proofs import FrozenProof
 from craft.training.records.checkpoint import Checkpoint, CheckpointDirectory
 from craft.training.records.identity import data_identity, models_identity, require_same_run
@@ -133,6 +135,54 @@ def adapt(
         RuntimeError: a frozen part changed, a part that trains did not move, or a loss was not
             finite.
     """
+    return train(
+        METHODS[config.method],
+        tower,
+        surrogate,
+        siglip,
+        domain,
+        config,
+        run_dir,
+        general=general,
+        text_tokenizer=text_tokenizer,
+        resume=resume,
+        device=device,
+        manifest=manifest,
+        on_ready=on_ready,
+        on_start=on_start,
+        on_begin=on_begin,
+        on_step=on_step,
+        on_phase=on_phase,
+    )
+
+
+def train(
+    recipe: Recipe,
+    tower: DiscreteVisionTower,
+    surrogate: AlignedLanguageModel,
+    siglip: SiglipModel,
+    domain: Domain,
+    config: CraftConfig,
+    run_dir: Path,
+    *,
+    general: QuestionSet | None = None,
+    text_tokenizer: PreTrainedTokenizerBase | None = None,
+    resume: bool = False,
+    device: torch.device | None = None,
+    manifest: DomainManifest | None = None,
+    on_ready: Callable[[], object] = lambda: None,
+    on_start: Callable[[TrainableTable], None] | None = None,
+    on_begin: Callable[[int, int], None] = lambda step, steps: None,
+    on_step: Callable[[int, int, dict[str, float]], None] | None = None,
+    on_phase: OnProgress = ignore_progress,
+) -> AdaptationResult:
+    """The training that :func:`adapt` and :func:`~craft.training.align.align` share.
+
+    Args:
+        recipe: what trains, and on what; ``config.method`` is not looked at. For the others, the
+            result and what is raised, see :func:`adapt`.
+    """
+    settings = _recorded(recipe, config)
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
     tower.codebook = tower.codebook.restrict(config.codebook.chosen)
     require_trackers(config.log)
@@ -144,23 +194,22 @@ def adapt(
     identity |= data_identity(domain, general, manifest)
     identity["precision"] = config.hardware.encoding_on(accelerator.device.type)
     if found is not None:
-        require_same_run(found, config, identity)
+        require_same_run(found, settings, identity)
     _require_shared(found, accelerator)
     # Whatever it refuses, it does so before anything of an earlier run is overwritten.
-    run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
+    run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer, recipe)
     if accelerator.is_main_process:
         on_ready()
         if checkpoints.steps() != known:
             raise CraftError(f"another process trained in {run_dir} meanwhile; start again")
         run_dir.mkdir(parents=True, exist_ok=True)
-        settings = yaml.safe_dump(config.model_dump(), sort_keys=False)
-        write_text(run_dir / "config.yaml", settings)
+        write_text(run_dir / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
         checkpoints.tidy()
         if not resume:
             checkpoints.clear()
     accelerator.wait_for_everyone()
     on_phase("encoding the validation images", 0, 1)
-    selection = Selection(tower, surrogate, domain, general, config)
+    selection = Selection(tower, surrogate, domain, general, config, quantized=recipe.quantized)
     on_phase("encoding the validation images", 1, 1)
     run.prepare()
     selection.surrogate = run.strategy.models.surrogate
@@ -186,7 +235,7 @@ def adapt(
             if selection.best is not None:
                 tensors["best"] = selection.best[0]
             state |= {
-                "config": config.model_dump(),
+                "config": settings,
                 "identity": identity,
                 "gradient_norms": norms,
                 "history": selection.history,
@@ -200,7 +249,7 @@ def adapt(
     main = accelerator.is_main_process
     with (
         contextlib.closing(run),
-        Trackers(config, run_dir, resumed=found is not None, main=main) as trackers,
+        Trackers(config.log, settings, run_dir, resumed=found is not None, main=main) as trackers,
         RunLog(run_dir / "train.jsonl", accelerator, trackers, log_bytes) as lines,
     ):
         started = time.monotonic()
@@ -213,7 +262,7 @@ def adapt(
         on_begin(start, run.steps)
         pace = Pace(start, run.steps, config.batch)
         for step in range(start + 1, run.steps + 1):
-            with pace.step():
+            with pace.step(), divergence(step, config.lr):
                 losses, first_norms = run.step(first=step == 1)
             if first_norms:
                 norms = first_norms
@@ -221,7 +270,8 @@ def adapt(
             entry: dict[str, Any] = {"step": step, **losses, "lr": run.schedule.get_last_lr()[0]}
             if step % config.validate_every == 0 or step == run.steps:
                 run.strategy.publish()
-                entry["validation"] = selection.validate(step)
+                with divergence(step, config.lr):
+                    entry["validation"] = selection.validate(step)
                 entry["seconds"] = time.monotonic() - started
                 entry["pace"] = pace.numbers()
             lines.record(entry)
@@ -254,15 +304,15 @@ def _finish(run: TrainingRun, selection: Selection, on_phase: OnProgress) -> flo
     """Give the tower the weights that are returned, without adapters; the share of adapted ones."""
     tower, config = run.tower, run.config
     run.strategy.publish()
-    if run.method.trains == "encoder":
+    if run.recipe.trains == "encoder":
         selection.take_best()
         if config.encoder == "lora":
             merge_lora(tower)
-    if run.method.trains == "language_model":
+    if run.recipe.trains == "language_model":
         merge_lora(run.surrogate.language_model)
     tower.eval().requires_grad_(False)
     run.surrogate.eval().requires_grad_(False)
-    if run.method.trains != "encoder" or not config.blend:
+    if run.recipe.trains != "encoder" or not config.blend:
         return 1.0
     return selection.blend(run.steps, partial(on_phase, "mixing with the weights as they were"))
 
@@ -293,3 +343,13 @@ def _require_shared(found: Checkpoint | None, accelerator: Accelerator) -> None:
             f"processes see checkpoints of different steps ({steps}, -1 being none); --out must be "
             "on a disk that all of them share"
         )
+
+
+def _recorded(recipe: Recipe, config: CraftConfig) -> dict[str, Any]:
+    """The settings as config.yaml and checkpoints have them; a stage stands in the method's
+    place."""
+    settings = config.model_dump()
+    if isinstance(recipe, AlignStage):
+        del settings["method"]
+        settings = {"stage": recipe.name} | settings
+    return settings

@@ -7,7 +7,7 @@ encoder adapted on this codebook.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,13 +25,11 @@ from craft.models.prompt_template import PromptTemplate
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.random_numbers import own_random_numbers
-from craft.settings.choices import MethodName
+from craft.settings.choices import AlignStageName
+from craft.settings.methods import ALIGN_STAGES
 from craft.settings.training import CraftConfig
-from craft.training.adapt import AdaptationResult, adapt
+from craft.training.adapt import AdaptationResult, train
 from craft.training.trainee import TrainableTable
-
-#: Stage -> the method that trains it; the stage is also the folder of its log and checkpoints.
-STAGES: dict[str, MethodName] = {"captions": "align_projector", "instructions": "align"}
 
 
 @dataclass(frozen=True)
@@ -76,22 +74,23 @@ def new_reader(
 def align(
     reader: AlignedLanguageModel,
     encoder: Encoder,
-    data: dict[str, Domain],
+    data: Mapping[AlignStageName, Domain],
     config: CraftConfig,
     directory: Path,
     *,
     resume: bool = False,
     on_ready: Callable[[], object] = lambda: None,
     on_start: Callable[[TrainableTable], None] | None = None,
-    on_begin: Callable[[str, int, int], None] = lambda stage, step, steps: None,
-    on_step: Callable[[str, int, int], None] = lambda stage, step, steps: None,
+    on_begin: Callable[[AlignStageName, int, int], None] = lambda stage, step, steps: None,
+    on_step: Callable[[AlignStageName, int, int], None] = lambda stage, step, steps: None,
     on_phase: OnProgress = ignore_progress,
-) -> dict[str, AdaptationResult]:
+) -> dict[AlignStageName, AdaptationResult]:
     """Train ``reader`` in place, stage by stage, with the trainer that adapts encoders.
 
     Args:
-        data: stage ("captions", "instructions") -> what it learns from; one may be left out.
-        config: of both stages; its ``method`` is not looked at.
+        data: stage -> what it learns from; one may be left out.
+        config: of both stages, see :func:`~craft.settings.reading.read_align_settings`; its
+            ``method`` is not looked at.
         directory: gets a folder a stage, with settings, log and checkpoints.
         resume: go on where an earlier call died; a stage that was finished is not trained again.
         on_ready: called by the first process before anything is written, for each stage; see
@@ -105,18 +104,19 @@ def align(
         CraftError: no data, or a stage nobody knows.
         RuntimeError: see :func:`~craft.training.adapt.adapt`.
     """
-    if not data or set(data) - set(STAGES):
-        raise CraftError(f"data must be for some of {', '.join(STAGES)}, got {list(data)}")
-    results = {}
-    for stage, method in STAGES.items():
+    if not data or set(data) - set(ALIGN_STAGES):
+        raise CraftError(f"data must be for some of {', '.join(ALIGN_STAGES)}, got {list(data)}")
+    results: dict[AlignStageName, AdaptationResult] = {}
+    for stage, recipe in ALIGN_STAGES.items():
         if stage not in data:
             continue
-        results[stage] = adapt(
+        results[stage] = train(
+            recipe,
             encoder.tower,
             reader,
             encoder.siglip,
             data[stage],
-            config.model_copy(update={"method": method}),
+            config,
             directory / stage,
             resume=resume,
             device=encoder.tower.device,

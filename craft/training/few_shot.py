@@ -160,7 +160,7 @@ class FewShotLearner:
             on_step: called with (steps done, steps), first with 0.
 
         Raises:
-            RuntimeError: a loss that is not finite.
+            CraftError: a loss that is not finite.
         """
         generator = torch.Generator().manual_seed(recipe.seed)
         rows = few_shots(task.train.labels, recipe.shots, generator)

@@ -14,7 +14,6 @@ from craft.data.images.augment import resize
 from craft.data.questions import QuestionSet, seeded
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 from craft.training.validation import letter_scores
 
@@ -45,11 +44,13 @@ class Selection:
         domain: Domain,
         general: QuestionSet | None,
         config: CraftConfig,
+        *,
+        quantized: bool = True,
     ):
         self.tower = tower
         self.surrogate = surrogate
         self.config = config
-        self.quantized = METHODS[config.method].quantized
+        self.quantized = quantized
         self.sets = {"domain": domain_views(domain, config.validation_images, tower.image_size)}
         if general is not None:
             self.sets["general"] = general

@@ -15,7 +15,6 @@ from craft.adapters.lora import inject_lora
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.random_numbers import own_random_numbers
-from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 from craft.training.objective import ContrastiveHead
 
@@ -101,17 +100,16 @@ class TrainableTable:
 
 
 def mark_encoder(tower: DiscreteVisionTower, config: CraftConfig) -> None:
-    """Set which of the encoder's weights train, by ``config.method`` and ``config.encoder``, and
-    put adapters in where it is those."""
-    trains = METHODS[config.method].trains == "encoder"
-    tower.requires_grad_(trains and config.encoder == "full")
-    if trains and config.encoder == "norm_only":
+    """Set which weights of an encoder that trains do, by ``config.encoder``, and put adapters in
+    where it is those."""
+    tower.requires_grad_(config.encoder == "full")
+    if config.encoder == "norm_only":
         for module in tower.modules():
             if isinstance(module, nn.LayerNorm):
                 module.requires_grad_(True)
-    if trains and config.encoder == "lora":
+    if config.encoder == "lora":
         inject_lora(tower, config.lora, config.seed, encoder=True)
-    if trains and config.adapters is not None:
+    if config.adapters is not None:
         if tower.class_token is not None:
             tower.class_token.requires_grad_(True)
         with own_random_numbers(tower.device, config.seed):

@@ -28,7 +28,7 @@ from craft.models.siglip_texts import text_embeddings
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.quantization import commitment, quantize
 from craft.runtime.random_numbers import own_random_numbers
-from craft.settings.methods import METHODS
+from craft.settings.methods import METHODS, Recipe
 from craft.settings.training import CraftConfig
 from craft.training.batches import DataState, DomainBatches
 from craft.training.distributed.processes import choose_strategy
@@ -57,9 +57,10 @@ class TrainingRun:
         config: CraftConfig,
         accelerator: Accelerator,
         text_tokenizer: PreTrainedTokenizerBase | None = None,
+        recipe: Recipe | None = None,
     ):
         self.config = config
-        self.method = METHODS[config.method]
+        self.recipe = METHODS[config.method] if recipe is None else recipe
         self.accelerator = accelerator
         self.tower = tower
         self.surrogate = surrogate
@@ -70,9 +71,9 @@ class TrainingRun:
         self.lambda_con = domain.contrastive_weight if own else float(config.lambda_con)
         # Drawn in any case, so that the data's random numbers are the same for every method.
         head = ContrastiveHead(siglip, config.con_scale == "literal", self.batches.generator)
-        if self.method.regularized and config.cls_attention == "full":
+        if self.recipe.regularized and config.cls_attention == "full":
             tower.adopt_class_token(head.give_token())
-        self.head = head if self.method.regularized and self.lambda_con > 0 else None
+        self.head = head if self.recipe.regularized and self.lambda_con > 0 else None
         models = Models(tower, surrogate, self.head)
         self.strategy = choose_strategy(config, accelerator)(models, config, accelerator)
         device = accelerator.device
@@ -93,16 +94,19 @@ class TrainingRun:
         for model in (self.tower, self.surrogate.language_model):
             self._attention.append((model, model.config._attn_implementation))
             model.set_attn_implementation(attention)
-        if self.method.ldifs:
+        if self.recipe.ldifs:
             self.anchor = FeatureAnchor(self.tower, config.ldifs)
-        mark_encoder(self.tower, config)
-        trains = self.method.trains
+        trains = self.recipe.trains
+        self.tower.requires_grad_(False)
+        if trains == "encoder":
+            mark_encoder(self.tower, config)
+        both = trains == "projector_and_language_model"
         if trains == "language_model":
             model = self.surrogate.language_model
             inject_lora(model, config.lora, config.seed, encoder=False)
-        if trains == "reader":
+        if both:
             self.surrogate.language_model.requires_grad_(True)
-        self.surrogate.projector.requires_grad_(trains in ("projector", "reader"))
+        self.surrogate.projector.requires_grad_(both or trains == "projector")
         self.strategy.prepare()
         models = self.strategy.models
         if self.strategy.recomputes:
@@ -142,10 +146,9 @@ class TrainingRun:
             "projector": ("projector", models.surrogate.projector),
             "text_tower": (None, cast(Any, self.siglip).text_model),
         }
-        if self.method.trains != "encoder":
+        if self.recipe.trains != "encoder":
             parts["encoder"] = ("encoder", models.tower)
-        trains = self.method.trains
-        trained = ("projector", "language_model") if trains == "reader" else (trains,)
+        trained = str(self.recipe.trains).split("_and_")
         return {n: module for n, (part, module) in parts.items() if part not in trained}
 
     def terms(
@@ -161,7 +164,7 @@ class TrainingRun:
         config, models = self.config, self.strategy.models
         z, class_output = (model or self.strategy.model)(part.pixels)
         z = z.float()
-        codes = quantize(z, self.tower.codebook) if self.method.quantized else None
+        codes = quantize(z, self.tower.codebook) if self.recipe.quantized else None
         visual = z if codes is None else codes.quantized
         with self.strategy.autocast():
             answers = models.surrogate.answer_loss(visual, part.text, "sum")
@@ -174,7 +177,7 @@ class TrainingRun:
         if codes is not None:
             distances = codes.residual_sq_norms
             error = distances.detach()[..., -1].mean() / z.detach().square().sum(-1).mean()
-            if self.method.regularized:
+            if self.recipe.regularized:
                 loss = commitment(distances, z.shape[-1], config.commit_levels)
                 terms["commit"] = config.lambda_commit * loss * share
         if models.head is not None:
@@ -191,7 +194,7 @@ class TrainingRun:
         """Forward and backward passes of the next step: losses, and if asked, gradient norms.
 
         Raises:
-            RuntimeError: a loss that is not finite.
+            CraftError: a loss that is not finite.
         """
         strategy = self.strategy
         parts = micro_batches(self.batches, self.surrogate, self.texts, self.accelerator)

@@ -28,6 +28,7 @@ from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 from craft.training.adapt import CHECKPOINTS, AdaptationResult, adapt
 from craft.training.records.checkpoint import CheckpointDirectory
+from craft.training.rehearsal import Rehearsal, rehearse
 from craft.training.trainee import TrainableTable
 
 
@@ -138,6 +139,21 @@ def adapt_pack(
             _save(pack, directory, others, config.step_count(len(domain)))
         phase("saving the pack", 1, 1)
     return adapted, pack
+
+
+def rehearse_pack(
+    family: ModelFamily, surrogate: str, domain: Domain, config: CraftConfig
+) -> Rehearsal:
+    """The first step of :func:`adapt_pack`, on copies of the models; nothing is written."""
+    return rehearse(
+        family.pretrained_tower(),
+        copy.deepcopy(family.language_model(surrogate)),
+        family.siglip,
+        domain,
+        config,
+        family.text_tokenizer(config),
+        family.device,
+    )
 
 
 def _save(

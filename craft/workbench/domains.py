@@ -1,10 +1,9 @@
-"""Domains of a user's own data, ready for a family of family."""
+"""Domains of a user's own data, checked for the models that will read it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
@@ -12,11 +11,12 @@ from craft.data.domains.building import build_domain
 from craft.data.domains.class_domain import ClassDomain
 from craft.data.domains.distractors import hardest, read_foci, with_options
 from craft.data.domains.domain import Domain
-from craft.data.domains.manifest import MANIFEST, DomainManifest
-from craft.data.domains.user_data import DataRequest, reopen
+from craft.data.domains.manifest import DomainManifest
+from craft.data.domains.user_data import DataRequest
 from craft.data.wording import Wording
 from craft.errors import CraftError
 from craft.family.family import ModelFamily
+from craft.settings.choices import Distractors
 from craft.workbench.hard_distractors import class_similarity
 from craft.workbench.words import require_readable
 
@@ -27,7 +27,7 @@ def new_domain(
     *,
     readers: Sequence[str] = (),
     text_tokenizer: PreTrainedTokenizerBase | None = None,
-    distractors: Literal["random", "hard"] = "random",
+    distractors: Distractors = "random",
     option_file: Path | None = None,
 ) -> tuple[Domain, DomainManifest]:
     """Read data, decide how it becomes a domain, and build that.
@@ -41,8 +41,11 @@ def new_domain(
 
     Raises:
         DataError, CraftError: see :class:`~craft.data.domains.user_data.DataRequest`; words that
-            those who will read it do not know; options for data that has questions of its own.
+            those who will read it do not know; options for data that has questions of its own, or
+            chosen in two ways.
     """
+    if distractors == "hard" and option_file is not None:
+        raise CraftError("--distractors hard and --option-file both choose wrong options; give one")
     if distractors == "hard":
         _ = family.tokenizer  # a missing one is found before anything is read
     records = request.read()
@@ -59,31 +62,3 @@ def new_domain(
     similarity = class_similarity(family.siglip, family.tokenizer, domain.test, domain.classes)
     wrong = hardest(similarity, domain.test.labels, domain.classes)
     return with_options(domain, manifest, wrong, "hard")
-
-
-def domain_of(directory: Path, family: ModelFamily, data: Path | None = None) -> Domain | None:
-    """The domain of a user's own data that a pack was adapted to; None if it was to no such data.
-
-    Args:
-        directory: of the pack; its manifest says where the data lies and what is in it.
-        data: where the data lies now, if it was moved.
-
-    Raises:
-        DataError: the data changed since the pack was made.
-        CraftError: the data was moved; ``data`` for a pack that holds no manifest.
-    """
-    manifest = directory / MANIFEST
-    if manifest.is_file():
-        known = DomainManifest.load(manifest)
-        if data is None and not known.from_hub and not Path(known.source).exists():
-            raise CraftError(
-                f"{directory} was adapted to the data at {known.source}, where nothing is now; say "
-                "where it lies with --data PATH"
-            )
-        return reopen(known, family.image_size, data)
-    if data is not None:
-        raise CraftError(
-            f"{directory} holds no {MANIFEST}: it was not adapted to data of yours, so nothing "
-            "says which classes it has seen; adapt with --data first"
-        )
-    return None

@@ -16,12 +16,12 @@ from craft.family.family import ModelFamily
 from craft.family.plugged import PluggedEncoder
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.prior import TokenPrior
-from craft.pruning import keep_count
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
 from craft.runtime.whole_file import open_whole
 from craft.settings.choices import Selector
+from craft.settings.exams import ExamSettings
 
 #: The condition of the encoder that nobody adapted, on all tokens.
 PRETRAINED = "pretrained"
@@ -35,15 +35,8 @@ def evaluate_pack(
     *,
     names: Sequence[str],
     probe: RetentionProbe | None = None,
-    keep_ratios: Sequence[float],
-    selector: Selector = "full",
-    pretrained: bool = True,
-    likelihood: bool = False,
-    justify: bool = False,
+    settings: ExamSettings | None = None,
     prior: TokenPrior | None = None,
-    seed: int = 0,
-    test_limit: int | None = None,
-    general_images: int = 900,
     on_progress: OnProgress = ignore_progress,
 ) -> EvaluationResults:
     """Examine an encoder; writes ``results.json`` and ``predictions.jsonl``.
@@ -51,56 +44,55 @@ def evaluate_pack(
     Args:
         encoder: from :meth:`~craft.family.family.ModelFamily.plug`.
         names: language models to read it; a language model of its own reads it instead of them.
-        probe: measures forgetting on ``general_images`` questions; without, ``general`` is None.
-        pretrained: also ask the same of the pretrained encoder, on all tokens and through the
-            family's language models; other conditions then have their gain over it. It costs one
-            more encoding and the answers.
-        likelihood, justify: also examine with :mod:`~craft.evaluation.likelihood` and
-            :mod:`~craft.evaluation.instruction_following`.
+        probe: measures forgetting; without, ``general`` is None.
+        settings: what is asked. With ``pretrained``, the same is asked of the pretrained encoder,
+            on all tokens and through the family's language models, and other conditions have their
+            gain over it; it costs one more encoding and the answers. ``likelihood`` and ``justify``
+            examine with :mod:`~craft.evaluation.likelihood` and
+            :mod:`~craft.evaluation.instruction_following` too.
         prior: instead of the encoder's own.
-        seed: of the random selectors.
 
     Raises:
-        CraftError: no such language model, a keep ratio outside (0, 1], no prior to prune by.
+        CraftError: no such language model, no prior to prune by, or fewer general questions than
+            the probe can do with.
     """
+    settings = settings or ExamSettings()
+    ratios, selector = settings.keep_ratios, settings.selector
     tower, own = encoder.tower, encoder.own_language_model
     language_models = [family.language_model(name) for name in names] if own is None else [own]
-    rows, columns = tower.grid
-    for ratio in keep_ratios:
-        keep_count(rows * columns, ratio)
     general = None
     if probe is not None:
-        general = probe.questions(general_images, tower.image_size, "report")
-    exam = Exam.of(domain, tower.image_size, general, test_limit)
+        general = probe.questions(settings.general_images, tower.image_size, "report")
+    exam = Exam.of(domain, tower.image_size, general, settings.test_limit)
     quantized = encoder.reads == "codes"
     pack_marks: dict[str, dict[str, Marks]] = {}
     scores: dict[str, dict[str, Any]] = {}
     out.mkdir(parents=True, exist_ok=True)
     with open_whole(out / PREDICTIONS) as predictions:
-        sitting = _Sitting(domain.name, predictions, likelihood, justify, on_progress)
+        sitting = _Sitting(domain.name, predictions, settings, on_progress)
         candidate = Candidate(
             exam,
             tower,
             prior or encoder.prior,
-            seed,
+            settings.seed,
             quantized,
             task=f"{domain.name}: encoding",
             on_progress=on_progress,
         )
-        if min(keep_ratios) < 1:
+        if settings.prunes:
             candidate.domain.order(selector)  # a missing prior fails before anything long starts
         for model in language_models:
             scores[model.name], pack_marks[model.name] = {}, {}
-            for ratio in keep_ratios:
+            for ratio in ratios:
                 condition = f"keep_{ratio}"
                 marks, found = sitting.examine(candidate, model, condition, ratio, selector)
                 scores[model.name][condition] = found
                 pack_marks[model.name][condition] = marks
-        if pretrained and encoder.pack is not None:
+        if settings.pretrained and encoder.pack is not None:
             candidate = Candidate(
                 exam,
                 family.pretrained_tower(),
-                seed=seed,
+                seed=settings.seed,
                 quantized=quantized,
                 task=f"{domain.name}: encoding with the pretrained encoder",
                 on_progress=on_progress,
@@ -116,12 +108,9 @@ def evaluate_pack(
     results = EvaluationResults.of(
         domain=domain.name,
         models=scores,
-        settings={
+        settings=settings.model_dump()
+        | {
             "method": "zero_shot" if encoder.pack is None else encoder.pack.method,
-            "selector": selector,
-            "keep_ratios": list(keep_ratios),
-            "seed": seed,
-            "test_limit": test_limit,
             "general_images": 0 if general is None else len(general.questions),
         },
         encoder_hash=tensor_hash(tower.state_dict()),
@@ -138,8 +127,7 @@ class _Sitting:
 
     domain: str
     predictions: TextIO
-    likelihood: bool
-    justify: bool
+    settings: ExamSettings
     on_progress: OnProgress
 
     def examine(
@@ -161,9 +149,9 @@ class _Sitting:
         )
         marks.write(self.predictions, run)
         scores = marks.scores | {"classes": by_class(marks.domain)}
-        if self.likelihood:
+        if self.settings.likelihood:
             scores["likelihood"] = candidate.likelihood(model, keep_ratio, selector)
-        if self.justify:
+        if self.settings.justify:
             justified = candidate.justify(model, keep_ratio, selector)
             justified.write(self.predictions, run)
             scores["justified"] = justified.scores

@@ -10,6 +10,10 @@ from pathlib import Path
 from PIL import Image
 
 from craft.data import prompts
+from craft.data.domains.manifest import MANIFEST, DomainManifest
+from craft.data.readers import PixelRange
+from craft.data.readers.decoding import decode_rgb
+from craft.data.readers.image import ImageFile
 from craft.data.wording import Wording
 from craft.decoding import DiscreteReader, LaserSettings, laser, plain
 from craft.decoding.trace import Trace
@@ -21,6 +25,7 @@ from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.vocabulary import require_distinct, require_words
 from craft.settings.choices import Selector
 from craft.workbench.general_prior import prior_made_by
+from craft.workbench.requirements import language_model as chosen_language_model
 
 #: Tokens of a letter or a short answer, and of an answer to an instruction of the user's own.
 SHORT, LONG = 5, 64
@@ -43,6 +48,28 @@ class Answer:
     trace: Trace | None = None
 
 
+def read_image(
+    path: Path, pack: Path | None = None, pixel_range: PixelRange | None = None
+) -> Image.Image:
+    """An image file as the encoder of a pack should see it, RGB.
+
+    Args:
+        pixel_range: values that become black and white where pixels have more than eight bits; by
+            default those that the pack's own data was read with.
+
+    Raises:
+        CraftError: not an image that can be read; names the file.
+        OSError: no such file.
+    """
+    if pixel_range is None and pack is not None and (pack / MANIFEST).is_file():
+        pixel_range = DomainManifest.load(pack / MANIFEST).reading.pixel_range
+    encoded = ImageFile(path).read()
+    try:
+        return decode_rgb(encoded, pixel_range)
+    except CraftError as error:
+        raise CraftError(f"{path}: {error}") from error
+
+
 def open_reader(
     family: ModelFamily,
     pack: Path | None = None,
@@ -63,6 +90,7 @@ def open_reader(
         CodebookMismatchError: the pack speaks another codebook than the models; names both.
         CraftError: no such language model, or a pack whose language model reads no codes.
     """
+    name = chosen_language_model(family, name)
     encoder = family.plug(pack)
     encoder.require_codes("craft generate")
     if keep_ratio < 1 and selector != "random" and encoder.prior is None:
@@ -71,7 +99,7 @@ def open_reader(
             f"{what} has no token prior to prune by; {prior_made_by(family, pack)}, or use "
             "--selector random"
         )
-    language_model = family.language_model(name or family.main or "qwen2")
+    language_model = family.language_model(name)
     return DiscreteReader(
         DiscreteLVLM.from_parts(encoder.tower, language_model),
         language_model.tokenizer,

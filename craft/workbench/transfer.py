@@ -17,6 +17,7 @@ from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
 from craft.runtime.whole_file import open_whole
+from craft.settings.exams import TransferSettings
 from craft.workbench.general_prior import prior_made_by
 
 #: The row of the encoder that nobody adapted.
@@ -31,9 +32,7 @@ def transfer_matrix(
     *,
     names: Sequence[str],
     probe: RetentionProbe | None = None,
-    keep_ratio: float = 1.0,
-    test_limit: int | None = None,
-    general_images: int = 900,
+    settings: TransferSettings | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> TransferResults:
     """Examine each pack and the pretrained encoder; writes results.json and predictions.jsonl.
@@ -41,7 +40,7 @@ def transfer_matrix(
     Args:
         encoders: by the name of their row.
         names: language models, one per column.
-        probe: measures forgetting on ``general_images`` questions; without, ``general`` is None.
+        probe: measures forgetting; without, ``general`` is None.
 
     Returns:
         What results.json holds: a row per encoder, the pretrained one first; those of packs with
@@ -51,6 +50,8 @@ def transfer_matrix(
         CraftError: no such language model, a pack called "pretrained", a pack that only its own
             language model reads, or no prior to prune by.
     """
+    settings = settings or TransferSettings()
+    keep_ratio = settings.keep_ratio
     if PRETRAINED in encoders:
         raise CraftError(f"no pack may be called {PRETRAINED!r}: that is the row to compare with")
     rows = {PRETRAINED: family.plug(), **encoders}
@@ -69,8 +70,8 @@ def transfer_matrix(
     language_models = [family.language_model(name) for name in names]
     size, general = family.image_size, None
     if probe is not None:
-        general = probe.questions(general_images, size, "report")
-    exam = Exam.of(domain, size, general, test_limit)
+        general = probe.questions(settings.general_images, size, "report")
+    exam = Exam.of(domain, size, general, settings.test_limit)
     out.mkdir(parents=True, exist_ok=True)
     matrix: dict[str, dict[str, Any]] = {}
     before: dict[str, Marks] = {}
@@ -97,11 +98,8 @@ def transfer_matrix(
     results = TransferResults.of(
         domain=domain.name,
         matrix=matrix,
-        settings={
-            "keep_ratio": keep_ratio,
-            "test_limit": test_limit,
-            "general_images": 0 if general is None else len(general.questions),
-        },
+        settings=settings.model_dump()
+        | {"general_images": 0 if general is None else len(general.questions)},
         encoder_hashes={
             name: tensor_hash(encoder.tower.state_dict()) for name, encoder in encoders.items()
         },

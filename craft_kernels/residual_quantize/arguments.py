@@ -77,13 +77,17 @@ def check_z(z: object, codebook: Tensor) -> Tensor:  # [..., D]
     return z
 
 
+class NotFiniteError(ValueError):
+    """A tensor holds a NaN or an infinity, or values so large that residuals would."""
+
+
 def raise_if_not_finite(name: str, tensor: Tensor) -> None:
-    """ValueError with the first position, in the caller's own shape, of a NaN or an infinity."""
+    """NotFiniteError with the first position, in the caller's shape, of a NaN or an infinity."""
     finite = torch.isfinite(tensor)
     if finite.all():
         return
     position = tuple((~finite).nonzero()[0].tolist())
-    raise ValueError(
+    raise NotFiniteError(
         f"{name} must be finite, got {tensor[position].item()} at position {position} of shape "
         f"{tuple(tensor.shape)}"
     )
@@ -92,7 +96,7 @@ def raise_if_not_finite(name: str, tensor: Tensor) -> None:
 def raise_not_finite(z: Tensor) -> None:
     """For a residual that is not finite: either z was not, or the subtraction overflowed."""
     raise_if_not_finite("z", z)
-    raise ValueError(
+    raise NotFiniteError(
         "z is too large: subtracting its nearest codeword overflows float32, and the residual "
         "would be infinite; scale z and codebook down by the same power of two"
     )

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import yaml
 
-from craft.cli.run_directory import MARKER, note_run, require_run_directory
 from craft.evaluation.results import EvaluationResults
 from craft.family.family import ModelFamily
 from craft.family.manifest import write_anew
@@ -21,6 +20,7 @@ from craft.runtime.json_cards import with_checksum
 from craft.runtime.yaml_files import yaml_text
 from craft.settings.presets import preset
 from craft.settings.reading import read_settings
+from craft.workbench.run_directory import MARKER, note_run, require_run_directory
 from tests.craft.evaluation.test_results import evaluation
 from tests.craft.fuzzing import ROUNDS, damaged, fuzz_file, retyped
 

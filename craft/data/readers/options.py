@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from craft.data.readers.answers import Numbers
 from craft.data.readers.columns import Columns
 from craft.data.readers.pixel_range import PixelRange
-
-Format = Literal["llava", "image_folder", "table", "parquet", "hf_disk", "webdataset"]
+from craft.settings.choices import Format
 
 
 class ReadOptions(BaseModel):

@@ -99,7 +99,7 @@ def judge_predictions(
     with require_regular(predictions).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             row = _prediction(line, f"{predictions}:{number}")
-            if row["world"] == "justified":
+            if row["part"] == "justified":
                 groups[f"{row['model']}/{row['condition']}"].append(row)
     if not groups:
         raise CraftError(
@@ -136,8 +136,8 @@ def _prediction(line: bytes, place: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         said = " ".join(str(error).split())
         raise CraftError(f"{place}: not a prediction ({said}); give predictions.jsonl") from error
-    needed = ["world", "model", "condition", "id"]
-    if isinstance(row, dict) and row.get("world") == "justified":
+    needed = ["part", "model", "condition", "id"]
+    if isinstance(row, dict) and row.get("part") == "justified":
         needed += ["prompt", "answer", "given"]
     lacking = [x for x in needed if not (isinstance(row, dict) and isinstance(row.get(x), str))]
     if lacking:

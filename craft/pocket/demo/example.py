@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from craft.evaluation.four_option import Prediction
+from craft.pocket.demo.results import Condition
 
 
 @dataclass(frozen=True)
@@ -28,4 +29,4 @@ class Example:
     image: Tensor
     codes: Tensor
     kept: Tensor
-    answers: dict[str, dict[str, Prediction]]
+    answers: dict[str, dict[Condition, Prediction]]

@@ -11,7 +11,7 @@ from torch import Tensor
 from craft.evaluation.aggregate import PARTS
 from craft.pocket.demo.example import Example
 from craft.pocket.demo.plots import accuracy_figure, training_figure
-from craft.pocket.demo.results import CONDITIONS
+from craft.pocket.demo.results import CONDITIONS, DemoResults
 from craft.pocket.demo.table import BASELINE, TITLES
 from craft.report.embedded import data_url, figure_png, image_png
 from craft.report.html import page_template
@@ -20,15 +20,15 @@ from craft.report.tables import HEADINGS
 from craft.runtime.whole_file import write_bytes, write_text
 
 
-def write_page(results: dict[str, Any], examples: list[Example], directory: Path) -> Path:
-    """Write ``index.html`` and, next to it, the figures as PNG files.
+def write_page(results: DemoResults, examples: list[Example], directory: Path) -> Path:
+    """Write ``index.html`` and the figures beside it as PNG files.
 
     Args:
         results: what the demo's results.json holds.
         directory: of the demo, with the training logs.
     """
-    first = results["seeds"][0]
-    logs = {name: directory / name / f"seed-{first}" / "train.jsonl" for name in results["domains"]}
+    first = results.seeds[0]
+    logs = {name: directory / name / f"seed-{first}" / "train.jsonl" for name in results.domains}
     figures = {"accuracy": accuracy_figure(results), "training": training_figure(logs)}
     embedded = {}
     for name, figure in figures.items():

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure  # the object interface draws with Agg and needs no display
 
-from craft.pocket.demo.results import CONDITIONS
+from craft.pocket.demo.results import CONDITIONS, DemoResults
 from craft.pocket.demo.table import TITLES
 from craft.report.figures import LITERAL, name_in_figure
 from craft.runtime.json_cards import read_json_lines
@@ -16,24 +15,25 @@ _COLOURS = dict(zip(CONDITIONS, ("#b8b8b8", "#0072b2", "#56b4e9", "#e69f00"), st
 _LOSSES = {"sal": "answers", "con": "contrastive", "commit": "commitment"}
 
 
-def accuracy_figure(results: dict[str, Any]) -> Figure:
-    """Bars of four-option accuracy on all classes: a panel per domain, a group per language model.
+def accuracy_figure(results: DemoResults) -> Figure:
+    """Bars of four-option accuracy on all classes: a panel a domain, a group a language model.
 
     Whiskers are the standard deviation over seeds.
     """
-    blocks = {name: entry["models"] for name, entry in results["domains"].items()}
+    blocks = {name: entry.models for name, entry in results.domains.items()}
     if len(blocks) > 1:
-        blocks["average"] = results["average"]
+        blocks["average"] = results.average
     figure = Figure(figsize=(2 + 2.6 * len(blocks), 3.4), layout="constrained")
     panels = figure.subplots(1, len(blocks), sharey=True, squeeze=False)[0]
     width = 0.8 / len(CONDITIONS)
     for axes, (title, models) in zip(panels, blocks.items(), strict=True):
         for i, condition in enumerate(CONDITIONS):
             places = [x + (i - (len(CONDITIONS) - 1) / 2) * width for x in range(len(models))]
-            spreads = [m.get("spread", {}).get(condition, {}).get("all") for m in models.values()]
+            scores = [model.conditions[condition] for model in models.values()]
+            spreads = [None if s.spread is None else s.spread.all for s in scores]
             bars = axes.bar(
                 places,
-                [model[condition]["all"] for model in models.values()],
+                [s.all for s in scores],
                 width,
                 color=_COLOURS[condition],
                 label=TITLES[condition],
@@ -42,8 +42,9 @@ def accuracy_figure(results: dict[str, Any]) -> Figure:
             )
             axes.bar_label(bars, fmt="%.0f", fontsize=7, padding=1)
         axes.axhline(25, color="#888888", linewidth=0.8, linestyle=":")
-        axes.set_title(name_in_figure(title), fontsize=10, **LITERAL)
-        names = [f"{name_in_figure(n, 16)}\n({m['role']})" for n, m in models.items()]
+        n = next(iter(models.values())).conditions["zero_shot"].n["all"]
+        axes.set_title(f"{name_in_figure(title)} (n = {n})", fontsize=10, **LITERAL)
+        names = [f"{name_in_figure(n, 16)}\n({m.role})" for n, m in models.items()]
         axes.set_xticks(range(len(models)), names, **LITERAL)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylim(0, 105)

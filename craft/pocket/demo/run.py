@@ -7,32 +7,44 @@ with all of them, before and after, with all visual tokens and with fewer.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from craft.data.domains.class_domain import ClassDomain
 from craft.data.questions import seeded
 from craft.errors import CraftError
 from craft.evaluation.exam import Candidate, Exam, Marks
-from craft.evaluation.results import PREDICTIONS, RESULTS
+from craft.evaluation.results import PREDICTIONS
 from craft.family.family import ModelFamily
 from craft.pocket.demo.example import Example
-from craft.pocket.demo.results import ADAPTED, over_domains, over_seeds
+from craft.pocket.demo.results import (
+    ADAPTED,
+    Adaptation,
+    Condition,
+    DemoResults,
+    DemoSettings,
+    DomainResults,
+    over_domains,
+    over_seeds,
+)
 from craft.pocket.domains import load_domain
 from craft.pocket.retention import PocketProbe
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
-from craft.runtime.whole_file import open_whole, write_json
+from craft.runtime.whole_file import open_whole
 from craft.settings.choices import Selector
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 from craft.workbench.adapt import adapt_pack
+from craft.workbench.requirements import (
+    require_enough_questions,
+    require_language_model,
+    require_trainable,
+)
 
-#: Version of a demo's results.json, raised whenever a key changes its meaning or is removed.
-FORMAT = 1
 _EXAMPLES = 8
 
 
@@ -40,8 +52,26 @@ _EXAMPLES = 8
 class DemoRun:
     """``results`` is what results.json holds; ``examples`` are test images drawn at random."""
 
-    results: dict[str, Any]
+    results: DemoResults
     examples: list[Example] = field(default_factory=list)
+
+
+def require_demo(config: CraftConfig, models: ModelFamily, surrogate: str) -> None:
+    """What can be refused before anything is written.
+
+    Raises:
+        CraftError: a method that trains no encoder, no such language model, settings that this
+            machine or the demo's questions do not allow, or models without SigLIP's tokenizer.
+    """
+    if METHODS[config.method].trains not in ("encoder", None):
+        raise CraftError(
+            f"a demo plugs an encoder into every language model, and method={config.method} trains "
+            "no encoder; use craft adapt and craft evaluate"
+        )
+    require_trainable(config)
+    require_language_model(models, surrogate, "surrogate")
+    models.text_tokenizer(config)
+    require_enough_questions(config, PocketProbe())
 
 
 def run_demo(
@@ -69,20 +99,14 @@ def run_demo(
         general_images: how many views of the general world measure forgetting.
 
     Raises:
-        CraftError: there is no such domain or language model, none is given, or no seed, or the
-            method trains no encoder.
+        CraftError: no such domain, no domain or seed at all; see also :func:`require_demo`.
     """
     if not domains or not seeds:
         raise CraftError(f"a demo needs a domain and a seed, got {domains=} and {seeds=}")
-    if METHODS[config.method].trains not in ("encoder", None):
-        raise CraftError(
-            f"a demo plugs an encoder into every language model, and method={config.method} trains "
-            "no encoder; use craft adapt and craft evaluate"
-        )
-    models.language_model(surrogate)  # so that a wrong name fails before anything long starts
+    require_demo(config, models, surrogate)
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    per_domain: dict[str, dict[str, Any]] = {}
+    per_domain: dict[str, DomainResults] = {}
     examples: list[Example] = []
     with open_whole(out / PREDICTIONS) as predictions:
         demo = _Demo(models, surrogate, config, out, predictions, general_images, on_progress)
@@ -91,31 +115,25 @@ def run_demo(
             per_domain[domain.name], shown = demo.run(domain, exam, seeds)
             examples += shown
     average = {
-        name: over_domains([entry["models"][name] for entry in per_domain.values()])
+        name: over_domains([entry.models[name] for entry in per_domain.values()])
         for name in models.names
     }
-    results = {
-        "command": "demo",
-        "format": FORMAT,
-        "domains": per_domain,
-        "average": average,
-        "gains": {name: entry["gains"] for name, entry in average.items()},
-        "seeds": list(seeds),
-        "settings": {
-            "surrogate": surrogate,
-            "test_limit": test_limit,
-            "general_images": general_images,
-            "metric": "strict exact match of the generated letter",
-            "options": "random distractors",
-            "random_pruning": "one fixed draw per seed",
-            "config": config.model_dump(),
-        },
-        "codebook_fingerprint": models.codebook.fingerprint,
-        "base_encoder_hash": tensor_hash(demo.base.state_dict()),
-        "versions": environment(),
-        "seconds": time.monotonic() - started,
-    }
-    write_json(out / RESULTS, results)
+    results = DemoResults.of(
+        domains=per_domain,
+        average=average,
+        seeds=list(seeds),
+        settings=DemoSettings(
+            surrogate=surrogate,
+            test_limit=test_limit,
+            general_images=general_images,
+            config=config.model_dump(),
+        ),
+        codebook_fingerprint=models.codebook.fingerprint,
+        base_encoder_hash=tensor_hash(demo.base.state_dict()),
+        versions=environment(),
+        seconds=time.monotonic() - started,
+    )
+    results.save(out)
     return DemoRun(results, examples)
 
 
@@ -145,7 +163,7 @@ class _Demo:
 
     def run(
         self, domain: ClassDomain, exam: Exam, seeds: Sequence[int]
-    ) -> tuple[dict[str, Any], list[Example]]:
+    ) -> tuple[DomainResults, list[Example]]:
         """One entry of ``domains`` in the results, and examples of the first seed."""
         started = time.monotonic()
         before = self._answers(
@@ -175,36 +193,40 @@ class _Demo:
             marks = {name: before[name] | after[name] for name in self.models.names}
             tables.append({n: {c: m.scores for c, m in marks[n].items()} for n in marks})
             adaptations.append(
-                {
-                    "seed": seed,
-                    "encoder_hash": pack.encoder_hash,
-                    "blend": adapted.blend,
-                    "history": adapted.history,
-                    "gradient_norms": adapted.gradient_norms,
-                    "frozen_hashes": adapted.frozen_hashes,
-                }
+                Adaptation(
+                    seed=seed,
+                    encoder_hash=pack.encoder_hash,
+                    blend=adapted.blend,
+                    history=adapted.history,
+                    gradient_norms=adapted.gradient_norms,
+                    frozen_hashes=adapted.frozen_hashes,
+                )
             )
             seconds[f"adapt_seed_{seed}"] = trained - started
             seconds[f"evaluate_seed_{seed}"] = time.monotonic() - trained
             examples = examples or _examples(domain, candidate, marks)
-        entry = {
-            "models": {
-                name: {
-                    "role": "surrogate" if name == self.surrogate else "transfer",
-                    **over_seeds(seeds, [table[name] for table in tables]),
-                }
+        entry = DomainResults(
+            models={
+                name: over_seeds(
+                    "surrogate" if name == self.surrogate else "transfer",
+                    seeds,
+                    [table[name] for table in tables],
+                )
                 for name in self.models.names
             },
-            "classes": len(domain.classes),
-            "heldout_classes": domain.heldout,
-            "adaptations": adaptations,
-            "seconds": seconds,
-        }
+            classes=len(domain.classes),
+            heldout_classes=domain.heldout,
+            adaptations=adaptations,
+            seconds=seconds,
+        )
         return entry, examples
 
     def _answers(
-        self, candidate: Candidate, conditions: dict[str, tuple[float, Selector]], task: str
-    ) -> dict[str, dict[str, Marks]]:
+        self,
+        candidate: Candidate,
+        conditions: Mapping[Condition, tuple[float, Selector]],
+        task: str,
+    ) -> dict[str, dict[Condition, Marks]]:
         """Language model -> condition -> marks."""
         return {
             name: {
@@ -220,8 +242,10 @@ class _Demo:
             for name in self.models.names
         }
 
-    def _log(self, domain: str, seed: int | None, answers: dict[str, dict[str, Marks]]) -> None:
-        """Write every answer on a line, so that every number can be recounted."""
+    def _log(
+        self, domain: str, seed: int | None, answers: dict[str, dict[Condition, Marks]]
+    ) -> None:
+        """Every answer, one line each, so that every number can be counted again."""
         for model, conditions in answers.items():
             for condition, marks in conditions.items():
                 run = {"domain": domain, "seed": seed, "model": model, "condition": condition}
@@ -229,7 +253,7 @@ class _Demo:
 
 
 def _examples(
-    domain: ClassDomain, candidate: Candidate, marks: dict[str, dict[str, Marks]]
+    domain: ClassDomain, candidate: Candidate, marks: dict[str, dict[Condition, Marks]]
 ) -> list[Example]:
     """Test images, drawn at random and not chosen for their answers, half of held-out classes."""
     questions = candidate.exam.domain.questions

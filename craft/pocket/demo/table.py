@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.table import Table
 from rich.text import Text
 
 from craft.evaluation.aggregate import PARTS
-from craft.pocket.demo.results import CONDITIONS
-from craft.report.tables import count_row, score_cell, score_table
+from craft.pocket.demo.results import CONDITIONS, Condition, DemoResults, MeanScores
+from craft.report.tables import count_row, points_style, score_table
 
-TITLES = {
+TITLES: dict[Condition, str] = {
     "zero_shot": "zero-shot",
     "adapted": "adapted",
     "adapted_keep_0.8": "keep 0.8",
@@ -19,17 +17,24 @@ TITLES = {
 }
 
 
-#: The condition that each condition's points are relative to.
-BASELINE = {"adapted": "zero_shot", "adapted_keep_0.8": "adapted", "random_keep_0.8": "adapted"}
+#: Where points and spreads are shown: the main number and the one that may not fall.
+_COMPARED = ("all", "general")
+
+#: What each condition's points are counted from.
+BASELINE: dict[Condition, Condition] = {
+    "adapted": "zero_shot",
+    "adapted_keep_0.8": "adapted",
+    "random_keep_0.8": "adapted",
+}
 
 
-def demo_table(results: dict[str, Any]) -> Table:
-    """A demo's ``results.json``: a block per domain, and their average if there are several.
+def demo_table(results: DemoResults) -> Table:
+    """A demo's ``results.json``: a block a domain, and their average if there are several.
 
     Accuracies are in per cent; in brackets are the points over zero-shot or, for pruning, over the
     same encoder without pruning.
     """
-    seeds = len(results["seeds"])
+    seeds = len(results.seeds)
     caption = (
         "Per cent right, of n questions. In brackets: points over zero-shot; for pruning, over all "
         "tokens kept."
@@ -37,20 +42,41 @@ def demo_table(results: dict[str, Any]) -> Table:
     if seeds > 1:
         caption += f" ± is the standard deviation over {seeds} seeds."
     table = score_table(caption)
-    blocks = {name: entry["models"] for name, entry in results["domains"].items()}
+    blocks = {name: entry.models for name, entry in results.domains.items()}
     if len(blocks) > 1:
-        blocks["average"] = results["average"]
+        blocks["average"] = results.average
     for title, models in blocks.items():
         table.add_section()
         table.add_row(Text(title, "bold"))
-        table.add_row(*count_row(next(iter(models.values()))[CONDITIONS[0]]["n"]))
+        table.add_row(*count_row(next(iter(models.values())).conditions[CONDITIONS[0]].n))
         for name, model in models.items():
-            table.add_row(Text(f" {name}").append(f" ({model['role']})", "dim"))
+            table.add_row(Text(f" {name}").append(f" ({model.role})", "dim"))
             for condition in CONDITIONS:
-                baseline = model[BASELINE[condition]] if condition in BASELINE else None
-                spread = model.get("spread", {}).get(condition)
+                scores = model.conditions[condition]
+                baseline = model.conditions.get(BASELINE.get(condition, condition))
                 table.add_row(
                     f"  {TITLES[condition]}",
-                    *(score_cell(model[condition], part, baseline, spread) for part in PARTS),
+                    *(
+                        _cell(scores, part, None if baseline is scores else baseline)
+                        for part in PARTS
+                    ),
                 )
     return table
+
+
+def _cell(scores: MeanScores, part: str, baseline: MeanScores | None) -> Text:
+    """One accuracy in per cent, with its spread and the points from ``baseline`` where they count:
+    for all classes and for the general world."""
+    value = getattr(scores, part)
+    if value is None:
+        return Text("–")
+    cell = Text(f"{value:.1f}")
+    if part in _COMPARED:
+        spread = None if scores.spread is None else getattr(scores.spread, part)
+        if spread is not None:
+            cell.append(f" ±{spread:.1f}", "dim")
+        before = None if baseline is None else getattr(baseline, part)
+        if before is not None:
+            points = value - before
+            cell.append(f" ({points:+.1f})", points_style(points))
+    return cell

@@ -24,7 +24,6 @@ from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.strict_text import parse_json
 from craft.runtime.tensor_hash import tensor_hash
-from craft.settings.training import CraftConfig
 from craft.training.records.checkpoint import Checkpoint
 
 #: Sections that may differ between a run and its continuation: they change no result.
@@ -91,9 +90,15 @@ def data_identity(
     return found
 
 
-def require_same_run(found: Checkpoint, config: CraftConfig, identity: Mapping[str, str]) -> None:
-    """Raises CraftError, which names what differs, unless a checkpoint is of this very run."""
-    written, wanted = found.state["config"], config.model_dump()
+def require_same_run(
+    found: Checkpoint, wanted: Mapping[str, Any], identity: Mapping[str, str]
+) -> None:
+    """Raises CraftError, which names what differs, unless a checkpoint is of this very run.
+
+    Args:
+        wanted: the settings, as the run records them.
+    """
+    written = found.state["config"]
     other = [n for n in wanted if n not in _FREE and written.get(n) != wanted[n]]
     if other:
         changes = ", ".join(f"{n}: {written.get(n)!r} -> {wanted[n]!r}" for n in other)

@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ from craft.errors import MissingPackageError
 from craft.runtime.json_cards import read_card, read_json_lines
 from craft.runtime.stored_files import StoredFileError
 from craft.runtime.whole_file import write_json
-from craft.settings.training import CraftConfig, LogConfig
+from craft.settings.training import LogConfig
 
 #: What a continuation must know of the run: its name and id, and the last step of each tracker.
 STATE = "trackers.json"
@@ -60,17 +61,27 @@ class Trackers:
     checkpoint, is not sent a second time.
 
     Args:
-        config: gives the trackers, the project, and the settings that each of them shows.
+        config: which trackers, and the project.
+        settings: of the training, which each of them shows.
         run_dir: of ``train.jsonl``, not yet shortened; tensorboard and wandb write to it.
         resumed: whether the run goes on from a checkpoint.
         main: nothing is tracked where this is false, in all processes but the first.
     """
 
-    def __init__(self, config: CraftConfig, run_dir: Path, *, resumed: bool, main: bool = True):
-        self._config = config
+    def __init__(
+        self,
+        config: LogConfig,
+        settings: dict[str, Any],
+        run_dir: Path,
+        *,
+        resumed: bool,
+        main: bool = True,
+    ):
+        self._project = config.project
+        self._settings = _flat(settings)
         self._directory = run_dir
         self._main = main
-        self._names = list(dict.fromkeys(config.log.trackers)) if main else []
+        self._names = list(dict.fromkeys(config.trackers)) if main else []
         self._resumed = resumed and (run_dir / STATE).is_file()  # else there is nothing to go on
         self._open: list[tuple[GeneralTracker, int]] = []
         self._stack = ExitStack()
@@ -88,7 +99,8 @@ class Trackers:
         state = self._begin()
         with ExitStack() as stack:
             for name in self._names:
-                tracker = _STARTS[name](self._config, self._directory, state, self._resumed)
+                start = _Start(self._project, self._settings, self._directory, state, self._resumed)
+                tracker = _STARTS[name](start)
                 stack.push(partial(_finish, tracker))
                 self._open.append((tracker, state["sent"][name]))
             self._stack = stack.pop_all()
@@ -124,54 +136,58 @@ def _finish(tracker: GeneralTracker, kind: type[BaseException] | None, *_: objec
         tracker.finish()
 
 
-def _start_tensorboard(
-    config: CraftConfig, run_dir: Path, state: dict[str, Any], resumed: bool
-) -> GeneralTracker:
+@dataclass(frozen=True)
+class _Start:
+    """What a tracker begins with."""
+
+    project: str
+    settings: dict[str, Any]
+    run_dir: Path
+    state: dict[str, Any]
+    resumed: bool
+
+
+def _start_tensorboard(start: _Start) -> GeneralTracker:
     """Curves and settings in one file of ``tensorboard/``; the tracker's own way to store settings
     makes two folders named by the time, which look like runs."""
     from torch.utils.tensorboard.summary import hparams
 
-    if not resumed:  # what another run left would be drawn into the same curves
-        shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)
-    tracker = TensorBoardTracker("tensorboard", run_dir)
+    if not start.resumed:  # what another run left would be drawn into the same curves
+        shutil.rmtree(start.run_dir / "tensorboard", ignore_errors=True)
+    tracker = TensorBoardTracker("tensorboard", start.run_dir)
     tracker.start()
     events = tracker.writer.file_writer
     assert events is not None
-    for summary in hparams(_flat(config.model_dump()), {}):
+    for summary in hparams(start.settings, {}):
         events.add_summary(summary)
     return tracker
 
 
-def _start_trackio(
-    config: CraftConfig, run_dir: Path, state: dict[str, Any], resumed: bool
-) -> GeneralTracker:
+def _start_trackio(start: _Start) -> GeneralTracker:
     tracker = TrackioTracker(
-        config.log.project,
-        name=state["name"],
-        config=_flat(config.model_dump()),
-        resume="allow" if resumed else "never",
+        start.project,
+        name=start.state["name"],
+        config=start.settings,
+        resume="allow" if start.resumed else "never",
     )
     tracker.start()
     return tracker
 
 
-def _start_wandb(
-    config: CraftConfig, run_dir: Path, state: dict[str, Any], resumed: bool
-) -> GeneralTracker:
+def _start_wandb(start: _Start) -> GeneralTracker:
     tracker = WandBTracker(
-        config.log.project,
-        name=state["name"],
-        id=state["id"],
-        config=_flat(config.model_dump()),
-        dir=os.environ.get("WANDB_DIR", run_dir),
-        resume="allow" if resumed else None,
+        start.project,
+        name=start.state["name"],
+        id=start.state["id"],
+        config=start.settings,
+        dir=os.environ.get("WANDB_DIR", start.run_dir),
+        resume="allow" if start.resumed else None,
     )
     tracker.start()
     return tracker
 
 
-_Start = Callable[[CraftConfig, Path, dict[str, Any], bool], GeneralTracker]
-_STARTS: dict[str, _Start] = {
+_STARTS: dict[str, Callable[[_Start], GeneralTracker]] = {
     "tensorboard": _start_tensorboard,
     "trackio": _start_trackio,
     "wandb": _start_wandb,

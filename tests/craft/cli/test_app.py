@@ -141,7 +141,7 @@ def test_demo_writes_results_page_and_pack(
     results = json.loads((tmp_path / "results.json").read_text())
     model = results["domains"]["handwriting"]["models"]["qwen2"]
     assert model["role"] == "surrogate"
-    assert model["adapted"]["n"]["all"] == 6
+    assert model["conditions"]["adapted"]["n"]["all"] == 6
     assert EncoderPack.load(tmp_path / "handwriting" / "seed-0").prior is not None
 
 

@@ -42,10 +42,10 @@ def contents(directory: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--surrogate", "qwen"], "--surrogate must be one of qwen2, llama"),
+        (["--surrogate", "qwen"], "surrogate must be one of qwen2, llama"),
         (["--set", "validation_images=2"], "needs at least 3"),
         (["--set", "batch=5", "--set", "hardware.accumulate=2"], "make it a multiple of 2"),
-        (["--set", "method=align"], "run `craft align`"),
+        (["--set", "method=align"], "did you mean `craft align`"),
         (["--method", "vision_ft", "--set", "lambda_con=1"], "--set lambda_con=1 has no effect"),
         (["--hub-id", "a/b"], "--hub-id belongs to --dataset"),
         (["--distractors", "hard", "--option-file", "x"], "both choose wrong options"),
@@ -87,8 +87,8 @@ def test_an_out_that_is_a_file_is_refused_before_anything(command: str, tmp_path
     ("arguments", "complaint"),
     [
         (["--keep-ratio", "0"], "keep_ratio must be in (0, 1], got 0.0"),
-        (["--selector", "random"], "--selector random has no effect while all tokens are kept"),
-        (["--seed", "3", "--keep-ratio", "0.5"], "--seed 3 has no effect"),
+        (["--selector", "random"], "selector random has no effect while all tokens are kept"),
+        (["--seed", "3", "--keep-ratio", "0.5"], "seed 3 has no effect"),
         (["--llm", "lama"], "did you mean 'llama'?"),
         (["--selector", "full_"], "did you mean 'full'?"),
         (["--kep-ratio", "1"], "did you mean '--keep-ratio'?"),

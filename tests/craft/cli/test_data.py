@@ -63,7 +63,7 @@ def test_a_folder_of_classes_becomes_an_encoder_and_an_evaluation(
         "all": 16, "seen": 14, "heldout": 2, "general": 3
     }  # fmt: skip
     lines = (out / "scores/predictions.jsonl").read_text().splitlines()
-    asked = [json.loads(line) for line in lines if json.loads(line)["world"] == "domain"]
+    asked = [json.loads(line) for line in lines if json.loads(line)["part"] == "domain"]
     assert {row["id"] for row in asked} == set(manifest.parts.test)
     assert all(row["prompt"].startswith("What object is shown in the image?") for row in asked)
 

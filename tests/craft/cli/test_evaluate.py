@@ -38,7 +38,7 @@ def test_evaluate_saves_every_second_number(justified: Path) -> None:
     assert sum(entry["n"] for entry in scores["classes"].values()) == 6
     assert scores["intervals"]["all"][0] <= scores["all"] <= scores["intervals"]["all"][1]
     rows = [json.loads(x) for x in (justified / "predictions.jsonl").read_text().splitlines()]
-    asked = [row["prompt"] for row in rows if row["world"] == "justified"]
+    asked = [row["prompt"] for row in rows if row["part"] == "justified"]
     assert len(asked) == 2 * 6
     assert all(prompt.endswith("Justify your answer.") for prompt in asked)
 
@@ -55,7 +55,7 @@ def test_evaluate_compares_with_the_pretrained_encoder(
     right = {
         (row["model"], row["condition"], row["id"]): row["right"]
         for row in rows
-        if row["world"] == "domain"
+        if row["part"] == "domain"
     }
     for name, conditions in found.models.items():
         before, after = conditions["pretrained"], conditions["keep_1.0"]
@@ -167,7 +167,7 @@ def test_judge_needs_justified_answers(
     pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-    row = {"world": "domain", "model": "m", "condition": "c", "id": "1"}
+    row = {"part": "domain", "model": "m", "condition": "c", "id": "1"}
     (tmp_path / "predictions.jsonl").write_text(json.dumps(row) + "\n")
     result = judging(tmp_path / "predictions.jsonl", tmp_path / "v.jsonl")
     assert result.exit_code == 2

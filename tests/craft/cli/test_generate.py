@@ -151,7 +151,7 @@ def test_questions_beyond_the_vocabulary_are_refused(tiny_models):
         (["--option", "a quokka", "--option", NAMES[0]], "does not know 1 word: 'quokka'"),
         (["--option", NAMES[0]], "is no choice; give two or more"),
         ([*AS_OPTIONS, "--instruction", "Justify"], "--instruction is for open questions"),
-        (["--llm", "gpt"], "--llm must be one of qwen2, llama"),
+        (["--llm", "gpt"], "language model must be one of qwen2, llama"),
     ],
 )
 def test_mistakes_end_with_one_line(image, tiny_models, more, message):

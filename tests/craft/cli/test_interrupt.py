@@ -33,7 +33,7 @@ def test_every_command_ends_with_the_code_of_an_interrupt(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("craft.workbench.evaluate.evaluate_pack", interrupted)
+    monkeypatch.setattr("craft.workbench.examination.evaluate_pack", interrupted)
     models = ["--models", tiny_models.directory]
     result = craft_command("evaluate", pack, "--out", tmp_path / "scores", *models, *FEW)
     assert result.exit_code == 130

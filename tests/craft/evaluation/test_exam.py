@@ -101,9 +101,9 @@ def test_marks_can_be_counted_again_from_their_lines(
     assert 0 < marks.scores["all"] < 100
     assert marks.scores["n"] == {"all": 30, "seen": 24, "heldout": 6, "general": 6}
     for part, chosen in (
-        ("all", [r for r in rows if r["world"] == "domain"]),
-        ("heldout", [r for r in rows if r["world"] == "domain" and r["heldout"]]),
-        ("general", [r for r in rows if r["world"] == "general"]),
+        ("all", [r for r in rows if r["part"] == "domain"]),
+        ("heldout", [r for r in rows if r["part"] == "domain" and r["heldout"]]),
+        ("general", [r for r in rows if r["part"] == "general"]),
     ):
         assert len(chosen) == marks.scores["n"][part]
         assert marks.scores[part] == 100 * sum(r["right"] for r in chosen) / len(chosen)

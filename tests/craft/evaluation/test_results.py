@@ -67,7 +67,7 @@ def test_a_failed_write_leaves_the_earlier_file(
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"format": 99}, r"has format 99, this version reads 1; run craft evaluate .*1\.2"),
+        ({"format": 99}, r"has format 99, this version reads 2; run craft evaluate .*1\.2"),
         ({"format": None}, r"has format None"),
         (
             {"command": "transfer"},

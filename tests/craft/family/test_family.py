@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from craft.cli.retention import retention_probe
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.errors import CraftError
 from craft.family.family import ModelFamily
@@ -16,6 +15,8 @@ from craft.prior import TokenPrior
 from craft.runtime.json_cards import with_checksum
 from craft.runtime.stored_files import require_unchanged
 from craft.training.validation import letter_scores
+from craft.workbench.listener import Listener
+from craft.workbench.opening import retention_probe
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_models_name_no_general_data_elsewhere(tmp_path, named):
     (tmp_path / "models" / "secret.csv").symlink_to(tmp_path / "secret.csv")
     (tmp_path / "models" / MANIFEST).write_text(json.dumps({"retention": named}))
     with pytest.raises(CraftError, match="leads out of") as error:
-        retention_probe(ModelFamily(tmp_path / "models"))
+        retention_probe(None, ModelFamily(tmp_path / "models"), [], Listener())
     assert "s3cr3t" not in str(error.value)
 
 

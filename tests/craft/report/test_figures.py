@@ -12,8 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
+from craft.evaluation.aggregate import PARTS
 from craft.pocket.demo.plots import accuracy_figure, training_figure
-from craft.pocket.demo.results import CONDITIONS
+from craft.pocket.demo.results import (
+    CONDITIONS,
+    DemoResults,
+    DemoSettings,
+    DomainResults,
+    MeanScores,
+    ModelResults,
+)
 from craft.report.code_pictures import code_map_figure
 from craft.report.embedded import figure_png
 from craft.report.figures import name_in_figure, save_figure, text_in_figure
@@ -46,11 +54,21 @@ def test_titles_of_classes() -> None:
 
 
 def test_names_of_domains_and_models(tmp_path: Path) -> None:
-    scores = {"all": 50.0}
-    models: dict[str, Any] = {
-        name: {"role": "transfer", **dict.fromkeys(CONDITIONS, scores)} for name in NAMES
-    }
-    results = {"domains": {name: {"models": models} for name in NAMES[:2]}, "average": models}
+    parts: dict[str, Any] = dict.fromkeys(PARTS, 50.0)
+    scores = MeanScores(**parts, n=dict.fromkeys(PARTS, 10))
+    model = ModelResults(role="transfer", conditions=dict.fromkeys(CONDITIONS, scores), gains={})
+    models = dict.fromkeys(NAMES, model)
+    entry = DomainResults(models=models, classes=8, heldout_classes=[], adaptations=[], seconds={})
+    results = DemoResults.of(
+        domains=dict.fromkeys(NAMES[:2], entry),
+        average=models,
+        seeds=[0],
+        settings=DemoSettings(surrogate="a", test_limit=None, general_images=9, config={}),
+        versions={},
+        codebook_fingerprint="f",
+        base_encoder_hash="e",
+        seconds=1.0,
+    )
     assert figure_png(accuracy_figure(results)).startswith(b"\x89PNG")
     log = tmp_path / "train.jsonl"
     log.write_text(

@@ -9,7 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from craft.evaluation.results import EvaluationResults, FewShotResults, TransferResults
-from craft.pocket.demo.results import CONDITIONS, over_domains, over_seeds
+from craft.pocket.demo.results import (
+    CONDITIONS,
+    DemoResults,
+    DemoSettings,
+    DomainResults,
+    over_domains,
+    over_seeds,
+)
+from craft.pocket.demo.results import Table as DemoTable
 from craft.pocket.demo.table import demo_table
 from craft.report.tables import evaluation_table, few_shot_table, points_style, transfer_table
 
@@ -48,16 +56,24 @@ def evaluation(models: dict[str, Any], domain: str = "flags") -> EvaluationResul
 GAIN = {"all": -10.25, "interval": (-12.5, -8.0)}
 
 
-def results(seeds: list[int], domains: tuple[str, ...]) -> dict[str, Any]:
-    tables = [
+def results(seeds: list[int], domains: tuple[str, ...]) -> DemoResults:
+    tables: list[DemoTable] = [
         {c: scores(40.0 + 10 * i + s) for i, c in enumerate(CONDITIONS)} for s in range(len(seeds))
     ]
-    model = {"role": "surrogate", **over_seeds(seeds, tables)}
-    return {
-        "domains": {name: {"models": {"qwen2": model}} for name in domains},
-        "average": {"qwen2": over_domains([model] * len(domains))},
-        "seeds": seeds,
-    }
+    model = over_seeds("surrogate", seeds, tables)
+    entry = DomainResults(
+        models={"qwen2": model}, classes=8, heldout_classes=["a"], adaptations=[], seconds={}
+    )
+    return DemoResults.of(
+        domains=dict.fromkeys(domains, entry),
+        average={"qwen2": over_domains([model] * len(domains))},
+        seeds=seeds,
+        settings=DemoSettings(surrogate="qwen2", test_limit=None, general_images=900, config={}),
+        versions={},
+        codebook_fingerprint="f",
+        base_encoder_hash="e",
+        seconds=1.0,
+    )
 
 
 def rendered(table: Table) -> list[str]:

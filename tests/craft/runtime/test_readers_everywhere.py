@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from craft.cli.run_directory import MARKER, require_run_directory
 from craft.data.domains.building import make_manifest
 from craft.data.domains.manifest import DomainManifest
 from craft.data.readers import read_records
@@ -17,6 +16,7 @@ from craft.evaluation.results import EvaluationResults
 from craft.runtime.json_cards import read_json_lines
 from craft.runtime.stored_files import StoredFileError
 from craft.runtime.yaml_files import parse_yaml, read_yaml, yaml_text
+from craft.workbench.run_directory import MARKER, require_run_directory
 
 ROOT = Path(__file__).parents[3] / "craft"
 #: What reads by the json and yaml modules themselves, and why it may.

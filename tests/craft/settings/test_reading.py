@@ -2,17 +2,20 @@
 
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from craft.errors import CraftError
 from craft.report.documents import settings_table, with_table
 from craft.settings.idle import why_idle
+from craft.settings.methods import ALIGN_STAGES, METHODS
 from craft.settings.presets import PRESETS, preset
-from craft.settings.reading import read_settings, setting_names
+from craft.settings.reading import read_align_settings, read_settings, setting_names
 from craft.settings.training import CraftConfig
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "training.md"
@@ -71,9 +74,7 @@ def test_presets_differ_as_the_methods_say():
     assert (paper.sal_reduction, ours.sal_reduction) == ("sample_sum", "token_mean")
     assert paper.con_scale == "literal"
     assert not paper.blend
-    with pytest.raises(
-        ValueError, match="preset must be one of craft, craft_paper, align, got 'best'"
-    ):
+    with pytest.raises(ValueError, match="preset must be one of craft, craft_paper, got 'best'"):
         preset(cast(Any, "best"))
 
 
@@ -141,19 +142,19 @@ def test_the_table_is_written_between_its_marks(tmp_path, monkeypatch):
         with_table("nothing")
 
 
-@pytest.mark.parametrize("name", ["craft_paper", "align"])
-def test_steps_that_a_user_sets_decide_over_a_presets_epochs(name, tmp_path):
-    assert read_settings(name, None, ["steps=3"]).step_count(10**6) == 3
+@pytest.mark.parametrize("read", [partial(read_settings, "craft_paper"), read_align_settings])
+def test_steps_that_a_user_sets_decide_over_a_presets_epochs(read, tmp_path):
+    assert read(None, ["steps=3"]).step_count(10**6) == 3
     # Also where they are what they would be by default, and for less data than min_steps.
-    assert read_settings(name, None, ["steps=500"]).step_count(10**6) == 500
-    assert read_settings(name, None, ["steps=5"]).step_count(10) == 5
+    assert read(None, ["steps=500"]).step_count(10**6) == 500
+    assert read(None, ["steps=5"]).step_count(10) == 5
     file = tmp_path / "mine.yaml"
     file.write_text("steps: 7")
-    assert read_settings(name, file).step_count(10**6) == 7
+    assert read(file).step_count(10**6) == 7
     file.write_text("epochs: 2\nsteps: 500\nmin_steps: 0\n")  # as config.yaml of an earlier run
-    assert read_settings(name, file).step_count(2400) == 200
-    assert read_settings(name, file, ["steps=9"]).step_count(2400) == 9
-    assert read_settings(name, file, ["epochs=1"]).step_count(2400) == 100
+    assert read(file).step_count(2400) == 200
+    assert read(file, ["steps=9"]).step_count(2400) == 9
+    assert read(file, ["epochs=1"]).step_count(2400) == 100
 
 
 @pytest.mark.parametrize(
@@ -161,8 +162,9 @@ def test_steps_that_a_user_sets_decide_over_a_presets_epochs(name, tmp_path):
     [
         (["steps=3", "epochs=1"], r"--set steps=3 and --set epochs=1 both say how long"),
         (["lr=1e-3", "lr=1e-4"], r"lr is set twice, by --set lr=1e-3 and by --set lr=1e-4"),
-        (["method=align"], r"--set method=align: align is a stage of `craft align`.*run `craft al"),
-        (["method=align_projector"], r"is a stage of `craft align`"),
+        (["method=align"], r"--set method=align: align is a stage of .*did you mean `craft align`"),
+        (["method=align_projector"], r"did you mean `craft align`"),
+        (["method=captions"], r"did you mean `craft align`"),
         (["lrr=1"], r"--set lrr=1: no such setting 'lrr'; did you mean 'lr'\?; there are method"),
         (["every=1"], r"no such setting 'every'; did you mean 'checkpoint.every'\?"),
         (["checkpoint.evry=1"], r"did you mean 'checkpoint.every'\?"),
@@ -177,12 +179,20 @@ def test_assignments_that_cannot_be_meant_are_refused(assignments, complaint):
         read_settings(assignments=assignments)
 
 
-def test_methods_of_their_own_are_not_for_align(tmp_path):
-    with pytest.raises(CraftError, match=r"method=craft: `craft align` has methods of its own"):
-        read_settings("align", None, ["method=craft"])
+def test_a_stage_is_no_method_and_align_has_none(tmp_path):
+    """Neither does a configuration hold a stage, nor does `craft align` take a method."""
+    with pytest.raises(ValidationError, match="did you mean `craft align`"):
+        CraftConfig(method=cast(Any, "align"))
+    assert not set(METHODS) & set(ALIGN_STAGES)
+    with pytest.raises(CraftError, match=r"method=craft: `craft align` has no methods but stages"):
+        read_align_settings(None, ["method=craft"])
     file = tmp_path / "config.yaml"
-    file.write_text("method: align\nlr: 0.5")  # of an earlier stage
-    assert read_settings("align", file).lr == 0.5
+    file.write_text("stage: captions\nlr: 0.5")  # of an earlier stage
+    assert read_align_settings(file).lr == 0.5
+    with pytest.raises(CraftError, match=r"config.yaml: no such setting 'stage'"):
+        read_settings("craft", file)
+    with pytest.raises(CraftError, match=r"lambda_con=1 has no effect: `craft align` uses the ans"):
+        read_align_settings(None, ["lambda_con=1"])
 
 
 @pytest.mark.parametrize("name", [n for n in setting_names() if n not in EFFECTIVE])

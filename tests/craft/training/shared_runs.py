@@ -22,8 +22,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from craft.family.family import ModelFamily
+from craft.settings.methods import ALIGN_STAGES, METHODS, Recipe
+from craft.settings.training import CraftConfig
 from craft.training import selection
-from craft.training.adapt import adapt
+from craft.training.adapt import train
 from craft.training.distributed.shards import gathered, local_part
 from craft.training.selection import Selection
 from craft.training.training_run import TrainingRun
@@ -49,12 +51,12 @@ RUNS: dict[str, tuple[str, ...]] = {
     ),
     "llm_lora": ("method=llm_lora", "lora.rank=2", "lora.dropout=0"),
     "projector_ft": ("method=projector_ft",),
-    "align": ("method=align",),
-    "two_stages": ("method=align",),
+    "align": ("stage=instructions",),
+    "two_stages": ("stage=instructions",),
     "sgd": ("optimizer=sgd", "lr=0.01", "weight_decay=0.1"),
 }
 #: Runs of the same models before those.
-BEFORE = {"two_stages": ("method=align_projector",)}
+BEFORE = {"two_stages": ("stage=captions",)}
 BF16 = ("hardware.precision=bf16",)
 #: With FSDP, launched by an accelerate config instead of the setting.
 LAUNCHED = "lora"
@@ -82,8 +84,9 @@ def run(
     reader = copy.deepcopy(models.language_model("llama"))
     call = (models.pretrained_tower(), reader, models.siglip, random_domain())
     if before is not None:
-        adapt(*call, short_config(*before), out / "before")
-    config = short_config(*settings)
+        recipe, config = _recipe(before)
+        train(recipe, *call, config, out / "before")
+    recipe, config = _recipe(settings)
 
     def die(step: int, *_: Any) -> None:
         if step == stop:
@@ -101,7 +104,7 @@ def run(
             patch.setattr(selection, "NO_DIFFERENCE", 0.003)
         if config.blend:
             _prefer_half(patch)
-        result = adapt(*call, config, out, resume=resume, on_step=die)
+        result = train(recipe, *call, config, out, resume=resume, on_step=die)
         assert result.resumed == (2 if resume else None)
         left = [*result.tower.parameters(), *reader.parameters()]
         assert not any(p._post_accumulate_grad_hooks for p in left)  # DeepSpeed's go with it
@@ -109,6 +112,15 @@ def run(
             save_file(dict(result.tower.state_dict()), out / "tower.safetensors")
             weights = {n: p.clone() for n, p in reader.state_dict().items()}  # some are tied
             save_file(weights, out / "reader.safetensors")
+
+
+def _recipe(settings: tuple[str, ...]) -> tuple[Recipe, CraftConfig]:
+    """What trains, by a method or by a stage of `craft align`, and with which settings."""
+    config = short_config(*(text for text in settings if not text.startswith("stage=")))
+    for name, stage in ALIGN_STAGES.items():
+        if f"stage={name}" in settings:
+            return stage, config
+    return METHODS[config.method], config
 
 
 def _prefer_half(patch: pytest.MonkeyPatch) -> None:

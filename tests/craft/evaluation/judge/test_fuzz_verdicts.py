@@ -20,7 +20,7 @@ MARKS = {
     "relevance": 7,
     "verbosity": 1,
 }
-ROW = {"world": "justified", "model": "m", "condition": "c", "prompt": "Which?", "answer": "a"}
+ROW = {"part": "justified", "model": "m", "condition": "c", "prompt": "Which?", "answer": "a"}
 
 
 class _Marker:

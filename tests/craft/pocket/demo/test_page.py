@@ -15,20 +15,29 @@ from craft.evaluation.aggregate import PARTS
 from craft.evaluation.four_option import Prediction
 from craft.pocket.demo.example import Example
 from craft.pocket.demo.page import write_page
-from craft.pocket.demo.results import CONDITIONS, over_domains, over_seeds
+from craft.pocket.demo.results import (
+    CONDITIONS,
+    DemoResults,
+    DemoSettings,
+    DomainResults,
+    Table,
+    over_domains,
+    over_seeds,
+)
 from craft.report.patches import code_map, dim_pruned
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> dict[str, Any]:
+def results(tmp_path: Path) -> DemoResults:
     def scores(value: float) -> dict[str, Any]:
         counts = dict.fromkeys(PARTS, 10)
-        return {**dict.fromkeys(PARTS, value), "heldout": None, "n": counts}
+        more = {"n": counts, "balanced": {}, "intervals": {}, "lenient": value}
+        return {**dict.fromkeys(PARTS, value), "heldout": None, **more}
 
-    tables = [{c: scores(50.0 + s) for c in CONDITIONS} for s in (0, 1)]
+    tables: list[Table] = [{c: scores(50.0 + s) for c in CONDITIONS} for s in (0, 1)]
     models = {
-        "qwen2": {"role": "surrogate", **over_seeds([0, 1], tables)},
-        "llama": {"role": "transfer", **over_seeds([0, 1], tables)},
+        "qwen2": over_seeds("surrogate", [0, 1], tables),
+        "llama": over_seeds("transfer", [0, 1], tables),
     }
     domains = {}
     for name in ("flags", "lineart"):
@@ -47,16 +56,19 @@ def results(tmp_path: Path) -> dict[str, Any]:
             },
         ]
         log.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-        domains[name] = {"models": models, "classes": 8, "heldout_classes": ["a"]}
-    return {
-        "domains": domains,
-        "average": {name: over_domains([m, m]) for name, m in models.items()},
-        "seeds": [0, 1],
-        "settings": {"surrogate": "qwen2", "options": "random distractors"},
-        "versions": {"torch": "2"},
-        "codebook_fingerprint": "f" * 64,
-        "seconds": 1.0,
-    }
+        domains[name] = DomainResults(
+            models=models, classes=8, heldout_classes=["a"], adaptations=[], seconds={}
+        )
+    return DemoResults.of(
+        domains=domains,
+        average={name: over_domains([m, m]) for name, m in models.items()},
+        seeds=[0, 1],
+        settings=DemoSettings(surrogate="qwen2", test_limit=None, general_images=30, config={}),
+        versions={"torch": "2"},
+        codebook_fingerprint="f" * 64,
+        base_encoder_hash="e" * 64,
+        seconds=1.0,
+    )
 
 
 def example(label: str) -> Example:
@@ -74,7 +86,7 @@ def example(label: str) -> Example:
     )
 
 
-def test_page_is_self_contained_and_escapes_text(results: dict[str, Any], tmp_path: Path) -> None:
+def test_page_is_self_contained_and_escapes_text(results: DemoResults, tmp_path: Path) -> None:
     path = write_page(results, [example("Côte d'Ivoire"), example("Peru")], tmp_path)
     html = path.read_text(encoding="utf-8")
     assert path == tmp_path / "index.html"
@@ -85,6 +97,10 @@ def test_page_is_self_contained_and_escapes_text(results: dict[str, Any], tmp_pa
     assert "&lt;b&gt;x&lt;/b&gt;" in html
     assert "7 of 9 kept" in html
     assert "<h2>average</h2>" in html
+    assert (
+        html.count("<td>n</td><td>10</td>") == 2
+    )  # how many questions, above each domain's numbers
+    assert "<td>n</td><td>20</td>" in html
     HTMLParser().feed(html)
     for name in ("accuracy.png", "training.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
@@ -102,7 +118,7 @@ def test_names_are_no_html_and_reverse_nothing(results: dict[str, Any], tmp_path
 
 
 def test_answers_are_coloured_by_whether_they_were_right(
-    results: dict[str, Any], tmp_path: Path
+    results: DemoResults, tmp_path: Path
 ) -> None:
     html = write_page(results, [example("Peru")], tmp_path).read_text(encoding="utf-8")
     assert html.count('<span class="up">b</span>') == len(CONDITIONS)  # "b" is right for "B"

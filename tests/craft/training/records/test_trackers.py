@@ -183,7 +183,7 @@ def test_a_run_that_died_twice_sends_no_step_again(tmp_path):
     lines = tmp_path / "train.jsonl"
     for resumed, last, cut in ((False, 4, ""), (True, 2, '{"step": 9'), (True, 6, "")):
         # What was written after the checkpoint, of step 1, was sent; a line that was cut off not.
-        with Trackers(config, tmp_path, resumed=resumed) as trackers:
+        with Trackers(config.log, config.model_dump(), tmp_path, resumed=resumed) as trackers:
             for step in range(2 if resumed else 0, last + 1):
                 trackers.log({"sal": step + 0.5}, step)
         lines.write_text("".join(f'{{"step": {i}}}\n' for i in range(last + 1)) + cut)
@@ -194,14 +194,14 @@ def test_a_run_that_died_twice_sends_no_step_again(tmp_path):
 def test_a_tracker_that_joins_on_resuming_begins_there(tmp_path):
     (tmp_path / "train.jsonl").write_text('{"step": 7}\n')
     config = CraftConfig(log=LogConfig(trackers=["tensorboard"]))
-    with Trackers(config, tmp_path, resumed=True) as trackers:
+    with Trackers(config.log, config.model_dump(), tmp_path, resumed=True) as trackers:
         trackers.log({"sal": 0.5}, 5)
     assert read_tensorboard(tmp_path / "tensorboard")[0] == {"sal": [(5, 0.5)]}
 
 
 def test_only_the_first_process_tracks(tmp_path):
     config = CraftConfig(log=LogConfig(trackers=["tensorboard"]))
-    with Trackers(config, tmp_path, resumed=False, main=False) as trackers:
+    with Trackers(config.log, config.model_dump(), tmp_path, resumed=False, main=False) as trackers:
         trackers.log({"sal": 0.5}, 1)
     assert not list(tmp_path.iterdir())
 
@@ -235,9 +235,7 @@ def test_a_folder_of_a_trackers_name_is_no_tracker(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"name": "x", "id": "y"}', '{"sent": 3}'])
 def test_a_damaged_state_is_one_line(tmp_path, content):
     (tmp_path / "trackers.json").write_text(content)
-    trackers = Trackers(
-        CraftConfig(log=LogConfig(trackers=["tensorboard"])), tmp_path, resumed=True
-    )
+    trackers = Trackers(LogConfig(trackers=["tensorboard"]), {}, tmp_path, resumed=True)
     with pytest.raises(CraftError, match=rf"^{tmp_path}/trackers.json.* what trackers were sent"):
         trackers.__enter__()
     assert (tmp_path / "trackers.json").read_text() == content
@@ -248,8 +246,6 @@ def test_a_damaged_log_is_one_line_that_says_how_to_go_on(tmp_path, line):
     known = '{"name": "x", "id": "y", "sent": {"tensorboard": 3}}'
     (tmp_path / "trackers.json").write_text(known)
     (tmp_path / "train.jsonl").write_text(f'{{"step": 1}}\n{line}\n{{"step": 2')
-    trackers = Trackers(
-        CraftConfig(log=LogConfig(trackers=["tensorboard"])), tmp_path, resumed=True
-    )
+    trackers = Trackers(LogConfig(trackers=["tensorboard"]), {}, tmp_path, resumed=True)
     with pytest.raises(CraftError, match=r"the log of a run, is damaged .* delete \S+/trackers"):
         trackers.__enter__()

@@ -2,20 +2,74 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from craft.errors import CraftError
 from craft.runtime.directory_lock import directory_lock, require_unlocked
+from craft.runtime.rank import is_main_process
+from craft.runtime.stored_files import StoredFileError
 from craft.runtime.whole_file import remove_unfinished, write_text
 from craft.runtime.yaml_files import read_yaml, yaml_text
 
 MARKER = "run.yaml"
+#: Of run.yaml; those of the first format have no number.
+FORMAT = 2
 #: What a run writes before there is anything to lose.
 _NOTES = {MARKER, "config.yaml"}
 
 _held = ExitStack()
+
+
+class RunNote(BaseModel):
+    """What ``run.yaml`` says: what ran in a directory.
+
+    Attributes:
+        command: such as "adapt".
+        ran_with: its settings, and the names of what it worked on.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: int = FORMAT
+    command: str
+    ran_with: dict[str, Any] = {}
+
+    def save(self, directory: Path) -> None:
+        """Write ``directory/run.yaml``, whole or not at all."""
+        write_text(directory / MARKER, yaml_text(self.model_dump()))
+
+    @classmethod
+    def load(cls, directory: Path) -> RunNote | None:
+        """The note of a directory; None if it has none.
+
+        Raises:
+            CraftError: a note that nobody can read, or one of a later version.
+        """
+        path = directory / MARKER
+        if not path.is_file():
+            return None
+        try:
+            found = read_yaml(path, "the note of an earlier run")
+            if "format" not in found:
+                command = found.pop("command", None)
+                found = {"format": 1, "command": command, "ran_with": found}
+            note = cls.model_validate(found)
+        except (StoredFileError, ValidationError) as error:
+            raise CraftError(
+                f"{path} is damaged, so nothing says what ran there ({_why(error)}); choose "
+                "another directory, or --force to write among its files"
+            ) from error
+        if note.format > FORMAT:
+            raise CraftError(
+                f"{path} has format {note.format}, this version reads 1 to {FORMAT}; update the "
+                "package, or choose another directory"
+            )
+        return note
 
 
 def require_run_directory(
@@ -57,12 +111,18 @@ def require_run_directory(
     held = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
     if not held:
         return False
-    earlier = None if force and not resume else _command_in(directory)
-    if earlier == command and resume:
+    try:
+        note = RunNote.load(directory)
+    except CraftError:
+        if force:
+            return False
+        raise
+    earlier = None if note is None else note.command
+    if note is not None and earlier == command and resume and note.format == FORMAT:
         return True
     if force or (earlier == command and held <= _NOTES):
         return False
-    if earlier is None:
+    if note is None:
         raise CraftError(
             f"--out {directory} holds files but no {MARKER}, so it is not an earlier run; choose "
             "another directory, or --force to write among those files"
@@ -72,7 +132,13 @@ def require_run_directory(
             f"--out {directory} holds what `craft {earlier}` wrote; choose another directory, or "
             "--force to write among those files"
         )
-    go_on = "" if resume is None else "--resume auto to go on with that run, "
+    if note.format < FORMAT and resume:
+        raise CraftError(
+            f"--out {directory} holds a run of `craft {command}` by an earlier version, which this "
+            "one cannot go on with; choose another directory, or --force to replace it"
+        )
+    resumable = resume is not None and note.format == FORMAT
+    go_on = "--resume auto to go on with that run, " if resumable else ""
     raise CraftError(
         f"--out {directory} holds an earlier run of `craft {command}`; choose another directory, "
         f"{go_on}or --force to replace it"
@@ -94,6 +160,24 @@ def open_run_directory(
     _held.enter_context(directory_lock(directory))
     remove_unfinished(directory)
     return note_run(directory, command, resume=resume, force=force)
+
+
+@contextmanager
+def run_directory(
+    directory: Path, command: dict[str, Any], *, resume: bool | None = None, force: bool = False
+) -> Iterator[None]:
+    """:func:`open_run_directory` for the length of a block.
+
+    Of several processes, the first one locks and writes.
+    """
+    require_run_directory(directory, command["command"], resume=resume, force=force, locked=False)
+    if not is_main_process():
+        yield
+        return
+    with directory_lock(directory):
+        remove_unfinished(directory)
+        note_run(directory, command, resume=resume, force=force)
+        yield
 
 
 def release_directories() -> None:
@@ -123,7 +207,8 @@ def note_run(
         directory, command["command"], resume=resume, force=force, locked=False
     )
     if not going_on:
-        write_text(directory / MARKER, yaml_text(command))
+        ran_with = {name: value for name, value in command.items() if name != "command"}
+        RunNote(command=command["command"], ran_with=ran_with).save(directory)
     return going_on
 
 
@@ -138,10 +223,5 @@ def require_new_file(path: Path | None, option: str, force: bool = False) -> Non
         raise CraftError(f"{option} {path} exists; choose another file, or --force to replace it")
 
 
-def _command_in(directory: Path) -> str | None:
-    """The command whose run ``directory`` holds; None if it holds no run."""
-    marker = directory / MARKER
-    if not marker.is_file():
-        return None
-    noted = read_yaml(marker, "the note of an earlier run")
-    return str(noted["command"]) if "command" in noted else None
+def _why(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

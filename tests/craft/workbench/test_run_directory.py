@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from craft.cli import run_directory
-from craft.cli.run_directory import MARKER, require_new_file
 from craft.errors import CraftError
+from craft.workbench import run_directory
+from craft.workbench.run_directory import (
+    FORMAT,
+    MARKER,
+    RunNote,
+    require_new_file,
+)
+
+
+def noted(directory: Path) -> int:
+    note = RunNote.load(directory)
+    assert note is not None
+    return note.ran_with["n"]
 
 
 def open_run_directory(*args: Any, **kwargs: Any) -> bool:
@@ -24,7 +34,7 @@ def open_run_directory(*args: Any, **kwargs: Any) -> bool:
 def test_new_and_empty_directories_are_taken(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "run"
     assert not open_run_directory(out, {"command": "demo"}, resume=True)
-    assert yaml.safe_load((out / MARKER).read_text()) == {"command": "demo"}
+    assert RunNote.load(out) == RunNote(format=FORMAT, command="demo", ran_with={})
     (tmp_path / "empty").mkdir()
     open_run_directory(tmp_path / "empty", {"command": "demo"})
 
@@ -33,7 +43,7 @@ def test_a_run_that_left_nothing_but_notes_may_be_begun_again(tmp_path: Path) ->
     open_run_directory(tmp_path, {"command": "adapt", "n": 1}, resume=False)
     (tmp_path / "config.yaml").write_text("")
     open_run_directory(tmp_path, {"command": "adapt", "n": 2}, resume=False)
-    assert yaml.safe_load((tmp_path / MARKER).read_text())["n"] == 2
+    assert noted(tmp_path) == 2
 
 
 def test_an_earlier_run_is_gone_on_with_or_replaced_only_if_asked(tmp_path: Path) -> None:
@@ -46,9 +56,9 @@ def test_an_earlier_run_is_gone_on_with_or_replaced_only_if_asked(tmp_path: Path
         open_run_directory(tmp_path, {"command": "adapt", "n": 2})
     # What goes on keeps the note of what began.
     assert open_run_directory(tmp_path, {"command": "adapt", "n": 2}, resume=True)
-    assert yaml.safe_load((tmp_path / MARKER).read_text())["n"] == 1
+    assert noted(tmp_path) == 1
     assert not open_run_directory(tmp_path, {"command": "adapt", "n": 3}, force=True)
-    assert yaml.safe_load((tmp_path / MARKER).read_text())["n"] == 3
+    assert noted(tmp_path) == 3
     assert (tmp_path / "pack.json").exists()
 
 
@@ -92,3 +102,29 @@ def test_a_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
     require_new_file(path, "--trace", force=True)
     with pytest.raises(CraftError, match="is a directory"):
         require_new_file(tmp_path, "--trace", force=True)
+
+
+OLD = "command: adapt\ndomain: flags\nconfig:\n  lr: 0.1\n"
+
+
+@pytest.mark.parametrize(
+    ("note", "complaint"),
+    [
+        (OLD, r"run of `craft adapt`.*; choose another directory, or --force to replace it"),
+        ("format: 9\ncommand: adapt\nran_with: {}\n", r"has format 9, this version reads 1 to 2"),
+        ("format: 2\ncommand: 7\nran_with: {}\n", r"run.yaml is damaged.*, or --force to write"),
+        ("command: [adapt", r"run.yaml is damaged"),
+        ("", r"run.yaml is damaged"),
+    ],
+)
+@pytest.mark.parametrize("resume", [None, True])
+def test_notes_of_other_versions_are_refused_with_the_way_out(
+    note: str, complaint: str, resume: bool | None, tmp_path: Path
+) -> None:
+    (tmp_path / MARKER).write_text(note)
+    (tmp_path / "pack.json").write_text("hours of work")
+    with pytest.raises(CraftError, match=complaint):
+        open_run_directory(tmp_path, {"command": "adapt"}, resume=resume)
+    assert (tmp_path / MARKER).read_text() == note
+    assert not open_run_directory(tmp_path, {"command": "adapt", "n": 4}, force=True)
+    assert noted(tmp_path) == 4
