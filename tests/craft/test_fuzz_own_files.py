@@ -20,7 +20,7 @@ from craft.runtime.json_cards import with_checksum
 from craft.runtime.yaml_files import yaml_text
 from craft.settings.presets import preset
 from craft.settings.reading import read_settings
-from craft.workbench.run_directory import MARKER, open_run_directory, require_run_directory
+from craft.workbench.run_directory import MARKER, note_run, require_run_directory
 from tests.craft.evaluation.test_results import evaluation
 from tests.craft.fuzzing import ROUNDS, damaged, fuzz_file, retyped
 
@@ -124,7 +124,7 @@ def test_settings(tmp_path, damage, rounds):
 @pytest.mark.parametrize("damage", [damaged, tangled])
 def test_notes_of_runs(tmp_path, damage, rounds):
     command = {"command": "adapt", "domain": "flags", "config": preset("craft").model_dump()}
-    open_run_directory(tmp_path, command)
+    note_run(tmp_path, command)
     (tmp_path / "pack.json").touch()
 
     def read(case):

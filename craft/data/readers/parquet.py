@@ -35,7 +35,9 @@ class ParquetImage:
 
     def read(self) -> bytes:
         with failures_at(Place(self.path, part=f"row group {self.group}"), _DAMAGED):
-            cell = _cells(self.path, self.column, self.group)[self.row].as_py()
+            status = self.path.stat()
+            version = status.st_mtime_ns, status.st_size, status.st_ino
+            cell = _cells(self.path, self.column, self.group, version)[self.row].as_py()
         return image_bytes(cell, self.path.parent, self.root)
 
     def __str__(self) -> str:
@@ -43,7 +45,8 @@ class ParquetImage:
 
 
 @lru_cache(maxsize=2)
-def _cells(path: Path, column: str, group: int) -> pa.ChunkedArray:
+def _cells(path: Path, column: str, group: int, version: tuple[int, int, int]) -> pa.ChunkedArray:
+    del version  # a file that was written anew is another one
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         return file.read_row_group(group, columns=[column]).column(column)
 

@@ -1,5 +1,6 @@
 """No number that a user writes may be NaN or infinite: refused by name, with its range."""
 
+import re
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -100,7 +101,7 @@ def float_options(command: Any = None, path: tuple[str, ...] = ()) -> list[list[
     found = [
         [*path, option.opts[0]]
         for option in command.params
-        if "float" in str(option.type_descriptor.annotation)
+        if re.search(r"\bfloat\b", str(option.type_descriptor.annotation))
     ]
     for name, inner in getattr(command, "commands", {}).items():
         found += float_options(inner, (*path, name))

@@ -38,6 +38,13 @@ def parquet(path, columns, metadata=None, **options):
     return path
 
 
+def test_a_file_that_is_written_anew_is_read_anew(tmp_path, pngs):
+    for png in pngs[:2]:
+        path = parquet(tmp_path / "d.parquet", {"image": [png], "label": ["cat"]})
+        (record,) = read_records(path)
+        assert record.image.read() == png
+
+
 def class_label(names):
     return {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
 

@@ -213,8 +213,10 @@ def rows_in(kind, tmp_path, draw, names, splits=None):
     elif kind.startswith("saved"):
         if kind == "saved":
             for row in rows:
-                row["image"] = str(tmp_path / "set" / row["image"]["path"])
+                row["image"] = row["image"]["path"]
         datasets.Dataset.from_list(rows).save_to_disk(path)
+        for name in names:  # its paths begin in its own folder
+            draw(path / name, names.index(name))
     else:
         with tarfile.open(path := path.with_suffix(".tar"), "w") as tar:
             for name, png, row in zip(names, pngs, rows, strict=True):

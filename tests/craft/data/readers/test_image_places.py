@@ -40,8 +40,6 @@ def placed(place, root, data, name="a.png"):
     if data is not None:
         (root / name).write_bytes(data)
     kind, _, cell = place.partition(" ")
-    if kind == "saved":  # whose paths begin in a folder that is not there yet
-        name = str(root / name)
     value = {
         "path": name,
         "base64": base64.b64encode(data or b"").decode(),
@@ -67,6 +65,8 @@ def placed(place, root, data, name="a.png"):
         pq.write_table(pa.Table.from_pylist(rows), path)
     elif kind == "saved":
         datasets.Dataset.from_list(rows).save_to_disk(path)
+        if os.path.lexists(root / name):  # its paths begin in its own folder
+            (root / name).rename(path / name)
     else:
         with tarfile.open(path, "w") as tar:
             for member, content in (("0.png", data or b""), ("0.cls", b"cat")):
@@ -84,7 +84,8 @@ PLACES = [*PATHS, "folder", "tar", "csv base64", "jsonl data", "parquet bytes", 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_postscript_reaches_no_program(tmp_path, ghostscript, place):
-    (record,) = read_records(placed(place, tmp_path / "data", EPS))
+    where = ReadOptions(images=tmp_path / "data")
+    (record,) = read_records(placed(place, tmp_path / "data", EPS), where)
     with pytest.raises(DataError, match="is PostScript, which is not read; convert it"):
         record.rgb()
     assert not ghostscript.exists()
@@ -123,14 +124,17 @@ def special(tmp_path, request):
 @pytest.mark.parametrize("skip", [False, True])
 def test_what_has_no_end_is_no_image(tmp_path, special, place, skip):
     path = placed(place, tmp_path / "data", None)
-    options = ReadOptions(skip_corrupt=skip)  # it is not damaged: never left out
+    # It is not damaged: never left out. Without images= a link out of the folder ends before.
+    options = ReadOptions(skip_corrupt=skip, images=tmp_path / "data")
     began = time.perf_counter()
     with pytest.raises(CraftError) as error:
         [record.rgb() for record in read_records(path, options)]
     assert time.perf_counter() - began < 2
     assert "\n" not in str(error.value)
     if place != "folder":
-        assert f"is {special}; only regular files are read" in str(error.value)
+        said = str(error.value)
+        led_out = special == "a device" and "leads out of" in said
+        assert led_out or f"is {special}; only regular files are read" in said
     elif special == "a FIFO":
         assert "a class without images" in str(error.value)
 

@@ -71,17 +71,16 @@ def test_paths_in_a_folder_of_its_own_still_work(tmp_path, outside):
 
 @pytest.mark.parametrize("kind", ["path", "struct"])
 def test_parquet_cells_do_not_read_files_elsewhere(tmp_path, outside, kind):
-    for name in ("../private/notes.csv", str(outside / "a.png")):
+    for number, name in enumerate(("../private/notes.csv", str(outside / "a.png"))):
+        path = tmp_path / f"set/train-{number}.parquet"
         cell = name if kind == "path" else {"bytes": None, "path": name}
-        pq.write_table(
-            pa.table({"image": [cell], "label": ["cat"]}), tmp_path / "set/train.parquet"
-        )
-        (record,) = read_records(tmp_path / "set/train.parquet")
+        pq.write_table(pa.table({"image": [cell], "label": ["cat"]}), path)
+        (record,) = read_records(path)
         with pytest.raises(DataError, match="leads out of") as error:
             record.rgb()
         assert SECRET not in str(error.value)
         assert "(--images)" in str(error.value)
-    (record,) = read_records(tmp_path / "set/train.parquet", ReadOptions(images=outside))
+    (record,) = read_records(path, ReadOptions(images=outside))
     assert record.rgb().size == (30, 20)
 
 
