@@ -97,20 +97,23 @@ def test_page_is_self_contained_and_escapes_text(results: DemoResults, tmp_path:
     assert "&lt;b&gt;x&lt;/b&gt;" in html
     assert "7 of 9 kept" in html
     assert "<h2>average</h2>" in html
-    assert (
-        html.count("<td>n</td><td>10</td>") == 2
-    )  # how many questions, above each domain's numbers
+    # How many questions stand above each domain's numbers.
+    assert html.count("<td>n</td><td>10</td>") == 2
     assert "<td>n</td><td>20</td>" in html
     HTMLParser().feed(html)
     for name in ("accuracy.png", "training.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_names_are_no_html_and_reverse_nothing(results: dict[str, Any], tmp_path: Path) -> None:
+def test_names_are_no_html_and_reverse_nothing(results: DemoResults, tmp_path: Path) -> None:
     evil = '\u202e\x1b[31m"><script>alert(1)</script>{{ 7 * 7 }}'
-    results["settings"]["options"] = evil
-    results["versions"] = {evil: evil}
-    html = write_page(results, [example(evil)], tmp_path).read_text(encoding="utf-8")
+    changes = {
+        "settings": results.settings.model_copy(update={"options": evil}),
+        "versions": {evil: evil},
+    }
+    html = write_page(results.model_copy(update=changes), [example(evil)], tmp_path).read_text(
+        encoding="utf-8"
+    )
     shown = r"\u202e\x1b[31m&#34;&gt;&lt;script&gt;alert(1)&lt;/script&gt;{{ 7 * 7 }}"
     assert html.count(shown) >= 5
     assert "<script" not in html
