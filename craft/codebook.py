@@ -57,6 +57,7 @@ class Codebook:
         self._levels = self._frozen.levels
         self._fingerprint = _fingerprint(self._frozen.tensor, self._levels)
         self._copies: dict[torch.device, FrozenCodebook] = {}
+        self._tables: dict[torch.device, Tensor] = {}
         self._subset = subset
         self._used = None if subset is None else subset.ids(self.size)
 
@@ -127,8 +128,8 @@ class Codebook:
 
     def lookup(
         self,
-        codes: Tensor,  # [..., l] int64, 1 <= l <= L
-    ) -> Tensor:  # [..., D] float32
+        codes: Tensor,  # [..., l] int64 or int32, 1 <= l <= L
+    ) -> Tensor:  # [..., D] float32, on the device of codes
         """Sum of the codewords of the first l levels, added in order of level as `quantize` does.
 
         Raises:
@@ -139,7 +140,9 @@ class Codebook:
             raise CraftError(
                 f"codes must be [..., l] with 1 <= l <= {self._levels}, got {tuple(codes.shape)}"
             )
-        tables = self._frozen.tensor.expand(self._levels, self.size, self.dim)
+        if codes.device not in self._tables:
+            self._tables[codes.device] = self._frozen.tensor.to(codes.device)
+        tables = self._tables[codes.device].expand(self._levels, self.size, self.dim)
         total = F.embedding(codes[..., 0], tables[0])
         for level in range(1, codes.shape[-1]):
             total = total + F.embedding(codes[..., level], tables[level])

@@ -56,6 +56,7 @@ def check(
         print_way_out,
         sample_sheet,
     )
+    from craft.data.images.record_store import inspect_images
     from craft.data.readers import DataError, ImageReport
     from craft.data.wording import Wording
     from craft.family.family import ModelFamily
@@ -90,8 +91,7 @@ def check(
     report = ImageReport(records.account)
     if not quick:
         with console.status(f"decoding {len(records)} images"):
-            for record in records:
-                report.image(record)
+            inspect_images(records.records, report)
     report.warn()
     try:
         manifest = asked.manifest(records)

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from craft.errors import CraftError
+from craft.evaluation.journal import UNFINISHED
 from craft.runtime.whole_file import write_text
 
 MARKER = "run.yaml"
@@ -48,7 +49,8 @@ def require_run_directory(
     earlier = _command_in(directory)
     if earlier == command and resume:
         return True
-    if force or (earlier == command and held <= _NOTES):
+    unfinished = (directory / UNFINISHED).is_dir()  # the command itself finds what is done
+    if force or (earlier == command and (unfinished or held <= _NOTES)):
         return False
     if earlier is None:
         raise CraftError(

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from craft.corpus.backend import Workers, each_shard
-from craft.corpus.shard import CorpusEncoder, Shard
+from craft.corpus.shard import CorpusEncoder, Shard, ShardCodes
 from craft.errors import CraftError
 from craft.prior import TokenPrior
 from craft.runtime.whole_file import whole_file
-from craft_kernels import ResidualCodes
 
 _FORMAT = "craft-tokens-1"
 
@@ -89,7 +88,7 @@ class _Tokenize:
             what = "other images" if found.encoder_hash == self.encoder_hash else "another encoder"
             raise CraftError(f"{path} holds tokens of {what}; choose another directory")
 
-    def _write(self, path: Path, shard: Shard, codes: ResidualCodes) -> None:
+    def _write(self, path: Path, shard: Shard, codes: ShardCodes) -> None:
         flat = codes.codes.flatten(1)
         columns = {
             "id": pa.array(shard.ids),

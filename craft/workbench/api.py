@@ -174,7 +174,7 @@ def _opened(family: Family) -> ModelFamily:
 
 def _new(out: Path | str) -> Path:
     out = Path(out)
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise CraftError(f"{out} exists; choose another directory")
     return out
 

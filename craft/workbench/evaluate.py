@@ -10,11 +10,14 @@ from typing import Any, TextIO
 from craft.data.domains.domain import Domain
 from craft.evaluation.exam import Candidate, Exam, Marks
 from craft.evaluation.four_option import by_class
+from craft.evaluation.journal import Journal
 from craft.evaluation.results import PREDICTIONS, EvaluationResults
 from craft.evaluation.retention import RetentionProbe
+from craft.evaluation.visual_tokens import require_prior
 from craft.family.family import ModelFamily
 from craft.family.plugged import PluggedEncoder
 from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.pruning import keep_count
 from craft.runtime.progress import OnProgress, ignore_progress
@@ -22,6 +25,7 @@ from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
 from craft.runtime.whole_file import open_whole
 from craft.settings.choices import Selector
+from craft.workbench.exam_identity import exam_identity
 
 #: The condition of the encoder that nobody adapted, on all tokens.
 PRETRAINED = "pretrained"
@@ -48,6 +52,8 @@ def evaluate_pack(
 ) -> EvaluationResults:
     """Examine an encoder; writes ``results.json`` and ``predictions.jsonl``.
 
+    A call that was stopped goes on where it was when it is made again.
+
     Args:
         encoder: from :meth:`~craft.family.family.ModelFamily.plug`.
         names: language models to read it; a language model of its own reads it instead of them.
@@ -61,7 +67,9 @@ def evaluate_pack(
         seed: of the random selectors.
 
     Raises:
-        CraftError: no such language model, a keep ratio outside (0, 1], no prior to prune by.
+        CraftError: no such language model, a keep ratio outside (0, 1], no prior to prune by,
+            another process that writes to ``out``.
+        DataError: an image is missing or corrupt.
     """
     tower, own = encoder.tower, encoder.own_language_model
     language_models = [family.language_model(name) for name in names] if own is None else [own]
@@ -71,64 +79,59 @@ def evaluate_pack(
     general = None
     if probe is not None:
         general = probe.questions(general_images, tower.image_size, "report")
-    exam = Exam.of(domain, tower.image_size, general, test_limit)
-    quantized = encoder.reads == "codes"
-    pack_marks: dict[str, dict[str, Marks]] = {}
-    scores: dict[str, dict[str, Any]] = {}
-    out.mkdir(parents=True, exist_ok=True)
-    with open_whole(out / PREDICTIONS) as predictions:
-        sitting = _Sitting(domain.name, predictions, likelihood, justify, on_progress)
-        candidate = Candidate(
-            exam,
-            tower,
-            prior or encoder.prior,
-            seed,
-            quantized,
-            task=f"{domain.name}: encoding",
-            on_progress=on_progress,
-        )
-        if min(keep_ratios) < 1:
-            candidate.domain.order(selector)  # a missing prior fails before anything long starts
-        for model in language_models:
-            scores[model.name], pack_marks[model.name] = {}, {}
-            for ratio in keep_ratios:
-                condition = f"keep_{ratio}"
-                marks, found = sitting.examine(candidate, model, condition, ratio, selector)
-                scores[model.name][condition] = found
-                pack_marks[model.name][condition] = marks
-        if pretrained and encoder.pack is not None:
-            candidate = Candidate(
-                exam,
-                family.pretrained_tower(),
-                seed=seed,
-                quantized=quantized,
-                task=f"{domain.name}: encoding with the pretrained encoder",
-                on_progress=on_progress,
-            )
-            for name in pack_marks:
-                if name not in family.names:  # a language model of the pack's own
-                    continue
-                model = family.language_model(name)
-                before, found = sitting.examine(candidate, model, PRETRAINED)
-                for condition, marks in pack_marks[name].items():
-                    scores[name][condition]["gain"] = marks.gain_over(before)
-                scores[name] = {PRETRAINED: found} | scores[name]
-    results = EvaluationResults.of(
-        domain=domain.name,
-        models=scores,
-        settings={
-            "method": "zero_shot" if encoder.pack is None else encoder.pack.method,
-            "selector": selector,
-            "keep_ratios": list(keep_ratios),
-            "seed": seed,
-            "test_limit": test_limit,
-            "general_images": 0 if general is None else len(general.questions),
-        },
-        encoder_hash=tensor_hash(tower.state_dict()),
-        codebook_fingerprint=family.codebook.fingerprint,
-        versions=environment(),
+    exam = Exam.of(domain, general, test_limit)
+    chosen_prior = prior or encoder.prior
+    require_prior(chosen_prior, min(keep_ratios), selector)
+    read_by = {name: family.directory / name for name in names}
+    identity = exam_identity(
+        exam,
+        tower,
+        read_by if encoder.own is None else read_by | {"own": encoder.own},
+        prior=chosen_prior,
+        reads=encoder.reads,
+        selector=selector,
+        seed=seed,
     )
-    results.save(out)
+    with Journal(out, identity) as journal:
+        with open_whole(out / PREDICTIONS) as predictions:
+            sitting = _Sitting(domain.name, predictions, journal, likelihood, justify, on_progress)
+            candidate = sitting.candidate(exam, encoder, tower, "", chosen_prior, seed)
+            marks: dict[str, dict[str, Marks]] = {}
+            scores: dict[str, dict[str, Any]] = {}
+            for model in language_models:
+                scores[model.name], marks[model.name] = {}, {}
+                for ratio in keep_ratios:
+                    condition = f"keep_{ratio}"
+                    marks[model.name][condition], scores[model.name][condition] = sitting.examine(
+                        candidate, model, condition, ratio, selector
+                    )
+            if pretrained and encoder.pack is not None:
+                base = family.pretrained_tower()
+                candidate = sitting.candidate(exam, encoder, base, PRETRAINED, None, seed)
+                for name in marks:
+                    if name not in family.names:  # a language model of the pack's own
+                        continue
+                    model = family.language_model(name)
+                    before, found = sitting.examine(candidate, model, PRETRAINED)
+                    for condition, after in marks[name].items():
+                        scores[name][condition]["gain"] = after.gain_over(before)
+                    scores[name] = {PRETRAINED: found} | scores[name]
+        results = EvaluationResults.of(
+            domain=domain.name,
+            models=scores,
+            settings={
+                "method": "zero_shot" if encoder.pack is None else encoder.pack.method,
+                "selector": selector,
+                "keep_ratios": list(keep_ratios),
+                "seed": seed,
+                "test_limit": test_limit,
+                "general_images": 0 if general is None else len(general.questions),
+            },
+            encoder_hash=tensor_hash(tower.state_dict()),
+            codebook_fingerprint=family.codebook.fingerprint,
+            versions=environment(),
+        )
+        results.save(out)
     return results
 
 
@@ -138,9 +141,32 @@ class _Sitting:
 
     domain: str
     predictions: TextIO
+    journal: Journal
     likelihood: bool
     justify: bool
     on_progress: OnProgress
+
+    def candidate(
+        self,
+        exam: Exam,
+        encoder: PluggedEncoder,
+        tower: DiscreteVisionTower,
+        name: str,
+        prior: TokenPrior | None,
+        seed: int,
+    ) -> Candidate:
+        """A tower that is read as ``encoder`` is; ``name`` is "" for its own."""
+        return Candidate(
+            exam,
+            tower,
+            prior,
+            seed,
+            encoder.reads == "codes",
+            task=f"{self.domain}: encoding" + (f" with the {name} encoder" if name else ""),
+            on_progress=self.on_progress,
+            journal=self.journal,
+            name=name or "pack",
+        )
 
     def examine(
         self,
@@ -156,6 +182,7 @@ class _Sitting:
             model,
             keep_ratio,
             selector,
+            run=run,
             task=f"{self.domain}: {model.name}, {condition}",
             on_progress=self.on_progress,
         )
@@ -164,7 +191,7 @@ class _Sitting:
         if self.likelihood:
             scores["likelihood"] = candidate.likelihood(model, keep_ratio, selector)
         if self.justify:
-            justified = candidate.justify(model, keep_ratio, selector)
+            justified = candidate.justify(model, keep_ratio, selector, run=run)
             justified.write(self.predictions, run)
             scores["justified"] = justified.scores
         return marks, scores

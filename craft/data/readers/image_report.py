@@ -39,9 +39,13 @@ class ImageReport:
         decoded = self.attempt(record.decoded)
         if decoded is None:
             return None
-        if decoded.depth is not None:
-            self._deep.append((record, decoded.depth))
+        self.note(record, decoded.depth)
         return decoded.image
+
+    def note(self, record: Record, depth: Depth | None) -> None:
+        """How an image that was decoded elsewhere was mapped, if it had more than eight bits."""
+        if depth is not None:
+            self._deep.append((record, depth))
 
     def attempt(self, read: Callable[[], T]) -> T | None:
         """What ``read`` gives; None if it raises a DataError, which is kept."""
