@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ def family(folder: Path) -> Path:
         return folder
     torch.manual_seed(0)
     tokenizer = build_tokenizer([*CLASSES, "object"])
-    ids = {
+    ids: Any = {
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,

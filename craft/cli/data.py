@@ -1,4 +1,4 @@
-"""``craft data``: check your own data, list the known data sets."""
+"""``craft data``: check your own data, list the known data sets, show the cache of images."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from craft.cli import data_options, process, training_options
+from craft.cli import cache, data_options, process, training_options
 from craft.cli.options import Force, console
 from craft.cli.run_directory import require_new_file
 
 app = typer.Typer(no_args_is_help=True, help="Check your own data; list the known data sets.")
+app.command("cache")(cache.cache)
 
 
 @app.command()

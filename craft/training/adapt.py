@@ -122,6 +122,7 @@ def adapt(
 
     Raises:
         CodebookMismatchError: surrogate and tower speak different codebooks.
+        DataError: images are missing or corrupt.
         CraftError: a checkpoint of other settings or another encoder; see
             :func:`~craft.training.distributed.processes.make_accelerator`.
         OSError: a checkpoint could not be written; the earlier ones are whole.
@@ -138,6 +139,7 @@ def adapt(
     if found is not None:
         _require_same(found, config, identity)
     _require_shared(found, accelerator)
+    domain.train.images.prepare(partial(on_phase, "reading the images"))
     # Whatever it refuses, it does so before anything of an earlier run is overwritten.
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
     if accelerator.is_main_process:

@@ -53,6 +53,8 @@ class Selection:
         self.sets = {"domain": domain_views(domain, config.validation_images)}
         if general is not None:
             self.sets["general"] = general
+        for asked in self.sets.values():
+            asked.images.prepare()
         self.history: list[dict[str, float]] = []
         #: For each entry of ``history``, which of the domain's questions were answered right.
         self.right: list[tuple[bool, ...]] = []

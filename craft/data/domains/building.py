@@ -162,7 +162,7 @@ def image_set(
     return ImageSet(
         area=manifest.name,
         subject=manifest.subject,
-        images=RecordStore(records, size),
+        images=RecordStore.opened(records, size),
         ids=[record.id for record in records],
         labels=[names.get(record.label or "", "") for record in records],
         groups=[""] * len(records),
