@@ -32,7 +32,7 @@ from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.projector import Projector
 from craft.pocket.build.vocabulary import build_tokenizer
 
-PIXELS, PATCH, WIDTH, LEVELS, CODES = 256, 16, 1024, 4, 1024
+PIXELS, PATCH, WIDTH, LEVELS, CODES = 256, 16, 1024, 4, 256
 CLASSES = [f"thing {chr(97 + i) * 2}" for i in range(10)]
 PICTURES = 20
 QUICK = ("steps=5", "batch=8", "blend=false", "validation_images=64", "checkpoint.every=0")
@@ -79,7 +79,7 @@ def family(folder: Path) -> Path:
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
-    block = {"hidden_size": WIDTH, "intermediate_size": 256, "num_attention_heads": 16}
+    block = {"hidden_size": WIDTH, "intermediate_size": 64, "num_attention_heads": 16}
     text = {**block, **ids, "num_hidden_layers": 1, "vocab_size": len(tokenizer)}
     vision = {**block, "num_hidden_layers": 2, "image_size": PIXELS, "patch_size": PATCH}
     siglip = SiglipModel(
