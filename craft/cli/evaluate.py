@@ -64,6 +64,7 @@ def evaluate(
     """
     process.prepare()
     from craft.cli.data_check import print_account
+    from craft.cli.interrupt import answers_kept, telling_what_is_kept
     from craft.cli.packs import account_of, examined, open_pack
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
@@ -92,7 +93,7 @@ def evaluate(
     probe = retention_probe(zoo, general, names)
     if probe is None:
         console.print(NOT_MEASURED, highlight=False)
-    with ProgressDisplay(console) as progress:
+    with telling_what_is_kept(lambda: answers_kept(out)), ProgressDisplay(console) as progress:
         results = evaluate_pack(
             loaded,
             zoo,

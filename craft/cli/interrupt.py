@@ -65,6 +65,11 @@ def tell(text: str) -> None:
     )
 
 
+def answers_kept(out: Path) -> str:
+    """What an exam that was interrupted leaves, and how it goes on."""
+    return f"what was encoded and answered is kept in {out}; to go on: {typed_line()}"
+
+
 def checkpoint_kept(directories: Sequence[Path], every: int) -> str:
     """What a training run that was interrupted leaves, and how it is resumed.
 

@@ -42,6 +42,7 @@ def transfer(
     All packs are examined on the domain of the first one, or on --domain.
     """
     process.prepare()
+    from craft.cli.interrupt import answers_kept, telling_what_is_kept
     from craft.cli.packs import examined, open_pack
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
@@ -64,7 +65,7 @@ def transfer(
     probe = retention_probe(zoo, general, names)
     if probe is None:
         console.print(NOT_MEASURED, highlight=False)
-    with ProgressDisplay(console) as progress:
+    with telling_what_is_kept(lambda: answers_kept(out)), ProgressDisplay(console) as progress:
         results = transfer_matrix(
             loaded,
             zoo,

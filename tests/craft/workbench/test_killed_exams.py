@@ -53,6 +53,7 @@ def test_a_killed_exam_goes_on_and_writes_the_same_files(same, tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.fuzz
 def test_thirty_kills_change_nothing(same) -> None:
     rng = random.Random(0)
     same([rng.uniform(0.1, 1.0) for _ in range(30)])

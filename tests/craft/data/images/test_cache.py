@@ -157,6 +157,7 @@ def test_killed_processes_leave_no_wrong_pixels(
 
 
 @pytest.mark.slow
+@pytest.mark.fuzz
 def test_thirty_kills_leave_no_wrong_pixels(
     folder: Path, class_folder: Path, records: list[Record]
 ) -> None:
