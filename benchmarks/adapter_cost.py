@@ -25,7 +25,8 @@ from benchmarks.interleaved import percentiles
 from craft.adapters.heba import Adapter
 from craft.models.configuration import DiscreteVisionConfig
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.runtime.step_cost import in_own_process, step_cost
+from craft.runtime.own_process import in_own_process
+from craft.runtime.step_cost import step_cost
 from craft.settings.heba import PRESETS
 from craft.settings.reading import read_settings
 from craft.training.trainee import mark_encoder

@@ -25,7 +25,8 @@ from benchmarks import results
 from benchmarks.inference_efficiency import LANGUAGE, LEVELS, VISION, K
 from benchmarks.interleaved import percentiles
 from craft.pocket.reproduction.training_cost import Shape, TrainingStep
-from craft.runtime.step_cost import in_own_process, step_cost
+from craft.runtime.own_process import in_own_process
+from craft.runtime.step_cost import step_cost
 
 LARGE = Qwen2Config(
     hidden_size=1536,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from craft.errors import CraftError
@@ -38,6 +37,12 @@ class Codebook:
     Two codebooks are equal if their fingerprints are. They can be pickled and deep-copied; both
     check the fingerprint again.
 
+    Nothing public hands out the memory of the codewords: `table` is a copy, and writing to it, by
+    torch, `.data`, `.numpy()` or its storage, changes neither codes nor fingerprint. Code that
+    reaches for private attributes or writes to the process's memory from elsewhere is not kept out:
+    `verify`, which `save` and the end of a training run call, hashes all codewords and notices any
+    change; a quantising call notices only in-place operations of torch.
+
     Raises:
         CraftError: for a table or a number of levels that cannot be used, and what to do.
     """
@@ -57,7 +62,7 @@ class Codebook:
         self._levels = self._frozen.levels
         self._fingerprint = _fingerprint(self._frozen.tensor, self._levels)
         self._copies: dict[torch.device, FrozenCodebook] = {}
-        self._tables: dict[torch.device, Tensor] = {}
+        self._whole: dict[torch.device, FrozenCodebook] = {}
         self._subset = subset
         self._used = None if subset is None else subset.ids(self.size)
 
@@ -66,7 +71,7 @@ class Codebook:
 
         Of a subset, its k codewords alone: code i of these is codeword ``used[i]``.
         """
-        if self._used is None and device == self._frozen.tensor.device:
+        if self._used is None and device == self._frozen.device:
             return self._frozen
         if device not in self._copies:
             self._copies[device] = FrozenCodebook(self._searched().to(device), self._levels)
@@ -74,7 +79,17 @@ class Codebook:
 
     def _searched(self) -> Tensor:  # [k, D] or [L, k, D]
         table = self._frozen.tensor
-        return table if self._used is None else table[..., self._used, :].contiguous()
+        return table if self._used is None else table[..., self._used, :]
+
+    def _whole_on(self, device: torch.device) -> FrozenCodebook:
+        """All codewords on a device, also where only some of them are searched."""
+        if device == self._frozen.device:
+            return self._frozen
+        if self._used is None:
+            return self.on(device)
+        if device not in self._whole:
+            self._whole[device] = FrozenCodebook(self.table.to(device), self._levels)
+        return self._whole[device]
 
     @property
     def subset(self) -> CodebookSubset | None:
@@ -83,8 +98,8 @@ class Codebook:
 
     @property
     def used(self) -> Tensor | None:  # [k] int64
-        """The numbers of the subset's codewords, ascending; None for the whole codebook."""
-        return self._used
+        """The numbers of the subset's codewords, ascending; None for the whole codebook. A copy."""
+        return None if self._used is None else self._used.clone()
 
     def restrict(self, subset: CodebookSubset | None) -> Codebook:
         """This codebook, searched in ``subset`` only, or again as a whole."""
@@ -93,20 +108,15 @@ class Codebook:
         return Codebook(self._frozen.tensor, self._levels, subset)
 
     @property
-    def frozen(self) -> FrozenCodebook:
-        """What quantisation calls share: the one copy of the table, its norms and Gram rows."""
-        return self._frozen
-
-    @property
     def table(self) -> Tensor:  # [K, D] or [L, K, D] float32
         """A copy of the codewords: torch has no read-only tensors, so writing to a view would move
         the codebook."""
-        return self._frozen.tensor.clone()
+        return self._frozen.tensor
 
     @property
     def shared(self) -> bool:
         """One table serves all levels."""
-        return self._frozen.tensor.ndim == 2
+        return len(self._frozen.shape) == 2
 
     @property
     def levels(self) -> int:
@@ -115,11 +125,11 @@ class Codebook:
     @property
     def size(self) -> int:
         """K, the number of codewords of a level."""
-        return self._frozen.tensor.shape[-2]
+        return self._frozen.shape[-2]
 
     @property
     def dim(self) -> int:
-        return self._frozen.tensor.shape[-1]
+        return self._frozen.shape[-1]
 
     @property
     def fingerprint(self) -> str:
@@ -140,12 +150,10 @@ class Codebook:
             raise CraftError(
                 f"codes must be [..., l] with 1 <= l <= {self._levels}, got {tuple(codes.shape)}"
             )
-        if codes.device not in self._tables:
-            self._tables[codes.device] = self._frozen.tensor.to(codes.device)
-        tables = self._tables[codes.device].expand(self._levels, self.size, self.dim)
-        total = F.embedding(codes[..., 0], tables[0])
+        whole = self._whole_on(codes.device)
+        total = whole.words(codes[..., 0])
         for level in range(1, codes.shape[-1]):
-            total = total + F.embedding(codes[..., level], tables[level])
+            total = total + whole.words(codes[..., level], level)
         return total
 
     def require_fingerprint(self, expected: str) -> None:

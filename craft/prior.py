@@ -234,7 +234,12 @@ class TokenPrior:
                 precision=metadata.get("precision", "exact"),  # older files have none
             )
             schema = {name: metadata[name] for name in prior._schema() if name in metadata}
-            if metadata["format"] == _FORMAT and metadata["checksum"] != _checksum(
+            unknown = {*metadata, *tensors} - {*schema, "counts", "format", "checksum"}
+            if unknown:
+                raise CraftError(f"it holds {sorted(unknown)[0]!r}, which no prior does")
+            # Also where the format says that there is none: a flipped digit would say so too.
+            claimed = metadata.get("checksum", "no checksum")
+            if (metadata["format"] == _FORMAT or "checksum" in metadata) and claimed != _checksum(
                 prior.counts, schema
             ):
                 raise CraftError("its content is not what its checksum was made of")

@@ -38,9 +38,10 @@ def quantize(
     if not isinstance(codebook, Codebook):
         return residual_quantize(z, codebook, levels, impl=impl)
     found = residual_quantize(z, codebook.on(z.device), levels, impl=impl)
-    if codebook.used is None:
+    used = codebook.used
+    if used is None:
         return found
-    return found._replace(codes=codebook.used.to(z.device)[found.codes])
+    return found._replace(codes=used.to(z.device)[found.codes])
 
 
 def commitment(

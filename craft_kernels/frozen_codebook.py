@@ -7,6 +7,7 @@ import itertools
 import weakref
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from craft_kernels.residual_quantize.arguments import check_codebook, check_levels
@@ -33,6 +34,12 @@ class FrozenCodebook:
             go first. A smaller budget costs time, never exactness.
 
     May be used by several threads at once.
+
+    Its codewords never change, so neither do codes: no attribute hands out the memory that calls
+    read. `tensor` is a copy, and so is what pickling and `multiprocessing` take, so that writing to
+    it, by torch, `.data`, `.numpy()` or its storage, has no effect here. What reaches for private
+    attributes, or writes to the process's memory from outside Python, is not kept out: a call after
+    an in-place operation of torch on them raises ValueError, anything else goes unnoticed.
 
     Raises:
         ValueError: for a codebook or a number of levels that cannot be used, and what to do.
@@ -62,8 +69,25 @@ class FrozenCodebook:
 
     @property
     def tensor(self) -> Tensor:  # [K, D] or [L, K, D] float32
-        """The codewords. Writing to them makes every later call fail."""
-        return self._tensor
+        """A copy of the codewords."""
+        return self._tensor.clone()
+
+    @property
+    def shape(self) -> torch.Size:
+        return self._tensor.shape
+
+    @property
+    def device(self) -> torch.device:
+        return self._tensor.device
+
+    def words(
+        self,
+        codes: Tensor,  # [...] int64
+        level: int = 0,
+    ) -> Tensor:  # [..., D] float32
+        """The codewords that codes of one level stand for; IndexError for one outside [0, K)."""
+        table = self._tensor if self._tensor.ndim == 2 else self._tensor[level]
+        return F.embedding(codes, table)
 
     @property
     def levels(self) -> int | None:
@@ -81,12 +105,13 @@ class FrozenCodebook:
 
     def __reduce__(self):
         rebuild = functools.partial(FrozenCodebook, gram_bytes=self._gram_bytes)
-        return rebuild, (self._tensor, self._levels)
+        # A copy: multiprocessing moves the memory of tensors that it is given elsewhere.
+        return rebuild, (self.tensor, self._levels)
 
     def __repr__(self) -> str:
-        shape = tuple(self._tensor.shape)
         return (
-            f"FrozenCodebook(shape={shape}, levels={self._levels}, gram_nbytes={self.gram_nbytes})"
+            f"FrozenCodebook(shape={tuple(self.shape)}, levels={self._levels}, "
+            f"gram_nbytes={self.gram_nbytes})"
         )
 
 

@@ -1,7 +1,7 @@
 """Every op: its schema, its fake kernel, its public signature. The bodies live in the folders.
 
 Ops are registered with Library.define and impl, several times cheaper per call than custom_op, and
-are opaque to torch.compile. Autograd is an autograd.Function around the op.
+are opaque to torch.compile. Autograd, in both modes, is an autograd.Function around the op.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from craft_kernels.backends import check_impl
+from craft_kernels.batching import batched_call
 from craft_kernels.frozen_codebook import FrozenCodebook
 from craft_kernels.prune import dispatch as _prune
 from craft_kernels.prune.arguments import check_arguments as check_prune_arguments
 from craft_kernels.residual_quantize import dispatch as _residual_quantize
 from craft_kernels.residual_quantize.arguments import check_codebook, check_levels, check_z
-from craft_kernels.residual_quantize.autograd import ResidualQuantizeFunction
+from craft_kernels.residual_quantize.autograd import quantize_differentiably
 
 _library = torch.library.Library("craft", "DEF")
 
@@ -63,11 +64,14 @@ def residual_quantize(
         Gradients reach z alone: straight through `quantized` (the identity), and 2 r_l through
         |r_l|^2, the codes held fixed. So the commitment loss over cumulative levels is
         residual_sq_norms.mean() / D, that of the last level alone
-        residual_sq_norms[..., -1].mean() / D.
+        residual_sq_norms[..., -1].mean() / D. Forward mode, derivatives of derivatives, and
+        torch.func with torch.vmap give what these formulas do; torch.func and forward mode work in
+        torch's own operations, which hold [..., L, D] floats.
 
     Raises:
         ValueError: for an argument that cannot be used; the message names it, what came, what was
-            expected and the way out. NaN and infinity are such, with their first position.
+            expected and the way out. NaN and infinity are such, with their first position. Also
+            where a derivative with respect to the codebook is asked for.
         ImportError: for impl="native" and impl="cuda" where the compiled module is not installed,
             for impl="triton" where Triton is not.
     """
@@ -76,14 +80,12 @@ def residual_quantize(
     if isinstance(codebook, FrozenCodebook):
         handle = codebook.handle
         levels = codebook.levels if levels is None else levels
-        words = codebook.tensor
+        words = codebook._tensor  # itself, by which the op knows it again
     else:
         words = check_codebook(codebook)
     levels = check_levels(words, levels)
     z = check_z(z, words)
-    if z.requires_grad and torch.is_grad_enabled():
-        return ResidualCodes(*ResidualQuantizeFunction.apply(z, words, levels, handle, impl))
-    return ResidualCodes(*torch.ops.craft.residual_quantize.default(z, words, levels, handle, impl))
+    return ResidualCodes(*quantize_differentiably(z, words, levels, handle, impl))
 
 
 _library.define(
@@ -102,6 +104,14 @@ def _(z, codebook, levels, handle, impl):
         z.new_empty(z.shape),
         z.new_empty((*shape, levels), dtype=torch.float32),
     )
+
+
+def _quantize_batch(info, in_dims, *args):
+    op = torch.ops.craft.residual_quantize.default
+    return batched_call(op, {0}, info.batch_size, in_dims, args)
+
+
+torch.library.register_vmap("craft::residual_quantize", _quantize_batch, lib=_library)
 
 
 _library.define(
@@ -177,3 +187,14 @@ for _device in ("CPU", "CUDA"):
 @torch.library.register_fake("craft::prune_order", lib=_library)
 def _(ids, residual_sq, prior, height, width, neighbors, isolation_weight, impl):
     return torch.empty_like(ids, memory_format=torch.contiguous_format)
+
+
+def _prune_batch(info, in_dims, *args):
+    def op(ids, residual_sq, *others):
+        images = ids.reshape(-1, ids.shape[-1]), residual_sq.reshape(-1, ids.shape[-1])
+        return torch.ops.craft.prune_order.default(*images, *others).reshape(ids.shape)
+
+    return batched_call(op, {0, 1}, info.batch_size, in_dims, args)
+
+
+torch.library.register_vmap("craft::prune_order", _prune_batch, lib=_library)

@@ -290,11 +290,13 @@ void bind_residual_quantize(py::module_& m) {
 }
 
 void bind_prune_order(py::module_& m) {
+  m.attr("PRUNE_SCRATCH_BYTES") = craft::kPruneScratchBytes;
   m.def(
       "prune_order",
       [](int64_t batch, int64_t height, int64_t width, int64_t neighbors, double isolation_weight,
          uintptr_t ids, uintptr_t residual_sq, uintptr_t prior, uintptr_t log_counts,
-         uintptr_t distances, uintptr_t offsets, uintptr_t order, int threads) {
+         uintptr_t distances, uintptr_t offsets, uintptr_t order, uintptr_t scratch, int lanes,
+         int threads) {
         const craft::PruneOrderArgs args{height,
                                          width,
                                          neighbors,
@@ -307,11 +309,16 @@ void bind_prune_order(py::module_& m) {
                                          reinterpret_cast<const int32_t*>(offsets),
                                          reinterpret_cast<int64_t*>(order)};
         py::gil_scoped_release release;
-        craft::parallel_for(batch, 1, threads, [&](int64_t begin, int64_t end) {
-          CRAFT_DISPATCH(prune_order(args, begin, end));
+        std::atomic<int64_t> next{0};
+        craft::parallel_for(lanes, 1, threads, [&](int64_t lane, int64_t) {
+          char* room = at<char>(scratch) + lane * height * width * craft::kPruneScratchBytes;
+          for (int64_t image; (image = next.fetch_add(1)) < batch;) {
+            CRAFT_DISPATCH(prune_order(args, image, room));
+          }
         });
       },
-      "Writes the pruning order of each image; see csrc/prune_order.h.");
+      "Writes the pruning order of each image; see csrc/prune_order.h. scratch: [lanes, N] times "
+      "PRUNE_SCRATCH_BYTES; as many images as there are lanes are worked on at once.");
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <vector>
 
 #include "ieee_denormals.h"
 #include "prune_rules.h"
@@ -12,8 +11,8 @@
 namespace craft::CRAFT_ISA {
 namespace {
 
-// Containers and algorithms are used with these types and with Token only: types of this file and
-// of CRAFT_ISA keep the instantiations apart, one for each instruction set (see dispatch.h).
+// Algorithms are used with these types and with Token only: types of this file and of CRAFT_ISA
+// keep the instantiations apart, one for each instruction set (see dispatch.h).
 struct Member {
   int64_t id;
   int32_t position, row, column;
@@ -34,25 +33,27 @@ bool by_id(const Member& a, const Member& b) {
 
 bool by_value(const Cue& a, const Cue& b) { return a.value < b.value; }
 
-// Orders one image after the other in the same buffers.
+constexpr int64_t kScratchOfToken = sizeof(Member) + sizeof(Token) + sizeof(Cue) + sizeof(Distance);
+static_assert(kScratchOfToken == kPruneScratchBytes && alignof(Token) == alignof(Member));
+
 class ImageOrder {
  public:
-  explicit ImageOrder(const PruneOrderArgs& args)
+  ImageOrder(const PruneOrderArgs& args, const int64_t* ids, void* scratch)
       : args_(args),
         count_(args.height * args.width),
-        members_(count_),
-        tokens_(count_),
-        cues_(count_),
-        nearest_(count_) {}
+        ids_(ids),
+        members_(static_cast<Member*>(scratch)),
+        tokens_(reinterpret_cast<Token*>(members_ + count_)),
+        cues_(reinterpret_cast<Cue*>(tokens_ + count_)),
+        nearest_(reinterpret_cast<Distance*>(cues_ + count_)) {}
 
-  void run(const int64_t* ids, const float* residual_sq, int64_t* order) {
-    ids_ = ids;
+  void run(const float* residual_sq, int64_t* order) {
     for (int32_t i = 0, row = 0; row < args_.height; ++row) {
       for (int32_t column = 0; column < args_.width; ++column, ++i) {
-        members_[i] = {ids[i], i, row, column};
+        members_[i] = {ids_[i], i, row, column};
       }
     }
-    std::sort(members_.begin(), members_.end(), by_id);
+    std::sort(members_, members_ + count_, by_id);
     int64_t rarest = std::numeric_limits<int64_t>::max();
     for (int64_t begin = 0, end; begin < count_; begin = end) {
       end = group_end(begin);
@@ -63,7 +64,7 @@ class ImageOrder {
       end = group_end(begin);
       set_critical_values(begin, end - begin, rarest);
     }
-    std::sort(tokens_.begin(), tokens_.end(), kept_longer);
+    std::sort(tokens_, tokens_ + count_, kept_longer);
     for (int64_t i = 0; i < count_; ++i) order[i] = tokens_[i].position;
   }
 
@@ -95,11 +96,11 @@ class ImageOrder {
     for (int64_t i = 0; i < n; ++i) cues_[i] = {isolation(begin, n, members_[begin + i]), i};
     add_ranks(begin, n, args_.isolation_weight);
     for (int64_t i = begin; i < begin + n; ++i) tokens_[i].score = scaled(tokens_[i].score, n);
-    std::sort(tokens_.begin() + begin, tokens_.begin() + begin + n, kept_longer);
+    std::sort(tokens_ + begin, tokens_ + begin + n, kept_longer);
   }
 
   void add_ranks(int64_t begin, int64_t n, double weight) {
-    std::sort(cues_.begin(), cues_.begin() + n, by_value);
+    std::sort(cues_, cues_ + n, by_value);
     for (int64_t first = 0, last; first < n; first = last) {
       last = first + 1;
       while (last < n && cues_[last].value == cues_[first].value) ++last;
@@ -148,22 +149,19 @@ class ImageOrder {
 
   const PruneOrderArgs& args_;
   const int64_t count_;
-  const int64_t* ids_ = nullptr;
-  std::vector<Member> members_;  // grouped by ID, raster order within
-  std::vector<Token> tokens_;
-  std::vector<Cue> cues_;  // of one group
-  std::vector<Distance> nearest_;
+  const int64_t* const ids_;
+  Member* const members_;  // grouped by ID, raster order within
+  Token* const tokens_;
+  Cue* const cues_;  // of one group
+  Distance* const nearest_;
 };
 
 }  // namespace
 
-void prune_order(const PruneOrderArgs& args, int64_t begin, int64_t end) {
+void prune_order(const PruneOrderArgs& args, int64_t image, void* scratch) {
   const IeeeDenormals denormals;
-  const int64_t count = args.height * args.width;
-  ImageOrder image(args);
-  for (int64_t b = begin; b < end; ++b) {
-    image.run(args.ids + b * count, args.residual_sq + b * count, args.order + b * count);
-  }
+  const int64_t first = image * args.height * args.width;
+  ImageOrder(args, args.ids + first, scratch).run(args.residual_sq + first, args.order + first);
 }
 
 }  // namespace craft::CRAFT_ISA

@@ -9,10 +9,13 @@
 
 namespace craft {
 
-// Images [begin, end) of the batch; they are independent of each other.
-#define CRAFT_DECLARE_PRUNE_ORDER(isa)                                      \
-  namespace isa {                                                           \
-  void prune_order(const PruneOrderArgs& args, int64_t begin, int64_t end); \
+// What an image takes of `scratch` for each of its tokens.
+inline constexpr int64_t kPruneScratchBytes = 80;
+
+// One image of the batch; they are independent of each other.
+#define CRAFT_DECLARE_PRUNE_ORDER(isa)                                        \
+  namespace isa {                                                             \
+  void prune_order(const PruneOrderArgs& args, int64_t image, void* scratch); \
   }
 CRAFT_FOR_EACH_ISA(CRAFT_DECLARE_PRUNE_ORDER)
 #undef CRAFT_DECLARE_PRUNE_ORDER

@@ -1,19 +1,19 @@
 #include "thread_pool.h"
 
-#include <unistd.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
-#include <thread>
+#include <new>
 
 namespace craft {
 namespace {
 
 struct Job {
   int64_t count, grain;
-  const std::function<void(int64_t, int64_t)>& body;
+  RangeBody body;
   std::atomic<int64_t> next{0};
 
   void work() {
@@ -25,29 +25,42 @@ struct Job {
 
 class ThreadPool {
  public:
-  void run(Job& job, int helpers) {
+  // False, and nothing is done, if another caller has the pool.
+  bool run(Job& job, int helpers) {
+    std::unique_lock busy(busy_, std::try_to_lock);
+    if (!busy) return false;
     std::unique_lock lock(mutex_);
-    while (static_cast<int>(threads_) < helpers) {
-      std::thread([this, id = threads_] { serve(id); }).detach();
-      ++threads_;
+    while (threads_ < helpers && start_thread()) {
     }
     job_ = &job;
-    helpers_ = helpers;
-    working_ = helpers;
+    helpers_ = working_ = std::min(helpers, threads_);
     ++generation_;
     lock.unlock();
     wake_.notify_all();
     job.work();
     lock.lock();
     done_.wait(lock, [this] { return working_ == 0; });
+    return true;
   }
 
-  std::mutex busy;  // held by the caller that has the pool
-
  private:
-  void serve(int id) {
+  // std::thread would throw where the system has no thread to give.
+  bool start_thread() {
+    const auto serve = [](void* pool) -> void* {
+      static_cast<ThreadPool*>(pool)->serve();
+      return nullptr;
+    };
+    pthread_t thread;
+    if (pthread_create(&thread, nullptr, serve, this) != 0) return false;
+    pthread_detach(thread);
+    ++threads_;
+    return true;
+  }
+
+  void serve() {
     uint64_t seen = 0;
     std::unique_lock lock(mutex_);
+    const int id = serving_++;
     for (;;) {
       wake_.wait(lock, [&] { return generation_ != seen; });
       seen = generation_;
@@ -60,45 +73,42 @@ class ThreadPool {
     }
   }
 
+  std::mutex busy_;  // held by the caller that has the pool
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   Job* job_ = nullptr;
   uint64_t generation_ = 0;
-  int threads_ = 0, helpers_ = 0, working_ = 0;
+  int threads_ = 0, serving_ = 0, helpers_ = 0, working_ = 0;
 };
 
-// The pool is never destroyed (its threads sleep until the process ends), and a forked child, which
-// has none of its parent's threads, makes a pool of its own.
-ThreadPool& pool() {
-  static std::mutex mutex;
-  static ThreadPool* instance = nullptr;
-  static pid_t owner = 0;
-  static const int registered =
-      pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
-  (void)registered;
-  std::lock_guard lock(mutex);
-  if (owner != getpid()) {
-    instance = new ThreadPool;
-    owner = getpid();
-  }
-  return *instance;
+// The pool is never destroyed: its threads sleep until the process ends. A forked child has none of
+// its parent's threads, and locks that they held would stay closed, so it makes a pool of its own.
+std::mutex making;
+ThreadPool* instance = nullptr;
+
+void forget_pool() {
+  instance = nullptr;
+  making.unlock();
+}
+
+[[maybe_unused]] const int registered =
+    pthread_atfork([] { making.lock(); }, [] { making.unlock(); }, forget_pool);
+
+// nullptr where there is no memory for it.
+ThreadPool* pool() {
+  std::lock_guard lock(making);
+  if (instance == nullptr) instance = new (std::nothrow) ThreadPool;
+  return instance;
 }
 
 }  // namespace
 
-void parallel_for(int64_t count, int64_t grain, int threads,
-                  const std::function<void(int64_t, int64_t)>& body) {
+void parallel_for(int64_t count, int64_t grain, int threads, RangeBody body) {
   Job job{count, grain, body};
   const int64_t pieces = (count + grain - 1) / grain;
   const int helpers = static_cast<int>(std::min<int64_t>(threads, pieces)) - 1;
-  if (helpers > 0) {
-    ThreadPool& shared = pool();
-    if (std::unique_lock busy(shared.busy, std::try_to_lock); busy) {
-      shared.run(job, helpers);
-      return;
-    }
-  }
-  job.work();
+  ThreadPool* shared = helpers > 0 ? pool() : nullptr;
+  if (shared == nullptr || !shared->run(job, helpers)) job.work();
 }
 
 }  // namespace craft

@@ -3,15 +3,33 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <memory>
 
 namespace craft {
 
+// A callable (begin, end), referred to: unlike std::function it needs no memory.
+class RangeBody {
+ public:
+  template <typename Callable>
+  RangeBody(const Callable& callable)
+      : callable_(std::addressof(callable)), call_([](const void* it, int64_t begin, int64_t end) {
+          (*static_cast<const Callable*>(it))(begin, end);
+        }) {}
+
+  void operator()(int64_t begin, int64_t end) const { call_(callable_, begin, end); }
+
+ private:
+  const void* callable_;
+  void (*call_)(const void*, int64_t, int64_t);
+};
+
 // Calls body(begin, end) on disjoint ranges that cover [0, count), `grain` items at a time, on at
 // most `threads` threads, the caller's included, and returns when all are done. Ranges are handed
-// out in no fixed order, so results must not depend on it. If another caller has the pool, the
-// calling thread does everything itself. `body` must not throw.
-void parallel_for(int64_t count, int64_t grain, int threads,
-                  const std::function<void(int64_t, int64_t)>& body);
+// out in no fixed order, so results must not depend on it. If another caller has the pool, or the
+// system grants no threads, the calling thread does everything itself.
+//
+// `body` must not throw, and so not allocate either: where memory is short, a thread that throws
+// for the first time may end the process, for want of room for the exception's thread-local data.
+void parallel_for(int64_t count, int64_t grain, int threads, RangeBody body);
 
 }  // namespace craft

@@ -32,9 +32,15 @@ def main(arguments: list[str] | None = None) -> list[str]:
 
     where: Any = {"device_map": "auto"} if torch.cuda.is_available() else {}
     model: Any = AutoModelForImageTextToText.from_pretrained(
-        options.checkpoint, attn_implementation="flash_attention_2", **where
+        options.checkpoint,
+        attn_implementation="flash_attention_2",
+        trust_remote_code=False,
+        use_safetensors=True,
+        **where,
     )
-    tokenizer = AutoTokenizer.from_pretrained(f"{options.checkpoint}/tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(
+        f"{options.checkpoint}/tokenizer", trust_remote_code=False
+    )
     prior = craft.TokenPrior.load(options.prior)
     print(f"attention: {model.language_model.config._attn_implementation}, {model.dtype}")
 

@@ -18,13 +18,12 @@ from craft.cli.options import (
     Surrogate,
     console,
 )
-from craft.cli.run_directory import open_run_directory, require_run_directory
+from craft.cli.run_directory import note_run, require_run_directory
 from craft.errors import CraftError
 from craft.runtime.whole_file import require_room
 
 if TYPE_CHECKING:
     from craft.data.domains.domain import Domain
-    from craft.data.domains.manifest import DomainManifest
     from craft.family.family import ModelFamily
     from craft.settings.training import CraftConfig
 
@@ -92,7 +91,6 @@ def adapt(
     if distractors == "hard" and option_file is not None:
         raise CraftError("--distractors hard and --option-file both choose wrong options; give one")
     checks.require_trainable(config)
-    going_on = False
     if not dry_run:
         going_on = require_run_directory(out, "adapt", resume=resume == "auto", force=force)
         _require_checkpoint(out, going_on, force)
@@ -101,7 +99,6 @@ def adapt(
     from craft.cli.next_steps import next_line, resuming
     from craft.cli.progress import ProgressDisplay
     from craft.cli.retention import NOT_MEASURED, retention_probe
-    from craft.data.domains.manifest import MANIFEST, DomainManifest
     from craft.family.family import ModelFamily
     from craft.pocket.domains import load_domain
     from craft.report.adaptation import adaptation_lines
@@ -154,22 +151,9 @@ def adapt(
     if dry_run:
         print_rehearsal(console, zoo, surrogate, chosen, config)
         return
-    command = {"command": "adapt", "domain": chosen.name, "surrogate": surrogate}
-    if main:
-        earlier = out / MANIFEST
-        if going_on and earlier.is_file() and manifest is not None:
-            _require_same_data(DomainManifest.load(earlier), manifest, earlier)
-        open_run_directory(
-            out,
-            command | {"config": config.model_dump()},
-            resume=resume == "auto",
-            force=force,
-        )
-        if manifest is None:
-            earlier.unlink(missing_ok=True)  # of other data, which would contradict the pack
-        else:
-            manifest.save(out / MANIFEST)
     checkpoints = out / CHECKPOINTS
+    command = {"command": "adapt", "domain": chosen.name, "surrogate": surrogate}
+    noted = command | {"config": config.model_dump()}
 
     def begin(step: int, steps: int) -> None:
         if resume == "auto":
@@ -188,8 +172,10 @@ def adapt(
             config,
             out,
             probe,
+            manifest=manifest,
             task=task,
             resume=resume == "auto",
+            on_ready=lambda: note_run(out, noted, resume=resume == "auto", force=force),
             on_start=lambda table: console.print(str(table), highlight=False),
             on_begin=begin,
             on_progress=progress,
@@ -213,16 +199,6 @@ def _require_checkpoint(out: Path, going_on: bool, force: bool) -> None:
             f"--out {out} holds a pack and no checkpoint to go on from; choose another directory, "
             "or --force to train anew and replace it"
         )
-
-
-def _require_same_data(earlier: DomainManifest, now: DomainManifest, path: Path) -> None:
-    """Raises CraftError unless a run that goes on has the data it began with."""
-    for name in ("content", "kind", "subject", "classes", "parts", "distractors", "options"):
-        if getattr(earlier, name) != getattr(now, name):
-            raise CraftError(
-                f"{path} says that this run began with other data ({name} differs); resume with "
-                "the same data and options, or choose another --out"
-            )
 
 
 def print_rehearsal(

@@ -29,6 +29,7 @@ from craft.cli.judge import judge
 from craft.cli.options import console
 from craft.cli.pictures import pictures
 from craft.cli.reproduce import reproduce
+from craft.cli.run_directory import release_directories
 from craft.cli.settings import list_settings
 from craft.cli.transfer import transfer
 from craft.cli.usage import usage_line
@@ -42,7 +43,11 @@ class _Commands(TyperGroup):
 
     def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> Any:
         remember_line(info_name, args)
-        return super().make_context(info_name, args, *more, **extra)
+        try:
+            return super().make_context(info_name, args, *more, **extra)
+        except Exception as error:
+            _end_misuse(error)
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -61,11 +66,18 @@ class _Commands(TyperGroup):
             _print_error(text)
             raise typer.Exit(2) from None
         except Exception as error:
-            line = usage_line(error)
-            if line is None:
-                raise
-            _print_error(line)
-            raise typer.Exit(2) from None
+            _end_misuse(error)
+            raise
+        finally:
+            release_directories()
+
+
+def _end_misuse(error: Exception) -> None:
+    """End with one line if the command line cannot be understood; otherwise nothing."""
+    line = usage_line(error)
+    if line is not None:
+        _print_error(line)
+        raise typer.Exit(2) from None
 
 
 def _print_error(text: str) -> None:

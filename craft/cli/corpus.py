@@ -44,7 +44,7 @@ def tokenize(
     from craft.cli.interrupt import telling_what_is_kept, typed_line
     from craft.cli.progress import ProgressDisplay
     from craft.corpus.shard import CorpusEncoder, shards_of
-    from craft.corpus.tokens import require_same_cut, tokenize_corpus
+    from craft.corpus.tokens import tokenize_corpus
     from craft.data.images.record_store import RecordStore
     from craft.family.family import ModelFamily
 
@@ -60,7 +60,6 @@ def tokenize(
     records = request.read().records
     images_of = RecordStore(records, encoder.tower.image_size)
     shards = shards_of(images_of, shard_size, [record.id for record in records])
-    require_same_cut(out, len(shards))
     done = 0
 
     def kept() -> str:

@@ -38,7 +38,7 @@ def installation_facts(directory: Path | None = None, device: str | None = None)
 
 
 def _state_of_files(models: ModelFamily) -> str:
-    listed = len(models.manifest.get("files", {}))
+    listed = len(models.manifest.files)
     if not listed:
         return "no manifest lists them, so nothing is known of changes"
     changed = models.changed_files()

@@ -71,14 +71,16 @@ def generate(
     chosen = laser_settings(settings or ()) if laser else None
     from craft.data import readers
     from craft.data.readers.decoding import decode_rgb
+    from craft.data.readers.image import ImageFile
     from craft.family.family import ModelFamily
     from craft.report.laser_picture import laser_figure
     from craft.runtime.whole_file import whole_file, write_json
     from craft.workbench import generate
 
     used = readers.PixelRange.parse(pixel_range) if pixel_range else _range_of(pack)
+    encoded = ImageFile(image).read()
     try:
-        pixels = decode_rgb(image.read_bytes(), used)
+        pixels = decode_rgb(encoded, used)
     except CraftError as error:
         raise CraftError(f"{image}: {error}") from error
     family = ModelFamily.load(models, device=device)

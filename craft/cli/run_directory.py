@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from craft.errors import CraftError
 from craft.evaluation.journal import UNFINISHED
-from craft.runtime.whole_file import write_text
+from craft.runtime.directory_lock import directory_lock, require_unlocked
+from craft.runtime.whole_file import remove_unfinished, write_text
+from craft.runtime.yaml_files import read_yaml, yaml_text
 
 MARKER = "run.yaml"
 #: What a run writes before there is anything to lose.
-_NOTES = {MARKER, "config.yaml", "domain.json"}
+_NOTES = {MARKER, "config.yaml"}
+
+_held = ExitStack()
 
 
 def require_run_directory(
-    directory: Path, command: str, *, resume: bool | None = None, force: bool = False
+    directory: Path,
+    command: str,
+    *,
+    resume: bool | None = None,
+    force: bool = False,
+    locked: bool = True,
 ) -> bool:
     """Check, before anything long starts, that ``command`` may write to ``directory``.
 
@@ -27,6 +35,7 @@ def require_run_directory(
     Args:
         command: such as "adapt"; earlier runs are told apart by it.
         resume: whether the command goes on with an earlier run; None if it never can.
+        locked: whether to refuse a directory that a process holds; not if it is this one.
 
     Returns:
         Whether there is an earlier run of this command to go on with.
@@ -34,6 +43,7 @@ def require_run_directory(
     Raises:
         CraftError: a file, or a directory that holds another command's run, an earlier run, or
             other files, and ``force`` is not set.
+        LockedError: another process writes there.
     """
     if not directory.is_dir():
         above = directory
@@ -43,10 +53,12 @@ def require_run_directory(
             what = "is a file" if above == directory else f"cannot be: {above} is a file"
             raise CraftError(f"--out {directory} {what}; name a directory")
         return False
+    if locked:
+        require_unlocked(directory)
     held = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
     if not held:
         return False
-    earlier = _command_in(directory)
+    earlier = None if force and not resume else _command_in(directory)
     if earlier == command and resume:
         return True
     unfinished = (directory / UNFINISHED).is_dir()  # the command itself finds what is done
@@ -72,7 +84,29 @@ def require_run_directory(
 def open_run_directory(
     directory: Path, command: dict[str, Any], *, resume: bool | None = None, force: bool = False
 ) -> bool:
-    """Make ``directory`` ready and note in it, as ``run.yaml``, what is about to run.
+    """Make ``directory`` ready, and lock it until :func:`release_directories`, which the command
+    line calls when a command has ended.
+
+    Otherwise as :func:`note_run`.
+
+    Raises:
+        LockedError: another process writes there.
+    """
+    require_run_directory(directory, command["command"], resume=resume, force=force)
+    _held.enter_context(directory_lock(directory))
+    remove_unfinished(directory)
+    return note_run(directory, command, resume=resume, force=force)
+
+
+def release_directories() -> None:
+    """Let go of all directories that :func:`open_run_directory` locked."""
+    _held.close()
+
+
+def note_run(
+    directory: Path, command: dict[str, Any], *, resume: bool | None = None, force: bool = False
+) -> bool:
+    """Note in ``directory``, as ``run.yaml``, what is about to run.
 
     The note of a run that is gone on with stays as it is. Nothing is deleted.
 
@@ -87,9 +121,11 @@ def open_run_directory(
         CraftError: see :func:`require_run_directory`.
         OSError: nothing can be written there.
     """
-    going_on = require_run_directory(directory, command["command"], resume=resume, force=force)
+    going_on = require_run_directory(
+        directory, command["command"], resume=resume, force=force, locked=False
+    )
     if not going_on:
-        write_text(directory / MARKER, yaml.safe_dump(command, sort_keys=False))
+        write_text(directory / MARKER, yaml_text(command))
     return going_on
 
 
@@ -109,8 +145,5 @@ def _command_in(directory: Path) -> str | None:
     marker = directory / MARKER
     if not marker.is_file():
         return None
-    try:
-        noted = yaml.safe_load(marker.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return None
-    return str(noted["command"]) if isinstance(noted, dict) and "command" in noted else None
+    noted = read_yaml(marker, "the note of an earlier run")
+    return str(noted["command"]) if "command" in noted else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,12 +22,27 @@ from craft.models.vision_tower import DiscreteVisionTower
 
 @dataclass(frozen=True)
 class Shard:
-    """Number ``number`` of ``of``."""
+    """Number ``number`` of ``of``.
+
+    Args:
+        size: of every shard of the corpus but the last.
+        corpus: hash of the ids of all images of the corpus, in order.
+    """
 
     number: int
     of: int
     ids: tuple[str, ...]
     images: ImageStore
+    size: int
+    corpus: str
+
+    def digests(self) -> list[str]:
+        """A hash of each image: equal ones give equal codes.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        return [self.images.digest(row) for row in range(len(self.images))]
 
 
 class ShardCodes(NamedTuple):
@@ -54,12 +71,15 @@ def shards_of(images: ImageStore, size: int = 256, ids: Sequence[str] | None = N
     if len(ids) != len(images):
         raise CraftError(f"{len(images)} images need as many ids, got {len(ids)}")
     starts = range(0, len(images), size)
+    corpus = hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
     return [
         Shard(
             number,
             len(starts),
             tuple(ids[start : start + size]),
             images.take(range(start, min(start + size, len(images)))),
+            size,
+            corpus,
         )
         for number, start in enumerate(starts)
     ]

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-from torch import Tensor
-
 from craft.corpus.backend import Workers, each_shard
-from craft.corpus.shard import CorpusEncoder, Shard, ShardCodes
+from craft.corpus.shard import CorpusEncoder, Shard
+from craft.corpus.token_file import CorpusTokens, TokenCard, read_tokens, write_tokens
 from craft.errors import CraftError
 from craft.prior import TokenPrior
-from craft.runtime.whole_file import whole_file
 
-_FORMAT = "craft-tokens-1"
+__all__ = ["CorpusTokens", "prior_of", "read_tokens", "tokenize_corpus"]
 
-
-@dataclass(frozen=True)
-class CorpusTokens:
-    """One shard as read back.
-
-    ``codes`` int64 [n, N, L] and ``residual_sq_norms`` float32 [n, N, L] are what
-    :func:`craft.quantize` gave for the images ``ids``, whose patches lie on ``grid``.
-    """
-
-    ids: list[str]
-    codes: Tensor
-    residual_sq_norms: Tensor
-    grid: tuple[int, int]
-    codebook_fingerprint: str
-    encoder_hash: str
+#: What is said where a card's field is another one, and what makes it so.
+_DIFFERENCES = {
+    "shard_size": "--shard-size {found}, this is {wanted}",
+    "of": "{found} shards, these would be {wanted}",
+    "corpus": "other images, by their ids",
+    "shard": "shard {found}, under the name of {wanted}",
+    "codebook_fingerprint": "codebook {found:.12}, this is {wanted:.12}",
+    "encoder_hash": "another encoder: {found:.12}, this is {wanted:.12}",
+    "encoder_config": "another encoder, by its configuration",
+    "precision": "an encoder in {found}, this one works in {wanted}",
+    "grid": "{found} patches, this encoder makes {wanted}",
+    "levels": "{found} levels, this codebook has {wanted}",
+}
+#: Of a model's config: what says where it comes from and how it runs, not what it computes.
+_ASIDE = {
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "model_type",
+    "transformers_version",
+    "_attn_implementation",
+}
 
 
 def tokenize_corpus(
@@ -43,104 +45,124 @@ def tokenize_corpus(
 ) -> Iterator[int]:
     """Write each shard's tokens to ``out``; yields how many images each had, as they are done.
 
-    Shards that are there already, whole and of this encoder, are left as they are: a run that was
-    stopped goes on. Every file appears at once, complete.
+    Shards that are there already are read first, and their images hashed: only if all of them are
+    whole, of this encoder and of these images as they are now, are the others written. So a run
+    that was stopped resumes, and a refusal writes nothing. Every file appears at once, complete.
 
     Raises:
-        CraftError: a file in ``out`` is of another encoder or codebook, or of another cut.
+        CraftError: a file in ``out`` is damaged, or of another encoder, codebook, precision or
+            ``--shard-size``, or of images that are others now; says which.
         DataError: an image is missing or corrupt.
     """
+    _require_same_cut(out, shards)
     out.mkdir(parents=True, exist_ok=True)
-    yield from each_shard(_Tokenize(encoder, out), shards, workers)
+    there = [shard for shard in shards if token_path(out, shard).is_file()]
+    yield from each_shard(_Check(encoder, out.absolute()), there, workers)
+    missing = [shard for shard in shards if not token_path(out, shard).is_file()]
+    yield from each_shard(_Tokenize(encoder, out.absolute()), missing, workers)
 
 
-def require_same_cut(directory: Path, shards: int) -> None:
-    """Raises CraftError if ``directory`` holds tokens that were cut into another number of shards:
-    two cuts in one place belong together in no way."""
-    cuts = {path.stem.split("-of-")[1] for path in directory.glob("tokens-*-of-*.parquet")}
-    other = sorted(int(cut) for cut in cuts if int(cut) != shards)
-    if other:
-        raise CraftError(
-            f"{directory} holds tokens in {other[0]} shards, these would be {shards}; choose "
-            "another directory, or the --shard-size and data of that run"
-        )
+def token_path(out: Path, shard: Shard) -> Path:
+    """Where the tokens of a shard are."""
+    return out / f"tokens-{shard.number:06d}-of-{shard.of:06d}.parquet"
 
 
-class _Tokenize:
-    """The work of one worker."""
+def _require_same_cut(directory: Path, shards: Sequence[Shard]) -> None:
+    """Raises CraftError if ``directory`` holds tokens that were cut into another number of shards,
+    or with another size: two cuts in one place belong together in no way."""
+    for path in sorted(directory.glob("tokens-*-of-*.parquet")):
+        if shards and path.stem.split("-of-")[1] != f"{shards[0].of:06d}":
+            found = read_tokens(path).card
+            _refuse(path, {"shard_size": (found.shard_size, shards[0].size)})
+            _refuse(path, {"of": (found.of, shards[0].of)})
 
-    def __init__(self, encoder: CorpusEncoder, out: Path):
-        self.encoder = encoder
-        self.out = out.absolute()
-        self.encoder_hash = encoder.pack.encoder_hash
+
+@dataclass(frozen=True)
+class _Check:
+    """The work of one worker on shards that are there."""
+
+    encoder: CorpusEncoder
+    out: Path
 
     def __call__(self, shard: Shard) -> int:
-        path = self.out / f"tokens-{shard.number:06d}-of-{shard.of:06d}.parquet"
-        if path.is_file():
-            self._require_same(path, shard)
-            return len(shard.ids)
-        self._write(path, shard, self.encoder.encode(shard))
+        path = token_path(self.out, shard)
+        found = read_tokens(path)
+        wanted = card_of(self.encoder, shard)
+        _refuse(path, {n: (getattr(found.card, n), getattr(wanted, n)) for n in _DIFFERENCES})
+        if found.ids != list(shard.ids):
+            _refuse(path, {"corpus": (0, 1)})
+        now = shard.digests()
+        changed = [i for i, a, b in zip(found.ids, found.images, now, strict=True) if a != b]
+        if changed:
+            raise CraftError(
+                f"{path} holds tokens of images that are others now: {changed[0]!r}, and "
+                f"{len(changed) - 1} more of its {len(now)}; delete the file to encode its images "
+                "anew, or choose another directory"
+            )
         return len(shard.ids)
 
-    def _require_same(self, path: Path, shard: Shard) -> None:
-        found = read_tokens(path)
-        if found.encoder_hash != self.encoder_hash or found.ids != list(shard.ids):
-            what = "other images" if found.encoder_hash == self.encoder_hash else "another encoder"
-            raise CraftError(f"{path} holds tokens of {what}; choose another directory")
 
-    def _write(self, path: Path, shard: Shard, codes: ShardCodes) -> None:
-        flat = codes.codes.flatten(1)
-        columns = {
-            "id": pa.array(shard.ids),
-            "codes": _lists(flat.to(torch.int32).numpy(), pa.int32()),
-            "residual_sq_norms": _lists(codes.residual_sq_norms.flatten(1).numpy(), pa.float32()),
-        }
-        about = {
-            "format": _FORMAT,
-            "grid": list(self.encoder.tower.grid),
-            "levels": codes.codes.shape[-1],
-            "codebook_fingerprint": self.encoder.codebook.fingerprint,
-            "encoder_hash": self.encoder_hash,
-        }
-        table = pa.table(columns).replace_schema_metadata({"craft": json.dumps(about)})
-        with whole_file(path, table.nbytes) as unfinished:
-            pq.write_table(table, unfinished, compression="zstd")
+@dataclass(frozen=True)
+class _Tokenize:
+    """The work of one worker on shards that are not there."""
 
+    encoder: CorpusEncoder
+    out: Path
 
-def read_tokens(path: Path) -> CorpusTokens:
-    """Read one shard.
-
-    Raises:
-        CraftError: not a file of tokens.
-    """
-    table = pq.read_table(path)
-    about = json.loads((table.schema.metadata or {}).get(b"craft", b"{}"))
-    if about.get("format") != _FORMAT:
-        raise CraftError(
-            f"{path} holds no tokens: its format is {about.get('format')!r}, expected {_FORMAT!r}; "
-            "make such files with `craft tokenize`"
+    def __call__(self, shard: Shard) -> int:
+        images = shard.digests()
+        codes = self.encoder.encode(shard)
+        tokens = CorpusTokens(
+            card_of(self.encoder, shard),
+            list(shard.ids),
+            images,
+            codes.codes,
+            codes.residual_sq_norms,
         )
-    grid: tuple[int, int] = tuple(about["grid"])
-    shape = (len(table), grid[0] * grid[1], about["levels"])
-    codes, distances = (
-        torch.from_numpy(table[name].combine_chunks().flatten().to_numpy().copy()).view(shape)
-        for name in ("codes", "residual_sq_norms")
+        write_tokens(token_path(self.out, shard), tokens)
+        return len(shard.ids)
+
+
+def _refuse(path: Path, fields: dict[str, tuple[object, object]]) -> None:
+    """Raises CraftError for the first field that has two values, found and wanted."""
+    for name, (found, wanted) in fields.items():
+        if found != wanted:
+            what = _DIFFERENCES[name].format(found=found, wanted=wanted)
+            raise CraftError(
+                f"{path} holds tokens of {what}; choose another directory, or encoder, data and "
+                "--shard-size of that run"
+            )
+
+
+def card_of(encoder: CorpusEncoder, shard: Shard) -> TokenCard:
+    """What tokens of a shard are made of."""
+    return TokenCard(
+        grid=encoder.tower.grid,
+        levels=encoder.codebook.levels,
+        codebook_fingerprint=encoder.codebook.fingerprint,
+        encoder_hash=encoder.pack.encoder_hash,
+        encoder_config=_config_hash(encoder),
+        precision=encoder.pack.precision,
+        shard=shard.number,
+        of=shard.of,
+        shard_size=shard.size,
+        corpus=shard.corpus,
     )
-    return CorpusTokens(
-        table["id"].to_pylist(),
-        codes.long(),
-        distances,
-        grid,
-        about["codebook_fingerprint"],
-        about["encoder_hash"],
-    )
+
+
+def _config_hash(encoder: CorpusEncoder) -> str:
+    """Of what the encoder computes with its weights: heads, activation, norms, the layer read."""
+    config = {k: v for k, v in encoder.pack.vision_config.items() if k not in _ASIDE}
+    text = json.dumps([config, encoder.pack.read_layer], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def prior_of(directory: Path, encoder: CorpusEncoder) -> TokenPrior:
     """The first-level frequencies of a tokenised corpus, without looking at an image again.
 
     Raises:
-        CraftError: no tokens there, a shard is missing, or they are of another encoder.
+        CraftError: no tokens there, a shard is missing, damaged or of another corpus, or they are
+            of another encoder.
         CodebookMismatchError: they are of another codebook.
     """
     paths = sorted(directory.glob("tokens-*-of-*.parquet"))
@@ -151,17 +173,21 @@ def prior_of(directory: Path, encoder: CorpusEncoder) -> TokenPrior:
             "name the --out of one `craft tokenize` that has finished"
         )
     prior = TokenPrior.empty(encoder.codebook, encoder_hash=encoder.pack.encoder_hash)
-    for path in paths:
+    known = {
+        "encoder_config": _config_hash(encoder),
+        "precision": encoder.pack.precision,
+        "of": len(paths),
+    }
+    for number, path in enumerate(paths):
         tokens = read_tokens(path)
-        encoder.codebook.require_fingerprint(tokens.codebook_fingerprint)
-        if tokens.encoder_hash != prior.encoder_hash:
+        encoder.codebook.require_fingerprint(tokens.card.codebook_fingerprint)
+        if tokens.card.encoder_hash != prior.encoder_hash:
             raise CraftError(
-                f"{path} holds tokens of encoder {tokens.encoder_hash[:12]}, this one is "
+                f"{path} holds tokens of encoder {tokens.card.encoder_hash[:12]}, this one is "
                 f"{prior.encoder_hash[:12]}; tokenize the images with it"
             )
+        of_the_first = {"corpus": tokens.card.corpus, "shard_size": tokens.card.shard_size}
+        known = of_the_first | known | {"shard": number}
+        _refuse(path, {name: (getattr(tokens.card, name), known[name]) for name in known})
         prior.update(tokens.codes)
     return prior
-
-
-def _lists(values: np.ndarray, kind: pa.DataType) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), kind), values.shape[1])

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from craft.errors import CraftError
-from craft.runtime.whole_file import write_text
+from craft.runtime.directory_lock import LOCK, directory_lock
+from craft.runtime.whole_file import remove_unfinished, write_text
 
 if TYPE_CHECKING:
     from craft.evaluation.code_file import CodeFile
 
 #: The folder, inside the one that results go to, that is there while an exam is unfinished.
 UNFINISHED = ".unfinished"
-_IDENTITY, _ANSWERS, _LOCK = "identity.json", "answers.jsonl", "lock"
+_IDENTITY, _ANSWERS = "identity.json", "answers.jsonl"
 
 
 class Journal:
@@ -30,29 +30,24 @@ class Journal:
             deleted.
 
     Raises:
-        CraftError: another process is examining into the same directory.
+        LockedError: another process examines into the same directory.
         OSError: the folder cannot be written.
     """
 
     def __init__(self, directory: Path, identity: Mapping[str, Any]):
         self.folder = directory / UNFINISHED
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / _LOCK).open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise CraftError(
-                f"another process is writing its results to {directory}; wait for it, or choose "
-                "another directory"
-            ) from None
-        for left in directory.glob(".*.part"):  # by a process that was killed while it wrote
-            left.unlink()
+        with ExitStack() as held:
+            held.enter_context(directory_lock(self.folder))
+            remove_unfinished(directory)
+            self._open(identity)
+            self._held = held.pop_all()
+
+    def _open(self, identity: Mapping[str, Any]) -> None:
         text = json.dumps(identity, sort_keys=True)
         noted = self.folder / _IDENTITY
         if not noted.is_file() or noted.read_text(encoding="utf-8") != text:
             for path in self.folder.iterdir():
-                if path.name != _LOCK:
+                if path.name != LOCK:
                     path.unlink()
             write_text(noted, text)
         self._given: dict[str, dict[int, str]] = {}
@@ -85,7 +80,7 @@ class Journal:
         self._file.close()
         if kind is None:
             shutil.rmtree(self.folder)
-        self._lock.close()
+        self._held.close()
 
     def _read(self) -> None:
         """Take up the whole lines, and cut off one that was half-written."""

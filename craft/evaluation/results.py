@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,6 +11,7 @@ from typing_extensions import Self
 
 from craft.errors import CraftError
 from craft.evaluation.bootstrap import interval
+from craft.runtime.json_cards import read_json
 from craft.runtime.whole_file import write_json
 
 RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
@@ -148,13 +148,9 @@ class ResultsFile(BaseModel):
             CraftError: no such file, not JSON, written by another command, or of another format.
         """
         path = path / RESULTS if path.is_dir() else path
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise CraftError(f"{path} is not JSON ({error}); run the command again") from error
-        except FileNotFoundError as error:
-            raise CraftError(f"{path} does not exist; name a directory that holds one") from error
-        found = found if isinstance(found, dict) else {}
+        if not path.exists():
+            raise CraftError(f"{path} does not exist; name a directory that holds one")
+        found = read_json(path, "results")
         if found.get("format") != cls.FORMAT:
             raise CraftError(
                 f"{path} has format {found.get('format')!r}, this version reads {cls.FORMAT}; run "

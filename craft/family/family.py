@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -15,16 +14,18 @@ from transformers import PreTrainedTokenizerBase, SiglipConfig, SiglipModel
 
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.errors import CraftError
-from craft.family.layout import CODEBOOK, LANGUAGE_MODEL, MANIFEST, PRIOR, SIGLIP
+from craft.family.layout import CODEBOOK, MANIFEST, PRIOR, SIGLIP
+from craft.family.manifest import FamilyManifest
 from craft.family.plugged import PluggedEncoder
 from craft.models.aligned_language_model import CARD, AlignedLanguageModel
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.encoder_pack import EncoderPack, made_with
 from craft.models.loading import has_tokenizer, load_config, load_model, load_tokenizer
+from craft.models.pack_card import LANGUAGE_MODEL
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.runtime.device import choose_device
-from craft.runtime.json_cards import read_json
+from craft.runtime.stored_files import file_hash, require_unchanged
 from craft.settings.closest import did_you_mean
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
@@ -51,9 +52,10 @@ class ModelFamily:
                 "to use the models that come with the package"
             )
         names = sorted(path.parent.name for path in directory.glob(f"*/{CARD}"))
-        first = [name for name in self.manifest.get("language_models", ()) if name in names]
+        first = [name for name in self.manifest.language_models if name in names]
         self.names = (*first, *(name for name in names if name not in first))
         self._language_models: dict[str, AlignedLanguageModel] = {}
+        self._checked: set[str] = set()
 
     @classmethod
     def load(cls, directory: Path | str | None = None, device: str | None = None) -> ModelFamily:
@@ -61,10 +63,20 @@ class ModelFamily:
         return cls(default_directory() if directory is None else Path(directory), device)
 
     @cached_property
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> FamilyManifest:
         """What ``manifest.json`` says of the directory; empty if there is none."""
-        path = self.directory / MANIFEST
-        return read_json(path, "the manifest of the models") if path.is_file() else {}
+        return FamilyManifest.load(self.directory)
+
+    def _require_unchanged(self, part: str) -> None:
+        """Raises StoredFileError if a file, or one in a folder, is not what the manifest lists."""
+        if part not in self._checked:
+            known = {
+                name: found
+                for name, found in self.manifest.files.items()
+                if name == part or name.startswith(f"{part}/")
+            }
+            require_unchanged(self.directory, known, MANIFEST)
+            self._checked.add(part)
 
     @property
     def origin(self) -> str | None:
@@ -76,11 +88,13 @@ class ModelFamily:
     @property
     def retention(self) -> str | None:
         """What measures forgetting, by name or by the path of its data, if the manifest says so."""
-        return self.manifest.get("retention")
+        return self.manifest.retention
 
     @cached_property
     def codebook(self) -> Codebook:
-        return Codebook.load(self.directory / CODEBOOK)
+        codebook = Codebook.load(self.directory / CODEBOOK)
+        self._require_unchanged(CODEBOOK)
+        return codebook
 
     @cached_property
     def siglip(self) -> SiglipModel:
@@ -88,12 +102,14 @@ class ModelFamily:
         model: Any = load_model(
             SiglipModel, self.directory / SIGLIP, "the SigLIP pair", dtype=torch.float32
         )
+        self._require_unchanged(SIGLIP)
         return model.to(self.device).eval().requires_grad_(False)
 
     @property
     def image_size(self) -> int:
         """Side of the encoder's images, in pixels."""
         config = load_config(self.directory / SIGLIP, "the SigLIP pair", SiglipConfig)
+        self._require_unchanged(SIGLIP)
         return int(config.vision_config.image_size)
 
     @cached_property
@@ -109,7 +125,9 @@ class ModelFamily:
                 "(tokenizer.json or spiece.model, and tokenizer_config.json), or use what needs no "
                 "texts: craft adapt --set lambda_con=0"
             )
-        return load_tokenizer(self.directory / SIGLIP, "SigLIP")
+        tokenizer = load_tokenizer(self.directory / SIGLIP, "SigLIP")
+        self._require_unchanged(SIGLIP)
+        return tokenizer
 
     @property
     def has_tokenizer(self) -> bool:
@@ -134,7 +152,9 @@ class ModelFamily:
                 f"got {name!r}{did_you_mean(name, self.names)}"
             )
         if name not in self._language_models:
-            model = AlignedLanguageModel.from_pretrained(self.directory / name).to(self.device)
+            model = AlignedLanguageModel.from_pretrained(self.directory / name)
+            self._require_unchanged(name)
+            model = model.to(self.device)
             self.codebook.require_fingerprint(model.codebook_fingerprint)
             self._language_models[name] = model
         return self._language_models[name]
@@ -177,12 +197,18 @@ class ModelFamily:
         """First-level code frequencies of the general world under the pretrained encoder; None if
         the directory has none, as after a conversion."""
         path = self.directory / PRIOR
-        return TokenPrior.load(path) if path.is_file() else None
+        prior = TokenPrior.load(path) if path.is_file() else None
+        self._require_unchanged(PRIOR)
+        return prior
 
     def changed_files(self) -> list[str]:
         """Files that are not what the manifest says, by SHA-256; empty when all is well."""
-        listed = self.manifest.get("files", {})
-        return [name for name, known in listed.items() if file_hash(self.directory / name) != known]
+        paths = {name: self.directory / name for name in self.manifest.files}
+        return [
+            name
+            for name, path in paths.items()
+            if not path.is_file() or file_hash(path) != self.manifest.files[name]
+        ]
 
 
 def default_directory() -> Path:
@@ -195,8 +221,3 @@ def default_directory() -> Path:
         directory: Callable[[], Path] = entry.load()
         return directory()
     raise CraftError("no models are installed with the package; name a directory with --models")
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, or "missing"."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"

@@ -1,4 +1,4 @@
-"""File names inside a directory of models, and inside a pack; no other module spells them."""
+"""File names inside a directory of models; no other module spells them."""
 
 from __future__ import annotations
 
@@ -7,5 +7,3 @@ CODEBOOK = "codebook.safetensors"
 #: First-level code frequencies of the general world under the pretrained encoder.
 PRIOR = "general_prior.safetensors"
 SIGLIP = "siglip"
-#: In a pack: the projector and language model of a method that trained one of them.
-LANGUAGE_MODEL = "language_model"

@@ -35,7 +35,7 @@ from PIL import Image
 
 
 def image(doc):
-    return [Image.open(io.BytesIO(doc["image"]["bytes"])).convert("RGB")]
+    return [Image.open(io.BytesIO(doc["image"]["bytes"]), formats=["PNG"]).convert("RGB")]
 
 
 def question(doc, settings=None):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +18,14 @@ from craft.models.projector import Projector
 from craft.models.prompt_template import PromptTemplate
 from craft.models.sequence import embed_prefix, image_then_text
 from craft.models.text_batch import IGNORE, TextBatch, prompt_batch, training_batch
-from craft.runtime.json_cards import read_card
-from craft.runtime.stored_files import StoredFileError
+from craft.runtime.json_cards import CHECKSUM, read_card, with_checksum
+from craft.runtime.stored_files import (
+    StoredFileError,
+    file_hash,
+    require_unchanged,
+)
 from craft.runtime.stored_tensors import fill, read_tensors
-from craft.runtime.whole_file import files_together, write_json, write_tensors
+from craft.runtime.whole_file import parts_swapped, write_json, write_tensors
 
 CARD = "craft.json"
 _PROJECTOR = "projector.safetensors"
@@ -48,13 +52,16 @@ class _Template(BaseModel):
 
 
 class _Card(BaseModel):
-    """What ``craft.json`` says."""
+    """What ``craft.json`` says; ``files`` are hashes of all others, none in earlier versions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str
     codebook_fingerprint: str
     projector: _ProjectorShape
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     template: _Template = Field(default_factory=_Template)
+    files: dict[str, str] = Field(default_factory=dict)
 
 
 class AlignedLanguageModel(nn.Module):
@@ -166,6 +173,7 @@ class AlignedLanguageModel(nn.Module):
 
         Raises:
             OSError: they could not be written; an earlier model in ``directory`` is as it was.
+                Otherwise nothing of it stays.
         """
         card = {
             "name": self.name,
@@ -178,11 +186,16 @@ class AlignedLanguageModel(nn.Module):
             "dtype": str(self.language_model.dtype).removeprefix("torch."),
             "template": self.template.to_dict(),
         }
-        with files_together(directory, sum(x.nbytes for x in self.parameters())) as written:
+        earlier = [path.name for path in Path(directory).glob("*model*.safetensors*")]
+        parts = ("config.json", "generation_config.json", _PROJECTOR, _TOKENIZER, *earlier)
+        needs = sum(x.nbytes for x in self.parameters())
+        with parts_swapped(directory, parts, CARD, needs) as written:
             self.language_model.save_pretrained(written)
             self.tokenizer.save_pretrained(written / _TOKENIZER)
             write_tensors(written / _PROJECTOR, self.projector.state_dict())
-            write_json(written / CARD, card)
+            files = sorted(path for path in written.rglob("*") if path.is_file())
+            names = [path.relative_to(written).as_posix() for path in files]
+            write_card(written, card | {"files": names})
 
     @classmethod
     def from_pretrained(
@@ -194,8 +207,9 @@ class AlignedLanguageModel(nn.Module):
             dtype: of the weights; by default the one that the card names, else float32.
 
         Raises:
-            CraftError: a file that is missing, damaged, cut short or a Git LFS pointer; weights
-                that fit neither their config nor each other; a tokenizer without an end token.
+            CraftError: a file that is missing, damaged, cut short, changed since it was written, or
+                a Git LFS pointer; weights that fit neither their config nor each other; a tokenizer
+                without an end token.
         """
         directory = Path(directory)
         what = f"the language model {directory.name!r}"
@@ -214,9 +228,28 @@ class AlignedLanguageModel(nn.Module):
             )
         tokenizer = load_tokenizer(directory / _TOKENIZER, what)
         require_end_token(tokenizer, directory / _TOKENIZER)
+        # Last: what was said above of a damaged file says more.
+        require_unchanged(directory, card.files, CARD)
         template = PromptTemplate(**card.template.model_dump())
         lvlm = cls(model, projector, tokenizer, card.codebook_fingerprint, card.name, template)
         return lvlm.eval().requires_grad_(False)
+
+
+def write_card(directory: Path, content: Mapping[str, Any]) -> None:
+    """Write ``craft.json`` with the hashes, as they are now, of the files that ``content`` lists.
+
+    Files that are gone are left out.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    known = {
+        name: file_hash(directory / name)
+        for name in content.get("files", {})
+        if (directory / name).is_file()
+    }
+    kept = {key: value for key, value in content.items() if key != CHECKSUM}
+    write_json(directory / CARD, with_checksum({**kept, "files": known}))
 
 
 def require_end_token(tokenizer: PreTrainedTokenizerBase, origin: Path | str) -> None:

@@ -15,7 +15,14 @@ from transformers.utils.hub import cached_file
 from typing_extensions import Self
 
 from craft.codebook import Codebook
+from craft.errors import CraftError
 from craft.models.attention import available_attention
+from craft.models.loading import (
+    ADAPTER,
+    refuse_kernel,
+    refuse_other_weights,
+    require_all_weights,
+)
 from craft.runtime.whole_file import files_together
 
 CODEBOOK_FILE = "codebook.safetensors"
@@ -66,15 +73,31 @@ class CodebookCheckpoint(PreTrainedModel):
 
         Raises:
             CodebookMismatchError: the codebook is not the one the weights speak.
+            StoredFileError: weights that are missing, unknown, of another shape, or pickles.
+            CraftError: code of others, or pickles, were asked for.
             OSError: no such checkpoint, or it holds no codebook.
         """
         name = str(pretrained_model_name_or_path)
+        if kwargs.pop("trust_remote_code", False) or not kwargs.pop("use_safetensors", True):
+            raise CraftError(
+                "code from a checkpoint is never run and pickles are never loaded; leave "
+                "trust_remote_code and use_safetensors out"
+            )
         options = {key: kwargs[key] for key in _HUB_OPTIONS if key in kwargs}
         if codebook is None:
             codebook = Codebook.load(str(cached_file(name, CODEBOOK_FILE, **options)))
         config = kwargs.pop("config", None)
         if config is None:
             config = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
+        adapter = cached_file(name, ADAPTER, _raise_exceptions_for_missing_entries=False, **options)
+        refuse_other_weights(
+            f"{name}, the checkpoint,",
+            adapter=adapter is not None,
+            named=getattr(config, "transformers_weights", None),
+        )
+        for part in config.sub_configs:
+            chosen = getattr(getattr(config, part), "_attn_implementation", None)
+            refuse_kernel(chosen, f"{name}, the checkpoint,")
         vision = getattr(config, "vision_config", config)
         if vision.codebook_fingerprint is not None:
             codebook.require_fingerprint(vision.codebook_fingerprint)
@@ -83,4 +106,18 @@ class CodebookCheckpoint(PreTrainedModel):
             kwargs["attn_implementation"] = available_attention(kwargs["attn_implementation"])
         elif config._attn_implementation is not None:  # where AutoModel puts the argument
             config._attn_implementation = available_attention(config._attn_implementation)
-        return super().from_pretrained(name, *args, config=config, codebook=codebook, **kwargs)
+        tell = kwargs.pop("output_loading_info", False)
+        kwargs["ignore_mismatched_sizes"] = True  # they are refused below, with both shapes
+        loaded: Any = super().from_pretrained(
+            name,
+            *args,
+            config=config,
+            codebook=codebook,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **kwargs,
+        )
+        model, found = loaded
+        require_all_weights(found, f"{name}, the checkpoint,")
+        return loaded if tell else model

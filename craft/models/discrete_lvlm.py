@@ -62,7 +62,9 @@ class DiscreteLVLM(CodebookCheckpoint):
             config.vision_config.hidden_size, config.text_config.hidden_size, config.projector_inner
         )
         # Any: the generated types of transformers do not know what a causal language model has.
-        self.language_model: Any = AutoModelForCausalLM.from_config(config.text_config)
+        self.language_model: Any = AutoModelForCausalLM.from_config(
+            config.text_config, trust_remote_code=False
+        )
         self.post_init()
 
     @classmethod

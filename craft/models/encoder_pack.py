@@ -1,7 +1,9 @@
 """The product of an adaptation: encoder weights and the fingerprint of the codebook they speak.
 
 A pack is a directory: ``pack.json``, ``encoder.safetensors`` and, when one was counted,
-``prior.safetensors``. It plugs into every language model aligned to that codebook, into no other.
+``prior.safetensors``; also the ``domain.json`` of a user's data and the ``language_model`` that was
+trained instead of the encoder. It plugs into every language model aligned to that codebook, into no
+other.
 
 A pack of adapters has ``adapters.safetensors`` instead, with only what was added to an encoder, and
 the hash of that encoder, without which it cannot be read.
@@ -9,51 +11,42 @@ the hash of that encoder, without which it cannot be read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from craft.codebook import Codebook
 from craft.errors import CraftError
 from craft.models.configuration import DiscreteVisionConfig
+from craft.models.pack_card import (
+    ADAPTER_FORMAT,
+    ADAPTERS,
+    CARD,
+    FORMAT,
+    PARTS,
+    PRIOR,
+    WEIGHTS,
+    PackCard,
+    part_hashes,
+    read_pack_card,
+)
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.runtime.json_cards import CHECKSUM, as_card, read_json, with_checksum
+from craft.runtime.json_cards import with_checksum
 from craft.runtime.stored_files import StoredFileError
 from craft.runtime.stored_tensors import fill, read_tensors
 from craft.runtime.tensor_hash import tensor_hash
-from craft.runtime.whole_file import files_together, write_json, write_tensors
+from craft.runtime.whole_file import parts_swapped, write_json, write_tensors
 from craft.settings.choices import MethodName, Precision
 from craft.settings.methods import METHODS
-
-#: Of a whole encoder, and of adapters; earlier versions wrote cards without a checksum, 1 and 2.
-FORMAT, ADAPTER_FORMAT = 3, 4
-_WITHOUT_CHECKSUM = {1: FORMAT, 2: ADAPTER_FORMAT}
-_CARD, _WEIGHTS, _PRIOR = "pack.json", "encoder.safetensors", "prior.safetensors"
-_ADAPTERS = "adapters.safetensors"
 
 
 class EncoderMismatchError(CraftError):
     """Adapters met another encoder than the one they were trained in."""
-
-
-class PackCard(BaseModel):
-    """What ``pack.json`` says."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    format: int
-    codebook_fingerprint: str
-    encoder_hash: str
-    vision_config: dict[str, Any]
-    read_layer: int
-    notes: dict[str, Any]
-    base_hash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -171,34 +164,42 @@ class EncoderPack:
         tower.precision = self.precision
         return tower.eval().requires_grad_(False)
 
-    def save(self, directory: Path | str) -> Path:
+    def save(
+        self, directory: Path | str, others: Mapping[str, Callable[[Path], Any]] | None = None
+    ) -> Path:
         """Write the pack; the directory is made if need be.
 
-        A pack that is there already is replaced once all files of the new one are written.
+        A pack that is there already is replaced as a whole once all files of the new one are
+        written. A process that is killed leaves the old one, the new one, or a directory that is
+        refused as a pack. Files that belong to no pack stay.
+
+        Args:
+            others: what else belongs to the pack, :data:`~craft.models.pack_card.LANGUAGE_MODEL` or
+                the domain's manifest: name -> what writes it to a path.
 
         Raises:
             OSError: it could not be written; names path, room needed and room there is.
         """
         directory = Path(directory)
-        file, other = (_ADAPTERS, _WEIGHTS) if self.base else (_WEIGHTS, _ADAPTERS)
-        card = PackCard(
-            format=ADAPTER_FORMAT if self.base else FORMAT,
-            codebook_fingerprint=self.codebook_fingerprint,
-            encoder_hash=self.encoder_hash,
-            vision_config=self.vision_config,
-            read_layer=self.read_layer,
-            notes=self.notes,
-            base_hash=self.base.hash if self.base else None,
-        )
         own = self.own
-        with files_together(directory, sum(x.nbytes for x in own.values())) as written:
-            write_tensors(written / file, own)
+        needs = sum(x.nbytes for x in own.values())
+        with parts_swapped(directory, PARTS, CARD, needs) as written:
+            write_tensors(written / (ADAPTERS if self.base else WEIGHTS), own)
             if self.prior is not None:
-                self.prior.save(written / _PRIOR)
-            write_json(written / _CARD, with_checksum(card.model_dump()))
-        for name, stays in {other: False, _PRIOR: self.prior is not None}.items():
-            if not stays:
-                (directory / name).unlink(missing_ok=True)  # of an earlier pack
+                self.prior.save(written / PRIOR)
+            for name, write in (others or {}).items():
+                write(written / name)
+            card = PackCard(
+                format=ADAPTER_FORMAT if self.base else FORMAT,
+                codebook_fingerprint=self.codebook_fingerprint,
+                encoder_hash=self.encoder_hash,
+                vision_config=self.vision_config,
+                read_layer=self.read_layer,
+                notes=self.notes,
+                base_hash=self.base.hash if self.base else None,
+                files=part_hashes(written),
+            )
+            write_json(written / CARD, with_checksum(card.model_dump()))
         return directory
 
     @classmethod
@@ -218,10 +219,8 @@ class EncoderPack:
             EncoderMismatchError: adapters of another encoder than ``base``; names both.
         """
         directory = Path(directory)
-        if not (directory / _CARD).is_file():
-            raise CraftError(f"{directory} is not an encoder pack: it holds no {_CARD}")
-        card = _read_card(directory / _CARD)
-        file = directory / (_WEIGHTS if card.base_hash is None else _ADAPTERS)
+        card = read_pack_card(directory)
+        file = directory / (WEIGHTS if card.base_hash is None else ADAPTERS)
         weights, before = read_tensors(file, "the weights of an encoder pack").tensors, None
         if card.base_hash is not None:
             pretrained = _pretrained(directory, card.base_hash, base, card.notes)
@@ -233,7 +232,7 @@ class EncoderPack:
                 f"{file} hashes to {found}, its card says "
                 f"{card.encoder_hash}: the weights were changed after the pack was saved"
             )
-        prior = TokenPrior.load(directory / _PRIOR) if (directory / _PRIOR).is_file() else None
+        prior = TokenPrior.load(directory / PRIOR) if (directory / PRIOR).is_file() else None
         return cls(
             weights,
             card.vision_config,
@@ -243,31 +242,6 @@ class EncoderPack:
             card.notes,
             before,
         )
-
-
-def _read_card(path: Path) -> PackCard:
-    what = "the card of an encoder pack"
-    content = read_json(path, what)
-    written = content.get("format")
-    if not isinstance(written, int) or written not in (*_WITHOUT_CHECKSUM, FORMAT, ADAPTER_FORMAT):
-        raise CraftError(
-            f"{path} has format {written!r}, this version reads 1 to {ADAPTER_FORMAT}; update "
-            "the package"
-        )
-    if written not in _WITHOUT_CHECKSUM and CHECKSUM not in content:
-        raise StoredFileError(f"{path}, {what}, has lost its checksum; get the pack again")
-    card = as_card(content, path, what, PackCard)
-    adapters = _WITHOUT_CHECKSUM.get(written, written) == ADAPTER_FORMAT
-    if adapters != (card.base_hash is not None):
-        raise StoredFileError(f"{path}, {what}, has format {written} and base {card.base_hash}")
-    config = card.notes.get("config", {})
-    method = config.get("method", "craft") if isinstance(config, dict) else config
-    if not isinstance(method, str) or method not in METHODS:
-        raise StoredFileError(
-            f"{path}, {what}, names no method this version knows: got {method!r:.60}, expected one "
-            f"of {', '.join(METHODS)}"
-        )
-    return card
 
 
 def _pretrained(

@@ -43,7 +43,7 @@ def load_area(area: str) -> ImageSet:
     with path.open("rb") as file:
         columns = pq.read_table(file).to_pydict()
     arrays = [
-        np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.uint8)
+        np.asarray(Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB"), dtype=np.uint8)
         for png in columns["image"]
     ]
     images = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from craft.runtime.stored_files import StoredFileError, require_file
+from craft.runtime.strict_text import Fault, parse_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -21,19 +22,21 @@ CHECKSUM = "checksum"
 _Model = TypeVar("_Model", bound="BaseModel")
 
 
-def read_json(path: Path | str, what: str) -> dict[str, Any]:
+def read_json(path: Path | str, what: str, *, foreign: bool = False) -> dict[str, Any]:
     """A JSON object.
 
     Args:
         what: what the file is, for the message, such as "the card of a pack".
+        foreign: written by another library; see :func:`~craft.runtime.strict_text.parse_json`.
 
     Raises:
-        StoredFileError: missing, empty, a Git LFS pointer, not JSON, or no object.
+        StoredFileError: missing, empty, a Git LFS pointer, not JSON, or no object; a key given
+            twice, a number that is not finite and the like, with the key.
     """
     path = require_file(path, what)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON
+        content = parse_json(path.read_bytes(), foreign=foreign)
+    except Fault as error:
         raise StoredFileError(
             f"{path}, {what}, is not valid JSON ({error}); it was cut short or damaged, so get it "
             "again"
@@ -45,17 +48,48 @@ def read_json(path: Path | str, what: str) -> dict[str, Any]:
     return content
 
 
-def read_card(path: Path | str, what: str, model: type[_Model]) -> _Model:
+def read_json_lines(path: Path, what: str, *, foreign: bool = False) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file, one a line; a last line that was cut off is passed over.
+
+    Raises:
+        StoredFileError: a line that is no JSON object; names it.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                found = parse_json(line, foreign=foreign)
+                if not isinstance(found, dict):
+                    raise Fault(f"a JSON {type(found).__name__}, expected an object")
+            except Fault as error:
+                raise StoredFileError(f"{path}:{number}, {what}, is damaged: {error}") from error
+            yield found
+
+
+def read_card(
+    path: Path | str, what: str, model: type[_Model], *, strict: bool | None = None
+) -> _Model:
     """A JSON object as a pydantic model, its checksum verified where it has one.
+
+    Args:
+        strict: as for pydantic; None for the model's own choice.
 
     Raises:
         StoredFileError: as for :func:`read_json`, a field that is missing or of another type, or
             content that is not what the checksum was made of.
     """
-    return as_card(read_json(path, what), path, what, model)
+    return as_card(read_json(path, what), path, what, model, strict=strict)
 
 
-def as_card(content: Mapping[str, Any], path: Path | str, what: str, model: type[_Model]) -> _Model:
+def as_card(
+    content: Mapping[str, Any],
+    path: Path | str,
+    what: str,
+    model: type[_Model],
+    *,
+    strict: bool | None = None,
+) -> _Model:
     """The content of a JSON file that was read before; otherwise as :func:`read_card`."""
     from pydantic import ValidationError
 
@@ -64,12 +98,14 @@ def as_card(content: Mapping[str, Any], path: Path | str, what: str, model: type
             f"{path}, {what}, is damaged or was edited: its content is not what its checksum was "
             "made of; get the file again"
         )
-    try:
-        return model.model_validate({k: v for k, v in content.items() if k != CHECKSUM})
+    text = json.dumps({k: v for k, v in content.items() if k != CHECKSUM})
+    try:  # as JSON, whose lists are tuples where the model has tuples, also if strict
+        return model.model_validate_json(text, strict=strict)
     except ValidationError as error:
         first = error.errors()[0]
         where = " ".join(".".join(map(str, first["loc"])).split()) or "the file"
-        raise StoredFileError(f"{path} is not {what}: {where}: {first['msg']}") from error
+        said = " ".join(first["msg"].split())
+        raise StoredFileError(f"{path} is not {what}: {where}: {said}") from error
 
 
 def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,11 +19,3 @@ def step_cost(step: Callable[[], None], steps: int) -> dict[str, Any]:
         step()
         seconds.append(time.perf_counter() - begin)
     return {"seconds": seconds, "peak_mib": peak_memory()}
-
-
-def in_own_process(module: str, *arguments: str) -> dict[str, Any]:
-    """What ``python -m module`` prints last, as JSON: peak memory is a process's, so each variant
-    needs its own."""
-    command = [sys.executable, "-m", module, *arguments]
-    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return json.loads(output.splitlines()[-1])

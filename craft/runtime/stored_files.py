@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
 from craft.errors import CraftError
 
@@ -41,3 +43,48 @@ def require_file(path: Path | str, what: str) -> Path:
             "repository it came from"
         )
     return path
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def file_hashes(directory: Path) -> dict[str, str]:
+    """Name -> SHA-256 of all files under a folder but hidden ones, in the order of their names."""
+    names = {path.relative_to(directory): path for path in directory.rglob("*") if path.is_file()}
+    return {
+        name.as_posix(): file_hash(path)
+        for name, path in sorted(names.items())
+        if not any(part.startswith(".") for part in name.parts)
+    }
+
+
+def require_unchanged(directory: Path, known: Mapping[str, str], list_name: str) -> None:
+    """Check files against a list of their hashes.
+
+    Args:
+        known: name inside ``directory`` -> SHA-256.
+        list_name: the file that has the list, for the message.
+
+    Raises:
+        StoredFileError: a file is missing, or not the listed one; names it.
+    """
+    for name, wanted in known.items():
+        parts = PurePosixPath(name).parts
+        if ".." in parts or PurePosixPath(name).is_absolute():
+            raise StoredFileError(
+                f"{directory / list_name} lists {name!r}, which lies outside {directory}"
+            )
+        path = require_file(directory / name, f"which {list_name} lists")
+        found = file_hash(path)
+        if found != wanted:
+            raise StoredFileError(
+                f"{path} is not the file that {list_name} lists: its SHA-256 is {found[:12]}, "
+                f"expected {wanted[:12]}; it was cut short or damaged, so get it again, or changed "
+                "on purpose: python -m craft.family.manifest DIRECTORY takes all files as they are"
+            )

@@ -107,7 +107,7 @@ def tensor_files(folder: Path, what: str = "model weights") -> dict[str, TensorF
         instead = f", only {pickles[0]}: a pickle, which is never loaded" if pickles else ""
         raise StoredFileError(f"{folder} holds no safetensors files{instead}")
     for index in sorted(folder.glob("*.safetensors.index.json")):
-        shards = read_json(index, f"the index of {what}").get("weight_map")
+        shards = read_json(index, f"the index of {what}", foreign=True).get("weight_map")
         if not isinstance(shards, dict):
             raise StoredFileError(f"{index}, the index of {what}, has no weight_map; get it again")
         for shard in sorted(set(map(str, shards.values()))):
@@ -128,13 +128,20 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], origin: Path | str) -
         origin: the file or directory that the tensors came from, for the message.
 
     Raises:
-        StoredFileError: a missing, unknown or differently shaped tensor; names the first.
+        StoredFileError: a missing, unknown or differently shaped tensor, or whole numbers where
+            fractions belong; names the first.
     """
     require_shapes(
         {name: tuple(x.shape) for name, x in tensors.items()},
         {name: tuple(x.shape) for name, x in module.state_dict().items()},
         origin,
     )
+    own = module.state_dict()
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() != own[name].is_floating_point():
+            raise StoredFileError(
+                f"{origin} holds {name} as {tensor.dtype}, expected {own[name].dtype}; get it again"
+            )
     module.load_state_dict(dict(tensors))
 
 

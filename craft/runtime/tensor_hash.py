@@ -1,4 +1,4 @@
-"""A hash of tensors: what proves that a model did not move, or that two encoders are the same."""
+"""Hashes of tensors: what proves that a model did not move, or that two encoders are the same."""
 
 from __future__ import annotations
 

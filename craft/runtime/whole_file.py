@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -39,7 +39,7 @@ def whole_file(path: Path | str, needs: int | None = None) -> Generator[Path]:
     """
     path = Path(path)
     written = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with _said(path, needs):
+    with write_errors(path, needs):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -79,12 +79,29 @@ def write_json(path: Path | str, content: Any, indent: int = 2) -> None:
 def write_tensors(
     path: Path | str, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a safetensors file; errors as :func:`whole_file`'s."""
+    """Write a safetensors file; the same content gives the same bytes. Errors as
+    :func:`whole_file`'s."""
     from safetensors.torch import save_file
 
     held = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
     with whole_file(path, sum(x.nbytes for x in held.values())) as written:
         save_file(held, written, metadata)
+        if metadata:
+            _sort_metadata(written)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in order, in place: the library writes them as a hash
+    table happens to hold them, so that equal files would differ."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > length:  # never seen: both write JSON without spaces
+            raise RuntimeError(f"{path}: a header of {len(text)} bytes in the place of {length}")
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 @contextmanager
@@ -101,7 +118,7 @@ def files_together(directory: Path | str, needs: int | None = None) -> Generator
         OSError: a file could not be written.
     """
     directory = Path(directory)
-    with _said(directory, needs):
+    with write_errors(directory, needs):
         directory.mkdir(parents=True, exist_ok=True)
         with _folder_beside(directory / "files") as written:
             try:
@@ -115,6 +132,73 @@ def files_together(directory: Path | str, needs: int | None = None) -> Generator
 
 
 @contextmanager
+def parts_swapped(
+    directory: Path | str, parts: Collection[str], card: str, needs: int | None = None
+) -> Generator[Path]:
+    """Yield an empty folder to write parts to, which afterwards replace all of an earlier thing's.
+
+    ``directory`` may hold other files, which stay; so it is no whole folder that is swapped. The
+    thing is there if, and only if, its card is: the old card goes first, then the old parts, the
+    new parts take their places, and the new card comes last. A process that is killed in between
+    leaves a directory without a card, which is no thing at all; writing again completes it.
+
+    Args:
+        parts: names of all files and folders that may belong to the thing; those of an earlier one
+            that are not written anew go.
+        card: the file that makes the parts one thing.
+        needs: bytes that will be written, for the message of a full disk.
+
+    Raises:
+        OSError: the parts could not be written; what was there is as it was. Or not be put in
+            place; ``directory`` then holds no card.
+    """
+    directory = Path(directory)
+    with write_errors(directory, needs):
+        directory.mkdir(parents=True, exist_ok=True)
+        with _folder_beside(directory / "parts") as folder:
+            written, old = folder / "new", folder / "old"
+            written.mkdir()
+            old.mkdir()
+            try:
+                yield written
+            except WriteError as error:  # names the folder that is about to vanish
+                raise WriteError(str(error).replace(str(written), str(directory))) from error
+            for _ in _files(written):
+                pass
+            new = sorted(path.name for path in written.iterdir() if path.name != card)
+            moves = [(directory / name, old / name) for name in (card, *sorted({*parts, *new}))]
+            moves += [(written / name, directory / name) for name in (*new, card)]
+            try:
+                _move(moves)
+            except KeyboardInterrupt:
+                _move(moves)  # what is left of them, so that there is a thing afterwards
+                raise
+
+
+def _move(moves: list[tuple[Path, Path]]) -> None:
+    """Make moves in order, on the disk too: none may be there before those ahead of it. Moves that
+    were made are struck off the list."""
+    while moves:
+        source, target = moves[0]
+        if source.exists() or source.is_symlink():
+            os.replace(source, target)
+            _flush_directory(target.parent)
+            _flush_directory(source.parent)
+        del moves[0]
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Remove what killed processes left that were writing to ``directory``; to be called by the
+    only process that does so now."""
+    for path in directory.glob(".*.part"):
+        if re.fullmatch(r"\..+\.\d+\.part", path.name):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
 def whole_directory(path: Path | str, needs: int | None = None) -> Generator[Path]:
     """Yield the path of a folder to be made; after the block it is renamed to ``path``.
 
@@ -123,7 +207,7 @@ def whole_directory(path: Path | str, needs: int | None = None) -> Generator[Pat
             nothing is left behind.
     """
     path = Path(path)
-    with _said(path, needs):
+    with write_errors(path, needs):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _folder_beside(path) as written:
             written.rmdir()  # the block makes it
@@ -162,6 +246,15 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _flush_directory(path: Path) -> None:
+    """Its names, as :func:`_flush` a file's content."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def _new_file(path: Path) -> int:
     """Make an empty file; the mode it got, which follows from the umask."""
     path.unlink(missing_ok=True)
@@ -170,8 +263,15 @@ def _new_file(path: Path) -> int:
 
 
 @contextmanager
-def _said(path: Path, needs: int | None) -> Iterator[None]:
-    """Reword what the system, or safetensors, says about a file that could not be written."""
+def write_errors(path: Path, needs: int | None = None) -> Iterator[None]:
+    """Reword what the system, or safetensors, says about a file that could not be written.
+
+    Args:
+        needs: bytes that are written, for the message of a full disk.
+
+    Raises:
+        WriteError: instead of an error about ``path``, or about no file in particular.
+    """
     try:
         yield
     except Exception as error:

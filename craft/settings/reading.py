@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from craft.errors import CraftError
+from craft.runtime.strict_text import Fault
+from craft.runtime.yaml_files import parse_yaml, read_yaml
 from craft.settings.closest import did_you_mean
 from craft.settings.idle import why_idle
 from craft.settings.laser import LaserSettings
@@ -92,7 +94,7 @@ def read_settings(
     sources = _Sources()
     sources.merge(PRESETS[preset_name], f"preset {preset_name}", _PRESET)
     if file is not None:
-        sources.merge(_read_yaml(file), str(file), _FILE)
+        sources.merge(read_yaml(file, "settings"), str(file), _FILE)
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals:
@@ -185,16 +187,6 @@ def _said(problem: ErrorDetails) -> str:
     return said + did_you_mean(str(problem["input"]), choices)
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        written = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CraftError(f"{file} is not YAML: {error}") from error
-    if not isinstance(written, dict | None):
-        raise CraftError(f"{file} must hold settings as KEY: VALUE, got {type(written).__name__}")
-    return written or {}
-
-
 def setting_names(model: type[BaseModel] = CraftConfig, prefix: str = "") -> dict[str, Any]:
     """Every setting by its dotted name, with pydantic's field; sections are spelled out."""
     names: dict[str, Any] = {}
@@ -210,11 +202,14 @@ def _scalar(value: str, text: str) -> Any:
     """YAML's reading, but 1e-4 is a number, as everywhere outside YAML 1.1."""
     if "e" in value.lower():
         with contextlib.suppress(ValueError):
-            return float(value)
+            number = float(value)
+            if not math.isfinite(number):
+                raise CraftError(f"--set {text}: {number} is no finite number")
+            return number
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise CraftError(f"--set {text}: the value is not YAML: {error}") from error
+        return parse_yaml(value)
+    except Fault as error:
+        raise CraftError(f"--set {text}: the value cannot be read as YAML: {error}") from error
 
 
 def laser_settings(assignments: Sequence[str]) -> LaserSettings:

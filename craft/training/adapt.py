@@ -19,17 +19,18 @@ from transformers import PreTrainedTokenizerBase, SiglipModel
 
 from craft.adapters.lora import merge_lora
 from craft.data.domains.domain import Domain
+from craft.data.domains.manifest import DomainManifest
 from craft.data.questions import QuestionSet
 from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.progress import OnProgress, ignore_progress
-from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.whole_file import write_text
 from craft.settings.training import CraftConfig
 from craft.training.distributed.processes import make_accelerator
 from craft.training.proofs import FrozenProof
 from craft.training.records.checkpoint import Checkpoint, CheckpointDirectory
+from craft.training.records.identity import data_identity, models_identity, require_same_run
 from craft.training.records.pace import Pace
 from craft.training.records.run_log import RunLog
 from craft.training.records.trackers import Trackers, require_trackers
@@ -40,8 +41,6 @@ from craft.training.training_run import TrainingRun
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
-#: Sections that may differ between a run and its continuation: they change no result.
-_FREE = ("checkpoint", "hardware", "log")
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,8 @@ def adapt(
     text_tokenizer: PreTrainedTokenizerBase | None = None,
     resume: bool = False,
     device: torch.device | None = None,
+    manifest: DomainManifest | None = None,
+    on_ready: Callable[[], object] = lambda: None,
     on_start: Callable[[TrainableTable], None] | None = None,
     on_begin: Callable[[int, int], None] = lambda step, steps: None,
     on_step: Callable[[int, int, dict[str, float]], None] | None = None,
@@ -114,6 +115,9 @@ def adapt(
             an earlier run are deleted.
         device: where to train, see
             :func:`~craft.training.distributed.processes.make_accelerator`.
+        manifest: of the domain, if it is a user's data; a run is resumed with the same one alone.
+        on_ready: called by the first process once nothing is refused any more, before anything is
+            written; what it raises ends the run.
         on_start: called with what trains.
         on_begin: called with (step, steps) before the first step; the step is that of the
             checkpoint that the run resumes from, or 0.
@@ -123,8 +127,9 @@ def adapt(
     Raises:
         CodebookMismatchError: surrogate and tower speak different codebooks.
         DataError: images are missing or corrupt.
-        CraftError: a checkpoint of other settings or another encoder; see
-            :func:`~craft.training.distributed.processes.make_accelerator`.
+        CraftError: a checkpoint of other settings, models or data, see
+            :mod:`~craft.training.records.identity`, or one that another process wrote meanwhile;
+            see :func:`~craft.training.distributed.processes.make_accelerator`. Nothing is written.
         OSError: a checkpoint could not be written; the earlier ones are whole.
         RuntimeError: a frozen part changed, a part that trains did not move, or a loss was not
             finite.
@@ -134,15 +139,21 @@ def adapt(
     require_trackers(config.log)
     accelerator = make_accelerator(config, device)
     checkpoints = CheckpointDirectory(run_dir / CHECKPOINTS, config.checkpoint.keep)
-    identity = {"encoder": tensor_hash(tower.state_dict()), "examples": len(domain)}
+    known = checkpoints.steps()
     found = checkpoints.load() if resume else None
+    identity = models_identity(tower, surrogate, siglip, text_tokenizer)
+    identity |= data_identity(domain, general, manifest)
+    identity["precision"] = config.hardware.encoding_on(accelerator.device.type)
     if found is not None:
-        _require_same(found, config, identity)
+        require_same_run(found, config, identity)
     _require_shared(found, accelerator)
     domain.train.images.prepare(partial(on_phase, "reading the images"))
     # Whatever it refuses, it does so before anything of an earlier run is overwritten.
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer)
     if accelerator.is_main_process:
+        on_ready()
+        if checkpoints.steps() != known:
+            raise CraftError(f"another process trained in {run_dir} meanwhile; start again")
         run_dir.mkdir(parents=True, exist_ok=True)
         settings = yaml.safe_dump(config.model_dump(), sort_keys=False)
         write_text(run_dir / "config.yaml", settings)
@@ -283,21 +294,4 @@ def _require_shared(found: Checkpoint | None, accelerator: Accelerator) -> None:
         raise CraftError(
             f"processes see checkpoints of different steps ({steps}, -1 being none); --out must be "
             "on a disk that all of them share"
-        )
-
-
-def _require_same(found: Checkpoint, config: CraftConfig, identity: dict[str, Any]) -> None:
-    """Raises CraftError unless the checkpoint is of this very run."""
-    written, wanted = found.state["config"], config.model_dump()
-    other = [n for n in wanted if n not in _FREE and written.get(n) != wanted[n]]
-    if other:
-        changes = ", ".join(f"{n}: {written.get(n)!r} -> {wanted[n]!r}" for n in other)
-        raise CraftError(
-            f"the checkpoint of step {found.step} was made with other settings ({changes}); "
-            "resume with the same ones, or start anew without --resume"
-        )
-    if found.state["identity"] != identity:
-        raise CraftError(
-            f"the checkpoint of step {found.step} belongs to another encoder or other data "
-            f"({found.state['identity']} instead of {identity}); start anew without --resume"
         )

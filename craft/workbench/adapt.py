@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,15 @@ from accelerate import PartialState
 
 from craft.corpus.count import count_prior
 from craft.data.domains.domain import Domain
+from craft.data.domains.manifest import MANIFEST, DomainManifest
 from craft.evaluation.retention import RetentionProbe
 from craft.evaluation.validation_gain import ValidationGain
 from craft.family.family import ModelFamily
-from craft.family.layout import LANGUAGE_MODEL
 from craft.models.encoder_pack import EncoderPack
+from craft.models.pack_card import LANGUAGE_MODEL
+from craft.runtime.directory_lock import directory_lock
 from craft.runtime.progress import OnProgress, ignore_progress
+from craft.runtime.whole_file import remove_unfinished
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 from craft.training.adapt import CHECKPOINTS, AdaptationResult, adapt
@@ -33,8 +39,10 @@ def adapt_pack(
     directory: Path,
     probe: RetentionProbe | None = None,
     *,
+    manifest: DomainManifest | None = None,
     task: str = "adapting",
     resume: bool = False,
+    on_ready: Callable[[], object] = lambda: None,
     on_start: Callable[[TrainableTable], None] | None = None,
     on_begin: Callable[[int, int], None] = lambda step, steps: None,
     on_progress: OnProgress = ignore_progress,
@@ -46,14 +54,18 @@ def adapt_pack(
     result in the pack's ``language_model``.
 
     Args:
-        directory: becomes the pack, with the settings and the log of its training.
+        directory: becomes the pack, with the settings and the log of its training. It is locked
+            from the first thing that is written; what is refused writes nothing.
         probe: what should not be forgotten; without, weights are chosen on the domain alone.
+        manifest: of a domain of a user's data; becomes part of the pack.
         task: what on_progress is told while steps are made; other phases have names of their own.
-        resume, on_start, on_begin: as for :func:`~craft.training.adapt.adapt`.
+        resume, on_ready, on_start, on_begin: as for :func:`~craft.training.adapt.adapt`.
 
     Raises:
-        CraftError: no such language model.
-        OSError: the pack could not be written; the message says which checkpoint is kept.
+        CraftError: no such language model; another process writes to ``directory``; or see
+            :func:`~craft.training.adapt.adapt`.
+        OSError: the pack could not be written; the message says which checkpoint is kept, or where
+            the pack is instead.
     """
     language_model = family.language_model(surrogate)
     own = METHODS[config.method].trains in ("projector", "language_model")
@@ -71,58 +83,89 @@ def adapt_pack(
     def phase(name: str, done: int, total: int) -> None:
         on_progress(f"{domain.name}: {name}", done, total)
 
-    adapted = adapt(
-        family.pretrained_tower(),
-        language_model,
-        family.siglip,
-        domain,
-        config,
-        directory,
-        general=general,
-        text_tokenizer=family.text_tokenizer(config),
-        resume=resume,
-        device=family.device,
-        on_start=on_start,
-        on_begin=begin,
-        on_step=lambda step, steps, _: on_progress(task, step, steps),
-        on_phase=phase,
-    )
-    tower: Any = adapted.tower
-    prior = count_prior(
-        tower,
-        domain.train.images,
-        on_images=partial(phase, "counting the token prior"),
-    )
-    phase("saving the pack", 0, 1)
-    answers = adapted.answers
-    pack = EncoderPack.of(
-        tower,
-        prior,
-        base=None if adapted.tower.config.heba is None else family.pretrained_tower(),
-        domain=domain.name,
-        surrogate=surrogate,
-        heldout_classes=domain.heldout,
-        blend=adapted.blend,
-        code_flip_rate=adapted.code_flip_rate,
-        validation=str(ValidationGain.of(answers.before, answers.after, answers.images)),
-        models=family.origin,
-        config=config.model_dump(),
-    )
-    if PartialState().is_main_process:
-        try:
-            pack.save(directory)
-            if own:
-                language_model.save_pretrained(directory / LANGUAGE_MODEL)
-        except OSError as error:
-            raise OSError(f"{error}; {_what_is_kept(directory)}") from error
-    phase("saving the pack", 1, 1)
+    with ExitStack() as held:
+
+        def ready() -> None:
+            held.enter_context(directory_lock(directory))
+            remove_unfinished(directory)
+            on_ready()
+
+        adapted = adapt(
+            family.pretrained_tower(),
+            language_model,
+            family.siglip,
+            domain,
+            config,
+            directory,
+            general=general,
+            text_tokenizer=family.text_tokenizer(config),
+            resume=resume,
+            device=family.device,
+            manifest=manifest,
+            on_ready=ready,
+            on_start=on_start,
+            on_begin=begin,
+            on_step=lambda step, steps, _: on_progress(task, step, steps),
+            on_phase=phase,
+        )
+        tower: Any = adapted.tower
+        prior = count_prior(
+            tower,
+            domain.train.images,
+            on_images=partial(phase, "counting the token prior"),
+        )
+        phase("saving the pack", 0, 1)
+        answers = adapted.answers
+        pack = EncoderPack.of(
+            tower,
+            prior,
+            base=None if adapted.tower.config.heba is None else family.pretrained_tower(),
+            domain=domain.name,
+            surrogate=surrogate,
+            heldout_classes=domain.heldout,
+            blend=adapted.blend,
+            code_flip_rate=adapted.code_flip_rate,
+            validation=str(ValidationGain.of(answers.before, answers.after, answers.images)),
+            models=family.origin,
+            config=config.model_dump(),
+        )
+        others: dict[str, Callable[[Path], Any]] = {}
+        if own:
+            others[LANGUAGE_MODEL] = language_model.save_pretrained
+        if manifest is not None:
+            others[MANIFEST] = manifest.save
+        if PartialState().is_main_process:
+            _save(pack, directory, others, config.step_count(len(domain)))
+        phase("saving the pack", 1, 1)
     return adapted, pack
 
 
-def _what_is_kept(directory: Path) -> str:
-    """What of a training whose pack could not be written is still there."""
-    root = directory / CHECKPOINTS
-    steps = CheckpointDirectory(root).steps()
-    if not steps:
-        return "checkpoint.every=0 left no checkpoint, so the training is lost"
-    return f"the training is kept, to step {steps[-1]}, in {root}: go on from it with --resume auto"
+def _save(
+    pack: EncoderPack, directory: Path, others: dict[str, Callable[[Path], Any]], steps: int
+) -> None:
+    """Save a pack; if there is no room, and no checkpoint to make it from again, elsewhere.
+
+    Raises:
+        OSError: it is not in ``directory``; says where it, or the training, is.
+    """
+    try:
+        pack.save(directory, others)
+    except OSError as error:
+        root = directory / CHECKPOINTS
+        kept = CheckpointDirectory(root).steps()[-1:]
+        if kept == [steps]:
+            raise OSError(
+                f"{error}; the training is kept, to step {steps}, in {root}: go on from it with "
+                "--resume auto"
+            ) from error
+        for place in (Path(tempfile.gettempdir()), Path.home(), Path.cwd()):
+            other = place / f"{directory.name}-{os.getpid()}"
+            try:
+                pack.save(other, others)
+            except OSError:
+                continue
+            raise OSError(f"{error}; the pack is in {other} instead") from error
+        raise OSError(
+            f"{error}; checkpoint.every=0 left no checkpoint, and the pack fits nowhere else, so "
+            "the training is lost"
+        ) from error

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from craft.data.domains.domain import Domain
-from craft.data.domains.manifest import MANIFEST
 from craft.data.domains.user_data import DataRequest
 from craft.data.readers import ReadOptions
 from craft.errors import CraftError
@@ -84,10 +83,7 @@ def adapt(
     if isinstance(data, DataRequest):
         texts = models.text_tokenizer(config)
         data, manifest = new_domain(data, models, readers=[name], text_tokenizer=texts)
-    out.mkdir(parents=True, exist_ok=True)
-    if manifest is not None:
-        manifest.save(out / MANIFEST)
-    _, pack = adapt_pack(models, name, data, config, out, probe, resume=resume)
+    _, pack = adapt_pack(models, name, data, config, out, probe, manifest=manifest, resume=resume)
     return pack
 
 

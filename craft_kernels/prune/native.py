@@ -18,7 +18,10 @@ def prune_order(
     """Token positions of each image, the last to be pruned first, of validated arguments."""
     ids, residual_sq, prior = ids.contiguous(), residual_sq.contiguous(), prior.contiguous()
     order = torch.empty_like(ids)
-    native_module().prune_order(
+    native, threads = native_module(), torch.get_num_threads()
+    lanes = min(ids.shape[0], threads)
+    scratch = ids.new_empty(lanes * ids.shape[1] * native.PRUNE_SCRATCH_BYTES, dtype=torch.uint8)
+    native.prune_order(
         ids.shape[0],
         *grid,
         neighbors,
@@ -30,6 +33,8 @@ def prune_order(
         tables.distances(*grid).data_ptr(),
         tables.nearest_offsets(*grid).data_ptr(),
         order.data_ptr(),
-        torch.get_num_threads(),
+        scratch.data_ptr(),
+        lanes,
+        threads,
     )
     return order

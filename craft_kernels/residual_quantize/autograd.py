@@ -1,15 +1,39 @@
-"""Gradients: straight through for the quantised sum, 2 r_l for the squared residual norms."""
+"""Derivatives: straight through for the quantised sum, those of |r_l|^2 for the squared norms.
+
+With the codes held fixed, d quantized = dz (the straight-through estimator, on the sum) and
+d |r_l|^2 = 2 <r_l, dz>. The codebook is a constant. Backward passes run through kernels of ours;
+forward mode and the transforms of torch.func through torch's own differentiable operations.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+
+Outputs = tuple[Tensor, Tensor, Tensor]  # [..., L] int64, [..., D] z.dtype, [..., L] float32
+
+
+def quantize_differentiably(
+    z: Tensor,  # [..., D]
+    codebook: Tensor,  # [K, D] or [L, K, D]
+    levels: int,
+    handle: int,
+    impl: str,
+) -> Outputs:
+    """The op, with derivatives where somebody may ask for them."""
+    # Inside the transforms of torch.func a tensor does not tell whether it is differentiated.
+    transformed = torch._C._are_functorch_transforms_active()
+    if transformed or any(forward_ad.unpack_dual(x).tangent is not None for x in (z, codebook)):
+        return _in_torch_operations(z, codebook, levels, handle, impl)
+    if z.requires_grad and torch.is_grad_enabled():
+        return ResidualQuantizeFunction.apply(z, codebook, levels, handle, impl)
+    return torch.ops.craft.residual_quantize.default(z, codebook, levels, handle, impl)
 
 
 class ResidualQuantizeFunction(torch.autograd.Function):
-    """With the codes held fixed, d quantized / dz = I (the straight-through estimator, on the sum)
-    and d|r_l|^2 / dz = 2 r_l. The residuals are gone through again from z and the codes, so nothing
-    of size [N, L, D] is kept. The codebook gets no gradient."""
+    """The residuals are gone through again from z and the codes, so nothing of size [N, L, D] is
+    kept."""
 
     @staticmethod
     def forward(ctx, z, codebook, levels, handle, impl):
@@ -32,7 +56,89 @@ class ResidualQuantizeFunction(torch.autograd.Function):
         grad_z = grad_quantized
         if grad_sq_norms is not None:
             z, codebook, codes = ctx.saved_tensors
-            grad_z = torch.ops.craft.residual_sq_norms_backward.default(
+            grad_z = SqNormsGradientFunction.apply(
                 z, codebook, codes, grad_sq_norms, grad_quantized, ctx.impl
             )
         return grad_z, None, None, None, None
+
+
+class SqNormsGradientFunction(torch.autograd.Function):
+    """grad_quantized + sum over l of 2 grad_sq_norms[..., l] r_l: the backward pass, which can be
+    differentiated itself, any number of times."""
+
+    @staticmethod
+    def forward(ctx, z, codebook, codes, grad_sq_norms, grad_quantized, impl):
+        ctx.save_for_backward(z, codebook, codes, grad_sq_norms)
+        ctx.adds = grad_quantized is not None
+        return torch.ops.craft.residual_sq_norms_backward.default(
+            z, codebook, codes, grad_sq_norms, grad_quantized, impl
+        )
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        z, codebook, codes, grad_sq_norms = ctx.saved_tensors
+        towards_z = (2 * grad_sq_norms.sum(-1, keepdim=True) * grad).to(z.dtype)
+        along = [
+            2 * (residual * grad.float()).sum(-1) for residual in _residuals(z, codebook, codes)
+        ]
+        return towards_z, None, None, torch.stack(along, -1), grad if ctx.adds else None, None
+
+
+def _residuals(
+    z: Tensor,  # [..., D]
+    codebook: Tensor,  # [K, D] or [L, K, D]
+    codes: Tensor,  # [..., L] int64
+) -> list[Tensor]:  # L of [..., D] float32
+    residuals = [z.float()]
+    for level in range(codes.shape[-1]):
+        words = codebook if codebook.ndim == 2 else codebook[level]
+        residuals.append(residuals[-1] - words[codes[..., level]].float())
+    return residuals[1:]
+
+
+def _in_torch_operations(
+    z: Tensor,  # [..., D]
+    codebook: Tensor,  # [K, D] or [L, K, D]
+    levels: int,
+    handle: int,
+    impl: str,
+) -> Outputs:
+    """The op's values; derivatives of every kind that torch knows."""
+    codes, quantized, sq_norms = torch.ops.craft.residual_quantize.default(
+        z.detach(), codebook.detach(), levels, handle, impl
+    )
+    residuals = _residuals(z, _Constant.apply(codebook), codes)
+    differentiable = torch.stack([residual.square().sum(-1) for residual in residuals], -1)
+    return codes, quantized + _nothing(z), sq_norms + _nothing(differentiable)
+
+
+def _nothing(x: Tensor) -> Tensor:
+    """Zeros with the derivatives of x."""
+    return x - x.detach()
+
+
+class _Constant(torch.autograd.Function):
+    """The identity, for what has no derivative and may not silently have one of zero."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(codebook):
+        return codebook.view_as(codebook)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output): ...
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        raise ValueError(_FROZEN)
+
+    @staticmethod
+    def jvp(ctx, tangent):  # type: ignore[override]
+        raise ValueError(_FROZEN)
+
+
+_FROZEN = (
+    "a derivative with respect to codebook was asked for, but the codebook is frozen and never "
+    "gets a gradient: differentiate with respect to z, and pass codebook.detach()"
+)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-
 import torch
 from torch import Tensor
 
 from craft_kernels.backends import native_module
+from craft_kernels.fork_aware_lock import ForkAwareLock
 from craft_kernels.residual_quantize.arguments import raise_if_not_finite
 from craft_kernels.residual_quantize.buffers import empty, round_up
 from craft_kernels.residual_quantize.gram_rows import GramRows
@@ -24,7 +23,7 @@ class Codewords:
         self.words = words
         self.gram_bytes = gram_bytes
         self._packed: dict[str, PackedCodewords] = {}
-        self._packing = threading.Lock()
+        self._packing = ForkAwareLock()
 
     @property
     def gram_nbytes(self) -> int:

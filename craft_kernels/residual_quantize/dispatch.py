@@ -40,11 +40,13 @@ def residual_quantize(
         quantized = quantized.to(z.dtype)
     if z.ndim == 2:
         return codes, quantized, sq_norms
+    # Not marked as views, which may not be written to in place; nobody holds what is viewed.
+    reshaped = torch.ops.aten._unsafe_view.default
     shape = z.shape[:-1]
     return (
-        codes.reshape(*shape, levels),
-        quantized.reshape(z.shape),
-        sq_norms.reshape(*shape, levels),
+        reshaped(codes, (*shape, levels)),
+        reshaped(quantized, z.shape),
+        reshaped(sq_norms, (*shape, levels)),
     )
 
 

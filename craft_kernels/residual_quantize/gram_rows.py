@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from craft_kernels.backends import native_module
+from craft_kernels.fork_aware_lock import ForkAwareLock
 from craft_kernels.residual_quantize.buffers import empty
 from craft_kernels.residual_quantize.tile import GramTile, tile_of_thread
 
@@ -42,7 +42,7 @@ class GramRows:
         self._mean = mean
         self._row_bytes = row_bytes
         self._max_bytes = max_bytes
-        self._filling = threading.Lock()
+        self._filling = ForkAwareLock()
         self.snapshot = Snapshot(words.new_zeros(len(words), dtype=torch.int64), ())
 
     @property

@@ -27,7 +27,7 @@ from craft.data.images.image_set import ImageSet
 from craft.data.images.store import TensorStore
 from craft.family.family import ModelFamily
 from craft.family.layout import CODEBOOK, PRIOR, SIGLIP
-from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.aligned_language_model import AlignedLanguageModel, write_card
 from craft.models.projector import Projector
 from craft.models.text_batch import TextBatch
 from craft.pocket import domains, retention
@@ -181,8 +181,8 @@ def three_models(tiny_models_dir: Path, tmp_path_factory: pytest.TempPathFactory
     directory = tmp_path_factory.mktemp("three") / "models"
     shutil.copytree(tiny_models_dir, directory)
     shutil.copytree(directory / "llama", directory / "phi")
-    card = directory / "phi" / "craft.json"
-    card.write_text(card.read_text().replace('"llama"', '"phi"'))
+    card = json.loads((directory / "phi" / "craft.json").read_text())
+    write_card(directory / "phi", card | {"name": "phi"})
     models = ModelFamily(directory)
     general = models.pretrained_tower().encode(torch.rand(4, 3, SIZE, SIZE)).codes
     prior = TokenPrior.count([general], models.codebook, encoder_hash="general")

@@ -68,9 +68,17 @@ def test_cannot_be_changed_from_outside(table):
     original = table.clone()
     codebook = Codebook(table, 4)
     table.zero_()
-    codebook.table.zero_()
+    for given in (codebook.table, codebook.on(torch.device("cpu")).tensor):
+        given.data.zero_()
+        given.numpy().fill(7)
+        torch.from_dlpack(given).fill_(5)
+    part = codebook.restrict(CodebookSubset(0.5))
+    assert part.used is not None
+    used = part.used
+    part.used.zero_()
+    assert torch.equal(part.used, used)
     assert torch.equal(codebook.table, original)
-    for name in ("table", "levels", "fingerprint", "frozen"):
+    for name in ("table", "levels", "fingerprint", "used"):
         with pytest.raises(AttributeError):
             setattr(codebook, name, None)
     codebook.verify()
@@ -78,8 +86,7 @@ def test_cannot_be_changed_from_outside(table):
 
 def test_verify_notices_tampering(table):
     codebook = Codebook(table, 4)
-    with torch.no_grad():
-        codebook.frozen.tensor[3, 2] += 1
+    codebook.on(torch.device("cpu"))._tensor.data[3, 2] += 1
     with pytest.raises(CodebookMismatchError, match=codebook.fingerprint[:12]):
         codebook.verify()
 
@@ -90,7 +97,7 @@ def test_equality_hash_pickle_and_deepcopy(table):
         assert twin == codebook
         assert hash(twin) == hash(codebook)
         assert torch.equal(twin.table, codebook.table)
-        assert twin.frozen is not codebook.frozen
+        assert twin.on(torch.device("cpu")) is not codebook.on(torch.device("cpu"))
     assert codebook != "codebook"
 
 
@@ -204,7 +211,7 @@ def test_a_subset_is_the_same_codebook(table):
     assert whole.restrict(None) is whole
     assert not torch.equal(CodebookSubset(0.5, seed=1).ids(32), part.used)
     part.verify()
-    part.on(torch.device("cpu")).tensor[0, 0] += 1
+    part.on(torch.device("cpu"))._tensor[0, 0] += 1
     with pytest.raises(CodebookMismatchError, match="changed in memory"):
         part.verify()
 

@@ -11,6 +11,7 @@ from craft.models.encoder_pack import EncoderPack
 from craft.prior import TokenPrior
 from craft.runtime.json_cards import with_checksum
 from craft.runtime.tensor_hash import tensor_hash
+from craft.runtime.whole_file import write_json
 from craft.settings.heba import PRESETS
 from tests.craft.fuzzing import ROUNDS, damaged, fuzz_file, retyped
 
@@ -71,16 +72,28 @@ def pack(request, tiny_models):
         ("pack.json", retyped),
         ("weights", damaged),
         ("prior.safetensors", damaged),
+        ("domain.json", damaged),
+        ("domain.json", retyped),
+        ("language_model/craft.json", damaged),
+        ("language_model/projector.safetensors", damaged),
+        ("language_model/model.safetensors", damaged),
     ],
 )
 def test_encoder_packs(tiny_models, tmp_path, pack, file, damage, rounds):
     base = tiny_models.pretrained_tower()
-    pack.save(tmp_path)
+    others = {
+        "domain.json": lambda path: write_json(path, {"parts": {"train": ["a"], "test": ["b"]}}),
+        "language_model": tiny_models.language_model("llama").save_pretrained,
+    }
+    pack.save(tmp_path, others)
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     if file == "weights":
         file = "adapters.safetensors" if pack.base else "encoder.safetensors"
 
     def read(case):
         found = EncoderPack.load(tmp_path, lambda: base)
+        if file not in ("pack.json", "encoder.safetensors", "adapters.safetensors"):
+            assert case == whole[tmp_path / file]
         assert found.encoder_hash == pack.encoder_hash
         for name in ("vision_config", "read_layer", "codebook_fingerprint", "notes", "base"):
             assert getattr(found, name) == getattr(pack, name)
@@ -88,6 +101,11 @@ def test_encoder_packs(tiny_models, tmp_path, pack, file, damage, rounds):
         assert torch.equal(found.prior.counts, pack.prior.counts)
 
     fuzz_file(tmp_path / file, read, rounds, damage)
+
+
+def older(card):
+    """As the first version wrote it."""
+    return {k: v for k, v in card.items() if k != "files"} | {"format": card["format"] - 4}
 
 
 @ROUNDS
@@ -98,7 +116,7 @@ def test_cards_of_wrong_types(tiny_models, tmp_path, pack, checked, rounds):
     path = pack.save(tmp_path) / "pack.json"
     card = json.loads(path.read_text())
     del card["checksum"]
-    path.write_text(json.dumps(card if checked else card | {"format": card["format"] - 2}))
+    path.write_text(json.dumps(card if checked else older(card)))
 
     def wrong(data, rng):
         found = retyped(data, rng)

@@ -181,3 +181,17 @@ def test_files_of_earlier_versions_are_read(stored):
     prior = TokenPrior.load(stored)
     assert prior.counts.tolist() == [5, 0, 2]
     assert prior.precision == "exact"
+
+
+def test_a_checksum_counts_whatever_the_format_says(stored):
+    """A flipped digit in the format must not switch off the check of all others."""
+    rewrite(stored, torch.tensor([5, 1, 2]), format="craft-token-prior-1")
+    with pytest.raises(StoredFileError, match="not what its checksum was made of"):
+        TokenPrior.load(stored)
+
+
+@pytest.mark.parametrize("changes", [{"more": "1"}, {"checksun": "0"}])
+def test_unknown_metadata_are_refused(stored, changes):
+    rewrite(stored, **changes)
+    with pytest.raises(StoredFileError, match="which no prior does"):
+        TokenPrior.load(stored)

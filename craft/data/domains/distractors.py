@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from craft.data.domains.class_domain import ClassDomain
 from craft.data.domains.manifest import Distractors, DomainManifest
 from craft.data.questions import seeded
 from craft.errors import CraftError
+from craft.runtime.json_cards import read_json
 
 
 def hardest(
@@ -71,10 +71,10 @@ def read_foci(path: Path, domain: ClassDomain) -> list[list[str]]:
             or a class the domain does not have.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, "the option file", foreign=True)
         entries = [entry for items in content.values() for entry in items]
         listed = [(e["image"], tuple(e["options"]), e["groundtruth"]) for e in entries]
-    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         layout = '{class: [{"image", "options", "groundtruth"}]}'
         raise CraftError(f"{path} is no option file {layout}: {error!r}") from error
     names = {name_key(name): name for name in domain.classes}

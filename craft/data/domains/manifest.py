@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from craft.data.readers import AccountSummary, ReadOptions
-from craft.errors import CraftError
+from craft.runtime.json_cards import read_card
 from craft.runtime.whole_file import write_text
 
 MANIFEST = "domain.json"
@@ -26,7 +26,7 @@ class ClassEntry(BaseModel):
 
 
 class Parts(BaseModel):
-    """Record ids of each part. ``unused`` are training images of held-out classes."""
+    """Record ids of each part, none in two. ``unused`` are training images of held-out classes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,6 +34,17 @@ class Parts(BaseModel):
     val: tuple[str, ...]
     test: tuple[str, ...]
     unused: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Parts:
+        """An image that was learnt from examines nothing."""
+        seen: dict[str, str] = {}
+        for part in ("train", "val", "test", "unused"):
+            for name in getattr(self, part):
+                if name in seen:
+                    raise ValueError(f"record {name!r:.80} is in {seen[name]} and in {part}")
+                seen[name] = part
+        return self
 
 
 class DomainManifest(BaseModel):
@@ -86,11 +97,7 @@ class DomainManifest(BaseModel):
         """Read what :meth:`save` wrote.
 
         Raises:
-            CraftError: not a manifest, or of a newer format; names the field.
+            StoredFileError: not a manifest, or of a newer format; names the field.
         """
-        try:  # strict: another seed for true, or a class held out for "yes", was never written
-            return cls.model_validate_json(path.read_bytes(), strict=True)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = " ".join(".".join(map(str, first["loc"])).split()) or "the file"
-            raise CraftError(f"{path} is not a domain manifest: {where}: {first['msg']}") from error
+        # Strict: another seed for true, or a class held out for "yes", was never written.
+        return read_card(path, "a domain manifest", cls, strict=True)

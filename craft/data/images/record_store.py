@@ -23,10 +23,12 @@ log = logging.getLogger(__name__)
 
 
 class _Seen(NamedTuple):
-    """A decoded image at some size, and how its bits were mapped if it had more than eight."""
+    """A decoded image at some size, and what became of it; see
+    :class:`~craft.data.readers.decoding.Decoded`."""
 
     pixels: Tensor  # uint8 [3, S, S]
     depth: Depth | None
+    frames: int
 
 
 class RecordStore:
@@ -91,13 +93,18 @@ class RecordStore:
             seen = report.attempt(future.result)
             if seen is not None:
                 pixels[places[row]] = seen.pixels
-                report.note(self.records[row], seen.depth)
+                report.note(self.records[row], seen.depth, seen.frames)
         self._close(report)
         return pixels
 
     def digest(self, row: int) -> str:
-        """Of the encoded image. Raises DataError if it cannot be read."""
-        return self.records[row].digest()
+        """Of the encoded image, and of how its values are mapped. Raises DataError if it cannot be
+        read."""
+        record = self.records[row]
+        if record.pixel_range is None:
+            return record.digest()
+        # The same file is another image where its values are mapped otherwise.
+        return f"{record.digest()} {record.pixel_range.black:g}:{record.pixel_range.white:g}"
 
     def take(self, rows: Sequence[int]) -> RecordStore:
         """See :meth:`~craft.data.images.store.ImageStore.take`."""
@@ -158,7 +165,7 @@ class RecordStore:
             seen = report.attempt(future.result)
             failed |= seen is None
             if seen is not None:
-                report.note(self.records[row], seen.depth)
+                report.note(self.records[row], seen.depth, seen.frames)
                 whole.append(seen.pixels)
             if len(whole) == BATCH or row + 1 == len(self):
                 if whole and not failed:
@@ -192,9 +199,9 @@ def inspect_images(
     Args:
         on_images: called with (images decoded, images).
     """
-    found = workers.in_order(_depth, records)
+    found = workers.in_order(_inspected, records)
     for done, (record, future) in enumerate(zip(records, found, strict=True), 1):
-        report.note(record, report.attempt(future.result))
+        report.note(record, *(report.attempt(future.result) or (None, 1)))
         on_images(done, len(records))
 
 
@@ -208,8 +215,9 @@ def digests(records: Sequence[Record]) -> list[str]:
 
 def _seen(record: Record, size: int) -> _Seen:
     decoded = record.decoded()
-    return _Seen(image_tensor(decoded.image, size), decoded.depth)
+    return _Seen(image_tensor(decoded.image, size), decoded.depth, decoded.frames)
 
 
-def _depth(record: Record) -> Depth | None:
-    return record.decoded().depth
+def _inspected(record: Record) -> tuple[Depth | None, int]:
+    _, depth, frames = record.decoded()
+    return depth, frames

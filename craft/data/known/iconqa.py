@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from craft.data.readers import DataError, Place, Record, RecordSet, Turn
 from craft.data.readers.answers import Choice, option_of
 from craft.data.readers.image import ImageFile
 from craft.data.readers.splits import split_name
+from craft.runtime.regular_files import regular_bytes
+from craft.runtime.strict_text import parse_json
 
 #: The third kind, choose_img, asks about several images.
 _KINDS = ("choose_txt", "fill_in_blank")
@@ -36,7 +37,7 @@ def read_iconqa_folder(path: Path) -> RecordSet:
                 if not image.is_file():
                     raise DataError(place, f"no image {image}")
                 try:
-                    data = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+                    data = parse_json(regular_bytes(folder / "data.json"), foreign=True)
                     options = tuple(str(choice) for choice in data.get("choices", ()))
                     question, answer = str(data["question"]), data["answer"]
                 except (OSError, ValueError, KeyError, AttributeError) as error:

@@ -82,8 +82,8 @@ def how_numbers_count(choices: Sequence[Choice], said: Numbers | None = None) ->
                     choice.place,
                     f"answer {choice.answer!r} means {choice.options[a]!r} if answers are read "
                     f"{_SAID[first]} and {choice.options[b]!r} if {_SAID[other]}, and all answers "
-                    "fit both; write the options' letters or texts, or say which in Python, "
-                    "--numbers, or ReadOptions(numbers=...)",
+                    "fit both; write the options' letters or texts, or say how numbers count: "
+                    "--numbers text, 0 or 1 (in Python, ReadOptions(numbers=...))",
                 )
     return first
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from craft.data.readers.answers import Choice, Numbers, option_of, text_of
 from craft.data.readers.conversation import llava_turns, message_turns
+from craft.data.readers.image_cells import holds_image
 from craft.data.readers.place import DataError, Place
 from craft.data.readers.record import Turn
 from craft.data.readers.splits import split_name
@@ -163,6 +164,26 @@ class Columns:
                         f"this row has its {role} in {other!r}, others in {name!r}; give the "
                         "column one name",
                     )
+
+    def require_no_other_image(self, row: Mapping[str, Any], place: Place) -> None:
+        """Refuse a row without image in the table's column that has one in a column of another
+        name: it would be left out as a row without image.
+
+        Raises:
+            DataError: names both columns.
+        """
+        for other in self.other_images(row):
+            if holds_image(row[other]):
+                raise DataError(
+                    place,
+                    f"this row has its image in {other!r}, others in {self.image!r}; give the "
+                    "column one name",
+                )
+
+    def other_images(self, names: Iterable[str]) -> list[str]:
+        """Those of the names that could be the image column's, but are not."""
+        known = ALIASES["image"]
+        return [name for name in names if name != self.image and name.strip().lower() in known]
 
     def require(self, there: Iterable[str], place: Place) -> None:
         """Refuse a table or row without the columns every row must have.

@@ -1,30 +1,25 @@
-"""One way to decode every image: by formats named here, to upright 8-bit RGB, or an error.
+"""One way to decode every image: to upright 8-bit RGB, or an error.
 
-Pillow raises whatever a damaged file makes its decoders stumble over, from ``struct.error`` to
-``NotImplementedError``; all of it means that the file is damaged. What comes after decoding is our
-own work, and its failures are not taken for the file's.
+Failures of decoders mean that the file is damaged (:mod:`~craft.data.readers.image_header`). What
+comes after decoding is our own work, and its failures are not taken for the file's.
 """
 
 from __future__ import annotations
 
-import io
 import struct
-import threading
-import warnings
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 
-from craft.data.readers.image_kinds import content_format
+from craft.data.readers import image_limits
+from craft.data.readers.frames import frames_of
+from craft.data.readers.image_header import CorruptImage, UnreadableImage, load, opened, quiet
 from craft.data.readers.pixel_range import SIXTEEN_BITS, Depth, PixelRange, eight_bits
 from craft.errors import CraftError
-from craft.runtime.stored_files import LFS_POINTER
 
-#: Raster formats by their signature. None of them starts another program, as PostScript would;
-#: formats without a signature (TGA) are left out, because anything may be taken for one.
-FORMATS = ("PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF")
-_JPEG = b"\xff\xd8\xff"
+__all__ = ["CorruptImage", "Decoded", "UnreadableImage", "decode", "decode_rgb"]
+
 _ORIENTATION, _PHOTOMETRIC, _BITS = 0x0112, 262, 258
 _WHITE_IS_ZERO = 0
 _UPRIGHT = {
@@ -39,22 +34,19 @@ _UPRIGHT = {
 #: Pillow keeps the upper byte of colours of 16 bits; read in the other byte order, the lower one.
 _OTHER_BYTE = {"16B": "16L", "16L": "16B", "16N": "16B" if struct.pack("=H", 1)[0] else "16L"}
 _FLOATS = PixelRange(black=0, white=1)
-_headers = threading.Lock()  # warnings.catch_warnings changes what all threads see
-
-
-class UnreadableImage(CraftError):
-    """An image that cannot be had as RGB, although it may be sound."""
-
-
-class CorruptImage(UnreadableImage):
-    """Bytes that are no whole image: damaged, cut short, or something else altogether."""
 
 
 class Decoded(NamedTuple):
-    """An image in RGB and, where it had more than eight bits, how those were mapped."""
+    """An image in RGB, and what became of it.
+
+    Args:
+        depth: where it had more than eight bits, how those were mapped.
+        frames: how many pages or frames the file has, of which this is the first.
+    """
 
     image: Image.Image
     depth: Depth | None
+    frames: int = 1
 
 
 def decode_rgb(data: bytes, pixel_range: PixelRange | None = None) -> Image.Image:
@@ -72,86 +64,40 @@ def decode(data: bytes, pixel_range: PixelRange | None = None) -> Decoded:
 
     Raises:
         CorruptImage: no image, damaged or cut short.
-        UnreadableImage: a known format that is not read, a Git LFS pointer, too large to be
-            harmless, or values without a known range.
+        UnreadableImage: a known format that is not read, a Git LFS pointer, more memory needed than
+            :func:`~craft.data.readers.image_limits.most_bytes`, or values without a known range.
     """
-    image = _opened(data)
+    image = opened(data)
     deep = _deep(image)
-    _load(image)
+    _require_room(image, deep)
+    image_limits.drafted(image)
+    load(image)
     if deep == "grey":
         rgb, depth = _from_grey(image, pixel_range)
     elif deep == "colour":
         rgb, depth = _from_deep_colour(image, data, pixel_range)
     else:
         rgb, depth = _on_white(image), None
+    frames = frames_of(image, data)
     turn = None if image.format == "TIFF" else _UPRIGHT.get(_orientation(image))
-    return Decoded(rgb if turn is None else rgb.transpose(turn), depth)
+    del image  # the memory that turning takes
+    return Decoded(rgb if turn is None else rgb.transpose(turn), depth, frames)
 
 
-def _opened(data: bytes) -> Image.Image:
-    """The image with its header read."""
-    if not data:
-        raise CorruptImage("an empty file")
-    try:
-        with _headers, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            file = io.BytesIO(data)
-            # Not by Image.open: it takes what a camera appends to a JPEG for images (MPO), and
-            # fails where that is damaged, although the picture is whole.
-            image = (
-                JpegImagePlugin.JpegImageFile(file)
-                if data.startswith(_JPEG)
-                else Image.open(file, formats=FORMATS)
-            )
-            if image.format == "TIFF":  # which turns itself upright, and could warn then
-                image.getexif()
-    except Image.UnidentifiedImageError:
-        raise _not_an_image(data) from None
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage(f"too large: {error}") from error
-    except Exception as error:  # see the module's docstring
-        raise CorruptImage(f"cannot be decoded, {_said(error)}") from error
-    most = Image.MAX_IMAGE_PIXELS
-    if most is not None and image.width * image.height > most:
+def _require_room(image: Image.Image, deep: str) -> None:
+    needed, most = image_limits.bytes_to_decode(image, deep), image_limits.most_bytes()
+    if needed > most:
+        needed, most = -(-needed >> 20), most >> 20
         raise UnreadableImage(
-            f"too large: {image.width}×{image.height} exceeds limit of {most:,} pixels; "
-            "scale it down"
+            f"too large: {image.width}×{image.height} pixels take {needed:,} MiB to decode, the "
+            f"limit is {most:,}; scale it down, or set {image_limits.VARIABLE}={needed}"
         )
-    return image
-
-
-def _load(image: Image.Image) -> None:
-    try:
-        image.load()
-    except MemoryError:
-        size = f"{image.width}×{image.height}"
-        raise UnreadableImage(f"not enough memory to decode {size} pixels") from None
-    except Exception as error:  # see the module's docstring
-        raise CorruptImage(f"cannot be decoded, {_said(error)}") from error
-
-
-def _not_an_image(data: bytes) -> UnreadableImage:
-    if data.startswith(LFS_POINTER):
-        return UnreadableImage("is a Git LFS pointer, not the image itself: run `git lfs pull`")
-    known = content_format(data)
-    if known is not None:
-        return UnreadableImage(f"is {known}, which is not read; convert it to PNG or JPEG")
-    if data[4:12] == b"ftypavif":
-        return UnreadableImage("is AVIF, which this Pillow was built without; update Pillow")
-    start = data[:8].hex(" ")
-    return CorruptImage(f"not an image: {len(data)} bytes that start {start}")
-
-
-def _said(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, OSError) and text else f"{type(error).__name__}: {text}"
 
 
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation; 1, upright, where there is none. No other field is looked at."""
     try:
-        with _headers, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # what is no EXIF block tells no orientation either
         return 1
@@ -206,7 +152,10 @@ def _from_deep_colour(
         seen = np.asarray(rgb)
         low, high = 257.0 * seen.min(), 257.0 * seen.max()
         return rgb, Depth(low, high, full, False)
-    values = (np.asarray(image).astype(np.uint16) << 8) | np.asarray(low_byte)
+    values = np.asarray(image).astype(np.uint16)  # in place: three such arrays would not fit
+    values <<= 8
+    values |= np.asarray(low_byte)
+    del low_byte
     colours, depth = _bytes_of(values[..., :3], full, chosen)
     see_through = image.info.get("transparency")
     if isinstance(see_through, tuple):
@@ -214,13 +163,14 @@ def _from_deep_colour(
     rgb = Image.fromarray(colours)
     if values.shape[-1] == 4:
         rgb.putalpha(Image.fromarray((values[..., 3] >> 8).astype(np.uint8)))
+        del values, colours  # the memory that putting it on white takes
         rgb = _on_white(rgb)
     return rgb, depth
 
 
 def _low_byte(data: bytes) -> Image.Image | None:
     """The image again with the lower byte of every colour; None where Pillow cannot read it so."""
-    image = _opened(data)
+    image = opened(data)
     raw, tiles = _raw_mode(image), tuple(getattr(image, "tile", []))
     if image.mode not in {"RGB", "RGBA"} or raw.startswith("LA") or len(tiles) != 1:
         return None
@@ -228,7 +178,7 @@ def _low_byte(data: bytes) -> Image.Image | None:
     swapped = raw[:-3] + _OTHER_BYTE[raw[-3:]]
     args = swapped if isinstance(tile.args, str) else (swapped, *tile.args[1:])
     image.tile = [tile._replace(args=args)]  # pyright: ignore[reportAttributeAccessIssue]
-    _load(image)
+    load(image)
     return image
 
 
@@ -243,7 +193,8 @@ def _bytes_of(
 
 def _on_white(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        if image.mode != "RGBA":
+            image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")

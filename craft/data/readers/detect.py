@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from craft.data.readers.account import Account
-from craft.data.readers.file_kinds import Kind, kind_of, stem, suffix
+from craft.data.readers.file_kinds import Kind, is_packed_shard, kind_of, stem, suffix
 from craft.data.readers.hf_disk import read_hf_disk
 from craft.data.readers.image import ImageFile
 from craft.data.readers.image_folder import read_image_folder
@@ -17,6 +17,7 @@ from craft.data.readers.image_report import ImageReport
 from craft.data.readers.json_lines import read_objects
 from craft.data.readers.options import Format, ReadOptions
 from craft.data.readers.parquet import ParquetFile
+from craft.data.readers.parts_in_paths import warn_of_parts_in_paths
 from craft.data.readers.place import DataError, Place, shown
 from craft.data.readers.record import Record, RecordSet
 from craft.data.readers.rows import Source, names_given, records_of
@@ -24,6 +25,7 @@ from craft.data.readers.splits import split_name, split_of_file
 from craft.data.readers.table import TableFile, text_of_file
 from craft.data.readers.walk import require_whole, walk
 from craft.data.readers.webdataset import WebDatasetShard
+from craft.runtime.regular_files import require_regular
 
 _FORMATS: dict[Kind, Format] = {
     "json": "table",
@@ -37,10 +39,6 @@ _SAVED = ("dataset_dict.json", "state.json")
 BESIDE = "files beside the data that hold no records, or of a kind that is not read"
 UNNAMED = "images in the folder that no record names"
 SMALL = "images of classes with too few of them"
-ELSEWHERE = (
-    "images in folders named for a part (train, val, test) that their table does not put them in; "
-    "give the table a column split"
-)
 
 
 def read_records(path: Path | str, options: ReadOptions | None = None) -> RecordSet:
@@ -52,24 +50,27 @@ def read_records(path: Path | str, options: ReadOptions | None = None) -> Record
     Raises:
         DataError: nothing known, more than one thing, or bad content; see the readers.
         FileNotFoundError: no such path.
+        CraftError: the path is a FIFO, a device or a socket.
     """
     path, options = Path(path), options or ReadOptions()
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {shown(path)}")
     if shown(path) != str(path):
         raise DataError(Place(path), "the path is not UTF-8; rename it")
+    if not path.is_dir():
+        require_regular(path)
     account = Account()
-    kind, files = _detect(path, options, account)
-    if kind == "hf_disk":
-        records = read_hf_disk(path, options)
-    elif kind == "image_folder":
-        records = read_image_folder(path, options)
-    else:
-        try:
-            records = _read_files(path, kind, files, options, account)
-        except DataError as error:
-            error.account = account.summary(0)
-            raise
+    try:
+        kind, files, inside = _detect(path, options, account)
+        if kind == "hf_disk":
+            records = read_hf_disk(path, options, account)
+        elif kind == "image_folder":
+            records = read_image_folder(path, account, inside)
+        else:
+            records = _read_files(path, kind, files, inside, options, account)
+    except DataError as error:
+        error.account = account.summary(0)
+        raise
     if options.min_images > 1:
         records = without_small_classes(records, options.min_images)
     records = records.mapped(options.pixel_range)
@@ -77,7 +78,12 @@ def read_records(path: Path | str, options: ReadOptions | None = None) -> Record
 
 
 def _read_files(
-    path: Path, kind: Format, files: list[Path], options: ReadOptions, account: Account
+    path: Path,
+    kind: Format,
+    files: list[Path],
+    inside: list[Path],
+    options: ReadOptions,
+    account: Account,
 ) -> RecordSet:
     if not files:
         raise DataError(Place(path), f"no file to read; {_KNOWN}")
@@ -98,34 +104,19 @@ def _read_files(
         more = ", ..." if len(named) > 6 else ""
         notes.append(f"{len(files)} files: {', '.join(named[:6])}{more}")
     if path.is_dir() and tables:
-        _warn_of_unnamed(path, records, account)
-    if tables:
-        base = options.images or (path if path.is_dir() else path.parent)
-        _warn_of_parts_in_paths(base, records, account)
+        _warn_of_unnamed(inside, records, account)
+    base = options.images or (path if path.is_dir() else path.parent)
+    warn_of_parts_in_paths(records, account, base)
     given = names_given([*sources, *tables], options)
     return RecordSet(path, kind, records, tuple(notes), account, given)
 
 
-def _warn_of_unnamed(path: Path, records: Sequence[Record], account: Account) -> None:
+def _warn_of_unnamed(inside: list[Path], records: Sequence[Record], account: Account) -> None:
     named = {record.image.path for record in records if isinstance(record.image, ImageFile)}
     if named:
-        for file in walk(path, Account()):
+        for file in inside:
             if kind_of(file.name) == "image" and file not in named:
                 account.warn(UNNAMED, file)
-
-
-def _warn_of_parts_in_paths(base: Path, records: Sequence[Record], account: Account) -> None:
-    """Warn where parts would be mixed: paths name another part than the records have, or several
-    where records have none. One part alone may be all that the table holds."""
-    named: list[tuple[Record, str]] = []
-    for record in records:
-        if isinstance(record.image, ImageFile) and record.image.path.is_relative_to(base):
-            folders = record.image.path.relative_to(base).parts[:-1]
-            named += [(record, part) for part in filter(None, map(split_name, folders))][:1]
-    several = len({part for _, part in named}) > 1
-    for record, part in named:
-        if record.split != part and (record.split is not None or several):
-            account.warn(ELSEWHERE, record.place, f"read as {record.split or 'of no part'}")
 
 
 def _part_of(root: Path, file: Path) -> str | None:
@@ -144,15 +135,20 @@ def _part_of(root: Path, file: Path) -> str | None:
     return named or (above.pop() if above else None)
 
 
-def _detect(path: Path, options: ReadOptions, account: Account) -> tuple[Format, list[Path]]:
-    """The format of ``path`` and, unless it is read as a whole, the files to read."""
+def _detect(
+    path: Path, options: ReadOptions, account: Account
+) -> tuple[Format, list[Path], list[Path]]:
+    """The format of ``path`` and, unless it is read as a whole, the files to read and all files
+    inside."""
     if path.is_file():
-        return options.format or _format_of(path), [path]
-    if options.format == "image_folder" or options.format == "hf_disk":
-        return options.format, []
+        return options.format or _format_of(path), [path], []
+    if options.format == "hf_disk":
+        return "hf_disk", [], []
     if options.format is None and any((path / name).is_file() for name in _SAVED):
-        return "hf_disk", []
+        return "hf_disk", [], []
     inside = walk(path, account)
+    if options.format == "image_folder":
+        return "image_folder", [], inside
     readable = [f for f in inside if kind_of(f.name) in _FORMATS]
     files = [f for f in readable if f.parent == path]
     if not files:  # as repositories of data sets are laid out: data/, or configuration/split/
@@ -160,8 +156,10 @@ def _detect(path: Path, options: ReadOptions, account: Account) -> tuple[Format,
         _require_one_configuration(path, files)
     if options.format is not None:
         wanted = [f for f in files if _fits(f, options.format)]
+        if options.format == "webdataset":
+            _refuse_packed_shards(inside)
         _refuse_lost_parts(path, inside, wanted)
-        return options.format, wanted
+        return options.format, wanted, inside
     kinds: set[Format] = {_FORMATS[kind_of(f.name)] for f in files}
     names = ", ".join(shown(f.name) for f in files[:6])
     if len(kinds) > 1:
@@ -178,15 +176,17 @@ def _detect(path: Path, options: ReadOptions, account: Account) -> tuple[Format,
                 f"holds several annotation files, and {files[splits.index(None)].name} names no "
                 "split; name one file, or begin each name with train, val or test",
             )
+    if kinds == {"webdataset"} or not (kinds or any(is_image_name(f.name) for f in inside)):
+        _refuse_packed_shards(inside)
     if kinds:
         _refuse_lost_parts(path, inside, files)
         for file in sorted(set(inside) - set(files)):
             if kind_of(file.name) != "image":
                 account.skip(BESIDE, file)
-        return (_format_of(files[0]) if kinds == {"table"} else kinds.pop()), files
+        return (_format_of(files[0]) if kinds == {"table"} else kinds.pop()), files, inside
     if any(f.is_dir() for f in path.iterdir()) or any(is_image_name(f.name) for f in inside):
         _refuse_lost_parts(path, inside, [f for f in inside if kind_of(f.name) == "image"])
-        return "image_folder", []
+        return "image_folder", [], inside
     raise DataError(Place(path), f"an empty folder or nothing known in it; {_KNOWN}")
 
 
@@ -231,7 +231,14 @@ def _refuse_lost_parts(root: Path, inside: list[Path], read: list[Path]) -> None
             )
 
 
+def _refuse_packed_shards(files: list[Path]) -> None:
+    for file in files:
+        if is_packed_shard(file.name):
+            raise DataError(Place(file), "the shard is compressed; unpack it (gunzip)")
+
+
 def _format_of(file: Path) -> Format:
+    _refuse_packed_shards([file])
     kind = kind_of(file.name)
     if kind not in _FORMATS:
         raise DataError(Place(file), f"unknown kind of file {suffix(file.name)!r}; {_KNOWN}")

@@ -34,6 +34,7 @@ _UNREAD = re.compile(
     r"\.(zip|tgz|gz|bz2|xz|zst|7z|rar|arrow|feather|xlsx?|h5|hdf5|npz|npy|pkl|mat|mdb|tfrecord"
     r"|txt|xml|ya?ml)"
 )
+_PACKED = re.compile(r"\.(tar\.(gz|bz2|xz|zst|z|lz4)|tgz|tbz2?|txz|tzst)$")
 #: Suffixes of images that are not read; they are named instead of overlooked.
 _UNREAD_IMAGES = OTHER_SUFFIXES.keys() | {".nii", ".raw"}
 
@@ -71,6 +72,15 @@ def kind_of(name: str) -> Kind:
     if is_image_name(name):
         return "image"
     return _KINDS.get(ending, "unread" if _UNREAD.fullmatch(ending) else "other")
+
+
+def is_packed_shard(name: str) -> bool:
+    """Whether a name is that of a compressed tar file, which must be unpacked to be read.
+
+    >>> is_packed_shard("train-0.tar.gz"), is_packed_shard("train-0.tar")
+    (True, False)
+    """
+    return _PACKED.search(name.lower()) is not None
 
 
 def is_unread_image(name: str) -> bool:

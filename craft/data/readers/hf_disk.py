@@ -10,8 +10,9 @@ from typing import Any
 from craft.data.readers.account import Account
 from craft.data.readers.columns import Columns
 from craft.data.readers.faults import failures_at
-from craft.data.readers.image_cells import image_bytes
+from craft.data.readers.image_cells import holds_image, image_bytes, path_in
 from craft.data.readers.options import ReadOptions
+from craft.data.readers.parts_in_paths import warn_of_parts_in_paths
 from craft.data.readers.place import DataError, Place
 from craft.data.readers.record import RecordSet
 from craft.data.readers.rows import Row, cell_image, names_given, records_of
@@ -27,6 +28,7 @@ class DatasetImage:
     column: str
     row: int
     folder: Path
+    named: str = ""
 
     def read(self) -> bytes:
         return image_bytes(self.cells[self.row][self.column], self.folder)
@@ -46,8 +48,11 @@ def import_datasets() -> Any:
     return datasets
 
 
-def read_hf_disk(path: Path, options: ReadOptions) -> RecordSet:
+def read_hf_disk(path: Path, options: ReadOptions, account: Account | None = None) -> RecordSet:
     """A folder that ``save_to_disk`` wrote, a Dataset or a DatasetDict.
+
+    Args:
+        account: where what is left out goes.
 
     Raises:
         DataError: the folder cannot be loaded, or see :func:`read_hf`.
@@ -58,14 +63,17 @@ def read_hf_disk(path: Path, options: ReadOptions) -> RecordSet:
         for part in loaded.values() if isinstance(loaded, Mapping) else [loaded]:
             # Arrow believes the offsets of a file it maps: a damaged one ends the whole process.
             part.data.validate(full=True)
-    return read_hf(loaded, path, options)
+    return read_hf(loaded, path, options, account)
 
 
-def read_hf(loaded: Any, path: Path, options: ReadOptions) -> RecordSet:
+def read_hf(
+    loaded: Any, path: Path, options: ReadOptions, account: Account | None = None
+) -> RecordSet:
     """A ``Dataset``, or a mapping of split name -> ``Dataset`` such as a ``DatasetDict``.
 
     Args:
         path: where it came from, for messages and relative image paths.
+        account: where what is left out goes.
 
     Raises:
         DataError: splits of other names, no known columns, a bad value; with split and row.
@@ -75,8 +83,9 @@ def read_hf(loaded: Any, path: Path, options: ReadOptions) -> RecordSet:
         if name and split_name(name) is None:
             raise DataError(Place(path), f"splits must be train, val or test, got {sorted(parts)}")
     sources = [SavedPart(name, dataset, path) for name, dataset in parts.items()]
-    account = Account()
+    account = account or Account()
     records, notes = records_of(sources, options, account)
+    warn_of_parts_in_paths(records, account, None)
     return RecordSet(path, "hf_disk", records, tuple(notes), account, names_given(sources, options))
 
 
@@ -99,14 +108,20 @@ class SavedPart:
         rows = dataset.select_columns(
             [n for n in columns.names if n in dataset.column_names and n != columns.image]
         )
+        spare = dataset.select_columns(columns.other_images(dataset.column_names))
+        for other in spare.column_names:
+            spare = _undecoded(spare, other)
         feature = dataset.features.get(columns.label)
         for i in range(len(dataset)):
             place = Place(self._path, part=f"{name} row {i}".strip())
             with failures_at(place, "the saved data set is damaged; save it again"):
                 row, cell = rows[i], cells[i][columns.image]
+                if spare.column_names and not holds_image(cell):
+                    row = row | spare[i]
+            image = DatasetImage(cells, columns.image, i, self._path, path_in(cell))
             yield Row(
                 row,
-                cell_image(cell, DatasetImage(cells, columns.image, i, self._path), place),
+                cell_image(cell, image, place),
                 place,
                 f"{name or 'row'}:{i}",
                 split_name(name),

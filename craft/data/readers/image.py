@@ -6,12 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from craft.data.readers.image_limits import most_bytes
+from craft.runtime.regular_files import regular_bytes
+
 
 class EncodedImage(Protocol):
     """An image as it lies on disk; ``str`` says where."""
 
+    @property
+    def named(self) -> str:
+        """The path by which the data names it, which may say a part; empty if there is none."""
+        ...
+
     def read(self) -> bytes:
-        """The encoded bytes. Raises OSError when they cannot be had."""
+        """The encoded bytes.
+
+        Raises:
+            OSError: they cannot be had.
+            CraftError: no regular file, or more than an image may take.
+        """
         ...
 
 
@@ -21,8 +34,12 @@ class ImageFile:
 
     path: Path
 
+    @property
+    def named(self) -> str:
+        return str(self.path.absolute())
+
     def read(self) -> bytes:
-        return self.path.read_bytes()
+        return regular_bytes(self.path, most_bytes())
 
     def __str__(self) -> str:
         return str(self.path)

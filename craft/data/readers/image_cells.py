@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from craft.data.readers.image_limits import most_bytes
 from craft.data.readers.inline_images import inline_bytes
 from craft.data.readers.place import DataError, Place
 from craft.errors import CraftError
+from craft.runtime.regular_files import regular_bytes
+
+#: Longer texts are no paths, on any system.
+LONGEST_PATH = 4096
 
 
 def image_bytes(cell: Any, folder: Path) -> bytes:
@@ -27,16 +32,38 @@ def image_bytes(cell: Any, folder: Path) -> bytes:
         data = inline_bytes(cell.strip())
         if data is not None:
             return data
-        return (folder / cell).read_bytes()
+        return regular_bytes(folder / cell, most_bytes())
     raise CraftError(f"not bytes, not a path and not a struct of the two: {type(cell).__name__}")
+
+
+def path_in(cell: Any) -> str:
+    """The path that a cell names beside or instead of bytes; empty if it names none.
+
+    >>> path_in({"bytes": b"...", "path": "train/a.png"}), path_in(b"...")
+    ('train/a.png', '')
+    """
+    if isinstance(cell, list):
+        cell = cell[0] if cell else None
+    if isinstance(cell, dict):
+        cell = cell.get("path")
+    return cell if isinstance(cell, str) and len(cell) <= LONGEST_PATH else ""
 
 
 def require_one_image(cell: Any, place: Place) -> bool:
     """Whether a cell holds an image. Raises DataError when it holds several."""
+    if isinstance(cell, list) and len(cell) > 1:
+        raise DataError(place, f"{len(cell)} images; a record must have exactly one")
+    return holds_image(cell)
+
+
+def holds_image(cell: Any) -> bool:
+    """Whether a cell holds an image, of whatever kind.
+
+    >>> holds_image(["a.png"]), holds_image([]), holds_image({"bytes": None, "path": ""})
+    (True, False, False)
+    """
     if isinstance(cell, list):
-        if len(cell) > 1:
-            raise DataError(place, f"{len(cell)} images; a record must have exactly one")
         cell = cell[0] if cell else None
     if isinstance(cell, dict):
         cell = cell.get("bytes") or cell.get("path")
-    return bool(cell)
+    return bool(cell.strip() if isinstance(cell, str) else cell)

@@ -8,7 +8,6 @@ from pathlib import Path
 from craft.data.readers.account import Account
 from craft.data.readers.file_kinds import is_unread_image, kind_of, suffix
 from craft.data.readers.image import ImageFile
-from craft.data.readers.options import ReadOptions
 from craft.data.readers.place import DataError, Place, shown
 from craft.data.readers.record import Record, RecordSet
 from craft.data.readers.splits import split_name
@@ -18,18 +17,24 @@ UNREAD = "images of kinds that are not read"
 OTHERS = "files that are no images"
 
 
-def read_image_folder(path: Path, options: ReadOptions) -> RecordSet:
+def read_image_folder(
+    path: Path, account: Account | None = None, files: Sequence[Path] | None = None
+) -> RecordSet:
     """``path/<class>/*.jpg``, ``path/<split>/<class>/*.jpg`` or ``path/<class>/<split>/*.jpg``;
     images may lie deeper.
+
+    Args:
+        account: where what is left out goes.
+        files: what :func:`~craft.data.readers.walk.walk` found there, if that was done.
 
     Raises:
         DataError: split folders beside class folders, images outside of class folders, a class
             folder without images, a folder whose name is not UTF-8.
     """
-    account = Account()
+    account = account or Account()
     images: list[Path] = []
     others: list[Path] = []
-    for file in walk(path, account):
+    for file in walk(path, account) if files is None else files:
         if kind_of(file.name) == "image":
             images.append(file)
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from craft.data.readers.image import EncodedImage, ImageFile
+from craft.data.readers.image_cells import LONGEST_PATH
 from craft.data.readers.inline_images import InlineImage, inline_bytes
 from craft.data.readers.place import DataError, Place, shown
 from craft.data.readers.rows import MissingImage
@@ -68,10 +69,10 @@ class ImagePaths:
         return ImageFile(self._found(value, place))
 
     def _found(self, value: str, place: Place) -> Path:
-        if "\0" in value or len(value) > 4096:
+        if "\0" in value or len(value) > LONGEST_PATH:
             raise DataError(place, f"image is no path: {value!r:.60}")
         if self.chosen is None:
-            self.chosen = next((f for f in self.folders if (f / value).is_file()), None)
+            self.chosen = next((f for f in self.folders if _is_there(f / value)), None)
         if self.chosen is None:
             looked = " or ".join(shown(folder) for folder in self.folders[:2])
             raise MissingImage(
@@ -91,3 +92,7 @@ class ImagePaths:
         if self.inline and self.chosen is None:
             return "images stand in the table's cells"
         return f"image paths begin at {shown(self.chosen) if self.chosen else 'no known folder'}"
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() and not path.is_dir()

@@ -16,6 +16,9 @@ from craft.data.readers.record import DamagedImage, Record
 
 T = TypeVar("T")
 
+#: A reason in the account.
+SEVERAL = "images of several pages or frames, of which only the first is read"
+
 
 class ImageReport:
     """Collects over many records; :meth:`close` warns, then raises.
@@ -33,19 +36,23 @@ class ImageReport:
         self._skip = skip
         self._faults = Faults()
         self._deep: list[tuple[Record, Depth]] = []
+        self._several: list[tuple[Record, int]] = []
 
     def image(self, record: Record) -> Image.Image | None:
         """The record's image in RGB; None if that failed."""
         decoded = self.attempt(record.decoded)
         if decoded is None:
             return None
-        self.note(record, decoded.depth)
+        self.note(record, decoded.depth, decoded.frames)
         return decoded.image
 
-    def note(self, record: Record, depth: Depth | None) -> None:
-        """How an image that was decoded elsewhere was mapped, if it had more than eight bits."""
+    def note(self, record: Record, depth: Depth | None, frames: int = 1) -> None:
+        """What became of an image that was decoded elsewhere, as
+        :class:`~craft.data.readers.decoding.Decoded` says it."""
         if depth is not None:
             self._deep.append((record, depth))
+        if frames > 1:
+            self._several.append((record, frames))
 
     def attempt(self, read: Callable[[], T]) -> T | None:
         """What ``read`` gives; None if it raises a DataError, which is kept."""
@@ -72,7 +79,9 @@ class ImageReport:
         self._faults.raise_if_any()
 
     def warn(self) -> None:
-        """Put a warning in the account for each image that may be mapped otherwise than meant."""
+        """Put a warning in the account for each image that may be read otherwise than meant."""
+        for record, frames in self._several:
+            self.account.warn(SEVERAL, record.place, f"the first of {frames}")
         dark = [found for found in self._deep if _dark(found[1])]
         if dark:
             high = max(depth.high for _, depth in dark)

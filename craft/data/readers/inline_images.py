@@ -20,6 +20,7 @@ class InlineImage:
     """An image that stood in a cell."""
 
     data: bytes
+    named: str = ""
 
     def read(self) -> bytes:
         return self.data

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from craft.data.readers.columns import Columns
 from craft.data.readers.faults import failures_at
-from craft.data.readers.image_cells import image_bytes
+from craft.data.readers.image_cells import holds_image, image_bytes, path_in
 from craft.data.readers.place import Place
 from craft.data.readers.rows import Row, cell_image
 from craft.data.readers.walk import require_whole
@@ -32,6 +32,7 @@ class ParquetImage:
     column: str
     group: int
     row: int
+    named: str = ""
 
     def read(self) -> bytes:
         with failures_at(Place(self.path, part=f"row group {self.group}"), _DAMAGED):
@@ -83,18 +84,33 @@ class ParquetFile:
                     cells = file.read_row_group(group, columns=[columns.image])
                     cells = cells.column(columns.image)
                     rows = file.read_row_group(group, columns=others).to_pylist()
+                    spare = self._other_images(file, group, columns, cells)
                 for i, row in enumerate(rows):
                     place = Place(self._path, part=f"row {first + i}")
-                    image = ParquetImage(self._path, columns.image, group, i)
+                    cell = cells[i].as_py()
+                    image = ParquetImage(self._path, columns.image, group, i, path_in(cell))
                     yield Row(
-                        row,
-                        cell_image(cells[i].as_py(), image, place),
+                        row | spare.get(i, {}),
+                        cell_image(cell, image, place),
                         place,
                         f"{self._path.stem}:{first + i}",
                         self._split,
                         names,
                     )
                 first += len(rows)
+
+    def _other_images(
+        self, file: pq.ParquetFile, group: int, columns: Columns, cells: pa.ChunkedArray
+    ) -> dict[int, dict[str, Any]]:
+        """What rows without an image hold in other columns that may hold images, by row."""
+        names = columns.other_images(file.schema_arrow.names)
+        empty = (
+            [i for i, cell in enumerate(cells) if not holds_image(cell.as_py())] if names else []
+        )
+        if not empty:
+            return {}
+        found = file.read_row_group(group, columns=names)
+        return dict(zip(empty, found.take(empty).to_pylist(), strict=True))
 
     def names_classes(self) -> bool:
         """Whether the datasets library noted class names in the schema."""

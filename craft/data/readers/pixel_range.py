@@ -17,6 +17,8 @@ from pydantic import BaseModel, model_validator
 from craft.errors import CraftError
 
 SIXTEEN_BITS = 65535
+#: So many values are mapped at a time.
+_AT_ONCE = 1 << 17
 
 
 class PixelRange(BaseModel, extra="forbid", frozen=True):
@@ -97,10 +99,16 @@ def eight_bits(
             f"pixels must lie in [{full.black:g}, {full.white:g}], they are in [{low:g}, {high:g}]"
             f"; name the values that are black and white, such as --pixel-range {low:g}:{high:g}"
         )
-    depth = Depth(low, high, used, chosen is not None)
-    if values.dtype.kind in "ui" and low >= 0 and high <= SIXTEEN_BITS:
-        return _table(used.black, used.white)[values], depth
-    return _mapped(values.astype(np.float64), used), depth
+    short = values.dtype.kind in "ui" and low >= 0 and high <= SIXTEEN_BITS
+    mapped = np.empty(values.shape, np.uint8)
+    step = max(1, _AT_ONCE // max(1, values[:1].size))
+    for first in range(0, len(values), step):  # looking up takes eight bytes a value, floats more
+        rows = values[first : first + step]
+        table = _table(used.black, used.white) if short else None
+        mapped[first : first + step] = (
+            _mapped(rows.astype(np.float64), used) if table is None else table[rows]
+        )
+    return mapped, Depth(low, high, used, chosen is not None)
 
 
 @lru_cache(maxsize=4)

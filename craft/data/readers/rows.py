@@ -31,7 +31,8 @@ class Row:
     """One row of a table.
 
     Args:
-        values: column name -> value; the image's own value is not looked at.
+        values: column name -> value; the image's own value is not looked at. Where the row has no
+            image, other columns that may hold images are among them.
         image: finds the image; None if the row has none. May raise.
         default_id: if the row has none.
         split: if the row has none.
@@ -146,7 +147,6 @@ def _numbers(rows: Sequence[tuple[Row, Columns]], options: ReadOptions) -> Numbe
 def _record(
     row: Row, columns: Columns, options: ReadOptions, numbers: Numbers, account: Account
 ) -> Record | None:
-    columns.require([*row.values, columns.image], row.place)
     columns.require_one_name(row.values, row.place)
     values = _filled(row, columns)
     try:
@@ -157,11 +157,13 @@ def _record(
         account.skip(UNREADABLE, error.place, error.problem)
         return None
     if image is None:
+        columns.require_no_other_image(row.values, row.place)
         talk = values.get(columns.conversations or columns.messages or "")
         if IMAGE_TOKEN in str(talk) or "'type': 'image'" in str(talk):
             raise DataError(row.place, f"{IMAGE_TOKEN} in the conversation but no image")
         account.skip(NO_IMAGE, row.place)
         return None
+    columns.require({**row.values, columns.image: None}, row.place)
     key = values[columns.id] if columns.id else None
     names = options.class_names or row.class_names
     return Record(

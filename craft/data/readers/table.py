@@ -20,6 +20,7 @@ from craft.data.readers.options import ReadOptions
 from craft.data.readers.place import DataError, Place
 from craft.data.readers.rows import Row
 from craft.data.readers.walk import require_whole
+from craft.runtime.regular_files import regular_bytes
 
 _KNOWN = {alias for aliases in ALIASES.values() for alias in aliases}
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -153,7 +154,7 @@ def text_of_file(path: Path) -> str:
         DataError: other encoding, with the line; damaged gzip.
     """
     with failures_at(Place(path), "check that the file is whole"):
-        data = path.read_bytes()
+        data = regular_bytes(path)
         if path.name.lower().endswith(".gz"):
             data = gzip.decompress(data)
     try:

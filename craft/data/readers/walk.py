@@ -8,6 +8,7 @@ from pathlib import Path
 
 from craft.data.readers.account import Account
 from craft.data.readers.place import DataError, Place
+from craft.runtime.regular_files import kind_of_special
 from craft.runtime.stored_files import is_lfs_pointer
 
 HIDDEN = "hidden or system files and folders"
@@ -81,9 +82,12 @@ def is_junk(name: str, folder: bool = False) -> bool:
 
 
 def problem_of(path: Path) -> str | None:
-    """Why a file cannot hold any data, if so: missing, empty, or a Git LFS pointer."""
+    """Why a file cannot hold any data, if so: missing, empty, a FIFO, or a Git LFS pointer."""
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        kind, size = kind_of_special(status.st_mode), status.st_size
+        if kind is not None:
+            return f"it is {kind}; only regular files are read"
         if size >= _LFS_SIZE:
             return None
         if size == 0:

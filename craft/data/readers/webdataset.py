@@ -14,9 +14,13 @@ from craft.data.readers.account import Account
 from craft.data.readers.columns import Columns
 from craft.data.readers.faults import Faults
 from craft.data.readers.image_kinds import is_image_name
+from craft.data.readers.image_limits import most_bytes
+from craft.data.readers.json_lines import without_twins
 from craft.data.readers.place import DataError, Place, shown
 from craft.data.readers.rows import Row
-from craft.data.readers.walk import is_junk, require_whole
+from craft.data.readers.tar_members import tar_members
+from craft.data.readers.walk import HIDDEN, is_junk, require_whole
+from craft.errors import CraftError
 
 #: The account's reason.
 LONGER = "members of shards that nothing reads"
@@ -31,7 +35,13 @@ class TarImage:
     offset: int
     size: int
 
+    @property
+    def named(self) -> str:
+        return self.member
+
     def read(self) -> bytes:
+        if self.size > (most := most_bytes()):
+            raise CraftError(f"it has {self.size:,} bytes, more than {most:,}")
         with self.path.open("rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
@@ -54,7 +64,7 @@ class WebDatasetShard:
         require_whole(self._path)
         faults = Faults()
         rows = []
-        for key, members in _samples(self._path).items():
+        for key, members in _samples(self._path, self._account).items():
             place = Place(self._path, part=f"sample {key}")
             with faults.collected(place):
                 row = _row(self._path, members, place)
@@ -99,7 +109,11 @@ def _ending(image: TarImage | None) -> str:
     return image.member.rpartition("/")[2].partition(".")[2].lower() if image else ""
 
 
-def _samples(path: Path) -> dict[str, dict[str, tarfile.TarInfo]]:
+def _parts(folder: str) -> list[str]:
+    return [part for part in folder.split("/") if part not in ("", ".", "..")]
+
+
+def _samples(path: Path, account: Account) -> dict[str, dict[str, tarfile.TarInfo]]:
     """Sample -> ending -> member: names are cut at the first dot of their last part.
 
     Raises:
@@ -107,9 +121,12 @@ def _samples(path: Path) -> dict[str, dict[str, tarfile.TarInfo]]:
     """
     samples: dict[str, dict[str, tarfile.TarInfo]] = {}
     now = None
-    for member in _members(path):
+    for member in tar_members(path):
         folder, _, name = member.name.rpartition("/")
-        if member.isdir() or is_junk(name):
+        if member.isdir():
+            continue
+        if is_junk(name) or any(is_junk(part, folder=True) for part in _parts(folder)):
+            account.skip(HIDDEN, Place(path, part=member.name))
             continue
         if not member.isreg() or member.issparse():
             raise DataError(
@@ -129,66 +146,6 @@ def _samples(path: Path) -> dict[str, dict[str, tarfile.TarInfo]]:
             raise DataError(Place(path, part=f"sample {key}"), f"two members {member.name}")
         samples[key][ending.lower()] = member
     return samples
-
-
-def _members(path: Path) -> list[tarfile.TarInfo]:
-    """All members, with the end of the archive checked: the library ends at a bad header without a
-    word, as if the archive ended there."""
-    size = path.stat().st_size
-    try:
-        with tarfile.open(path, "r:") as tar:
-            members = tar.getmembers()
-            end = tar.offset
-    except tarfile.ReadError as error:
-        if "unexpected end of data" in str(error):
-            raise DataError(
-                Place(path), f"cut short at byte {size}, inside a member; get the shard again"
-            ) from error
-        raise DataError(
-            Place(path), f"not a whole uncompressed tar file ({error}); gunzip it if need be"
-        ) from error
-    except (tarfile.TarError, ValueError, EOFError) as error:
-        raise DataError(
-            Place(path), f"not a whole uncompressed tar file ({error}); gunzip it if need be"
-        ) from error
-    for member in members:
-        if member.offset_data + member.size > size:
-            problem = f"{member.name} at offset {member.offset} is cut short"
-            raise DataError(Place(path), f"not a whole uncompressed tar file ({problem})")
-    with path.open("rb") as file:
-        file.seek(end := _end_of(members, end))
-        mark = file.read(2 * tarfile.BLOCKSIZE)
-        if mark.strip(b"\0"):
-            raise DataError(
-                Place(path, part=f"offset {end}"),
-                "a damaged header or something that is no member; the shard is not whole, write "
-                "or download it again",
-            )
-        if len(mark) < 2 * tarfile.BLOCKSIZE:
-            raise DataError(
-                Place(path, part=f"offset {end}"),
-                "the archive ends without its end-of-archive mark, so it is cut short; write or "
-                "download it again",
-            )
-        behind = file.tell()
-        while block := file.read(1 << 20):
-            if block.strip(b"\0"):
-                raise DataError(
-                    Place(path, part=f"offset {behind}"),
-                    "something stands behind the end-of-archive mark, where no reader looks; two "
-                    "archives in one file must be joined with tar --concatenate",
-                )
-            behind += len(block)
-    return members
-
-
-def _end_of(members: list[tarfile.TarInfo], fallback: int) -> int:
-    """Where the block behind the last member begins."""
-    if not members:
-        return 0 if fallback <= 2 * tarfile.BLOCKSIZE else fallback
-    last = members[-1]
-    blocks = -(-last.size // tarfile.BLOCKSIZE) if last.isreg() else 0
-    return last.offset_data + blocks * tarfile.BLOCKSIZE
 
 
 def _image(path: Path, members: Mapping[str, tarfile.TarInfo], place: Place) -> TarImage | None:
@@ -224,8 +181,8 @@ def _row(path: Path, members: Mapping[str, tarfile.TarInfo], place: Place) -> di
     row: dict[str, Any] = {}
     if "json" in texts:
         try:
-            row = json.loads(texts["json"])
-        except json.JSONDecodeError as error:
+            row = json.loads(texts["json"], object_pairs_hook=without_twins)
+        except (ValueError, RecursionError) as error:
             raise DataError(place, f"malformed JSON, {error}") from None
         if not isinstance(row, dict):
             raise DataError(place, "its .json is no object {...}")

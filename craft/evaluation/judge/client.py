@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from craft.errors import CraftError, MissingPackageError
 from craft.evaluation.judge import protocol
 from craft.evaluation.judge.protocol import UnreadableVerdict, Verdict
+from craft.runtime.regular_files import regular_bytes
 from craft.runtime.whole_file import write_bytes
 
 #: Tokens a verdict may take; its five fields need some sixty.
@@ -192,7 +193,7 @@ def _verdicts_in(path: Path, model: str) -> dict[str, Verdict]:
     done: dict[str, Verdict] = {}
     if not path.exists():
         return done
-    lines = path.read_bytes().split(b"\n")
+    lines = regular_bytes(path).split(b"\n")
     last = lines.pop()  # empty, unless the last run was killed while it wrote
     for number, line in enumerate(lines, 1):
         record = _record(line, path, number)

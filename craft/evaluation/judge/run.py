@@ -13,6 +13,7 @@ from craft.evaluation.judge import protocol
 from craft.evaluation.judge.client import Judge, mark_all
 from craft.evaluation.judge.protocol import Verdict
 from craft.runtime.progress import OnProgress, ignore_progress
+from craft.runtime.regular_files import require_regular
 
 
 def judge_predictions(
@@ -35,7 +36,7 @@ def judge_predictions(
         BudgetReached, JudgeUnavailable: verdicts so far stand in `out`.
     """
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    with predictions.open("rb") as lines:
+    with require_regular(predictions).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             row = _prediction(line, f"{predictions}:{number}")
             if row["world"] == "justified":

@@ -49,7 +49,7 @@ class VilaUCheckpoint:
                 "the directory that holds llm, vision_tower and mm_projector"
             )
         self.config: dict[str, Any] = read_json(
-            self.folder / "config.json", "the config of VILA-U's tower"
+            self.folder / "config.json", "the config of VILA-U's tower", foreign=True
         )
         self.files: dict[str, TensorFile] = tensor_files(self.folder, "weights of VILA-U's tower")
         self.tensors: dict[str, StoredTensor] = {
@@ -133,7 +133,7 @@ class VilaUCheckpoint:
             path = path / "config.json" if path.is_dir() else path
             if not path.is_file():
                 raise CraftError(f"siglip_config {given}: no config.json there")
-            config = read_json(path, "SigLIP's config")
+            config = read_json(path, "SigLIP's config", foreign=True)
         if config is None:
             raise CraftError(
                 f"this encoder is {width} wide, which no release is, and its config names SigLIP "

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, SiglipConfig, SiglipModel
 
 from craft.codebook import Codebook
 from craft.errors import CraftError
+from craft.family.manifest import write_manifest
 from craft.integrations.vila_u.checkpoint import SIGLIP, VilaUCheckpoint
 from craft.integrations.vila_u.tensor_files import write_tensors
 from craft.integrations.vila_u.tokenizer_files import (
@@ -112,6 +113,7 @@ def convert(
         write_tensors(unfinished / ASIDE / REST, aside, {"format": "pt"})
         copied |= _copy_the_rest(source, projector_files, unfinished)
         _write_record(unfinished, name, copied, source, projector_files)
+        write_manifest(unfinished, {}, without=ASIDE)
     used = {"siglip": len(siglip), "projector": len(projector), name: len(language_model)}
     return Conversion(codebook, used, tuple(aside))
 
@@ -135,7 +137,6 @@ def _write_record(
         },
     }
     _write_json(out / ASIDE / CARD, conversion)
-    _write_json(out / "manifest.json", {"files": {}})
 
 
 def _siglip(config: Mapping[str, Any]) -> SiglipConfig:
@@ -156,8 +157,8 @@ def _require_weights(
 ) -> None:
     """Raises CraftError unless the stored tensors are those of a model of this config."""
     with torch.device("meta"):
-        build = getattr(kind, "from_config", kind)
-        model = build(config)
+        auto = hasattr(kind, "from_config")  # AutoModel..., not a model's own class
+        model = kind.from_config(config, trust_remote_code=False) if auto else kind(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     tied = set(getattr(model, "_tied_weights_keys", None) or ()) - stored.keys()
     require_shapes(stored, {n: shape for n, shape in wanted.items() if n not in tied}, folder)
@@ -191,7 +192,8 @@ def _require_projector(shape: Mapping[str, int], dim: int, llm: Any, root: Path)
 
 def _projector(files: Mapping[str, TensorFile], folder: Path) -> dict[str, StoredTensor]:
     tensors = {n: t for file in files.values() for n, t in file.tensors.items()}
-    kind = read_json(folder / "config.json", "the projector's config").get("mm_projector_type")
+    config = read_json(folder / "config.json", "the projector's config", foreign=True)
+    kind = config.get("mm_projector_type")
     if kind != "mlp2x_gelu" or set(tensors) != set(PROJECTOR_NAMES):
         raise CraftError(
             f"{folder} holds a projector {kind!r} of {sorted(tensors)}; only mlp2x_gelu, as in "

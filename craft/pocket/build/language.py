@@ -215,7 +215,9 @@ class LanguageStage:
         self.index = {name: i for i, name in enumerate(names)}
         self.name_ids = torch.tensor(tokenizer.convert_tokens_to_ids(names))
         self._seed(0)
-        model: Any = AutoModelForCausalLM.from_config(language_config(family, tokenizer)).float()
+        model: Any = AutoModelForCausalLM.from_config(
+            language_config(family, tokenizer), trust_remote_code=False
+        ).float()
         hidden = model.config.hidden_size
         start_names(model, tokenizer, meanings)
         projector = Projector(table.shape[1], hidden, inner=4 * hidden)

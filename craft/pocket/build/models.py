@@ -8,7 +8,6 @@ processes can align one each.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +20,9 @@ from torch import Tensor
 from craft.codebook import Codebook
 from craft.data.images.image_set import ImageSet
 from craft.data.prompts import caption
-from craft.family.family import ModelFamily, file_hash
-from craft.family.layout import CODEBOOK, MANIFEST, PRIOR, SIGLIP
+from craft.family import manifest as family_manifest
+from craft.family.family import ModelFamily
+from craft.family.layout import CODEBOOK, PRIOR, SIGLIP
 from craft.models.siglip_texts import text_embeddings
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.pocket.build.language import VIEWS, LanguageRecipe, LanguageStage
@@ -141,7 +141,6 @@ def write_manifest(out: Path, vision: VisionRecipe, language: LanguageRecipe) ->
         scores = letter_scores(tower, models.language_model(name), asked)
         figures[name] = round(scores.accuracy, 2)
         log.info("%s: general-world four-option accuracy %.2f %%", name, figures[name])
-    paths = sorted(p for p in out.rglob("*") if p.is_file() and p.name != MANIFEST)
     manifest = {
         "language_models": list(FAMILIES),
         "retention": RETENTION,
@@ -150,9 +149,8 @@ def write_manifest(out: Path, vision: VisionRecipe, language: LanguageRecipe) ->
         "codebook_fingerprint": models.codebook.fingerprint,
         "recipes": {"vision": asdict(vision), "language": asdict(language)},
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "files": {str(p.relative_to(out)): file_hash(p) for p in paths},
     }
-    (out / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    family_manifest.write_manifest(out, manifest)
 
 
 def main() -> None:

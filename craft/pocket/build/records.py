@@ -60,7 +60,7 @@ def save_png(image: Image.Image) -> bytes:
 
 def decode_png(data: bytes) -> np.ndarray:
     """The picture as uint8 RGB, whatever way it was stored."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(data), formats=["PNG"]).convert("RGB"))
 
 
 def reduce_colours(pixels: np.ndarray, count: int = 256) -> np.ndarray:

@@ -23,7 +23,8 @@ def render(svg: str, size: int = SIZE) -> np.ndarray:
     import resvg_py
 
     # Twice the size and a box filter: wide drawings come out at full width, lines stay smooth.
-    drawn = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=2 * size))))
+    png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=2 * size))
+    drawn = Image.open(io.BytesIO(png), formats=["PNG"])
     drawn = drawn.convert("RGBA")
     scale = size / max(drawn.size)
     fitted = (max(1, round(drawn.width * scale)), max(1, round(drawn.height * scale)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure  # the object interface draws with Agg and 
 
 from craft.pocket.demo.results import CONDITIONS
 from craft.pocket.demo.table import TITLES
+from craft.runtime.json_cards import read_json_lines
 
 _COLOURS = dict(zip(CONDITIONS, ("#b8b8b8", "#0072b2", "#56b4e9", "#e69f00"), strict=True))
 _LOSSES = {"sal": "answers", "con": "contrastive", "commit": "commitment"}
@@ -62,7 +62,7 @@ def training_figure(logs: dict[str, Path]) -> Figure:
     figure = Figure(figsize=(1.0 + 3.4 * len(logs), 4.6), layout="constrained")
     panels = figure.subplots(2, len(logs), squeeze=False)
     for column, (title, path) in enumerate(logs.items()):
-        entries = [json.loads(line) for line in path.read_text().splitlines()]
+        entries = list(read_json_lines(path, "the log of a training", foreign=True))
         steps = [entry for entry in entries if "sal" in entry]
         losses, accuracies = panels[0][column], panels[1][column]
         for name, label in _LOSSES.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -32,9 +34,13 @@ from craft.pocket.reproduction.plan import (
     Scale,
 )
 from craft.pocket.retention import PocketProbe
+from craft.runtime.json_cards import CHECKSUM, checksum, read_json, with_checksum
+from craft.runtime.stored_files import StoredFileError
 from craft.runtime.whole_file import write_json
 from craft.settings.methods import METHODS
 from craft.training.adapt import adapt
+
+log = logging.getLogger(__name__)
 
 #: What is asked of every encoder: all tokens, and of the pretrained one also without its codes.
 ALL_TOKENS, CONTINUOUS = "keep 1.0", "continuous"
@@ -51,15 +57,18 @@ def condition(ratio: float, selector: str) -> str:
     return ALL_TOKENS if ratio == 1 else f"keep {ratio} {selector}"
 
 
-def run_job(job: Job, scale: Scale, models: ModelFamily, directory: Path) -> Path:
-    """Do a job and write ``<job>.json``; one that is there already is left alone.
+def run_job(job: Job, scale: Scale, models: ModelFamily, directory: Path, made_of: str) -> Path:
+    """Do a job and write ``<job>.json``; one that is there already, and whole, is left alone.
+
+    Args:
+        made_of: hash of the models, for :func:`read_job`.
 
     In the file, ``answers.<language model>.<condition>`` is a string of 1 and 0, a digit a question
     of the domain; ``general`` likewise; ``heldout`` says which questions are of held-out classes;
     ``justified.<rule>`` which justifications pass.
     """
-    path = directory / f"{job.name}.json"
-    if path.is_file():
+    path = job_file(directory, job)
+    if read_job(path, job, scale, made_of) is not None:
         return path
     started = time.monotonic()
     if job.variant == PRETRAINED:
@@ -69,6 +78,8 @@ def run_job(job: Job, scale: Scale, models: ModelFamily, directory: Path) -> Pat
     asked = sheet.candidate.exam.domain.questions
     result = {
         "job": asdict(job),
+        "scale": asdict(scale),
+        "models": made_of,
         "questions": [q.id for q in asked],
         "heldout": _digits([q.heldout for q in asked]),
         "answers": sheet.answers,
@@ -77,8 +88,43 @@ def run_job(job: Job, scale: Scale, models: ModelFamily, directory: Path) -> Pat
         **sheet.notes,
         "seconds": time.monotonic() - started,
     }
-    write_json(path, result, indent=1)
+    write_json(path, with_checksum(result), indent=1)
     return path
+
+
+def job_file(directory: Path, job: Job) -> Path:
+    """Where a job's result is, or will be."""
+    return directory / f"{job.name}.json"
+
+
+def read_job(path: Path, job: Job, scale: Scale, made_of: str) -> dict[str, Any] | None:
+    """The result of a job; None if there is none, or one that is damaged and must be done again.
+
+    Raises:
+        CraftError: it is of another scale or of other models.
+    """
+    if not path.exists():
+        return None
+    try:
+        found = read_json(path, "the result of a job")
+    except StoredFileError as error:
+        log.warning("%s; the job is done again", error)
+        return None
+    if found.get(CHECKSUM) != checksum(found) or _plain(found.get("job")) != _plain(asdict(job)):
+        log.warning("%s is not what was written; the job is done again", path)
+        return None
+    for name, wanted in (("scale", asdict(scale)), ("models", made_of)):
+        if _plain(found.get(name)) != _plain(wanted):
+            raise CraftError(
+                f"{path} is of another {name.removesuffix('s')} ({found.get(name)}) than this run "
+                f"({wanted}); choose another --out"
+            )
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: without tuples."""
+    return json.loads(json.dumps(value))
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from craft.errors import CraftError
 from craft.evaluation.bootstrap import interval_over_seeds
-from craft.pocket.reproduction.examination import ALL_TOKENS, condition
+from craft.pocket.reproduction.examination import ALL_TOKENS, condition, job_file, read_job
 from craft.pocket.reproduction.plan import MAIN, PRETRAINED, Scale, jobs
 
 Part = Literal["all", "seen", "heldout", "general"]
@@ -37,15 +37,21 @@ def pruned(ratio: float, selector: str) -> Row:
 class Outcomes:
     """The files of all jobs of a scale.
 
+    Args:
+        made_of: hash of the models, see :func:`~craft.pocket.reproduction.examination.run_job`.
+
     Raises:
-        FileNotFoundError: a job was not done.
+        CraftError: a job was not done, or its file is damaged or of another scale or other models.
     """
 
-    def __init__(self, directory: Path, scale: Scale):
+    def __init__(self, directory: Path, scale: Scale, made_of: str):
         self.scale = scale
         self._files: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         for job in jobs(scale):
-            found = json.loads((directory / f"{job.name}.json").read_text())
+            path = job_file(directory, job)
+            found = read_job(path, job, scale, made_of)
+            if found is None:
+                raise CraftError(f"{path} is missing or damaged; run it again")
             self._files.setdefault((job.variant, job.surrogate, job.domain), []).append(found)
 
     @property

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from craft.pocket.reproduction.examination import RULES
 from craft.pocket.reproduction.plan import MAIN
 from craft.report.documents import between_marks
 from craft.report.embedded import data_url, figure_png
+from craft.runtime.json_cards import read_json
 from craft.runtime.whole_file import write_text
 
 BEGIN, END = "<!-- reproduction -->", "<!-- end of reproduction -->"
@@ -112,6 +112,6 @@ def _points(measure: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     source, page, readme = map(Path, sys.argv[1:])
-    found = json.loads(source.read_text())
+    found = read_json(source, "the results of a reproduction")
     write_reproduction_page(found, page)
     write_text(readme, with_table(readme.read_text(), found))

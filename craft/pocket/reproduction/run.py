@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import multiprocessing
+import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import closing
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,19 @@ import torch
 from craft.errors import CraftError
 from craft.evaluation.results import RESULTS
 from craft.family.family import ModelFamily
-from craft.pocket.reproduction.examination import run_job
+from craft.family.layout import CODEBOOK, PRIOR, SIGLIP
+from craft.pocket.reproduction.examination import job_file, read_job, run_job
 from craft.pocket.reproduction.outcomes import Outcomes
 from craft.pocket.reproduction.plan import SURROGATES, Job, Scale, jobs
 from craft.pocket.reproduction.tables import reproduce_tables
 from craft.pocket.reproduction.training_cost import training_costs
+from craft.runtime.json_cards import CHECKSUM, checksum, read_json, with_checksum
+from craft.runtime.own_process import end_after
 from craft.runtime.progress import OnProgress, ignore_progress
+from craft.runtime.stored_files import StoredFileError, file_hash
 from craft.runtime.whole_file import write_json
+
+log = logging.getLogger(__name__)
 
 JOBS, COSTS = "jobs", "costs.json"
 
@@ -38,7 +47,8 @@ def reproduce(
     """Do what is not done yet and write ``results.json``.
 
     Every job leaves a file in ``out/jobs``, so a run that was stopped goes on with the first one
-    that is missing; it does not see whether code or models have changed since.
+    that is missing or damaged; it does not see whether the code has changed since. What is there
+    already is read before anything is done.
 
     Args:
         workers: processes that do a job each, on one thread; 1 works in this process.
@@ -48,26 +58,30 @@ def reproduce(
         with ``seconds`` of work of all jobs and of this call.
 
     Raises:
-        CraftError: a language model is missing, or results of another scale in ``out``.
+        CraftError: a language model is missing, or results of another scale or of other models
+            in ``out``.
     """
     missing = [name for name in SURROGATES if name not in models.names]
     if missing:
         raise CraftError(f"{models.directory} lacks {', '.join(missing)}, which the tables need")
     started = time.monotonic()
     directory = out / JOBS
+    todo, made_of = list(jobs(scale)), _hash_of(models)
+    for job in todo:  # what cannot be used is said now, not after hours of work
+        read_job(job_file(directory, job), job, scale, made_of)
     directory.mkdir(parents=True, exist_ok=True)
-    _same_scale(directory, scale)
     # First, while no other process is busy.
-    costs_file = out / COSTS
-    if not costs_file.is_file():
-        write_json(costs_file, measure_costs())
-    todo = list(jobs(scale))
+    costs = _read_costs(out / COSTS)
+    if costs is None:
+        costs = measure_costs()
+        write_json(out / COSTS, with_checksum(costs))
     task = f"{len(todo)} encoders"
     on_progress(task, 0, len(todo))
-    for done, _ in enumerate(_work(todo, scale, models, directory, workers), 1):
-        on_progress(task, done, len(todo))
-    outcomes = Outcomes(directory, scale)
-    results = reproduce_tables(outcomes, json.loads(costs_file.read_text()))
+    with closing(_work(todo, scale, models, directory, made_of, workers)) as working:
+        for done, _ in enumerate(working, 1):
+            on_progress(task, done, len(todo))
+    outcomes = Outcomes(directory, scale, made_of)
+    results = reproduce_tables(outcomes, costs)
     results["seconds"] = {
         "work": outcomes.seconds,
         "this call": time.monotonic() - started,
@@ -78,52 +92,76 @@ def reproduce(
 
 
 def _work(
-    todo: Iterable[Job], scale: Scale, models: ModelFamily, directory: Path, workers: int
-) -> Iterator[None]:
-    """Yields whenever a job is done; the first that fails stops all."""
+    todo: Iterable[Job],
+    scale: Scale,
+    models: ModelFamily,
+    directory: Path,
+    made_of: str,
+    workers: int,
+) -> Generator[None]:
+    """Yields whenever a job is done; the first that fails, or an interruption, stops all at once.
+
+    The processes end with this one, too, if it is killed.
+    """
     if workers == 1:
         for job in todo:
-            run_job(job, scale, models, directory)
+            run_job(job, scale, models, directory, made_of)
             yield
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        workers, context, _prepare, (models.directory, str(models.device))
-    ) as pool:
-        under_way: list[Future[Path]] = [
-            pool.submit(_run_here, job, scale, directory) for job in todo
-        ]
+    reader, writer = context.Pipe(duplex=False)
+    settings = (models.directory, str(models.device), reader)
+    with writer, ProcessPoolExecutor(workers, context, _prepare, settings) as pool:
         try:
+            under_way: list[Future[Path]] = [
+                pool.submit(_run_here, job, scale, directory, made_of) for job in todo
+            ]
             for future in as_completed(under_way):
                 future.result()
                 yield
-        finally:
+        except BaseException:
+            writer.close()
             pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 _models: ModelFamily | None = None
 
 
-def _prepare(directory: Path, device: str) -> None:
+def _prepare(directory: Path, device: str, pipe: Connection) -> None:
+    """What a process does before its first job; it ends when nobody holds the pipe's other end."""
     global _models
+    end_after(lambda: pipe.poll(None))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which ends us
     torch.set_num_threads(1)
     _models = ModelFamily.load(directory, device=device)
 
 
-def _run_here(job: Job, scale: Scale, directory: Path) -> Path:
+def _run_here(job: Job, scale: Scale, directory: Path, made_of: str) -> Path:
     assert _models is not None
-    return run_job(job, scale, _models, directory)
+    return run_job(job, scale, _models, directory, made_of)
 
 
-def _same_scale(directory: Path, scale: Scale) -> None:
-    """Notes the scale, or raises CraftError if the jobs there are of another."""
-    note = directory / "scale.json"
-    wanted = json.loads(json.dumps(scale.__dict__))
-    if not note.is_file():
-        write_json(note, wanted)
-        return
-    found = json.loads(note.read_text())
-    if found != wanted:
-        raise CraftError(
-            f"{directory} holds jobs of scale {found}, this run is {wanted}; choose another --out"
-        )
+def _read_costs(path: Path) -> dict[str, dict[str, float]] | None:
+    """What was measured before; None if nothing was, or its file is damaged."""
+    if not path.exists():
+        return None
+    try:
+        found = read_json(path, "the measured costs")
+    except StoredFileError as error:
+        log.warning("%s; they are measured again", error)
+        return None
+    if found.get(CHECKSUM) != checksum(found):
+        log.warning("%s is not what was written; costs are measured again", path)
+        return None
+    del found[CHECKSUM]
+    return found
+
+
+def _hash_of(models: ModelFamily) -> str:
+    """Of all files that the jobs read of a family of models, by name and content."""
+    root = models.directory
+    folders = [root / name for name in (SIGLIP, *models.names)]
+    files = [root / CODEBOOK, root / PRIOR, *(x for f in folders for x in f.rglob("*"))]
+    names = {p.relative_to(root).as_posix(): file_hash(p) for p in files if p.is_file()}
+    return checksum(names)

@@ -20,7 +20,8 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, SiglipVisionConfig, Sigl
 
 import craft
 from craft.adapters.lora import inject_lora
-from craft.runtime.step_cost import in_own_process, step_cost
+from craft.runtime.own_process import in_own_process
+from craft.runtime.step_cost import step_cost
 from craft.settings.training import LoraConfig
 from craft_kernels import FrozenCodebook
 

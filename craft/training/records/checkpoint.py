@@ -6,7 +6,6 @@ written under another name, flushed to the disk, and renamed; older ones go only
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -22,13 +21,18 @@ from torch import Tensor
 
 from craft.errors import CraftError
 from craft.runtime.json_cards import CHECKSUM, checksum, read_json, with_checksum
+from craft.runtime.stored_files import file_hash
 from craft.runtime.stored_tensors import read_tensors
 from craft.runtime.whole_file import follow_umask
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 _STATE, _STEP, _WRITING, _DELETING = "state.json", "step-", ".writing-", ".deleting-"
+
+
+class OtherFormatError(CraftError):
+    """A checkpoint is whole, but of another version."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,11 @@ class CheckpointDirectory:
         return target
 
     def load(self) -> Checkpoint | None:
-        """The newest checkpoint whose files are as they were written; None if there is none."""
+        """The newest checkpoint whose files are as they were written; None if there is none.
+
+        Raises:
+            OtherFormatError: it was written by another version.
+        """
         for step in reversed(self.steps()):
             found = self._usable(self.root / f"{_STEP}{step:08d}")
             if found is not None:
@@ -110,6 +118,8 @@ class CheckpointDirectory:
     def _usable(self, directory: Path) -> Checkpoint | None:
         try:
             return _read(directory)
+        except OtherFormatError:
+            raise
         except (CraftError, OSError) as error:
             log.warning("%s cannot be used: %s", directory, error)
             return None
@@ -155,32 +165,27 @@ def _existing(path: Path) -> Path:
 
 def _read(directory: Path) -> Checkpoint:
     card = read_json(directory / _STATE, "the state of a checkpoint")
-    if card.get("format") != FORMAT:
-        raise CraftError(f"format {card.get('format')!r}, this version reads {FORMAT}")
     if card.get(CHECKSUM) != checksum(card):
         raise CraftError(f"{_STATE} is not what was written")
+    if card.get("format") != FORMAT:
+        raise OtherFormatError(
+            f"{directory} was written by another version (format {card.get('format')!r}, this one "
+            f"has {FORMAT}); resume with that version, or start anew in another directory"
+        )
     tensors = {}
     for name, known in card["hashes"].items():
         path = directory / f"{name}.safetensors"
-        if _hash(path) != known:
+        if file_hash(path) != known:
             raise CraftError(f"{path.name} is not what was written")
         tensors[name] = read_tensors(path, "part of a checkpoint").tensors
     return Checkpoint(card["step"], tensors, card["state"])
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _flush(path: Path) -> str:
     """To the disk, not only to the kernel; returns the file's hash."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-    return _hash(path)
+    return file_hash(path)
 
 
 def _flush_directory(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, BinaryIO
 
 from accelerate import Accelerator
 
+from craft.runtime.whole_file import write_errors
 from craft.training.records.trackers import Trackers
 
 
@@ -26,25 +28,32 @@ class RunLog:
     def __init__(self, path: Path, accelerator: Accelerator, trackers: Trackers, kept: int = 0):
         self._trackers = trackers
         self._file: BinaryIO | None = None
+        self._path = path
         if accelerator.is_main_process:
             self._file = path.open("r+b" if kept and path.is_file() else "wb")
             self._file.truncate(min(kept, path.stat().st_size))
             self._file.seek(0, os.SEEK_END)
 
     def record(self, entry: dict[str, Any]) -> None:
-        """One line, readable at once; its numbers also go to the trackers."""
+        """One line, readable at once; its numbers also go to the trackers.
+
+        Raises:
+            OSError: it could not be written; names the file.
+        """
         if self._file is None:
             return
-        self._file.write(json.dumps(entry).encode() + b"\n")
-        self._file.flush()
+        with write_errors(self._path):
+            self._file.write(json.dumps(entry).encode() + b"\n")
+            self._file.flush()
         self._trackers.log(dict(_numbers(entry)), entry["step"])
 
     def flush(self) -> int:
         """Bring all lines to the disk; returns how many bytes they are."""
         if self._file is None:
             return 0
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with write_errors(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
         return self._file.tell()
 
     def __enter__(self) -> RunLog:
@@ -57,7 +66,10 @@ class RunLog:
         trace: TracebackType | None,
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(
+                OSError
+            ):  # told already: what was left of a line on a full disk
+                self._file.close()
 
 
 def _numbers(entry: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import uuid
@@ -20,8 +19,11 @@ from accelerate.tracking import (
     TrackioTracker,
     WandBTracker,
 )
+from pydantic import BaseModel, ConfigDict
 
 from craft.errors import MissingPackageError
+from craft.runtime.json_cards import read_card, read_json_lines
+from craft.runtime.stored_files import StoredFileError
 from craft.runtime.whole_file import write_json
 from craft.settings.training import CraftConfig, LogConfig
 
@@ -39,6 +41,16 @@ def require_trackers(config: LogConfig) -> None:
                 f"log.trackers names {name}, which is not installed; `pip install {name}`, or "
                 "leave it out: train.jsonl has the same numbers"
             )
+
+
+class _State(BaseModel):
+    """The state file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: str
+    id: str
+    sent: dict[str, int]
 
 
 class Trackers:
@@ -96,7 +108,7 @@ class Trackers:
         state: dict[str, Any] = {"name": str(self._directory), "id": uuid.uuid4().hex, "sent": {}}
         known: dict[str, int] = {}
         if self._resumed:
-            state = json.loads(path.read_text())
+            state = read_card(path, "what trackers were sent", _State).model_dump()
             last = _last_step(self._directory / "train.jsonl")
             known = {name: max(step, last) for name, step in state["sent"].items()}
         state["sent"] = {name: known.get(name, -1) for name in self._names}
@@ -180,7 +192,13 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _last_step(lines: Path) -> int:
     """Of all that an earlier process wrote down; a line that was cut off was not sent."""
     steps = [-1]
-    for line in lines.read_bytes().splitlines(keepends=True) if lines.is_file() else ():
-        if line.endswith(b"\n"):
-            steps.append(json.loads(line)["step"])
+    if lines.is_file():
+        try:
+            log = read_json_lines(lines, "the log of a training", foreign=True)
+            steps += [int(entry["step"]) for entry in log]
+        except (StoredFileError, KeyError, TypeError, ValueError) as error:
+            raise StoredFileError(
+                f"{lines}, the log of a run, is damaged ({error}), so nobody knows what the "
+                f"trackers were sent; delete {lines.with_name(STATE)} to begin anew in them"
+            ) from error
     return max(steps)

@@ -50,6 +50,21 @@ def test_version() -> None:
     assert (result.exit_code, result.stdout) == (0, f"craft {craft.__version__}\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--bad"], "No such option: --bad"),
+        (["--versoin"], "No such option: --versoin; did you mean '--version'?"),
+        (["--version=3"], "does not take a value"),
+        (["adapt", "--bad"], "No such option: --bad"),
+        (["data", "--bad"], "No such option: --bad"),
+        (["data", "chekc"], "Did you mean 'check'?"),
+    ],
+)
+def test_what_the_command_line_does_not_know_is_one_line(arguments: list[str], said: str) -> None:
+    assert said in one_error_line(craft_command(*arguments))
+
+
 @pytest.mark.parametrize("command", ["demo", "adapt", "evaluate", "prior", "info"])
 def test_every_command_explains_itself(command: str) -> None:
     result = craft_command(command, "--help")

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,7 +128,8 @@ def test_adapt_replaces_no_pack_and_no_checkpoint_unasked(
     assert contents(out) == before
     shutil.rmtree(class_folder / "thing_aa")
     line = one_error_line(craft_command(*given, *QUICK, "--set", "checkpoint.every=1", *resume))
-    assert "began with other data" in line
+    assert "belongs to another run: not the same " in line
+    assert "content in domain.json" in line
     assert contents(out) == before
     done(craft_command(*given, *other, "--force"))
     assert contents(out)["pack.json"] != before["pack.json"]
@@ -183,9 +185,9 @@ def test_a_full_disk_after_training_keeps_the_checkpoint_and_says_where(
     whole = EncoderPack.save
     with monkeypatch.context() as patch:
 
-        def save(pack: EncoderPack, directory: Path) -> Path:
+        def save(pack: EncoderPack, *where: Any) -> Path:
             with files_up_to(10_000):
-                return whole(pack, directory)
+                return whole(pack, *where)
 
         patch.setattr(EncoderPack, "save", save)
         line = one_error_line(craft_command(*given))

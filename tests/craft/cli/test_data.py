@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import pytest
 from PIL import Image
 
@@ -423,3 +424,37 @@ def test_the_report_on_a_mixed_folder_says_what_to_do(
     line = one_error_line(strict)
     assert all(str(bb / f"{name}.png") in line for name in ("cut", "dangling", "empty"))
     assert "3 images are missing or damaged; --skip-corrupt leaves them out" in strict.stdout
+
+
+def test_the_account_is_printed_also_where_a_folder_or_saved_data_set_fails(
+    class_folder: Path, tiny_models: ModelFamily, draw: Callable[..., Path], tmp_path: Path
+) -> None:
+    models = ["--models", tiny_models.directory]
+    draw(class_folder / "thing_aa/@eaDir/0.png")
+    (class_folder / "thing_zz").mkdir()
+    result = craft_command("data", "check", class_folder, *models)
+    assert "thing_zz: a class without images" in one_error_line(result)
+    assert "skipped 1 hidden or system files and folders" in result.stdout
+    rows = [{"image": None, "label": "cat"}, {"image": {"bytes": b"x"}, "label": ""}]
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "saved")
+    result = craft_command("data", "check", tmp_path / "saved", *models)
+    assert "row 1: label must be a class name" in one_error_line(result)
+    assert "skipped 1 rows without an image" in result.stdout
+
+
+def test_pages_are_told_by_check_and_by_adapt(
+    class_folder: Path,
+    tiny_models: ModelFamily,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    models = ["--models", tiny_models.directory]
+    pages = [Image.new("RGB", (30, 20), (40 * i, 90, 90)) for i in range(3)]
+    pages[0].save(class_folder / "thing_aa/pages.tiff", save_all=True, append_images=pages[1:])
+    shown = done(craft_command("data", "check", class_folder, *models))
+    told = "warning 1 images of several pages or frames, of which only the first is read"
+    assert told in shown
+    assert "pages.tiff: the first of 3" in shown
+    pack = tmp_path / "pack"
+    done(craft_command("adapt", "--data", class_folder, "--out", pack, *models, *QUICK))
+    assert "images of several pages or frames" in caplog.text

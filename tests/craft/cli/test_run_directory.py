@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from craft.cli.run_directory import MARKER, open_run_directory, require_new_file
+from craft.cli import run_directory
+from craft.cli.run_directory import MARKER, require_new_file
 from craft.errors import CraftError
+
+
+def open_run_directory(*args: Any, **kwargs: Any) -> bool:
+    """As a command does, which ends at once."""
+    try:
+        return run_directory.open_run_directory(*args, **kwargs)
+    finally:
+        run_directory.release_directories()
 
 
 def test_new_and_empty_directories_are_taken(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_tokens_are_those_of_the_encoder(
     assert torch.equal(first.codes, expected.codes)
     assert torch.equal(first.residual_sq_norms, expected.residual_sq_norms)
     assert first.ids == [record.id for record in records[:32]]
-    assert (first.grid, first.encoder_hash) == ((3, 3), encoder.pack.encoder_hash)
+    assert (first.card.grid, first.card.encoder_hash) == ((3, 3), encoder.pack.encoder_hash)
     counted = prior_of(tmp_path, encoder)
     codes = torch.stack(list(tokens_of(tmp_path).values()))
     by_hand = [int((codes[..., 0] == k).sum()) for k in range(encoder.codebook.size)]
@@ -105,9 +106,11 @@ def test_tokens_of_something_else_are_not_taken_for_ours(
     with torch.no_grad():
         next(tower.parameters()).add_(1)
     other = CorpusEncoder(EncoderPack.of(tower), tiny_models.codebook)
-    with pytest.raises(ValueError, match="tokens of another encoder; choose another directory"):
+    with pytest.raises(
+        ValueError, match=r"tokens of another encoder: .*; choose another directory"
+    ):
         list(tokenize_corpus(other, shards[:1], tmp_path))
-    moved = Shard(0, shards[0].of, shards[0].ids[::-1], shards[0].images)
+    moved = replace(shards[0], ids=shards[0].ids[::-1])
     with pytest.raises(ValueError, match="tokens of other images"):
         list(tokenize_corpus(encoder, [moved], tmp_path))
     list(tokenize_corpus(encoder, shards, tmp_path))

@@ -66,7 +66,7 @@ def test_another_identity_begins_anew(tmp_path: Path) -> None:
 
 
 def test_two_processes_do_not_write_to_one_place(tmp_path: Path) -> None:
-    with Journal(tmp_path, {}), pytest.raises(CraftError, match="another process is writing"):
+    with Journal(tmp_path, {}), pytest.raises(CraftError, match="is in use by process"):
         Journal(tmp_path, {})
 
 

@@ -84,7 +84,7 @@ def test_broken_and_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CraftError, match="does not exist"):
         TransferResults.load(tmp_path / RESULTS)
     (tmp_path / RESULTS).write_text('{"format": 1,')
-    with pytest.raises(CraftError, match="is not JSON"):
+    with pytest.raises(CraftError, match="is not valid JSON"):
         TransferResults.load(tmp_path)
 
 

@@ -6,9 +6,14 @@ import shutil
 import pytest
 
 from craft.codebook import Codebook, CodebookMismatchError
+from craft.errors import CraftError
 from craft.family.family import ModelFamily
-from craft.family.layout import CODEBOOK, MANIFEST
+from craft.family.layout import CODEBOOK, MANIFEST, PRIOR
+from craft.family.manifest import write_anew
 from craft.pocket.retention import general_probe
+from craft.prior import TokenPrior
+from craft.runtime.json_cards import with_checksum
+from craft.runtime.stored_files import require_unchanged
 from craft.training.validation import letter_scores
 
 
@@ -30,7 +35,8 @@ def test_a_changed_file_is_named(models, tmp_path):
     (tmp_path / "siglip").mkdir()
     (tmp_path / "siglip" / "config.json").write_text("{}")
     (tmp_path / CODEBOOK).write_bytes(b"")
-    (tmp_path / MANIFEST).write_text(json.dumps({"files": {CODEBOOK: "0" * 64, "gone": "1" * 64}}))
+    listed = {"files": {CODEBOOK: "0" * 64, "gone": "1" * 64}}
+    (tmp_path / MANIFEST).write_text(json.dumps(with_checksum(listed)))
     assert ModelFamily(tmp_path).changed_files() == [CODEBOOK, "gone"]
 
 
@@ -71,6 +77,7 @@ def test_a_language_model_of_another_codebook_is_refused(models, tmp_path):
     table[0, 0] += 1
     (tmp_path / "models" / CODEBOOK).unlink()
     Codebook(table, 4).save(tmp_path / "models" / CODEBOOK)
+    write_anew(tmp_path / "models")
     with pytest.raises(CodebookMismatchError):
         ModelFamily(tmp_path / "models").language_model("qwen2")
 
@@ -80,3 +87,111 @@ def test_unknown_models_and_directories_are_refused(models, tmp_path):
         models.language_model("gpt")
     with pytest.raises(ValueError, match="holds no models"):
         ModelFamily.load(tmp_path)
+
+
+def flipped_in_the_last_byte(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+
+
+#: Part of a family -> what reads it.
+PARTS = {
+    CODEBOOK: lambda models: models.codebook,
+    PRIOR: lambda models: models.general_prior(),
+    "siglip/model.safetensors": lambda models: models.pretrained_tower(),
+    "siglip/tokenizer_config.json": lambda models: models.tokenizer,
+    "siglip/config.json": lambda models: models.image_size,
+    "qwen2/model.safetensors": lambda models: models.language_model("qwen2"),
+    "qwen2/projector.safetensors": lambda models: models.language_model("qwen2"),
+    "qwen2/generation_config.json": lambda models: models.language_model("qwen2"),
+    "qwen2/tokenizer/tokenizer.json": lambda models: models.language_model("qwen2"),
+}
+
+
+@pytest.fixture(params=["manifest", "cards alone"])
+def listed(request, three_models, tmp_path):
+    """A family whose files are listed, in its manifest or in the cards of language models."""
+    directory = shutil.copytree(three_models.directory, tmp_path / "models")
+    if request.param == "manifest":
+        write_anew(directory)
+        assert set(ModelFamily(directory).manifest.files) > set(PARTS)
+    return directory
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_one_flipped_bit_is_found_where_the_file_is_read(listed, part):
+    PARTS[part](ModelFamily(listed))
+    unlisted = not ModelFamily(listed).manifest.files and part.startswith("siglip")
+    if part.endswith(".json"):  # blanks, which say nothing to a reader of JSON
+        (listed / part).write_text((listed / part).read_text() + " ")
+    else:
+        flipped_in_the_last_byte(listed / part)
+    if unlisted:
+        PARTS[part](ModelFamily(listed))  # nothing is known of these without a manifest
+        return
+    with pytest.raises(CraftError) as error:
+        PARTS[part](ModelFamily(listed))
+    assert str(listed / part) in str(error.value)
+    assert "\n" not in str(error.value)
+    if part not in (CODEBOOK, PRIOR):  # whose hashes lie in the files themselves
+        write_anew(listed)
+        PARTS[part](ModelFamily(listed))
+
+
+def test_another_prior_is_not_taken_for_the_listed_one(listed):
+    models = ModelFamily(listed)
+    TokenPrior.empty(models.codebook, encoder_hash="x").save(listed / PRIOR)
+    if models.manifest.files:
+        with pytest.raises(CraftError, match=r"general_prior.safetensors is not the file that man"):
+            models.general_prior()
+
+
+def test_a_file_that_is_listed_and_gone_is_missed(three_models, tmp_path):
+    directory = shutil.copytree(three_models.directory, tmp_path / "models")
+    write_anew(directory)
+    (directory / PRIOR).unlink()
+    (directory / "qwen2" / "generation_config.json").unlink()
+    models = ModelFamily(directory)
+    with pytest.raises(CraftError, match=r"general_prior.safetensors, which .* lists, is missing"):
+        models.general_prior()
+    with pytest.raises(CraftError, match=r"generation_config.json, which craft.json lists, is mis"):
+        models.language_model("qwen2")
+    assert models.language_model("llama").name == "llama"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"files": {"../x": "0"}}, "lies outside"),
+        ({"files": {"/etc/passwd": "0"}}, "lies outside"),
+        ({"files": ["a"]}, "manifest of the models: files: "),
+        ({"language_models": "qwen2"}, "manifest of the models: language_models: "),
+        ({"retention": 1}, "manifest of the models: retention: "),
+    ],
+)
+def test_manifests_of_other_kinds_are_one_line(three_models, tmp_path, change, message):
+    directory = shutil.copytree(three_models.directory, tmp_path / "models")
+    path = directory / MANIFEST
+    content = with_checksum(json.loads(path.read_text()) | change)
+    path.write_text(json.dumps(content))
+
+    def opened() -> None:
+        require_unchanged(directory, ModelFamily(directory).manifest.files, MANIFEST)
+
+    with pytest.raises(CraftError, match=message) as error:
+        opened()
+    assert str(directory) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_list_of_files_needs_a_checksum_of_its_own(three_models, tmp_path):
+    directory = shutil.copytree(three_models.directory, tmp_path / "models")
+    write_anew(directory)
+    path = directory / MANIFEST
+    for before, after in (('"checksum"', '"checksun"'), ('"files"', '"filez"')):
+        text = path.read_text()
+        path.write_text(text.replace(before, after))
+        with pytest.raises(CraftError, match=r"no checksum of its own|damaged or was edited"):
+            ModelFamily(directory)
+        path.write_text(text)

@@ -1,8 +1,13 @@
 """Packs come back bit for bit, and refuse what they do not belong to."""
 
 import json
+import os
 import resource
+import shutil
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +21,7 @@ from craft.prior import TokenPrior
 from craft.runtime.json_cards import with_checksum
 from craft.runtime.stored_files import StoredFileError
 from craft.runtime.tensor_hash import tensor_hash
+from craft.runtime.whole_file import write_json
 from craft.settings.heba import PRESETS
 from tests.craft.runtime.broken_files import DAMAGE
 
@@ -209,11 +215,75 @@ def test_others_may_read_a_pack_as_the_umask_says(tiny_models, pack_dir):
     assert modes == {stat.S_IMODE((pack_dir / "plain").stat().st_mode)}
 
 
-def test_a_pack_without_prior_replaces_one_with_a_prior(tiny_models, pack_dir):
-    pack = EncoderPack.load(pack_dir)
-    (pack_dir / "prior.safetensors").write_text("of another encoder")
-    pack.save(pack_dir)
-    assert EncoderPack.load(pack_dir).prior is None
+def test_a_pack_that_replaces_another_keeps_nothing_of_it(tiny_models, tmp_path):
+    tower = tiny_models.pretrained_tower()
+    prior = TokenPrior.empty(tiny_models.codebook, encoder_hash="x")
+    first = {
+        "language_model": tiny_models.language_model("llama").save_pretrained,
+        "domain.json": lambda path: write_json(path, {"of": "the first"}),
+    }
+    EncoderPack.of(tower, prior).save(tmp_path, first)
+    (tmp_path / "train.jsonl").write_text("belongs to no pack")
+    (tmp_path / "checkpoints").mkdir()
+    assert (tmp_path / "language_model" / "craft.json").is_file()
+    assert EncoderPack.load(tmp_path).prior is not None
+    EncoderPack.of(tower, domain="second").save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("pack.json", "encoder.safetensors", "train.jsonl", "checkpoints")
+    }
+    assert EncoderPack.load(tmp_path).prior is None
+
+
+@pytest.mark.parametrize("name", ["prior.safetensors", "domain.json", "language_model/config.json"])
+def test_a_part_of_another_pack_is_refused(tiny_models, pack_dir, tmp_path, name):
+    """As when somebody copies one pack over another."""
+    other = tmp_path / "other"
+    prior = TokenPrior.empty(tiny_models.codebook, encoder_hash="x")
+    parts = {
+        "language_model": tiny_models.language_model("llama").save_pretrained,
+        "domain.json": lambda path: write_json(path, {"of": "another"}),
+    }
+    EncoderPack.of(tiny_models.pretrained_tower(), prior).save(other, parts)
+    (pack_dir / name).parent.mkdir(exist_ok=True)
+    shutil.copy(other / name, pack_dir / name)
+    with pytest.raises(StoredFileError, match=rf"{name} is not named in pack.json beside it"):
+        EncoderPack.load(pack_dir)
+    path = other / name
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StoredFileError, match=rf"{name}, part of .*, is not what was saved"):
+        EncoderPack.load(other)
+
+
+def test_equal_packs_have_equal_bytes(tiny_models, tmp_path):
+    """The metadata of safetensors files are in an order of their own, too."""
+    found = []
+    for number in range(4):
+        prior = TokenPrior.empty(tiny_models.codebook, encoder_hash="x")
+        out = tmp_path / str(number)
+        parts = {"language_model": tiny_models.language_model("llama").save_pretrained}
+        EncoderPack.of(tiny_models.pretrained_tower(), prior, domain="flags").save(out, parts)
+        found.append({p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()})
+    assert all(files == found[0] for files in found)
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_instant_leaves_the_old_pack_the_new_one_or_none(tiny_models_dir, tmp_path):
+    """Processes that die before and after every call to the disk while one pack replaces another
+    that has other parts."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.craft.models.killed_packs", tiny_models_dir, tmp_path],
+        cwd=Path(__file__).parents[3],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert found["instants"] > 50
+    assert set(found["there"]) == {"old", "new", "refused"}
 
 
 @pytest.mark.parametrize("damage", [name for name in DAMAGE if name != "missing"])
@@ -256,7 +326,7 @@ def test_cards_that_were_changed_are_refused(pack_dir, changes, message):
     [
         ({"read_layer": "-2"}, "read_layer: Input should be a valid integer"),
         ({"vision_config": []}, "vision_config: Input should be a valid dictionary"),
-        ({"base_hash": "0" * 64}, "has format 3 and base 000"),
+        ({"base_hash": "0" * 64}, "has format 5 and base 000"),
         ({"more": 1}, "more: Extra inputs are not permitted"),
     ],
 )
@@ -269,8 +339,11 @@ def test_cards_of_wrong_types_are_refused(pack_dir, changes, message):
 
 def test_packs_of_earlier_versions_are_read(pack_dir):
     card = json.loads((pack_dir / "pack.json").read_text())
-    del card["checksum"], card["base_hash"], card["notes"]["precision"]
-    (pack_dir / "pack.json").write_text(json.dumps(card | {"format": 1}))
+    del card["checksum"], card["files"]
+    write_json(pack_dir / "pack.json", with_checksum(card | {"format": 3}))
+    assert EncoderPack.load(pack_dir).notes == card["notes"]
+    del card["base_hash"], card["notes"]["precision"]
+    write_json(pack_dir / "pack.json", card | {"format": 1})
     pack = EncoderPack.load(pack_dir)
     assert pack.notes == {"domain": "handwriting"}
     assert pack.precision == "fp32"

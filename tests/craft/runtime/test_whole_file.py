@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from craft.runtime import whole_file
@@ -19,6 +20,8 @@ from craft.runtime.whole_file import (
     WriteError,
     files_together,
     open_whole,
+    parts_swapped,
+    remove_unfinished,
     require_room,
     write_bytes,
     write_json,
@@ -114,6 +117,82 @@ def test_errors_about_other_files_stay_as_they_are(tmp_path: Path) -> None:
     elsewhere = tmp_path / "missing.png"
     with pytest.raises(FileNotFoundError), open_whole(tmp_path / "here" / "lines"):
         elsewhere.read_bytes()
+
+
+def test_metadata_have_an_order_of_their_own(tmp_path: Path) -> None:
+    metadata = {name: 'ä\x01"\\' * n for n, name in enumerate("zyxwvutsr")}
+    tensors = {"b": torch.arange(3), "a": torch.zeros(2, 2)}
+    for number in range(8):
+        write_tensors(tmp_path / str(number), tensors, metadata)
+    assert len({(tmp_path / str(number)).read_bytes() for number in range(8)}) == 1
+    with safe_open(tmp_path / "0", framework="pt") as file:
+        assert file.metadata() == metadata
+        assert file.get_tensor("b").tolist() == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("umask")
+def test_parts_replace_those_of_an_earlier_thing(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("kept")
+    for name in ("card", "one", "folder/a", "folder/b"):
+        write_text(tmp_path / name, "earlier")
+    earlier = files(tmp_path)
+    parts = ("one", "two", "folder")
+    with pytest.raises(ValueError, match="halfway"), parts_swapped(tmp_path, parts, "card") as new:  # noqa: PT012
+        (new / "card").write_text("new")
+        raise ValueError("halfway")
+    assert files(tmp_path) == earlier
+    with parts_swapped(tmp_path, parts, "card") as new:
+        write_text(new / "folder" / "c", "new")
+        (new / "card").write_text("new")
+        assert (tmp_path / "card").read_text() == "earlier"
+    assert files(tmp_path) == ["card", "folder/c", "kept"]
+    assert (tmp_path / "card").read_text() == "new"
+    assert stat.S_IMODE((tmp_path / "folder" / "c").stat().st_mode) == 0o640
+
+
+def test_ctrl_c_between_the_moves_comes_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For every instant at which it may be pressed."""
+    replace, pressed = os.replace, True
+    for instant in range(20):
+        out, moves = tmp_path / str(instant), []
+        with parts_swapped(out, ("one", "two"), "card") as new:
+            for name in ("card", "one", "two"):
+                (new / name).write_text("earlier")
+
+        def interrupted(*paths: Path, at: int = instant, made: list[int] = moves) -> None:
+            made.append(1)
+            if len(made) == at // 2 + 1 and at % 2 == 0:
+                raise KeyboardInterrupt
+            replace(*paths)
+            if len(made) == at // 2 + 1 and at % 2 == 1:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", interrupted)
+            try:
+                with parts_swapped(out, ("one", "two"), "card") as new:
+                    for name in ("card", "one"):
+                        (new / name).write_bytes(b"new")
+                pressed = False
+            except KeyboardInterrupt:
+                pressed = True
+        assert files(out) == ["card", "one"], instant
+        assert {(out / name).read_text() for name in files(out)} == {"new"}
+    assert not pressed  # there are fewer instants than were tried
+
+
+def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
+    left = (".parts.123.part", ".pack.json.99999.part")
+    (tmp_path / left[0] / "new").mkdir(parents=True)
+    (tmp_path / left[0] / "new" / "weights").write_text("half")
+    (tmp_path / left[1]).write_text("half")
+    others = (".hidden", "a.part", ".a.part", ".x.12a.part")
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    remove_unfinished(tmp_path)
+    assert files(tmp_path) == sorted(others)
 
 
 @pytest.mark.usefixtures("umask")

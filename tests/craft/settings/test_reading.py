@@ -88,8 +88,8 @@ def test_later_sources_override_key_by_key(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("a: [1", "is not YAML"),
-        ("- 1", "must hold settings as KEY: VALUE"),
+        ("a: [1", "settings, cannot be read: line 1"),
+        ("- 1", "must hold KEY: VALUE"),
         ("lrr: 1", "mine.yaml: no such setting 'lrr'"),
         ("checkpoint:\n  often: 1", "mine.yaml: no such setting 'checkpoint.often'"),
         ("checkpoint:\n  every: -1", "mine.yaml: Input should be greater than or equal to 0"),
@@ -165,7 +165,7 @@ def test_steps_that_a_user_sets_decide_over_a_presets_epochs(name, tmp_path):
         (["checkpoint.evry=1"], r"did you mean 'checkpoint.every'\?"),
         (["method=vision_tf"], r"--set method=vision_tf: .*; did you mean 'vision_ft'\?"),
         (["checkpoint=3"], r"checkpoint is a section; its settings are checkpoint.every, check"),
-        (["log.trackers=[a"], r"--set log.trackers=\[a: the value is not YAML"),
+        (["log.trackers=[a"], r"--set log.trackers=\[a: the value cannot be read as YAML"),
         (["lr=1e999"], r"--set lr=1e999: Input should be a finite number"),
     ],
 )

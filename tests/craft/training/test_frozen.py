@@ -34,7 +34,7 @@ def test_a_moved_weight_is_named_with_both_hashes(codebook):
 
 def test_a_moved_codeword_is_found(codebook):
     proof = FrozenProof(codebook)
-    codebook.frozen.tensor[1, 1] += 1
+    codebook.on(torch.device("cpu"))._tensor[1, 1] += 1
     with pytest.raises(CodebookMismatchError, match="changed in memory"):
         proof.check()
 

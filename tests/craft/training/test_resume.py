@@ -119,7 +119,7 @@ def test_another_encoder_is_refused(tiny_models, tmp_path, monkeypatch):
                 next(tower.parameters()).add_(1)
             return tower
 
-    with pytest.raises(ValueError, match="belongs to another encoder or other data"):
+    with pytest.raises(ValueError, match="belongs to another run: not the same encoder; "):
         short_run(Other(tiny_models.directory), tmp_path, resume=True)
 
 

@@ -13,6 +13,9 @@ TABLE = {"0": "cat", "n07": "red panda"}
         ("c.csv", "label,name\n0,cat\nn07,red panda\n"),
         ("c.csv", '0,cat\n"n07", red panda \n\n'),
         ("c.tsv", "id\tname\n0\tcat\nn07\tred panda\n"),
+        ("c.csv", "nr,name\n0,cat\nn07,red panda\n"),
+        ("c.csv", "Ordner,Class Name\n0,cat\nn07,red panda\n"),
+        ("c.csv", "wnid,Deutsch\n0,cat\nn07,red panda\n"),
         ("c.TSV", "0\tcat\nn07\tred panda"),
         ("c.json", '{"0": "cat", "n07": "red panda"}'),
     ],
@@ -20,6 +23,11 @@ TABLE = {"0": "cat", "n07": "red panda"}
 def test_tables(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     assert read_class_names(tmp_path / name) == TABLE
+
+
+def test_words_that_classes_may_bear_are_no_header(tmp_path):
+    (tmp_path / "c.csv").write_text("text,text\ntitle,title\nkey,door key\n")
+    assert list(read_class_names(tmp_path / "c.csv")) == ["text", "title", "key"]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +45,7 @@ def test_lists(tmp_path, name, text):
         ("c.csv", "0,cat\n1\n", r"expected a label and a name, got \['1'\]"),
         ("c.csv", "0;cat\n", "expected a label and a name"),
         ("c.tsv", "0\t \n", "expected a label and a name"),
+        ("c.json", '{"0": "cat", "0": "dog"}', "the key '0' is given twice"),
         ("c.json", '{"0": ""}', "expected a label and a name"),
         ("c.json", '{"0": ', "cannot be read, JSONDecodeError"),
         ("c.json", "3", r"expected \[\"name\""),

@@ -1,16 +1,21 @@
 """What is taken for what, and what is refused as ambiguous."""
 
 import gzip
+import io
 import json
+import tarfile
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from craft.data.readers import DataError, ReadOptions, read_records
-from craft.data.readers.detect import BESIDE, ELSEWHERE, UNNAMED
-from craft.data.readers.walk import HIDDEN
+from craft.data.readers import DataError, ReadOptions, detect, image_folder, read_records
+from craft.data.readers.detect import BESIDE, UNNAMED
+from craft.data.readers.parts_in_paths import ELSEWHERE
+from craft.data.readers.rows import NO_IMAGE
+from craft.data.readers.walk import HIDDEN, walk
 
 
 def test_annotation_files_of_several_splits(tmp_path, draw):
@@ -188,3 +193,92 @@ def test_a_linked_table_is_read_and_a_link_to_nowhere_named(tmp_path, draw):
     (tmp_path / "set/test.csv").symlink_to(tmp_path / "nowhere.csv")
     with pytest.raises(DataError, match=r"test\.csv: a link to a file that does not exist"):
         read_records(tmp_path / "set")
+
+
+def rows_in(kind, tmp_path, draw, names, splits=None):
+    """A data set whose rows name images in folders of parts, beside the bytes or instead of."""
+    pngs = [draw(tmp_path / "set" / name, number).read_bytes() for number, name in enumerate(names)]
+    rows = [{"image": {"bytes": None, "path": name}, "label": "cat"} for name in names]
+    for number, row in enumerate(rows):
+        if kind.endswith("bytes"):
+            row["image"] = {"bytes": pngs[number], "path": names[number]}
+        if splits:
+            row["split"] = splits[number]
+    path = tmp_path / "set" / kind
+    if kind.startswith("parquet"):
+        pq.write_table(pa.Table.from_pylist(rows), path := path.with_suffix(".parquet"))
+    elif kind.startswith("saved"):
+        if kind == "saved":
+            for row in rows:
+                row["image"] = str(tmp_path / "set" / row["image"]["path"])
+        datasets.Dataset.from_list(rows).save_to_disk(path)
+    else:
+        with tarfile.open(path := path.with_suffix(".tar"), "w") as tar:
+            for name, png, row in zip(names, pngs, rows, strict=True):
+                text = {k: v for k, v in row.items() if k != "image"}
+                for ending, data in (("json", json.dumps(text).encode()), ("png", png)):
+                    member = tarfile.TarInfo(f"{name[:-4]}.{ending}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["parquet", "parquet-bytes", "saved", "saved-bytes", "tar"])
+def test_parts_in_the_paths_of_cells_and_members_are_told(tmp_path, draw, kind):
+    names = ["train/x.png", "train/y.png", "test/z.png"]
+    records = read_records(rows_in(kind, tmp_path, draw, names))
+    (warned,) = records.account.summary(3).warnings
+    assert (warned.reason, warned.count) == (ELSEWHERE, 3)
+    assert [r.rgb().size for r in records] == [(30, 20)] * 3
+    parts = [name.split("/")[0] for name in names]
+    said = read_records(rows_in(kind, tmp_path / "b", draw, names, parts))
+    assert not said.account.summary(3).warnings
+    wrong = read_records(rows_in(kind, tmp_path / "c", draw, names, ["train"] * 3))
+    (warned,) = wrong.account.summary(3).warnings
+    assert warned.count == 1
+
+
+def test_a_folder_is_walked_once(tmp_path, draw, monkeypatch):
+    draw(tmp_path / "table/images/a.png")
+    draw(tmp_path / "table/images/more.png")
+    labels(tmp_path / "table/labels.csv", [("a.png", "cat")])
+    draw(tmp_path / "folder/cat/a.png")
+    draw(tmp_path / "folder/cat/._a.png", 1)
+    roots = []
+    for module in (detect, image_folder):
+        monkeypatch.setattr(
+            module, "walk", lambda root, account: roots.append(root) or walk(root, account)
+        )
+    records = read_records(tmp_path / "table")
+    assert roots == [tmp_path / "table"]
+    assert records.account.summary(1).warnings[0].reason == UNNAMED
+    for options in (ReadOptions(), ReadOptions(format="image_folder")):
+        roots.clear()
+        records = read_records(tmp_path / "folder", options)
+        assert roots == [tmp_path / "folder"]
+        assert len(records.account.skipped(HIDDEN)) == 1
+
+
+def failing(kind, tmp_path, draw):
+    """Data with something to skip before it fails."""
+    root = tmp_path / kind
+    if kind == "image_folder":
+        draw(root / "cat/a.png")
+        draw(root / "cat/._a.png", 1)
+        (root / "dog").mkdir()
+    elif kind == "detection":
+        draw(root / ".hidden/a.png")
+    elif kind == "hf_disk":
+        png = draw(tmp_path / "a.png").read_bytes()
+        rows = [{"image": None, "label": "cat"}, {"image": {"bytes": png}, "label": ""}]
+        datasets.Dataset.from_list(rows).save_to_disk(root)
+    return root
+
+
+@pytest.mark.parametrize("kind", ["image_folder", "detection", "hf_disk"])
+def test_what_was_skipped_is_known_where_reading_fails(tmp_path, draw, kind):
+    with pytest.raises(DataError) as error:
+        read_records(failing(kind, tmp_path, draw))
+    assert error.value.account is not None
+    (tally,) = error.value.account.skipped
+    assert (tally.count, tally.reason) == (1, NO_IMAGE if kind == "hf_disk" else HIDDEN)

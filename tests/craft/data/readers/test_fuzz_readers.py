@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import gzip
 import io
 import json
 import tarfile
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from craft.data.readers import DataError, read_records
+from craft.data.readers import DataError, read_class_names, read_records
 from craft.data.readers.rows import NO_IMAGE
 from tests.craft.fuzzing import ROUNDS, damaged, fuzz_file, retyped
 
@@ -154,3 +155,61 @@ def test_saved_data_sets(tmp_path, pngs, name, damage, rounds):
     root = tmp_path / "saved"
     datasets.Dataset.from_dict(content, features=features).save_to_disk(root)
     fuzz_records(root / name, rounds, damage, root)
+
+
+@ROUNDS
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_compressed_tables(tmp_path, pngs, ending, rounds):
+    """gzip has a checksum of its own: damage that it lets through is in no content."""
+    path = tmp_path / f"d.{ending}.gz"
+    text = table(labelled(), ",") if ending == "csv" else lines(labelled())
+    path.write_bytes(gzip.compress(text.encode()))
+    fuzz_records(path, rounds, damaged)
+
+
+@ROUNDS
+def test_images_in_csv(tmp_path, pngs, rounds):
+    path = tmp_path / "d.csv"
+    path.write_text(table(inline(pngs), ","))
+    fuzz_records(path, rounds, damaged, counted=False)
+
+
+@ROUNDS
+@pytest.mark.parametrize("kind", ["gnu", "pax"])
+def test_webdataset_with_long_names(tmp_path, pngs, kind, rounds):
+    path = tmp_path / "d.tar"
+    form = {"gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}[kind]
+    with tarfile.open(path, "w", format=form) as tar:
+        for i, png in enumerate(pngs):
+            for name, data in (
+                (f"{'n' * 120}{i}.cls", NAMES[i].encode()),
+                (f"{'n' * 120}{i}.png", png),
+            ):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+    def read(case):
+        for record in read_records(path):
+            with contextlib.suppress(DataError):
+                record.rgb()
+
+    fuzz_file(path, read, rounds)
+
+
+@ROUNDS
+@pytest.mark.parametrize("ending", ["csv", "json", "txt"])
+def test_class_names(tmp_path, ending, rounds):
+    path = tmp_path / f"names.{ending}"
+    texts = {
+        "csv": "label,name\n" + "".join(f"{i},{n}\n" for i, n in enumerate(NAMES)),
+        "json": json.dumps(dict(enumerate(NAMES))),
+        "txt": "\n".join(NAMES),
+    }
+    path.write_text(texts[ending])
+
+    def read(case):
+        names = read_class_names(path)
+        assert all(isinstance(name, str) and name.strip() == name for name in names)
+
+    fuzz_file(path, read, rounds)

@@ -184,3 +184,12 @@ def test_every_kind_that_is_not_read_is_named_as_an_image(tmp_path, draw, ending
     (tmp_path / f"dog/b.{ending}").write_bytes(b"x")
     (told,) = read_records(tmp_path).account.skipped(UNREAD)
     assert told == f"{tmp_path / f'dog/b.{ending}'}: convert it to PNG or JPEG"
+
+
+def test_an_archive_beside_classes_is_no_shard(tmp_path, draw):
+    for number, name in enumerate(["cat", "dog"]):
+        draw(tmp_path / name / "a.png", number)
+    (tmp_path / "backup.tar.gz").write_bytes(b"\x1f\x8b")
+    records = read_records(tmp_path)
+    assert len(records) == 2
+    assert records.account.skipped(OTHERS) == (str(tmp_path / "backup.tar.gz"),)

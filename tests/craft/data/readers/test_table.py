@@ -1,7 +1,9 @@
 """CSV, TSV, JSON lines and JSON tables: columns by name, and mistakes with their line."""
 
+import csv
 import json
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -125,6 +127,36 @@ def test_rows_without_an_image_are_left_out_and_counted(write, tmp_path, kind, e
     assert all(place.startswith(str(path)) for place in records.account.skipped(NO_IMAGE))
 
 
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv", "parquet", "saved"])
+@pytest.mark.parametrize("token", ["", "<image>\n"])
+def test_rows_that_name_their_image_otherwise_are_refused_not_left_out(
+    write, tmp_path, kind, token
+):
+    def row(name, number):
+        value = [f"{name[0]}.png"] if name == "images" else "a.png"
+        talk = [{"from": "human", "value": f"{token if name == 'images' else '<image>'}Who?"}]
+        talk += [{"from": "gpt", "value": "a cat"}]
+        said = {"label": "cat"} if kind == "csv" else {"conversations": talk}
+        return {"image": "", "images": None, "image_path": None, name: value, "id": number, **said}
+
+    rows = [row("image", "1"), row("image", "2"), row("image_path", "3"), row("images", "4")]
+    path = tmp_path / f"d.{kind}"
+    if kind == "json":
+        path.write_text(json.dumps(rows))
+    elif kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    elif kind == "csv":
+        lines = [",".join(rows[0]), *(",".join(str(x or "") for x in r.values()) for r in rows[:3])]
+        path.write_text("\n".join(lines))
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        datasets.Dataset.from_list(rows).save_to_disk(path)
+    with pytest.raises(DataError, match=r"image in 'image_path', others in 'image'") as error:
+        read_records(path)
+    assert kind == "csv" or "its image in 'images', others in 'image'" in str(error.value)
+
+
 @pytest.mark.parametrize("kind", ["csv", "tsv"])
 @pytest.mark.parametrize("cell", ["", " ", '""'])
 def test_empty_cells_are_rows_without_an_image(write, kind, cell):
@@ -191,6 +223,37 @@ def test_answers_must_mean_one_option(write, changes, complaint):
     with pytest.raises(DataError, match=complaint) as error:
         read_records(path)
     assert str(error.value).startswith(f"{path}:2: ")
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet", "saved"])
+def test_white_space_around_texts_counts_for_nothing(write, tmp_path, kind):
+    rows = [{"image": "a.png", "question": " Who?\t", "A": " dog ", "B": "\ncat", "answer": "cat "}]
+    path = tmp_path / f"t.{kind}"
+
+    def read():
+        if kind == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        elif kind == "saved":
+            datasets.Dataset.from_list(rows).save_to_disk(path)
+        elif kind in {"csv", "tsv"}:
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(
+                    file,
+                    list(rows[0]),
+                    delimiter="," if kind == "csv" else "\t",
+                    quoting=csv.QUOTE_ALL,
+                )
+                writer.writeheader()
+                writer.writerows(rows)
+        else:
+            path.write_text(json.dumps(rows if kind == "json" else rows[0]))
+        return read_records(path)
+
+    ((turn,),) = [record.turns for record in read()]
+    assert (turn.question, turn.options, turn.target) == ("Who?", ("dog", "cat"), "B")
+    rows[0] |= {"A": "cat", "B": "cat "}
+    with pytest.raises(DataError, match=r"two options are the same: \['cat', 'cat'\]"):
+        read()
 
 
 def test_a_row_without_the_column_of_the_others_is_refused(write):

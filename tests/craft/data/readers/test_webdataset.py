@@ -1,11 +1,19 @@
 """Tar shards as they arrive: damaged, cut short, in another order, with endings of all kinds."""
 
+import gzip
 import io
+import os
+import random
+import re
 import tarfile
+from typing import Any
 
 import pytest
 
 from craft.data.readers import DataError, read_records
+from craft.data.readers.rows import NO_IMAGE
+from craft.data.readers.tar_members import tar_members
+from craft.data.readers.walk import HIDDEN
 from craft.data.readers.webdataset import LONGER
 
 
@@ -51,15 +59,143 @@ def test_a_damaged_header_is_not_the_end(three):
 def test_a_shard_cut_at_a_header_or_in_one_is_not_shorter(three, more):
     path, offset = three
     path.write_bytes(path.read_bytes()[: offset + more])
-    with pytest.raises(DataError, match=rf"offset {offset}: (the archive ends|a damaged header)"):
+    with pytest.raises(DataError, match=rf"offset {offset}: (the archive ends|cut short at byte)"):
         read_records(path)
 
 
 def test_a_member_that_is_cut_is_named(three):
     path, offset = three
     path.write_bytes(path.read_bytes()[: offset + 512 + 10])
-    with pytest.raises(DataError, match=r"cut short at byte \d+, inside a member"):
+    with pytest.raises(
+        DataError, match=rf"offset {offset}: cut short at byte \d+, inside of '1\.png'"
+    ):
         read_records(path)
+
+
+FORMATS: dict[str, Any] = {
+    "ustar": tarfile.USTAR_FORMAT,
+    "gnu": tarfile.GNU_FORMAT,
+    "pax": tarfile.PAX_FORMAT,
+}
+LONG = "f/" * 60  # more than a header holds, so that names stand in members of their own
+
+
+def blocks(members, kind):
+    """The bytes of an archive up to its end mark, and where contents lie: (begin, end, name)."""
+    body, contents = b"", []
+    for name, data in members:
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        body += member.tobuf(FORMATS[kind])
+        contents.append((len(body), len(body) + len(data), name))
+        body += data + bytes(-len(data) % 512)
+    return body, contents
+
+
+def samples(png, folder="", count=3):
+    kinds = (("png", png), ("cls", b"cat"), ("txt", b"it sits"))
+    return [(f"{folder}{i}.{ending}", data) for i in range(count) for ending, data in kinds]
+
+
+@pytest.mark.parametrize(("kind", "folder"), [("ustar", ""), ("gnu", LONG), ("pax", LONG)])
+def test_a_cut_at_every_byte_is_an_error_or_the_whole_shard(tmp_path, png, kind, folder):
+    body, _ = blocks(samples(png, folder, 2 - bool(folder)), kind)
+    path = tmp_path / "a.tar"
+    path.write_bytes(body + bytes(1024 + 100))
+    whole = tar_members(path)
+    assert len(whole) == (3 if folder else 6)
+    for size in reversed(range(path.stat().st_size)):
+        os.truncate(path, size)
+        if size >= len(body) + 1024:
+            assert len(tar_members(path)) == len(whole)
+        else:
+            with pytest.raises(DataError) as error:
+                tar_members(path)
+            assert re.match(rf"{path}, offset \d+: ", str(error.value)), size
+    body += bytes(1024)
+    for size in range(0, len(body), 511):
+        path.write_bytes(body[:size])
+        with pytest.raises(DataError, match=rf"^{path}(, offset \d+)?: "):
+            read_records(path)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flip_never_loses_a_sample_or_changes_a_label(tmp_path, png, kind, seed):
+    """Outside of texts, which the format puts under no checksum; images have their own."""
+    body, contents = blocks(samples(png), kind)
+    whole = body + bytes(1024)
+    path = tmp_path / "a.tar"
+    path.write_bytes(whole)
+    expected = [(r.id, r.label, r.captions) for r in read_records(path)]
+    texts = {at for begin, end, name in contents if name[-3:] != "png" for at in range(begin, end)}
+    images = {at for begin, end, name in contents if name[-3:] == "png" for at in range(begin, end)}
+    rng = random.Random(f"{kind} {seed}")
+    for at in rng.sample(sorted(set(range(len(whole))) - texts), 100):
+        changed = bytearray(whole)
+        changed[at] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed)
+        try:
+            found = [(r.id, r.label, r.captions) for r in read_records(path)]
+        except DataError as error:
+            found = str(error)
+        if isinstance(found, str):
+            assert re.match(rf"{path}, offset \d+: ", found), at
+            assert at not in images, at
+        else:
+            assert found == expected, at
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tgz", "a.TAR.GZ"])
+def test_a_compressed_shard_is_refused_with_the_way_out(tmp_path, png, name):
+    body, _ = blocks(samples(png), "ustar")
+    packed = gzip.compress(body + bytes(1024))
+    path = tmp_path / "set" / name
+    path.parent.mkdir()
+    complaint = rf"{name}.*compressed; unpack it \(gunzip\)"
+    for size in (len(packed), len(packed) // 2, 40):
+        path.write_bytes(packed[:size])
+        for given in (path, path.parent):
+            with pytest.raises(DataError, match=complaint):
+                read_records(given)
+    (path.parent / "train-0.tar").write_bytes(body + bytes(1024))
+    with pytest.raises(DataError, match=complaint):
+        read_records(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (lambda body: body + bytes(512), "ends within its end-of-archive mark"),
+        (lambda body: body, "ends without its end-of-archive mark"),
+        (lambda body: body + bytes(512) + body, "a member's header is empty, but more follows"),
+        (lambda body: body[:-1] + b"x" + bytes(1024), "something stands between '2.txt' and"),
+        (lambda body: bytes(512) + body[512:] + bytes(1024), "header is empty, but more follows"),
+    ],
+)
+def test_what_stands_where_nothing_may_stand_is_named(tmp_path, png, damage, complaint):
+    path = tmp_path / "a.tar"
+    path.write_bytes(damage(blocks(samples(png), "ustar")[0]))
+    with pytest.raises(DataError, match=rf"a\.tar, offset \d+: .*{complaint}"):
+        read_records(path)
+
+
+JUNK = ("._0.png", "__MACOSX/0.png", "f/.ipynb_checkpoints/0.png", "@eaDir/0.cls", ".DS_Store")
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_junk_in_shards_is_left_out_and_told(tmp_path, png, junk):
+    path = shard(tmp_path / "a.tar", [(junk, png), *samples(png)])
+    records = read_records(path)
+    assert len(records) == 3
+    assert records.account.skipped(HIDDEN) == (f"{path}, {junk}",)
+
+
+def test_a_sample_without_image_or_label_is_told_not_refused(tmp_path, png):
+    path = shard(tmp_path / "a.tar", [*samples(png), ("z.txt", b"about this shard")])
+    records = read_records(path)
+    assert len(records) == 3
+    assert records.account.skipped(NO_IMAGE) == (f"{path}, sample z",)
 
 
 def test_shards_that_were_joined_are_refused(three):

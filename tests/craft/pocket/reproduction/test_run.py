@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from craft.pocket.reproduction.plan import (
     FULL,
     KEEP_RATIOS,
     LOSSES,
+    PRETRAINED,
     QUICK,
     SURROGATES,
     Job,
     Scale,
     jobs,
 )
+from craft.pocket.reproduction.run import COSTS as COSTS_FILE
 from craft.pocket.reproduction.run import JOBS, reproduce
 from craft.pocket.reproduction.training_cost import VARIANTS
 
@@ -65,6 +68,54 @@ def finished(
         <= {path: path.stat().st_mtime_ns for path in (out / JOBS).glob("*.json")}.items()
     )
     return results, out
+
+
+def made_of(out: Path) -> str:
+    """The hash of the models that jobs note."""
+    path = out / JOBS / f"{Job(PRETRAINED, 'flags').name}.json"
+    return json.loads(path.read_text())["models"]
+
+
+def test_what_is_damaged_is_done_again_before_it_is_read(
+    finished: tuple[dict[str, Any], Path],
+    three_models: ModelFamily,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    expected, out = finished
+    again = shutil.copytree(out, tmp_path / "again")
+    (again / COSTS_FILE).write_bytes(b"")  # as a full disk leaves it
+    first, second = (again / JOBS / f"{Job(PRETRAINED, d).name}.json" for d in TINY.domains)
+    first.write_bytes(first.read_bytes()[:100])
+    second.write_text(second.read_text().replace('"seconds": ', '"seconds": 1'))  # one digit
+    times = {path: path.stat().st_mtime_ns for path in (again / JOBS).glob("*.json")}
+    measured = []
+
+    def measure_costs() -> dict[str, dict[str, float]]:
+        measured.append(1)
+        return COSTS
+
+    results = reproduce(TINY, three_models, again, measure_costs=measure_costs)
+    assert measured == [1]
+    assert results["methods"] == expected["methods"]
+    changed = {path for path, time in times.items() if path.stat().st_mtime_ns != time}
+    assert changed == {first, second}
+    for path in (again / COSTS_FILE, first, second):
+        assert f"{path}" in caplog.text
+    assert "is empty; get the file again; they are measured again" in caplog.text
+
+
+def test_other_models_do_not_mix_with_what_is_there(
+    finished: tuple[dict[str, Any], Path], three_models: ModelFamily, tmp_path: Path
+) -> None:
+    _, out = finished
+    other = shutil.copytree(three_models.directory, tmp_path / "models")
+    config = other / "qwen2" / "config.json"
+    config.write_text(config.read_text().replace("1e-06", "1e-05"))
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    with pytest.raises(ValueError, match=r"is of another model .* choose another --out"):
+        reproduce(TINY, ModelFamily(other), out)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
 def test_the_plan_has_every_experiment_once() -> None:
@@ -146,7 +197,7 @@ def test_a_job_that_fails_leaves_no_file(
     job = Job("craft", "flags")
     monkeypatch.setattr("craft.pocket.reproduction.examination.adapt", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run_job(job, TINY, three_models, tmp_path)
+        run_job(job, TINY, three_models, tmp_path, "models")
     assert not list(tmp_path.glob("*.json"))
 
 
@@ -165,7 +216,7 @@ def test_verdicts_follow_from_the_interval(
     finished: tuple[dict[str, Any], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, out = finished
-    outcomes = Outcomes(out / JOBS, TINY)
+    outcomes = Outcomes(out / JOBS, TINY, made_of(out))
     ones = {name: np.full((2, 50), 100.0) for name in ("better", "same")}
 
     def rights(row: Row, domain: str, part: str = "all") -> Any:

@@ -1,0 +1,158 @@
+"""What makes two adaptations the same run: everything that its result follows from.
+
+A checkpoint is gone on with only by a run of the same identity. What is in it is compared by
+content: where data and models lie, and what they are called there, may change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from transformers import PretrainedConfig, PreTrainedTokenizerBase, SiglipModel
+
+from craft.data.domains.domain import Domain
+from craft.data.domains.manifest import DomainManifest
+from craft.data.images.image_set import ImageSet
+from craft.data.images.store import ImageStore
+from craft.data.questions import QuestionSet
+from craft.errors import CraftError
+from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.vision_tower import DiscreteVisionTower
+from craft.runtime.tensor_hash import tensor_hash
+from craft.settings.training import CraftConfig
+from craft.training.records.checkpoint import Checkpoint
+
+#: Sections that may differ between a run and its continuation: they change no result.
+_FREE = ("checkpoint", "hardware", "log")
+#: What a manifest decides; the rest says where data lies and what was said about it.
+_DECIDED = ("content", "kind", "subject", "classes", "parts", "distractors", "options")
+
+
+def models_identity(
+    tower: DiscreteVisionTower,
+    surrogate: AlignedLanguageModel,
+    siglip: SiglipModel,
+    text_tokenizer: PreTrainedTokenizerBase | None = None,
+) -> dict[str, str]:
+    """Hashes of the models that a run begins with: part -> hash of weights, config and words."""
+    template = surrogate.template.to_dict()
+    return {
+        "encoder": _of(tensor_hash(tower.state_dict()), _settings(tower.config)),
+        "codebook": tower.codebook.fingerprint,
+        "language model": _of(
+            tensor_hash(surrogate.language_model.state_dict()),
+            _settings(surrogate.language_model.config),
+            tensor_hash(surrogate.projector.state_dict()),
+            template,
+            _words(surrogate.tokenizer),
+        ),
+        "text tower": _of(
+            tensor_hash(siglip.state_dict()),
+            _settings(siglip.config),
+            _words(text_tokenizer or surrogate.tokenizer),
+        ),
+    }
+
+
+def data_identity(
+    domain: Domain,
+    general: QuestionSet | None = None,
+    manifest: DomainManifest | None = None,
+) -> dict[str, str]:
+    """Hashes of what a run learns from, is chosen by and will be examined on: part -> hash.
+
+    Args:
+        general: questions that watch for forgetting.
+        manifest: of a user's data; its hash covers the images as they are stored.
+    """
+    lessons = (domain.lesson(i, random.Random(i), 0.5) for i in range(len(domain)))
+    found = {
+        "domain": domain.name,
+        "training images": _images(domain.train),
+        "validation images": _images(domain.val),
+        "test images": _images(domain.test),
+        "lessons": _of(domain.contrastive_weight, domain.texts, *lessons),
+        "validation questions": _of(*map(asdict, domain.questions(domain.val))),
+        "test questions": _of(*map(asdict, domain.questions(domain.test))),
+        "held-out classes": _of(sorted(domain.heldout)),
+        "general questions": "",
+    }
+    if general is not None:
+        asked = map(asdict, general.questions)
+        found["general questions"] = _of(_pixels(general.images), *asked)
+    if manifest is not None:
+        held = manifest.model_dump(mode="json")
+        found |= {f"{name} in domain.json": _of(held[name]) for name in _DECIDED}
+    return found
+
+
+def require_same_run(found: Checkpoint, config: CraftConfig, identity: Mapping[str, str]) -> None:
+    """Raises CraftError, which names what differs, unless a checkpoint is of this very run."""
+    written, wanted = found.state["config"], config.model_dump()
+    other = [n for n in wanted if n not in _FREE and written.get(n) != wanted[n]]
+    if other:
+        changes = ", ".join(f"{n}: {written.get(n)!r} -> {wanted[n]!r}" for n in other)
+        raise CraftError(
+            f"the checkpoint of step {found.step} was made with other settings ({changes}); "
+            "resume with the same ones, or start anew in another directory"
+        )
+    known = found.state["identity"]
+    other = [n for n in {**known, **identity} if known.get(n) != identity.get(n)]
+    if other:
+        raise CraftError(
+            f"the checkpoint of step {found.step} belongs to another run: not the same "
+            f"{', '.join(other)}; resume with the models, data and options that it began with, or "
+            "start anew in another directory"
+        )
+
+
+def _images(part: ImageSet) -> str:
+    about = (part.subject, part.ids, part.labels, part.groups, part.styles, part.captions)
+    return _of(_pixels(part.images), *about)
+
+
+def _pixels(images: ImageStore) -> list[str]:
+    """Of images as they are stored, which are not decoded for it."""
+    return [images.digest(row) for row in range(len(images))]
+
+
+def _settings(config: PretrainedConfig) -> dict[str, Any]:
+    """A model's config without what says where it lay, who saved it and which kernel it uses."""
+    free = ("transformers_version", "dtype", "torch_dtype", "attn_implementation")
+    return {k: v for k, v in config.to_dict().items() if k not in free and not k.startswith("_")}
+
+
+def _words(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """All that decides how a text becomes ids."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return [tokenizer.get_vocab(), tokenizer.special_tokens_map]
+    rules = json.loads(backend.to_str())
+    # How the last batch was padded and cut is kept there too.
+    return {k: v for k, v in rules.items() if k not in ("padding", "truncation")}
+
+
+def _of(*values: Any) -> str:
+    """SHA-256 of values, as JSON."""
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(_text(value).encode("utf-8", "backslashreplace") + b"\n")
+    return digest.hexdigest()
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: sets and the like in an order of their own, all else by its name."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Iterable):
+        return sorted(value, key=repr)
+    return str(value)

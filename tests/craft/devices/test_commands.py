@@ -1,0 +1,150 @@
+"""Every command that runs a model, with the models on a device of their own.
+
+It must write what it writes on the CPU: values are the same there (far_device.py), so an operation
+between two devices, and a result that is not the CPU's, is a mistake of placement.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accelerate import PartialState
+from accelerate.state import AcceleratorState
+from safetensors import safe_open
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.testing import assert_close
+
+import craft_kernels  # noqa: F401  (its modules are looked up by name below)
+from craft.family import family
+from craft.pocket import domains, few_shot
+from craft.runtime import device
+from craft.runtime.device import DeviceChoice
+from craft.training.distributed import processes
+from tests.craft.cli.commands import FEW, craft_command, done
+from tests.craft.devices.far_device import FAR, far_device
+
+pytestmark = pytest.mark.usefixtures("small_world", "quiet_process")
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands run their models on the far device."""
+    for module in (device, family, processes):
+        monkeypatch.setattr(module, "choose_device", lambda asked=None: DeviceChoice(FAR, "test"))
+    quantiser = sys.modules["craft_kernels.residual_quantize.arguments"]
+    monkeypatch.setattr(quantiser, "DEVICES", (*quantiser.DEVICES, FAR.type))
+    ops = sys.modules["craft_kernels.ops"]
+    monkeypatch.setattr(ops, "check_prune_arguments", lambda *_: None)
+    # accelerate finds devices on its own: on this one our choice is handed to it.
+    PartialState._reset_state()
+    AcceleratorState._reset_state()
+    PartialState(cpu=True).device = FAR
+    with far_device():
+        yield
+    AcceleratorState._reset_state()
+    PartialState._reset_state()
+
+
+#: Command lines; {pack}, {models}, {folder}, {image} and {out} are filled in.
+EXACT = {
+    "evaluate": "evaluate {pack} --out {out} --keep-ratio 0.5 --likelihood --justify",
+    "transfer": "transfer {pack} --out {out} --keep-ratio 1.0",
+    "tokenize": "tokenize {folder} --pack {pack} --out {out}",
+    "prior": "prior {pack} --out {out}/prior.safetensors",
+    "pictures": "pictures {pack} --out {out}",
+    "generate": "generate {image} --question thing --option aa --option bb --pack {pack} "
+    "--keep-ratio 0.5",
+    "laser": "generate {image} --question thing --laser --trace {out}/trace.json",
+    "words": "words {folder}",
+    "data check": "data check {folder}",
+}
+_ADAPT = "adapt --domain flags --out {out} --set steps=2 --set batch=4"
+TRAINING = {
+    "craft": _ADAPT + " --set blend=false",
+    "with a class token that reads": _ADAPT + " --set cls_attention=full",
+    "ldifs": _ADAPT + " --set method=ldifs",
+    "heba": _ADAPT + " --encoder heba",
+    "projector_ft": _ADAPT + " --set method=projector_ft",
+    "llm_lora": _ADAPT + " --set method=llm_lora",
+    "vision_ft": _ADAPT + " --set method=vision_ft",
+    "a folder": _ADAPT.replace("--domain flags", "--data {folder} --subject thing"),
+    "few-shot": "few-shot --domain flags --out {out} --epochs 1 --seeds 1",
+}
+
+
+def run(line: str, models: Path, places: dict[str, Path]) -> str:
+    """The output of a command that must succeed; any error with its own traceback."""
+    words = [word.format(**places) for word in line.split()]
+    if words[0] in ("evaluate", "transfer"):
+        words += FEW
+    with sdpa_kernel(SDPBackend.MATH):  # the only one for a device that torch does not know
+        result = craft_command(*words, "--models", models)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return done(result)
+
+
+def content(path: Path) -> Any:
+    """What a file says, however it is ordered."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata()
+    return path.read_bytes()
+
+
+def files(directory: Path) -> list[str]:
+    return sorted(str(x.relative_to(directory)) for x in directory.rglob("*") if x.is_file())
+
+
+@pytest.fixture
+def places(pack, class_folder, tmp_path) -> dict[str, Path]:
+    image = next(class_folder.rglob("*.png"))
+    return {"pack": pack, "folder": class_folder, "image": image, "out": tmp_path / "near"}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_command_gives_what_it_gives_on_the_cpu(name, request, tiny_models_dir, places, tmp_path):
+    near, far = tmp_path / "near", tmp_path / "far"
+    said = run(EXACT[name], tiny_models_dir, places)
+    request.getfixturevalue("away")
+    said_away = run(EXACT[name], tiny_models_dir, {**places, "out": far})
+    if not near.exists():
+        assert said_away == said
+        return
+    assert files(near) == files(far) != []
+    for path in files(near):
+        expected, found = content(near / path), content(far / path)
+        if isinstance(expected, tuple):
+            assert_close(found[0], expected[0], rtol=0, atol=0)
+            assert found[1] == expected[1]
+        else:
+            assert found == expected, path
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_command_trains_as_on_the_cpu(
+    name, request, monkeypatch, tiny_models_dir, places, tmp_path
+):
+    monkeypatch.setattr(few_shot, "load_area", domains.load_area)
+    run(TRAINING[name], tiny_models_dir, places)
+    request.getfixturevalue("away")
+    run(TRAINING[name], tiny_models_dir, {**places, "out": tmp_path / "far"})
+    assert files(tmp_path / "far") == files(tmp_path / "near")
+    if name == "few-shot":
+        return
+    logs = [(tmp_path / place / "train.jsonl").read_text() for place in ("near", "far")]
+    near, far = ([json.loads(line) for line in log.splitlines()] for log in logs)
+    terms = ("sal", "commit", "con", "ldifs", "qerr")
+    losses = [
+        [{name: entry[name] for name in terms if name in entry} for entry in log if "sal" in entry]
+        for log in (near, far)
+    ]
+    assert len(losses[0]) == len(losses[1]) == 2
+    for mine, other in zip(*losses, strict=True):
+        assert other == pytest.approx(mine, rel=1e-3)

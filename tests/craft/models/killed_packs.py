@@ -1,0 +1,116 @@
+"""Packs whose replacement is killed at every single call to the disk, for test_encoder_pack.
+
+Its arguments are MODELS and a directory; it prints how many instants there were, and what was there
+after them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from craft.errors import CraftError
+from craft.family.family import ModelFamily
+from craft.models.encoder_pack import EncoderPack
+from craft.models.pack_card import read_pack_card
+from craft.prior import TokenPrior
+from craft.runtime import whole_file
+from craft.runtime.whole_file import remove_unfinished, write_json
+
+
+def die_at(instant: int) -> None:
+    """Every function that touches the disk counts down, before and after its work."""
+    left = [instant]
+
+    def counted(function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            for moment in ("before", "after"):
+                if left[0] == 0:
+                    os._exit(9)
+                left[0] -= 1
+                if moment == "before":
+                    result = function(*args, **kwargs)
+            return result
+
+        return call
+
+    for owner, name in (
+        *((os, name) for name in ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")),
+        *((Path, name) for name in ("unlink", "mkdir", "write_bytes", "chmod")),
+        (whole_file.shutil, "rmtree"),
+    ):
+        setattr(owner, name, counted(getattr(owner, name)))
+
+
+def main() -> None:
+    models, root = ModelFamily(Path(sys.argv[1])), Path(sys.argv[2])
+    codebook = models.codebook
+    tower = models.pretrained_tower()
+    old = EncoderPack.of(
+        tower, TokenPrior.empty(codebook, encoder_hash="old"), note="old", config={}
+    )
+    with torch.no_grad():
+        next(tower.parameters()).add_(1)
+    new = EncoderPack.of(
+        tower, TokenPrior.empty(codebook, encoder_hash="new"), note="new", config={}
+    )
+    old_parts: dict[str, Any] = {
+        "language_model": lambda path: write_json(path / "card.json", {"of": "old"}),
+        "domain.json": lambda path: write_json(path, {"of": "old"}),
+    }
+    new_parts: dict[str, Any] = {"domain.json": lambda path: write_json(path, {"of": "new"})}
+
+    def there(out: Path) -> str:
+        """What a reader finds: one of the packs as a whole, or a refusal."""
+        try:
+            found = EncoderPack.load(out)
+        except CraftError:
+            assert not (out / "pack.json").exists()
+            return "refused"
+        name = found.notes["note"]
+        assert found.encoder_hash == {"old": old, "new": new}[name].encoder_hash
+        assert found.prior is not None
+        assert found.prior.encoder_hash == name
+        assert json.loads((out / "domain.json").read_text()) == {"of": name}
+        assert (out / "language_model").is_dir() == (name == "old")
+        assert read_pack_card(out).files is not None
+        assert (out / "train.jsonl").read_text() == "stays"
+        return name
+
+    kinds: list[str] = []
+    for instant in range(10_000):
+        out = root / str(instant)
+        old.save(out, old_parts)
+        (out / "train.jsonl").write_text("stays")
+        child = os.fork()
+        if child == 0:
+            die_at(instant)
+            new.save(out, new_parts)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        kinds.append(there(out))
+        remove_unfinished(out)
+        assert there(out) == kinds[-1]
+        new.save(out, new_parts)  # and a later run completes it
+        assert there(out) == "new"
+        names = {path.name for path in out.iterdir()}
+        assert names == {
+            *("pack.json", "encoder.safetensors", "prior.safetensors", "domain.json"),
+            "train.jsonl",
+        }, names
+        shutil.rmtree(out)
+        if status == 0:
+            break
+    order = {"old": 0, "refused": 1, "new": 2}
+    assert kinds == sorted(kinds, key=order.__getitem__), kinds
+    print(json.dumps({"instants": len(kinds), "there": sorted(set(kinds))}))
+
+
+if __name__ == "__main__":
+    main()
