@@ -23,9 +23,9 @@ def changed(before, after):
 
 def brighter(part, row=3):
     """One picture of a part replaced by another."""
-    images = part.images.clone()
+    images = part.images.pixels(range(len(part))).clone()
     images[row, 0, 5, 5] ^= 1
-    return dataclasses.replace(part, images=images)
+    return dataclasses.replace(part, images=TensorStore(images))
 
 
 def swapped(part):
