@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from craft.runtime.directory_lock import LOCK, directory_lock
+from craft.runtime.strict_text import parse_json
 from craft.runtime.whole_file import remove_unfinished, write_text
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Journal:
                 if not line.endswith(b"\n"):
                     break
                 try:
-                    key, numbered = json.loads(line)
+                    key, numbered = parse_json(line)
                 except ValueError:  # what a machine that lost its power left
                     break
                 answers = {int(number): text for number, text in numbered.items()}
