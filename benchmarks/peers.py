@@ -6,7 +6,7 @@ All are given the codewords beforehand and prepare what they like; only the call
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import os
 from collections.abc import Callable
 
@@ -162,6 +162,22 @@ def scikit_learn(codebook: Tensor, levels: int) -> Quantizer:
     return level_by_level(codebook, levels, nearest)
 
 
+def super_k_means(codebook: Tensor, levels: int) -> Quantizer:
+    """SuperKMeans' assignment at every level. It multiplies all pairs, by its own OpenBLAS: the
+    pruning that the library is known for belongs to its training."""
+    module = importlib.import_module("superkmeans")
+    K, D = codebook.shape[-2:]
+    peer = module.SuperKMeans(
+        n_clusters=K, dimensionality=D, n_threads=torch.get_num_threads(), verbose=False
+    )
+
+    def nearest(level: int, residual: Tensor) -> Tensor:
+        found = peer.assign(residual.numpy(), words_of(codebook, level).numpy())
+        return torch.from_numpy(found.astype(np.int64))
+
+    return level_by_level(codebook, levels, nearest)
+
+
 PEERS: dict[str, Callable[[Tensor, int], Quantizer]] = {
     "plain formula fp32": lambda book, levels: plain_formula(book, levels, torch.float32),
     "plain formula bf16": lambda book, levels: plain_formula(book, levels, torch.bfloat16),
@@ -172,3 +188,5 @@ PEERS: dict[str, Callable[[Tensor, int], Quantizer]] = {
     "FAISS ResidualQuantizer": faiss_residual_quantizer,
     "scikit-learn": scikit_learn,
 }
+if importlib.util.find_spec("superkmeans"):  # no dependency: pip install superkmeans
+    PEERS["SuperKMeans"] = super_k_means

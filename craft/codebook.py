@@ -146,15 +146,32 @@ class Codebook:
             CraftError: for more levels than the codebook has, or none.
             IndexError: for a code outside [0, K).
         """
-        if codes.ndim == 0 or not 1 <= codes.shape[-1] <= self._levels:
-            raise CraftError(
-                f"codes must be [..., l] with 1 <= l <= {self._levels}, got {tuple(codes.shape)}"
-            )
+        self._require_levels(codes)
         whole = self._whole_on(codes.device)
         total = whole.words(codes[..., 0])
         for level in range(1, codes.shape[-1]):
             total = total + whole.words(codes[..., level], level)
         return total
+
+    def lookup_levels(
+        self,
+        codes: Tensor,  # [..., l] int64, 1 <= l <= L
+    ) -> Tensor:  # [..., l, D] float32
+        """The codeword of each level by itself; their sum in order of level is :meth:`lookup`.
+
+        Raises:
+            CraftError: for more levels than the codebook has, or none.
+            IndexError: for a code outside [0, K).
+        """
+        self._require_levels(codes)
+        words = [self._frozen.words(codes[..., level], level) for level in range(codes.shape[-1])]
+        return torch.stack(words, -2)
+
+    def _require_levels(self, codes: Tensor) -> None:
+        if codes.ndim == 0 or not 1 <= codes.shape[-1] <= self._levels:
+            raise CraftError(
+                f"codes must be [..., l] with 1 <= l <= {self._levels}, got {tuple(codes.shape)}"
+            )
 
     def require_fingerprint(self, expected: str) -> None:
         """Raises CodebookMismatchError unless `expected`, in full, is this codebook's."""

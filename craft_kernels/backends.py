@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import os
 from types import ModuleType
 from typing import NamedTuple
@@ -80,9 +81,12 @@ def check_impl(impl: str) -> None:
 @functools.cache
 def _import_triton() -> ModuleType | ImportError:
     try:
-        return importlib.import_module("triton")
+        module = importlib.import_module("triton")
     except ImportError as error:
         return error
+    if importlib.util.find_spec("triton.knobs") is None:  # as what torch 2.3 brings, 2.3
+        return ImportError(f"it is triton {module.__version__}, 3.4 or newer is needed")
+    return module
 
 
 def resolve_impl(impl: str, tensor: Tensor) -> str:

@@ -16,6 +16,7 @@ from craft_kernels.batching import batched_call
 from craft_kernels.frozen_codebook import FrozenCodebook
 from craft_kernels.prune import dispatch as _prune
 from craft_kernels.prune.arguments import check_arguments as check_prune_arguments
+from craft_kernels.registration import register_fake
 from craft_kernels.residual_quantize import dispatch as _residual_quantize
 from craft_kernels.residual_quantize.arguments import check_codebook, check_levels, check_z
 from craft_kernels.residual_quantize.autograd import quantize_differentiably
@@ -96,7 +97,7 @@ for _device in ("CPU", "CUDA"):
     _library.impl("residual_quantize", _residual_quantize.residual_quantize, _device)
 
 
-@torch.library.register_fake("craft::residual_quantize", lib=_library)
+@register_fake("craft::residual_quantize", lib=_library)
 def _(z, codebook, levels, handle, impl):
     shape = z.shape[:-1]
     return (
@@ -124,7 +125,7 @@ for _device in ("CPU", "CUDA"):
     )
 
 
-@torch.library.register_fake("craft::residual_sq_norms_backward", lib=_library)
+@register_fake("craft::residual_sq_norms_backward", lib=_library)
 def _(z, codebook, codes, grad_sq_norms, grad_quantized, impl):
     return z.new_empty(z.shape)
 
@@ -184,7 +185,7 @@ for _device in ("CPU", "CUDA"):
     _library.impl("prune_order", _prune.prune_order, _device)
 
 
-@torch.library.register_fake("craft::prune_order", lib=_library)
+@register_fake("craft::prune_order", lib=_library)
 def _(ids, residual_sq, prior, height, width, neighbors, isolation_weight, impl):
     return torch.empty_like(ids, memory_format=torch.contiguous_format)
 

@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize(("begins", "most"), [("A user's image", 20), ("A question on", 15)])
+@pytest.mark.parametrize(
+    ("begins", "most"), [("The path of a user's image", 20), ("The path of a question", 15)]
+)
 def test_the_paths_through_the_code_are_short_and_there(begins: str, most: int) -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     paragraph = text[text.index(begins) :].split("\n\n")[0]

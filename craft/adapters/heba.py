@@ -1,7 +1,7 @@
 """HeBA's adapter: a bottleneck that looks at neighbours in images and at single words in text.
 
-Heterogeneous Bottleneck Adapters (arXiv 2603.16653), whose public code is what the formulas here
-restate; docs/heba.md says what comes from there and what is ours. An adapter changes what a block's
+The formulas restate the public code of Heterogeneous Bottleneck Adapters (arXiv 2603.16653);
+docs/heba.md says what comes from there and what is ours. An adapter changes what a block's
 attention or feed-forward layer reads:
 
     A(x) = x + s·g(x)        g(x) = LN(x + f(x)) if post_norm, else f(x)
@@ -28,11 +28,11 @@ class Adapter(nn.Module):
 
     Args:
         width: D.
-        grid: rows and columns of the patches that end a sequence; what stands before them, such as
+        grid: rows and columns of the patches at the end of a sequence; what precedes them, such as
             a class token, is left as it is. None for text, where every token is adapted.
-        prefix_tokens: at most so many tokens may stand before the patches.
+        prefix_tokens: how many tokens may precede the patches, at most.
 
-    No layer but the norm has a bias.
+    Only the norm has a bias.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Adapter(nn.Module):
 
     @property
     def closing(self) -> list[Tensor]:
-        """The weights that g is linear in, whatever the others are: without them A(x) = x."""
+        """The weights that g is linear in: if they are zero, A(x) = x, whatever the others are."""
         if self.gate is not None:
             return [self.gate]
         if self.norm is not None:
@@ -75,7 +75,7 @@ class Adapter(nn.Module):
         x: Tensor,  # [B, T, D]
         fast: bool = False,
     ) -> Tensor:  # [B, T, D]
-        """A(x); ``fast`` takes the larger scale.
+        """A(x), with the larger scale if ``fast``.
 
         Raises:
             CraftError: the sequence does not end in the grid's patches.
@@ -86,7 +86,7 @@ class Adapter(nn.Module):
         patches = self.grid[0] * self.grid[1]
         prefix = x.shape[1] - patches
         if x.shape[1] <= self.prefix_tokens < patches:
-            return x  # nothing but the tokens before the patches
+            return x  # only the tokens before the patches
         if not 0 <= prefix <= self.prefix_tokens:
             raise CraftError(
                 f"a sequence of {x.shape[1]} tokens came to an adapter for {patches} patches "
@@ -101,7 +101,7 @@ class Adapter(nn.Module):
         """s·g(x)."""
         if not self.config.grad_unscale:
             return scale * self._g(x)
-        # Weights see the gradient of g itself, and what leaves through x is scaled once.
+        # Weights get the gradient of g itself, and the gradient of x is scaled once.
         return _Scale.apply(self._g(_Scale.apply(x, 1.0, scale)), scale, 1.0)
 
     def _g(self, x: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ class Adapter(nn.Module):
         return out if self.gate is None else self.gate * out
 
     def f(self, x: Tensor) -> Tensor:  # [B, N, D] -> [B, N, D]
-        """The bottleneck alone, on patches in raster order or on words."""
+        """Only the bottleneck, on patches in raster order or on words."""
         hidden = self.down(x)
         if self.grid is not None:
             # Channels last: both views share memory with the tokens.
@@ -121,7 +121,7 @@ class Adapter(nn.Module):
 
 
 class _Scale(torch.autograd.Function):
-    """x·forward, whose gradient is multiplied by ``backward`` instead."""
+    """Multiply by ``forward``, and gradients by ``backward`` instead."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, forward: float, backward: float) -> Tensor:

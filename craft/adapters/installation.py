@@ -1,6 +1,6 @@
-"""HeBA adapters in a transformers tower, put in and taken out without touching its class.
+"""Put HeBA adapters into a transformers tower and remove them, without touching its class.
 
-Any tower of CLIP's or SigLIP's shape will do: a list of blocks that have ``layer_norm1``,
+Any tower of CLIP's or SigLIP's structure will do: a list of blocks that have ``layer_norm1``,
 ``self_attn``, ``layer_norm2`` and ``mlp.fc1``, and ``embeddings`` before them. The adapters become
 part of the tower (its ``parameters``, ``state_dict``, ``to`` and ``deepcopy`` have them) and work
 through forward hooks, so that attention kernels, gradient checkpointing and output capture stay as
@@ -19,7 +19,7 @@ from craft.adapters.heba import Adapter
 from craft.errors import CraftError
 from craft.settings.heba import HebaConfig, Site
 
-#: Name of the adapters in each block, and so in the names of their weights.
+#: Name of the adapters in each block, and thus in the names of their weights.
 ATTRIBUTE = "heba"
 
 
@@ -33,12 +33,12 @@ class BlockAdapters(nn.Module):
         self.hooks: list[Any] = []
 
     def hook_to(self, modules: dict[Site, nn.Module]) -> None:
-        """Adapt from now on what these modules return."""
+        """From now on, adapt what these modules return."""
         for site in self.sites:
             adapt = getattr(self, f"_{site}")
             self.hooks.append(modules[cast(Site, site)].register_forward_hook(adapt))
 
-    # Bound methods: a deep copy of the tower gets hooks that are bound to its own adapters.
+    # Bound methods, so that a deep copy of the tower gets hooks bound to its own adapters.
     def _attn_in(self, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         return self.sites["attn_in"](output, self.fast)
 
@@ -47,10 +47,10 @@ class BlockAdapters(nn.Module):
 
 
 class SlowFastDraw:
-    """Draws, once a forward pass of the tower in training, which blocks take the larger scale.
+    """In training, draws once per forward pass of the tower which blocks take the larger scale.
 
-    Outside the blocks, so that a block that is computed again in the backward pass, or twice in one
-    forward pass, keeps its draw. The numbers come from torch's generator of the CPU.
+    This happens outside the blocks, so that a block that is recomputed in the backward pass, or
+    computed twice in one forward pass, keeps its draw. The numbers come from torch's CPU generator.
     """
 
     def __init__(self, blocks: list[BlockAdapters], probability: float):
@@ -73,24 +73,24 @@ def install_heba(
     blocks: Sequence[int] | None = None,
     prefix_tokens: int = 1,
 ) -> dict[str, nn.Parameter]:
-    """Put adapters into a tower's blocks; nothing else of it is changed, nor whether it trains.
+    """Put adapters into a tower's blocks; nothing else changes, including whether it trains.
 
     Args:
         tower: a SigLIP or CLIP vision or text model of transformers, or this package's tower.
         grid: rows and columns of patches of a vision tower; None for a text tower.
         blocks: which get adapters, counted from 0; all by default. Leave out those that feed
             nothing that is used.
-        prefix_tokens: how many tokens at most stand before the patches: CLIP's class token.
+        prefix_tokens: how many tokens may precede the patches, at most: CLIP's class token.
 
     Returns:
-        the adapters' weights by their names in the tower.
+        The adapters' weights by their names in the tower.
 
     Raises:
-        CraftError: no such tower or block, or adapters are in it already.
+        CraftError: the tower is of another structure, has no such block, or has adapters already.
     """
     places = _blocks(tower)
     if has_heba(tower):
-        raise CraftError("this tower has adapters already; take them out with remove_heba first")
+        raise CraftError("this tower already has adapters; remove them with remove_heba first")
     chosen = range(len(places)) if blocks is None else blocks
     wrong = [i for i in chosen if not 0 <= i < len(places)]
     if wrong or not len(chosen):
@@ -115,7 +115,7 @@ def install_heba(
 
 
 def remove_heba(tower: nn.Module) -> None:
-    """Take the adapters out again; the tower computes what it did before they came.
+    """Remove the adapters; the tower computes what it did before they were installed.
 
     Raises:
         CraftError: there are none.
@@ -140,12 +140,12 @@ def heba_parameters(tower: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def is_heba(name: str) -> bool:
-    """Whether a weight of this name is an adapter's."""
+    """Whether a weight with this name belongs to an adapter."""
     return ATTRIBUTE in name.split(".")
 
 
 def idle_state(tower: nn.Module) -> dict[str, Tensor]:
-    """What to load so that adapters do nothing, the rest of them being as it is: zeros."""
+    """Zeros to load into those weights of the adapters that make them do nothing."""
     names = {id(p): name for name, p in tower.named_parameters()}
     adapters = (module for module in tower.modules() if isinstance(module, Adapter))
     return {names[id(p)]: torch.zeros_like(p) for a in adapters for p in a.closing}
@@ -163,8 +163,8 @@ def _blocks(tower: nn.Module) -> list[Any]:
     ]
     if len(lists) != 1 or not isinstance(getattr(tower, "embeddings", None), nn.Module):
         raise CraftError(
-            f"{type(tower).__name__} is no tower of CLIP's or SigLIP's shape: it needs embeddings "
-            f"and one list of blocks with {', '.join(parts)}, and has {len(lists)} such lists; of "
-            "a pair, give its vision_model or its text_model"
+            f"{type(tower).__name__} is not built like CLIP's or SigLIP's towers: it needs "
+            f"embeddings and one list of blocks with {', '.join(parts)}, and has {len(lists)} such "
+            "lists; of a pair, give its vision_model or its text_model"
         )
     return list(lists[0])

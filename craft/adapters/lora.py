@@ -1,4 +1,4 @@
-"""Low-rank adapters through peft: in the encoder's blocks, or in the language model."""
+"""Low-rank adapters, by peft, in the encoder's blocks or in the language model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
 
 
 def inject_lora(model: nn.Module, config: LoraConfig, seed: int, *, encoder: bool) -> None:
-    """Put adapters into ``model`` in place, the only weights of it that train.
+    """Put adapters into ``model`` in place; only they train.
 
     Raises:
         ImportError: peft is not installed.
@@ -39,7 +39,7 @@ def inject_lora(model: nn.Module, config: LoraConfig, seed: int, *, encoder: boo
 
 @contextmanager
 def train_dropout(*models: nn.Module) -> Generator[None]:
-    """Dropout of the adapters is on, whatever mode the models around them are in."""
+    """Enable the adapters' dropout inside the block, whatever mode the models are in."""
     dropouts = [
         module
         for model in models
@@ -56,7 +56,7 @@ def train_dropout(*models: nn.Module) -> Generator[None]:
 
 
 def merge_lora(model: nn.Module) -> None:
-    """Add the adapters to the weights they stand beside and remove them, in place."""
+    """Merge the adapters into the weights they adapt, in place."""
     layer_type = _peft().tuners.lora.LoraLayer
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):

@@ -48,7 +48,7 @@ def adapt(
     numbers: data_options.Numbers = None,
     any_size: data_options.AnySize = False,
     general: General = None,
-    surrogate: Surrogate = "qwen2",
+    surrogate: Surrogate = None,
     method: training_options.Method = None,
     encoder: training_options.EncoderMode = None,
     preset: training_options.Preset = "craft",
@@ -109,7 +109,7 @@ def adapt(
     main = process.is_main_process()
     console.quiet = not main
     zoo = ModelFamily.load(models, device=device)
-    checks.require_language_model(zoo, "--surrogate", surrogate)
+    surrogate = checks.language_model(zoo, "--surrogate", surrogate)
     zoo.codebook.restrict(config.codebook.chosen)
     texts = zoo.text_tokenizer(config)  # a missing one is found before anything is read
     if not dry_run:

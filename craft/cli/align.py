@@ -95,9 +95,13 @@ def align(
     command = {"command": "align", "language_model": str(language_model), "stages": list(paths)}
     main = process.is_main_process()
     console.quiet = not main
-    if main:
-        noted = command | {"config": config.model_dump()}
-        open_run_directory(out, noted, resume=going_on, force=force)
+    noted = command | {"config": config.model_dump()}
+    opened: list[bool] = []
+
+    def ready() -> None:
+        if not opened:  # by an earlier stage
+            opened.append(open_run_directory(out, noted, resume=going_on, force=force))
+
     directories = {stage: out / stage / CHECKPOINTS for stage in aligning.STAGES if stage in paths}
 
     def begin(stage: str, step: int, steps: int) -> None:
@@ -120,6 +124,7 @@ def align(
             config,
             out,
             resume=going_on,
+            on_ready=ready,
             on_start=lambda table: console.print(str(table), highlight=False),
             on_begin=begin,
             on_step=lambda stage, step, steps: progress(f"aligning: {stage}", step, steps),

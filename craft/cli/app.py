@@ -6,11 +6,11 @@ torch and the models are imported inside the commands, so that ``craft --help`` 
 from __future__ import annotations
 
 import os
+import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 from typer.core import TyperGroup
 
 import craft
@@ -26,11 +26,11 @@ from craft.cli.generate import generate
 from craft.cli.info import info
 from craft.cli.interrupt import EXIT_CODE, remember_line, tell
 from craft.cli.judge import judge
-from craft.cli.options import console
 from craft.cli.pictures import pictures
 from craft.cli.reproduce import reproduce
 from craft.cli.run_directory import release_directories
 from craft.cli.settings import list_settings
+from craft.cli.terminal import console, errors, print_traceback, show_plainly
 from craft.cli.transfer import transfer
 from craft.cli.usage import usage_line
 from craft.cli.words import words
@@ -82,9 +82,7 @@ def _end_misuse(error: Exception) -> None:
 
 def _print_error(text: str) -> None:
     line = " ".join(text.split())
-    Console(stderr=True).print(
-        f"[bold red]error:[/] [red]{escape(line)}[/]", soft_wrap=True, highlight=False
-    )
+    errors.print(Text.assemble(("error:", "bold red"), " ", (line, "red")), soft_wrap=True)
 
 
 app = typer.Typer(
@@ -100,7 +98,7 @@ app.add_typer(convert.app, name="convert")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        console.print(f"craft {craft.__version__}", highlight=False)
+        console.print(f"craft {craft.__version__}")
         raise typer.Exit
 
 
@@ -139,4 +137,9 @@ for command in (
 
 def main() -> None:
     """Entry point of the ``craft`` command."""
-    app()
+    show_plainly()
+    try:
+        app()
+    except Exception:  # a fault of ours
+        print_traceback()
+        sys.exit(1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from craft.errors import CraftError, MissingPackageError
 from craft.settings.closest import did_you_mean
@@ -25,6 +28,15 @@ def require_shares(ratio: float | list[float] | None) -> float | list[float] | N
     return ratio
 
 
+def require_finite(param: typer.CallbackParam, value: float | None) -> float | None:
+    """A callback for options that are numbers; their bounds let NaN and infinity pass."""
+    if value is not None and not math.isfinite(value):
+        least = getattr(param, "min", None)
+        bound = "" if least is None else f" >= {least:g}"
+        raise CraftError(f"{param.opts[0]} must be a finite number{bound}, got {value}")
+    return value
+
+
 def require_language_model(family: ModelFamily, option: str, name: str) -> None:
     """Raises CraftError if there is no such language model; names those there are."""
     if name not in family.names:
@@ -32,6 +44,23 @@ def require_language_model(family: ModelFamily, option: str, name: str) -> None:
             f"{option} must be one of {', '.join(family.names)} (in {family.directory}), got "
             f"{name!r}{did_you_mean(name, family.names)}"
         )
+
+
+def language_model(family: ModelFamily, option: str, asked: str | None) -> str:
+    """The language model asked for; without, the family's main one.
+
+    Raises:
+        CraftError: no such one, or several and none of them asked for; names those there are.
+    """
+    if asked is None:
+        if family.main is None:
+            raise CraftError(
+                f"{option} is needed: {family.directory} has the language models "
+                f"{', '.join(family.names) or '(none)'}"
+            )
+        return family.main
+    require_language_model(family, option, asked)
+    return asked
 
 
 def language_models(family: ModelFamily, asked: str) -> list[str]:

@@ -98,6 +98,8 @@ def prior(
     from craft.corpus.shard import CorpusEncoder, shards_of
     from craft.corpus.tokens import prior_of
     from craft.family.family import ModelFamily
+    from craft.models.encoder_pack import replace_prior
+    from craft.models.pack_card import PRIOR
 
     if out is None:
         _require_no_prior(pack, force)
@@ -121,8 +123,11 @@ def prior(
                 _workers(ray, workers),
                 lambda done, total: progress("shards", done, total),
             )
-    path = out or pack / "prior.safetensors"
-    counted.save(path)
+    path = out or pack / PRIOR
+    if out is None:
+        replace_prior(pack, counted)
+    else:
+        counted.save(out)
     used = int((counted.counts > 0).sum())
     images = counted.total // (encoder.tower.grid[0] * encoder.tower.grid[1])
     console.print(
@@ -133,8 +138,9 @@ def prior(
 
 def _require_no_prior(pack: Path, force: bool) -> None:
     """Raises CraftError if the pack has a prior already, unless it may be replaced."""
-    held = pack / "prior.safetensors"
-    if held.is_file() and not force:
+    from craft.models.pack_card import PRIOR
+
+    if (pack / PRIOR).is_file() and not force:
         raise CraftError(
             f"{pack} has a prior already; --out FILE writes another, which `craft evaluate --prior "
             "FILE` prunes by, or --force replaces it"

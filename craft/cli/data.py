@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from craft.cli import cache, data_options, process, training_options
+from craft.cli import cache, checks, data_options, process, training_options
 from craft.cli.options import Force, console
 from craft.cli.run_directory import require_new_file
 
@@ -67,8 +67,7 @@ def check(
     require_new_file(out, "--out", force)
     zoo = ModelFamily.load(models)
     texts = zoo.text_tokenizer(config)  # a missing one is found before anything is read
-    default = "qwen2" if "qwen2" in zoo.names else next(iter(zoo.names), None)
-    readers = [reader for reader in (surrogate or default,) if reader is not None]
+    readers = [checks.language_model(zoo, "--surrogate", surrogate)] if zoo.names else []
     asked = data_options.request(
         path,
         dataset,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from craft.data import prompts
 from craft.data.domains.manifest import DomainManifest
@@ -16,6 +16,7 @@ from craft.data.images.pixels import squash
 from craft.data.known.registry import DatasetEntry
 from craft.data.questions import four_options, seeded
 from craft.data.readers import AccountSummary, ImageReport, Record, RecordSet
+from craft.runtime.plain_text import on_one_line
 
 _SHOWN = 8
 _TILE = 192
@@ -73,7 +74,7 @@ def print_records(console: Console, records: RecordSet, manifest: DomainManifest
     if records.labelled:
         table.add_row("classes", _some([entry.name for entry in manifest.classes]))
         table.add_row("held out", _some(manifest.heldout) or "none")
-        table.add_row("asked", escape(prompts.QUESTION.format(subject=manifest.subject)))
+        table.add_row("asked", prompts.QUESTION.format(subject=manifest.subject))
     else:
         table.add_row("questions", str(sum(len(record.turns) for record in records)))
     captions = sum(len(record.captions) for record in records)
@@ -85,7 +86,7 @@ def print_records(console: Console, records: RecordSet, manifest: DomainManifest
         counts += f", {len(parts.unused)} of held-out classes unused"
     table.add_row("parts", counts)
     for note in (*records.notes, *manifest.notes):
-        table.add_row("", escape(note))
+        table.add_row("", on_one_line(note))
     console.print(table, highlight=False)
 
 
@@ -97,8 +98,9 @@ def print_account(console: Console, account: AccountSummary | None, limit: int =
     """
     if account is None or not (account.skipped or account.warnings):
         return
-    for heading, text in account.lines(limit):
-        line = f"[bold]{heading}[/] {escape(text)}" if heading else f"  {escape(text)}"
+    for heading, found in account.lines(limit):
+        text = on_one_line(found)
+        line = Text.assemble((heading, "bold"), " ", text) if heading else Text(f"  {text}")
         console.print(line, highlight=False, soft_wrap=True)
 
 
@@ -113,10 +115,10 @@ def print_samples(console: Console, samples: Sequence[Sample], size: int) -> Non
     """Prompt and answer as text, with what happens to the image."""
     for sample in samples:
         width, height = sample.original.size
-        console.rule(f"{sample.part}: {escape(sample.record.id)}", align="left")
+        console.rule(f"{sample.part}: {on_one_line(sample.record.id)}", align="left")
         console.print(f"image {width}×{height} → {size}×{size}", highlight=False)
-        console.print(escape(sample.prompt), highlight=False)
-        console.print(f"[bold]→ {escape(sample.answer)}[/]", highlight=False)
+        console.print(sample.prompt)
+        console.print(f"→ {sample.answer}", style="bold")
 
 
 def sample_sheet(samples: Sequence[Sample]) -> Image.Image:
@@ -141,4 +143,4 @@ def registry_table(entries: Iterable[DatasetEntry]) -> Table:
 
 def _some(names: Sequence[str]) -> str:
     more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return escape(", ".join(names[:_SHOWN]) + more)
+    return ", ".join(map(on_one_line, names[:_SHOWN])) + more

@@ -29,7 +29,7 @@ def demo(
         typer.Option(help="which images to adapt to"),
     ] = "handwriting",
     seeds: Annotated[int, typer.Option(min=1, help="adaptations to average over")] = 1,
-    surrogate: Surrogate = "qwen2",
+    surrogate: Surrogate = None,
     settings: training_options.Settings = None,
     preset: training_options.Preset = "craft",
     settings_file: training_options.SettingsFile = None,
@@ -58,7 +58,7 @@ def demo(
     require_run_directory(out, "demo", force=force)
     checks.require_trainable(config)
     zoo = ModelFamily.load(models, device=device)
-    checks.require_language_model(zoo, "--surrogate", surrogate)
+    surrogate = checks.language_model(zoo, "--surrogate", surrogate)
     zoo.text_tokenizer(config)  # a missing one is found before anything is written
     domains = DOMAINS if domain == "all" else (domain,)
     command = {"command": "demo", "domains": list(domains), "seeds": seeds, "surrogate": surrogate}

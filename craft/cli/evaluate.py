@@ -23,6 +23,7 @@ from craft.cli.options import (
     console,
 )
 from craft.errors import CraftError
+from craft.settings.ranges import GREATEST_SEED
 
 
 def evaluate(
@@ -49,7 +50,9 @@ def evaluate(
     justify: Annotated[
         bool, typer.Option("--justify", help="also ask for justifications, marked by rule")
     ] = False,
-    seed: Annotated[int, typer.Option(help="of the random selectors")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=GREATEST_SEED, help="of the random selectors")
+    ] = 0,
     test_limit: TestLimit = None,
     general: General = None,
     general_images: GeneralImages = 900,

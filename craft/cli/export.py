@@ -33,14 +33,18 @@ def export(
     process.prepare()
     from craft.cli.packs import open_pack
     from craft.family.family import ModelFamily
-    from craft.integrations.task_export import export_lmms_eval, export_vlmevalkit
+    from craft.integrations.task_export import (
+        export_lmms_eval,
+        export_vlmevalkit,
+        require_task_name,
+    )
 
     if out.exists() and not out.is_dir():
         raise CraftError(f"--out {out} is a file; name a directory")
     _, chosen = open_pack(pack, ModelFamily.load(models), name=domain, data=data)
     questions = chosen.questions(chosen.test)
     write = export_lmms_eval if to == "lmms-eval" else export_vlmevalkit
-    task = name or f"craft_{chosen.name}"
+    task = require_task_name(name or f"craft_{chosen.name}")
     written = (
         (f"{task}.yaml", f"{task}.parquet", f"{task}_functions.py")
         if to == "lmms-eval"

@@ -1,4 +1,4 @@
-"""What ``craft info`` says: versions, backends and why, models, and what is in a pack."""
+"""What ``craft info`` shows: versions, backends and why, models, and the content of a pack."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from craft.errors import CraftError
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.runtime.device import choose_device
+from craft.runtime.plain_text import on_one_line
 from craft.runtime.versions import environment
 
 
@@ -48,19 +50,19 @@ def _state_of_files(models: ModelFamily) -> str:
 
 
 def pack_facts(directory: Path, models: Path | None = None) -> dict[str, str]:
-    """The encoder, its codebook, its prior, and how it came to be.
+    """The encoder, its codebook, its prior, and how it was made.
 
     Args:
         models: directory of the models that a pack of adapters belongs to, or the package's.
 
     Raises:
-        CraftError: not a pack, or one of adapters of another encoder.
+        CraftError: it is not a pack, or one of adapters for another encoder.
     """
     pack = EncoderPack.load(directory, lambda: ModelFamily.load(models).pretrained_tower())
     base = {}
     if pack.base is not None:
         weights = sum(x.numel() for x in pack.own.values())
-        base["adapters"] = f"{weights:,} of them, added to the encoder {pack.base.hash}"
+        base["adapters"] = f"{weights:,} weights, added to the encoder {pack.base.hash}"
     config = pack.notes.get("config", {})
     notes = {name: _said(value) for name, value in pack.notes.items() if name != "config"}
     return {
@@ -75,7 +77,7 @@ def pack_facts(directory: Path, models: Path | None = None) -> dict[str, str]:
 
 
 def _lines(settings: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    """``name = value``, a line each, as ``--set`` takes them; parts of parts with a point."""
+    """Lines ``name = value``, as ``--set`` takes them, with dotted names for nested settings."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from _lines(value, f"{before}{name}.")
@@ -94,14 +96,16 @@ def _said(value: Any) -> str:
         return "; ".join(_lines(value))
     if isinstance(value, list | tuple):
         return ", ".join(map(_said, value))
-    return str(value)
+    return on_one_line(str(value))
 
 
 def print_facts(console: Console, title: str, facts: dict[str, str]) -> None:
-    """One line a fact."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None)
+    """Print one line per fact."""
+    table = Table(
+        title=Text(title, "table.title"), title_justify="left", show_header=False, box=None
+    )
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))
     console.print(table, highlight=False)

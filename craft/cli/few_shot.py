@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from craft.cli import process
+from craft.cli.checks import require_finite
 from craft.cli.options import Device, DomainName, Force, Models, console
 
 
@@ -19,11 +20,20 @@ def few_shot(
     ] = "both",
     shots: Annotated[int, typer.Option(min=1, help="training images a class, at most")] = 16,
     epochs: Annotated[int, typer.Option(min=1, help="passes over them")] = 30,
-    lr: Annotated[float, typer.Option(min=0, help="learning rate of SGD, before its cosine")] = (
-        0.0075
-    ),
+    lr: Annotated[
+        float,
+        typer.Option(
+            min=0, callback=require_finite, help="learning rate of SGD, before its cosine"
+        ),
+    ] = (0.0075),
     smallest_crop: Annotated[
-        float, typer.Option(min=0.01, max=1, help="share of an image that a training view shows")
+        float,
+        typer.Option(
+            min=0.01,
+            max=1,
+            callback=require_finite,
+            help="share of an image that a training view shows",
+        ),
     ] = 0.08,
     seeds: Annotated[int, typer.Option(min=1, help="runs to average over")] = 1,
     device: Device = None,

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from craft.cli import checks, data_options, process
 from craft.cli.options import Device, Force, KeepRatio, Models, SelectorName, console
 from craft.cli.run_directory import require_new_file
+from craft.cli.terminal import errors
 from craft.errors import CraftError
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ def generate(
     pack: Annotated[
         Path | None, typer.Option(help="encoder pack [default: the pretrained encoder]")
     ] = None,
-    llm: Annotated[str, typer.Option(help="language model that answers")] = "qwen2",
+    llm: Annotated[
+        str | None,
+        typer.Option(help="language model that answers [default: qwen2, or the only one there is]"),
+    ] = None,
     laser: Annotated[
         bool, typer.Option("--laser", help="look closer at what the question points to")
     ] = False,
@@ -73,6 +76,7 @@ def generate(
     from craft.data.readers.decoding import decode_rgb
     from craft.data.readers.image import ImageFile
     from craft.family.family import ModelFamily
+    from craft.report.figures import save_figure
     from craft.report.laser_picture import laser_figure
     from craft.runtime.whole_file import whole_file, write_json
     from craft.workbench import generate
@@ -84,8 +88,8 @@ def generate(
     except CraftError as error:
         raise CraftError(f"{image}: {error}") from error
     family = ModelFamily.load(models, device=device)
-    checks.require_language_model(family, "--llm", llm)
-    reader = generate.open_reader(family, pack, name=llm, keep_ratio=keep_ratio, selector=selector)
+    name = checks.language_model(family, "--llm", llm)
+    reader = generate.open_reader(family, pack, name=name, keep_ratio=keep_ratio, selector=selector)
     given = generate.generate(
         reader,
         pixels,
@@ -97,11 +101,9 @@ def generate(
     )
     console.print(given.text, markup=False, highlight=False)
     if given.outside:
-        Console(stderr=True).print(
+        errors.print(
             f"the model wrote {given.written!r}, which is none of the options; the answer is the "
             "option whose letter it finds likeliest",
-            markup=False,
-            highlight=False,
             soft_wrap=True,
         )
     if given.trace is not None:
@@ -110,7 +112,7 @@ def generate(
         if picture is not None:
             figure = laser_figure(pixels, given.trace, question, given.text)
             with whole_file(picture) as written:
-                figure.savefig(written, dpi=120, format=picture.suffix.removeprefix("."))
+                save_figure(figure, written, picture.suffix.lower().removeprefix("."))
 
 
 def _range_of(pack: Path | None) -> PixelRange | None:

@@ -1,4 +1,4 @@
-"""Ctrl-C: what was kept, and the line to type to go on."""
+"""Ctrl-C: tells what was kept, and the line to type to resume."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
-#: How a shell reports a process that Ctrl-C ended: 128 and the signal's number.
+from craft.cli.terminal import errors
+
+#: How a shell reports a process that Ctrl-C ended: 128 plus the number of the signal.
 EXIT_CODE = 130
 
 _typed: list[str] = []
@@ -22,10 +23,10 @@ def remember_line(name: str | None, arguments: Sequence[str]) -> None:
 
 
 def typed_line(**options: str) -> str:
-    """The line that the user typed, fit for a shell, with other values of some options.
+    """The line that the user typed, quoted for a shell, with some options changed.
 
     Args:
-        options: option without dashes -> value; it replaces any value that was typed.
+        options: option without dashes -> value, which replaces the one that was typed.
     """
     words = list(_typed)
     for name, value in options.items():
@@ -48,7 +49,7 @@ def telling_what_is_kept(told: Callable[[], str], main: bool = True) -> Iterator
     """Around work that Ctrl-C may end: print ``told()`` then, and exit with code 130.
 
     Args:
-        main: whether this process speaks; of several, one does.
+        main: whether this process prints; of several, only one does.
     """
     try:
         yield
@@ -60,9 +61,7 @@ def telling_what_is_kept(told: Callable[[], str], main: bool = True) -> Iterator
 
 def tell(text: str) -> None:
     """Print on standard error, unwrapped, so that a line can be copied."""
-    Console(stderr=True).print(
-        f"interrupted: {text}", soft_wrap=True, highlight=False, markup=False
-    )
+    errors.print(f"interrupted: {text}", soft_wrap=True)
 
 
 def answers_kept(out: Path) -> str:
@@ -71,10 +70,10 @@ def answers_kept(out: Path) -> str:
 
 
 def checkpoint_kept(directories: Sequence[Path], every: int) -> str:
-    """What a training run that was interrupted leaves, and how it is resumed.
+    """What an interrupted training run leaves, and how to resume it.
 
     Args:
-        directories: where its checkpoints are, those of later stages last.
+        directories: of its checkpoints, those of later stages last.
         every: steps between two checkpoints; 0 for none.
     """
     from craft.training.records.checkpoint import CheckpointDirectory
@@ -90,5 +89,5 @@ def checkpoint_kept(directories: Sequence[Path], every: int) -> str:
     when = f"after {every} steps" if every else "never (checkpoint.every is 0)"
     return (
         f"nothing is kept: the first checkpoint would be written {when} (--set checkpoint.every=N "
-        f"writes one each N steps); to begin anew: {typed_line(resume='auto')}"
+        f"writes one every N steps); to start again: {typed_line(resume='auto')}"
     )

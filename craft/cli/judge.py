@@ -8,26 +8,35 @@ from typing import Annotated, Any
 
 import typer
 
-from craft.cli.options import (
-    console,
-)
+from craft.cli.checks import require_finite
+from craft.cli.options import console
 
 
 def judge(
     predictions: Annotated[
         Path, typer.Argument(help="predictions.jsonl of craft evaluate --justify")
     ],
-    out: Annotated[Path, typer.Option(help="file of verdicts; a run that broke off goes on")],
+    out: Annotated[Path, typer.Option(help="file of verdicts; an interrupted run resumes")],
     judged_by: Annotated[str, typer.Option("--model", help="the judge's name at the server")],
-    budget: Annotated[float, typer.Option(min=0, help="US dollars, never exceeded")],
-    price_read: Annotated[float, typer.Option(min=0, help="US dollars a million tokens read")],
+    budget: Annotated[
+        float,
+        typer.Option(
+            min=0, callback=require_finite, help="US dollars for all of --out, never exceeded"
+        ),
+    ],
+    price_read: Annotated[
+        float,
+        typer.Option(min=0, callback=require_finite, help="US dollars per million tokens read"),
+    ],
     price_written: Annotated[
-        float, typer.Option(min=0, help="US dollars a million tokens written")
+        float,
+        typer.Option(min=0, callback=require_finite, help="US dollars per million tokens written"),
     ],
     url: Annotated[
-        str | None, typer.Option(help='of the server, with "/v1" [default: OPENAI_BASE_URL]')
+        str | None,
+        typer.Option(help="of the server, with /v1 [default: OPENAI_BASE_URL, else OpenAI's]"),
     ] = None,
-    most: Annotated[int, typer.Option(min=1, help="answers of each model and condition")] = 350,
+    most: Annotated[int, typer.Option(min=1, help="answers per model and condition")] = 350,
 ) -> None:
     """Let a language model mark justified answers, as the paper does (its Table 2).
 
@@ -41,11 +50,14 @@ def judge(
     marker = Judge(judged_by, Price(price_read, price_written), budget, url=url)
 
     def kept() -> str:
-        return f"the verdicts so far are in {out}; to go on: {typed_line()}"
+        return f"the verdicts so far are in {out}; to resume: {typed_line()}"
 
     with telling_what_is_kept(kept), ProgressDisplay(console) as progress:
         summary: dict[str, Any] = judge_predictions(
             predictions, marker, out, most, on_progress=progress
         )
     console.print_json(json.dumps(summary))
-    console.print(f"spent {marker.spent:.4f} US dollars", highlight=False)
+    unreadable = sum(marks["unreadable"] for marks in summary.values())
+    if unreadable:
+        console.print(f"answers without a verdict: {unreadable}; {out} says why")
+    console.print(f"spent {marker.spent:.4f} US dollars on {out}")

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from craft.cli.checks import require_shares
-
-console = Console()
+from craft.cli.terminal import console as console
 
 DOMAINS = ("handwriting", "lineart", "flags")
 DomainName = Literal["handwriting", "lineart", "flags"]
@@ -20,7 +18,10 @@ Models = Annotated[
     Path | None,
     typer.Option(help="directory of the models [default: those that come with the package]"),
 ]
-Surrogate = Annotated[str, typer.Option(help="language model to adapt with")]
+Surrogate = Annotated[
+    str | None,
+    typer.Option(help="language model to adapt with [default: qwen2, or the only one there is]"),
+]
 Force = Annotated[
     bool, typer.Option("--force", help="replace an earlier run, write among other files")
 ]

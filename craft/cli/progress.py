@@ -1,4 +1,4 @@
-"""Progress: on a terminal a bar with rate, time left and memory; elsewhere plain lines of it."""
+"""Progress: on a terminal, a bar with rate, time left and memory; elsewhere the same as lines."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from rich.progress import (
 from rich.text import Text
 
 from craft.runtime.memory import memory_in_use
+from craft.runtime.plain_text import on_one_line
 
-#: Seconds that a finished task must have taken to leave a line.
+#: Seconds that a task must have taken to leave a line when it is finished.
 WORTH_A_LINE = 1.0
 #: Seconds between two lines of a log: a twentieth of the time a task has taken, within bounds.
 SHORTEST, LONGEST, SHARE = 10.0, 300.0, 1 / 20
@@ -44,7 +45,7 @@ class _MemoryColumn(ProgressColumn):
 
 @dataclass
 class _Running:
-    """A task under way: its bar, when and at which count it began, and when it was last told of."""
+    """A task in progress: its bar, when and at which count it began, and when its last line was."""
 
     number: TaskID
     started: float
@@ -53,18 +54,18 @@ class _Running:
 
 
 class ProgressDisplay:
-    """A context manager that is called with (task, done, total); a finished task that
-    took a second or more leaves one line.
+    """A context manager that is called with (task, done, total). A task that took a second or more
+    leaves a line when it is finished.
 
-    A task is announced with what is done before its work begins, usually 0. One whose first report
-    comes later is taken to have begun when the task before it ended.
+    A task should be announced before its work begins, with what is already done, usually 0. If its
+    first report comes later, the task is taken to have begun when the one before it ended.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
         self._console = console
         self._clock = clock
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _RateColumn(),
@@ -92,7 +93,7 @@ class ProgressDisplay:
         self._progress.stop()
 
     def count_images(self, task: str, each: int) -> None:
-        """Show the rate of ``task`` in images, of which one of its counts stands for ``each``."""
+        """Show the rate of ``task`` in images, of which each of its counts is ``each``."""
         self._images[task] = each
 
     def __call__(self, task: str, done: int, total: int) -> None:
@@ -125,11 +126,12 @@ class ProgressDisplay:
 
     def _begin(self, task: str, done: int, total: int, images: int, now: float) -> None:
         started = self._idle_since if done else now
-        number = self._progress.add_task(task, total=total, images=images)
+        number = self._progress.add_task(on_one_line(task), total=total, images=images)
         self._tasks[task] = _Running(number, started, done, started)
 
     def _tell(self, line: str) -> None:
-        self._console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
+        shown = on_one_line(line)
+        self._console.print(shown, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 def _average(running: _Running, total: int, images: int, now: float) -> str:

@@ -25,12 +25,14 @@ def retention_probe(
         readers: language models that will answer it.
 
     Raises:
-        DataError, CraftError: the data cannot be read, or has words that a reader does not know.
+        DataError, CraftError: the data cannot be read, or has words that a reader does not know;
+            the models name data that does not lie with them.
     """
     from craft.data.domains.user_data import DataRequest
     from craft.evaluation.retention import DomainProbe
     from craft.pocket.family import RETENTION
     from craft.pocket.retention import PocketProbe
+    from craft.runtime.inside import inside
     from craft.workbench.domains import new_domain
 
     if general is None:
@@ -39,5 +41,5 @@ def retention_probe(
             return None
         if named == RETENTION:
             return PocketProbe()
-        general = family.directory / named
+        general = inside(family.directory, named, "the manifest of the models")
     return DomainProbe(new_domain(DataRequest(general), family, readers=readers)[0])

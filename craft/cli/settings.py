@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from craft.cli.terminal import console
 
 
 def list_settings() -> None:
     """Every training setting: its type, its default, and what it does."""
     from craft.settings.table import settings_table
 
-    Console().print(settings_table(), highlight=False, markup=False, soft_wrap=True)
+    console.print(settings_table(), soft_wrap=True)

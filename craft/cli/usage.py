@@ -1,4 +1,4 @@
-"""A command line that cannot be understood, in one sentence."""
+"""Explains in one sentence why a command line cannot be understood."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def usage_line(error: Exception) -> str | None:
     """What is wrong with the command line, what was probably meant, and where help is.
 
     Returns:
-        None for an error of another kind, such as a bug, or a request for help.
+        None for other errors, such as a bug, and for a request for help.
     """
-    # By what they have, not by class: typer has moved these errors between packages.
+    # Told by their attributes, not by class: typer has moved these errors between packages.
     told: Any = error
     if getattr(error, "exit_code", None) != 2 or not hasattr(error, "format_message"):
         return None

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from craft.cli import data_options, process
@@ -59,7 +58,7 @@ def words(
         for word in every:
             lacking = [reader for reader, missing in found.items() if word in missing]
             texts = max(found[reader][word] for reader in lacking)
-            table.add_row(escape(word), str(texts), ", ".join(lacking))
+            table.add_row(word, str(texts), ", ".join(lacking))
         console.print(table)
     if out is not None:
         with open_whole(out) as file:

@@ -1,8 +1,8 @@
 """What the last position of a prompt attends to, whichever attention kernel runs.
 
 Fused kernels return no weights. But all of them are called through one interface of transformers,
-which sees queries and keys after RoPE; from these, one row a layer is computed again. That takes
-O(layers * heads * positions) memory where eager attention takes positions squared.
+which sees queries and keys after RoPE; from these, one row per layer is recomputed. This takes
+O(layers * heads * positions) memory, where eager attention takes positions squared.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def last_row_attention(
         forward: runs it once, over a whole prompt, padded on the left if at all.
 
     Returns:
-        Weights of the query heads, layers in the order in which they ran, and how far rounding may
-        have put each off. Padding has weight 0.
+        Weights of the query heads, layers in the order in which they ran, and how far off rounding
+        may have put each. Padding has weight 0.
 
     Raises:
-        CraftError: weights that are not numbers; a decoder that does not call its attention
-            through transformers' interface, or whose attention is more than a softmax.
+        CraftError: weights are NaN, or the decoder does not call its attention through
+            transformers' interface, or its attention is more than a softmax.
     """
     owned = {id(module) for module in decoder.modules()}
     name = decoder.config._attn_implementation or "eager"
@@ -52,7 +52,7 @@ def last_row_attention(
             row = last_row(query, key, attention_mask, depth=len(rows), **how)
             if row.weights.isnan().any():
                 raise CraftError(
-                    f"the attention of layer {len(rows)} is not a number: activations overflow in "
+                    f"the attention of layer {len(rows)} is NaN: activations overflow in "
                     f"{query.dtype}, or the weights are broken; run the model in the precision it "
                     "was trained in"
                 )
@@ -99,7 +99,7 @@ def last_row(
     key. ``depth`` is how many layers ran before this one.
 
     Raises:
-        CraftError: attention sinks, a bias of positions, or a mask that is no tensor (flex
+        CraftError: there are attention sinks or a position bias, or the mask is not a tensor (flex
             attention).
     """
     extra = [k for k in ("s_aux", "position_bias") if how.get(k) is not None]

@@ -14,8 +14,8 @@ from craft.errors import CraftError
 class ContrastStreams(LogitsProcessor):
     """z+ + alpha (z+ - z-) for both halves of a batch, so that both append the same token.
 
-    LASER's Eqs. 7, 10 and 11 as third parties restate them. The first half of the batch sees the
-    evidence, the second does not. alpha = 0 is the first half alone.
+    Follows LASER's Eqs. 7, 10 and 11 as third parties restate them. The first half of the batch
+    sees the evidence, the second does not. With alpha = 0 only the first half counts.
 
     Args:
         alpha: weight of what the evidence adds.
@@ -32,12 +32,12 @@ class ContrastStreams(LogitsProcessor):
         input_ids: Tensor,  # [2B, T]
         scores: Tensor,  # [2B, V]
     ) -> Tensor:  # [2B, V] float32
-        """Raises CraftError for a batch that is not two halves."""
+        """Combine the streams. Raises CraftError for a batch of odd size."""
         if len(scores) % 2:
-            raise CraftError(f"two streams make an even batch, got one of {len(scores)}")
+            raise CraftError(f"two streams need a batch of even size, got {len(scores)}")
         positive, negative = scores.float().chunk(2)
         combined = positive + self.alpha * (positive - negative)
-        # What generation rules out is -inf in both streams, and its difference is no number.
+        # What generation rules out is -inf in both streams, and -inf minus -inf is NaN.
         barred = positive == -torch.inf
         if self.plausibility_beta is not None:
             least = positive.amax(-1, keepdim=True) + math.log(self.plausibility_beta)

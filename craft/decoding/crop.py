@@ -1,7 +1,7 @@
 """Con-ViCrop: the window of the original image that holds the evidence.
 
-That the window spans at most half of each side, and never less than the encoder's floor, is third
-hand; where it is put is settled by no source we found (docs/laser.md).
+We know only at third hand that the window spans at most half of each side and never less than the
+encoder's minimum; no source we found says where exactly it is placed (docs/laser.md).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _box_around(
 
 
 def _centroid(mass: Tensor, x: Tensor, y: Tensor) -> tuple[float, float]:
-    """To 1/1024 of a pixel: what lies symmetrically about a half must not be rounded by noise."""
+    """Centre of mass to 1/1024 of a pixel, so that noise cannot decide how halves are rounded."""
     total = mass.sum()
     across, down = (x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2
     places = mass.sum(0) @ across / total, mass.sum(1) @ down / total
@@ -101,7 +101,7 @@ def _centroid(mass: Tensor, x: Tensor, y: Tensor) -> tuple[float, float]:
 
 
 def _centred(middle: tuple[float, float], sides: tuple[int, int], size: tuple[int, int]) -> Box:
-    """Clamped inside the image."""
+    """A window around ``middle``, clamped to the image."""
     left, top = (
         min(max(round(centre - side / 2), 0), length - side)
         for centre, side, length in zip(middle, sides, size, strict=True)
@@ -115,7 +115,8 @@ def _best_window(
     y: Tensor,  # [h + 1]
     sides: tuple[int, int],
 ) -> Box:
-    """Most evidence of all windows that start at a cell, clamped inside; centroid breaks ties."""
+    """The window with the most evidence among those that start at a cell, clamped to the view; the
+    centroid breaks ties."""
     width, height = sides
     lefts = x[:-1].round().clamp(max=float(x[-1]) - width).unique()
     tops = y[:-1].round().clamp(max=float(y[-1]) - height).unique()
@@ -127,7 +128,7 @@ def _best_window(
     middle = _centroid(mass, x, y)
     off_x, off_y = lefts + width / 2 - middle[0], tops + height / 2 - middle[1]
     off = off_y.square()[:, None] + off_x.square()
-    # Sums that differ by rounding alone are ties.
+    # Sums that differ only by rounding are ties.
     tied = sums >= sums.max() - 1e-9 * float(mass.sum())
     nearest = off.masked_fill(~tied, torch.inf).flatten().argsort(stable=True)[0]
     row, column = divmod(int(nearest), len(lefts))
@@ -136,6 +137,6 @@ def _best_window(
 
 
 def _between(places: Tensor, edges: Tensor) -> Tensor:  # [n], [m + 1] -> [n, m + 1]
-    """Linear interpolation of what is known at the edges, as a matrix."""
+    """Linear interpolation between values at the edges, as a matrix."""
     at = (places - edges[0]) / (edges[1] - edges[0])
     return (1 - (at[:, None] - torch.arange(len(edges))).abs()).clamp(min=0)

@@ -1,4 +1,4 @@
-"""A DiscreteLVLM as LASER reads it."""
+"""LASER's interface to a DiscreteLVLM."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class DiscreteReader:
             :class:`~craft.models.aligned_language_model.AlignedLanguageModel`; without it, what the
             model's config has before the image, and the bare question.
         keep_ratio, prior, selector, seed: as for :meth:`DiscreteLVLM.visual_tokens`.
-        prune_look: prune the first look too. Tokens that were pruned got no attention.
+        prune_look: also prune for the first look. Pruned tokens then get no attention.
 
     Raises:
-        CraftError: a model without a pad token.
+        CraftError: the tokenizer has no pad token.
     """
 
     def __init__(
@@ -55,7 +55,9 @@ class DiscreteReader:
         prune_look: bool = False,
     ):
         if tokenizer.pad_token_id is None:
-            raise CraftError("the tokenizer has no pad token; set tokenizer.pad_token, eos will do")
+            raise CraftError(
+                "the tokenizer has no pad token; set tokenizer.pad_token, such as to its eos token"
+            )
         self.model = model
         self.tokenizer = tokenizer
         self.template = template or PromptTemplate()
@@ -81,7 +83,7 @@ class DiscreteReader:
         ids = self._ids([text for texts in prompts for text in texts])
         numbers = [number for number, texts in enumerate(prompts) for _ in texts]
         asked = list(zip(numbers, ids, strict=True))
-        # Prompts of an image that read the same share a row: rows of a batch differ by rounding.
+        # Identical prompts about one image share a row, because rows of a batch differ by rounding.
         rows = {key: row for row, key in enumerate(dict.fromkeys(asked))}
         embeds, mask = self._joined(
             [sentences[number] for number, _ in rows], self._words([words for _, words in rows])
@@ -128,7 +130,7 @@ class DiscreteReader:
 
     @torch.inference_mode()
     def next_token_logits(self, image: Image.Image, text: str) -> Tensor:  # [V] float32
-        """What the model finds likely as the first token of its answer, by plain decoding."""
+        """Logits of the first token of the answer, by plain decoding."""
         tokens = self._tokens([image.convert("RGB")], self.keep_ratio)
         embeds, mask = self._joined(self._project(tokens), self._words(self._ids([text])))
         model = self.model.language_model
@@ -155,7 +157,7 @@ class DiscreteReader:
         return list(zip(kept.indices, kept.tensors[0], strict=True))
 
     def _on_grid(self, weights: Tensor, cells: Tensor) -> Tensor:  # [L, heads, M] to [.., h, w]
-        """Tokens that were pruned got no attention."""
+        """Put attention to the kept tokens back on the grid; pruned tokens get 0."""
         rows, columns = self.model.tower.grid
         look = weights.new_zeros(*weights.shape[:2], rows * columns)
         look[..., cells] = weights
@@ -168,7 +170,7 @@ class DiscreteReader:
     def _sentence(
         self, stream: Stream, tokens: Iterator[tuple[Tensor, Tensor]]
     ) -> Tensor:  # [M, H]
-        """The next images of ``tokens``, one behind the other, without the dropped cells."""
+        """The next images of ``tokens``, concatenated, without the dropped cells."""
         chosen = []
         for number in range(len(stream.images)):
             cells, features = next(tokens)
@@ -181,7 +183,7 @@ class DiscreteReader:
     def _joined(
         self, sentences: Sequence[Tensor], words: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:  # [B, T, H], [B, T]
-        """What stands before every image, the image, and the text, padded on the left."""
+        """What precedes every image, the image, and the text, padded on the left."""
         rows = [
             torch.cat([embed_prefix(self.model, self.prefix_ids, sentence[None])[0], text])
             for sentence, text in zip(sentences, words, strict=True)
@@ -189,7 +191,7 @@ class DiscreteReader:
         return left_padded(rows)
 
     def _ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """What the language model reads of each text, in its template's words."""
+        """Token ids of each text, in the wording of the model's template."""
         asked = [self.template.ask(text) for text in texts]
         return [tuple(row) for row in self.tokenizer(asked, add_special_tokens=False)["input_ids"]]
 

@@ -1,7 +1,7 @@
 """Which patches a question makes the model look at: contrastive attention, VAQ, layer choice.
 
-LASER (arXiv 2602.04304), Eqs. 3 to 5 as third parties restate them; docs/laser.md says which parts
-are certain.
+Follows LASER (arXiv 2602.04304), Eqs. 3 to 5, as third parties restate them; docs/laser.md says
+which parts are certain.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def contrastive_attention(
 ) -> Tensor:  # [..., P] float32
     """max(0, with - without): removes what attracts attention whatever is asked (Eq. 3).
 
-    A difference that rounding alone could have made counts as none.
+    A difference that rounding alone may have caused counts as zero.
 
     Raises:
-        CraftError: shapes that differ, or weights that are not numbers.
+        CraftError: the shapes differ, or weights are NaN.
     """
     shapes = tuple(with_query.weights.shape), tuple(without_query.weights.shape)
     if shapes[0] != shapes[1]:
@@ -57,7 +57,7 @@ def contrastive_attention(
         )
     for name, look in {"with": with_query, "without": without_query}.items():
         if look.weights.isnan().any():
-            raise CraftError(f"the attention {name} the query has weights that are not numbers")
+            raise CraftError(f"the attention {name} the query has weights that are NaN")
     difference = with_query.weights - without_query.weights
     noise = with_query.rounding + without_query.rounding
     return difference.masked_fill(~(difference > noise), 0)
@@ -67,9 +67,9 @@ def visual_activation(
     contrast: Tensor,  # [L, heads, ...], contrastive attention
     k_head: int | Literal["all"] = 8,
 ) -> tuple[Tensor, Tensor]:  # [L] float32, [L, K] int64
-    """VAQ: mean norm of the K heads of each layer that react most (Eq. 4), and which they are.
+    """VAQ: mean norm of the K most reactive heads of each layer (Eq. 4), and which heads they are.
 
-    A model with fewer heads uses them all.
+    A model with fewer heads uses all of them.
     """
     norms = contrast.flatten(2).norm(dim=2)
     heads = norms.shape[1]
@@ -83,13 +83,13 @@ def choose_layer(
     layer_range: tuple[int, int] | None = None,
     fixed_layer: int | None = None,
 ) -> int:
-    """The layer of largest VAQ (Eq. 5), the lower one on ties; or the fixed one.
+    """The layer with the largest VAQ (Eq. 5), the lower one of a tie; or the fixed one.
 
     Args:
         layer_range: (first, end) of the candidates, as in ``range``.
 
     Raises:
-        CraftError: layers that the model does not have.
+        CraftError: the model has no such layers.
     """
     depth = len(vaq)
     if fixed_layer is not None:
@@ -113,7 +113,7 @@ def find_evidence(
     without_query: Look,  # [L, heads, h, w]
     settings: LaserSettings,
 ) -> Evidence:
-    """Evidence map of one image from the attention of two prefills of it.
+    """Evidence map of one image, from the attention of two prefills.
 
     Raises:
         CraftError: as for :func:`contrastive_attention` and :func:`choose_layer`.
@@ -128,9 +128,9 @@ def strongest_cells(
     evidence: Tensor,  # [h, w]
     share: float,
 ) -> Tensor:  # [h, w] bool
-    """The ceil(share * P) cells of most evidence; never one without any, raster order on ties."""
+    """The ceil(share * P) cells with most evidence, in raster order on ties, none without any."""
     flat = evidence.flatten()
-    # Guard: 0.1 * 30 is a little more than 3 in binary.
+    # 0.1 * 30 is a little more than 3 in binary floating point.
     count = max(1, int(-(-(share * len(flat) - 1e-9) // 1)))
     order = flat.argsort(descending=True, stable=True)[:count]
     chosen = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)

@@ -1,7 +1,7 @@
 """LASER: look again, closer, at what the question points to, and trust what that look adds.
 
-An independent reading of arXiv 2602.04304, whose own text and code we could not obtain;
-docs/laser.md says of each part how certain it is. Two prefills of the same image, with and without
+An independent implementation of arXiv 2602.04304, whose text and code we could not obtain;
+docs/laser.md says how certain each part is. Two prefills of the same image, with and without
 the question, say where the question makes the model look (evidence.py). The answer is read from a
 crop around it (crop.py), against a second stream that cannot see it (masking.py, contrast.py).
 """
@@ -29,7 +29,7 @@ GENERIC = "Write a general description of the image."
 
 
 class Grounded(NamedTuple):
-    """An answer and, from LASER, how it was found."""
+    """An answer and, if LASER was used, how it was found."""
 
     text: str
     trace: Trace | None = None
@@ -50,19 +50,19 @@ def laser(
     Args:
         reader: a :class:`~craft.decoding.discrete_reader.DiscreteReader` or a
             :class:`~craft.decoding.transformers_reader.TransformersReader`.
-        images: RGB, at the size they have; crops are cut from these pixels.
-        questions: what is asked, with its options if it has some.
+        images: RGB, at their original size; crops are cut from these pixels.
+        questions: what is asked, including the options if there are any.
         instruction: how to answer; follows every question on a line of its own, and stays when
-            the question is taken away.
-        generation: of transformers' ``generate``, such as ``max_new_tokens``.
+            the question is removed.
+        generation: options of transformers' ``generate``, such as ``max_new_tokens``.
 
     Returns:
-        An answer an image with its trace. Where the question does not change where the model
-        looks by more than rounding may, the answer is the plain one and ``trace.fallback`` is true.
+        An answer per image, with its trace. Where the question moves the model's attention by no
+        more than rounding may, the answer is the plain one and ``trace.fallback`` is true.
 
     Raises:
         CraftError: lists of different lengths, an empty question, settings that do not fit the
-            model, attention that is not numbers, or generation that is not greedy.
+            model, attention that is NaN, or generation that is not greedy.
     """
     settings = settings or LaserSettings()
     images = [image.convert("RGB") for image in images]
@@ -108,7 +108,7 @@ def plain(
 ) -> list[Grounded]:
     """Answer one question about each image, greedily, from the whole image.
 
-    Args and raises as for :func:`laser`.
+    Arguments and errors are those of :func:`laser`.
     """
     images = [image.convert("RGB") for image in images]
     prompts = _prompts(images, questions, instruction, generation)
@@ -127,13 +127,16 @@ def _prompts(
 ) -> list[str]:
     if len(images) != len(questions):
         raise CraftError(
-            f"one question an image, got {len(images)} images and {len(questions)} questions"
+            f"expected one question per image, got {len(images)} images and {len(questions)} "
+            "questions"
         )
     for number, question in enumerate(questions):
         if not question.strip():
-            raise CraftError(f"question {number} is empty; it decides where to look")
+            raise CraftError(f"question {number} is empty, but it decides where to look")
     if "logits_processor" in generation:
-        raise CraftError("logits_processor is how LASER decodes; it cannot be given")
+        raise CraftError(
+            "LASER decodes through a logits_processor of its own; leave logits_processor out"
+        )
     for name, value in GREEDY.items():
         if generation.get(name, value) != value:
             raise CraftError(f"decoding is greedy: {name} must be {value}, got {generation[name]}")
@@ -153,7 +156,7 @@ def _plan(evidence: Evidence, image: Image.Image, reader: Reader, settings: Lase
 def _streams(
     image: Image.Image, trace: Trace, reader: Reader, settings: LaserSettings
 ) -> tuple[Stream, ...]:
-    """What the answer is read from, and the same without the evidence if that has a say."""
+    """What the answer is read from and, if it contributes, the same without the evidence."""
     if trace.fallback:
         return (Stream((image,)),)
     windows = [trace.box or whole(image.size)]

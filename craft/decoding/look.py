@@ -1,4 +1,4 @@
-"""What a prompt's last position attends to, and how far rounding may have put it off."""
+"""What a prompt's last position attends to, and how far off rounding may have put it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-#: Standard deviations. A large model has a million weights, of which rounding takes one past five.
+#: Standard deviations. A large model has a million weights, of which about one exceeds five.
 _DEVIATIONS = 6
 #: Unit roundoff of what sums, scores and softmax are computed in.
 _FLOAT32 = 2.0**-24
@@ -45,12 +45,12 @@ def weight_rounding(
     accumulated in float32 over some ``width`` terms each, whose errors add up like a random walk
     to √width · 2^-24 (Higham and Mary, SIAM J. Sci. Comput. 41, 2019). The errors of ``depth``
     earlier layers stand in the residual stream and add up in the same way, so that σ = √(depth + 1)
-    (unit + √width · 2^-24). To this comes the softmax's own rounding, a sum of T terms.
+    (unit + √width · 2^-24). The softmax's own rounding, a sum of T terms, is added to this.
 
-    The result is six such deviations. It is an estimate to first order and no bound for the worst
-    case: networks that amplify errors from layer to layer, which trained ones hardly do, are off by
-    more. That the same prompt has no evidence over itself therefore does not rest on it: readers
-    compute equal prompts once.
+    The result is six such deviations. It is a first-order estimate, not a bound for the worst case:
+    networks that amplify errors from layer to layer, which trained ones hardly do, are off by more.
+    That a prompt has no evidence over itself therefore does not depend on this estimate: readers
+    compute equal prompts only once.
     """
     error = math.sqrt(depth + 1) * (unit + math.sqrt(width) * _FLOAT32)
     spread = sizes + (weights * sizes).sum(-1, keepdim=True)
@@ -61,7 +61,8 @@ def weight_rounding(
 def unit_roundoff(tensor: Tensor) -> float:
     """Largest relative error of rounding a product once, in the precision of its activations.
 
-    Products of float32 are rounded to less where the user lets torch do so: to TF32 or bfloat16.
+    Products of float32 are rounded more coarsely, to TF32 or bfloat16, if the user lets torch do
+    so.
     """
     if tensor.dtype == torch.float32:
         backends: Any = torch.backends

@@ -28,14 +28,16 @@ def hide_cells(
         CraftError: "token_drop", which leaves the image as it is.
     """
     if mode == "token_drop":
-        raise CraftError("mask_mode 'token_drop' deletes visual tokens and hides no pixels")
+        raise CraftError(
+            "mask_mode 'token_drop' deletes visual tokens and hides no pixels; choose another"
+        )
     hidden = Image.new("1", image.size)
     draw = ImageDraw.Draw(hidden)
     for left, top, right, bottom in cell_boxes(cells, view):
         draw.rectangle((left, top, right - 1, bottom - 1), fill=1)
     if mode == "blur":
         cell = view.size[0] / cells.shape[1], view.size[1] / cells.shape[0]
-        radius = max(cell)  # so that what surrounds a cell leaks into all of it
+        radius = max(cell)  # so that a cell's surroundings leak into all of it
         cover = image.filter(ImageFilter.GaussianBlur(radius))
     else:
         cover = Image.new("RGB", image.size, mean_color if mode == "pixel_mean" else (0, 0, 0))
@@ -63,7 +65,7 @@ def cells_within(
     window: Box,
     grid: tuple[int, int],
 ) -> Tensor:  # [rows, columns] bool
-    """Which cells of a grid over ``window`` have their centre in a chosen cell of ``view``."""
+    """Which cells of a grid over ``window`` have their centres in chosen cells of ``view``."""
     rows, columns = grid
     width, height = window.size
     x = window.left + (torch.arange(columns, device=cells.device) + 0.5) * width / columns

@@ -1,4 +1,4 @@
-"""What LASER asks of a model that answers questions about images."""
+"""What LASER requires of a model that answers questions about images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import LogitsProcessorList
 from craft.decoding.crop import Box
 from craft.decoding.look import Look
 
-#: How streams must be decoded: they share their tokens, so none may go its own way.
+#: How streams must be decoded: they share their tokens, so none may diverge.
 GREEDY = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1}
 
 
@@ -47,8 +47,8 @@ class Reader(Protocol):
     ) -> list[tuple[Look, ...]]:  # each [L, heads, h, w]
         """How much the last position of each prompt attends to each patch of its image.
 
-        Prompts of an image that are the same to the model have the same look, bit for bit: computed
-        twice, in two rows of a batch, they would differ by rounding.
+        Prompts of an image that are identical to the model get the same look, bit for bit: if they
+        were computed twice, in two rows of a batch, they would differ by rounding.
         """
         ...
 
@@ -59,8 +59,8 @@ class Reader(Protocol):
         processors: LogitsProcessorList,
         **generation: Any,
     ) -> list[str]:
-        """Continue each prompt greedily over its streams, of which all have the same number.
+        """Continue each prompt greedily over its streams; every prompt has equally many.
 
-        With two streams each, a batch holds all first ones and then all second ones.
+        With two streams each, a batch holds all first streams and then all second ones.
         """
         ...

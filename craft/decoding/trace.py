@@ -1,4 +1,4 @@
-"""How LASER came to an answer: written down, and drawn by craft.report.laser_picture."""
+"""How LASER arrived at an answer; craft.report.laser_picture draws it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Trace:
         view: the part of the original image that the map covers.
         box: the crop in pixels of the original; None if all of the view was read.
         masked: the cells hidden from the second stream [h, w], bool.
-        fallback: there was no evidence, and the answer is the plain one.
+        fallback: whether there was no evidence, so that the answer is the plain one.
     """
 
     evidence: Evidence
@@ -30,9 +30,9 @@ class Trace:
     fallback: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """The trace in plain lists and numbers, for JSON; no layer counts as chosen in a fallback.
+        """The trace as plain lists and numbers, for JSON; in a fallback no layer counts as chosen.
 
-        Numbers of VAQ and map are float32, so JSON keeps them exactly.
+        VAQ and map are float32, so JSON keeps them exactly.
         """
         return {
             "layer": None if self.fallback else self.evidence.layer,

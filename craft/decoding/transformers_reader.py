@@ -1,4 +1,4 @@
-"""Any image-text-to-text model of transformers as LASER reads it."""
+"""LASER's interface to any image-text-to-text model of transformers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from craft.decoding.look import Look
 from craft.decoding.reader import GREEDY, Stream
 from craft.errors import CraftError
 
-#: Images and a text to the tensors of a model's forward, batch of one.
+#: Turns images and a text into the inputs of a model's forward pass, a batch of one.
 Prepare = Callable[[Sequence[Image.Image], str], Mapping[str, Tensor]]
 
 
@@ -29,13 +29,13 @@ class TransformersReader:
         prepare: makes the model's inputs from images and a text; images come before the text, so
             that visual tokens stand at the same positions whatever is asked.
         decode: token ids [T] to text.
-        grid: rows and columns of an image's visual tokens, from its inputs; if not given,
-            ``image_grid_thw`` (Qwen-VL), else the square that they form (LLaVA).
-        view: the part of an image that the encoder sees; if not given, all of it.
-        mean_color: of the encoder's normalisation, 0 to 255; CLIP's if not given.
+        grid: computes rows and columns of an image's visual tokens from its inputs [default:
+            ``image_grid_thw`` (Qwen-VL), else the square that they form (LLaVA)].
+        view: the part of an image that the encoder sees [default: all of it].
+        mean_color: of the encoder's normalisation, 0 to 255 [default: CLIP's].
 
     Raises:
-        CraftError: a model whose config does not name its image token.
+        CraftError: the model's config does not name its image token.
     """
 
     grid: tuple[int, int] | None = None
@@ -64,10 +64,11 @@ class TransformersReader:
 
     @classmethod
     def from_processor(cls, model: PreTrainedModel, processor: Any) -> TransformersReader:
-        """With the model's own processor and chat template: one turn, images first.
+        """A reader that uses the model's own processor and chat template: one turn, images first.
 
         Raises:
-            CraftError: no chat template; preprocessing that pads or crops in a way unknown here.
+            CraftError: there is no chat template, or the preprocessing pads or crops in a way that
+                is not supported.
         """
         if not getattr(processor, "chat_template", None):
             raise CraftError(
@@ -108,7 +109,7 @@ class TransformersReader:
         """How much the last position of each prompt attends to each patch of its image.
 
         Raises:
-            CraftError: no visual tokens, or tokens that are no grid.
+            CraftError: there are no visual tokens, or they do not form a grid.
         """
         return [
             self._looks([self._inputs((image,), text) for text in texts])
@@ -130,7 +131,9 @@ class TransformersReader:
         answers = []
         for question, text in zip(streams, texts, strict=True):
             if any(stream.dropped is not None for stream in question):
-                raise CraftError("visual tokens of this model cannot be dropped; hide pixels")
+                raise CraftError(
+                    "this model's visual tokens cannot be dropped; choose a mask_mode of pixels"
+                )
             parts = [self._inputs(stream.images, text) for stream in question]
             inputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
             ids = self.model.generate(
@@ -142,7 +145,7 @@ class TransformersReader:
         return answers
 
     def _looks(self, prompts: Sequence[dict[str, Tensor]]) -> tuple[Look, ...]:
-        """One look for all prompts that read the same."""
+        """One look, shared by all identical prompts."""
         different: list[tuple[dict[str, Tensor], Look]] = []
         looks = []
         for inputs in prompts:
@@ -158,8 +161,8 @@ class TransformersReader:
         rows, columns = self.grid_of(inputs)
         if not len(places) or rows * columns != len(places):
             raise CraftError(
-                f"{len(places)} visual tokens (id {self.model.config.image_token_id}) are no grid "
-                f"of {rows} x {columns}; pass grid= to say how they lie"
+                f"{len(places)} visual tokens (id {self.model.config.image_token_id}) do not form "
+                f"a grid of {rows} x {columns}; pass grid= to say how they are arranged"
             )
         seen = last_row_attention(
             self.model.get_decoder(), lambda: self.model.base_model(**inputs, use_cache=False)
@@ -189,10 +192,10 @@ def _same(inputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
 
 
 def _view_of(settings: Any) -> Callable[[tuple[int, int]], Box]:
-    """What an image processor leaves of an image, as a box of the original."""
+    """The part of an image that its processor keeps, as a box of the original."""
     if getattr(settings, "do_pad", False):
         raise CraftError(
-            "this image processor pads, so its visual tokens do not lie over the image alone; "
+            "this image processor pads, so its visual tokens cover more than the image; "
             "make a TransformersReader with a view of your own"
         )
     if not getattr(settings, "do_center_crop", False):

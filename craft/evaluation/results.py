@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from typing_extensions import Self
 
 from craft.errors import CraftError
 from craft.evaluation.bootstrap import interval
-from craft.runtime.json_cards import read_json
+from craft.runtime.json_cards import as_card, read_json
 from craft.runtime.whole_file import write_json
 
 RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
@@ -151,26 +151,19 @@ class ResultsFile(BaseModel):
         if not path.exists():
             raise CraftError(f"{path} does not exist; name a directory that holds one")
         found = read_json(path, "results")
-        if found.get("format") != cls.FORMAT:
+        written, command = found.get("format"), found.get("command")
+        if written is True or written != cls.FORMAT:
             raise CraftError(
-                f"{path} has format {found.get('format')!r}, this version reads {cls.FORMAT}; run "
+                f"{path} has format {written!r:.60}, this version reads {cls.FORMAT}; run "
                 f"craft {cls.COMMAND} again, or read it with the version that wrote it "
                 f"({_writer(found)})"
             )
-        if found.get("command") != cls.COMMAND:
+        if command != cls.COMMAND:
             raise CraftError(
-                f"{path} was written by craft {found.get('command')}, expected results of craft "
+                f"{path} was written by craft {command!r:.60}, expected results of craft "
                 f"{cls.COMMAND}"
             )
-        try:
-            return cls.model_validate(found)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise CraftError(
-                f"{path} is not what craft {cls.COMMAND} writes: {place}: {first['msg']}; run the "
-                "command again"
-            ) from error
+        return as_card(found, path, f"what craft {cls.COMMAND} writes", cls, strict=True)
 
 
 class EvaluationSettings(_Entry):
@@ -263,4 +256,4 @@ class FewShotResults(ResultsFile):
 def _writer(found: dict[str, Any]) -> str:
     versions = found.get("versions")
     known = versions.get("craft") if isinstance(versions, dict) else None
-    return f"craft {known}" if known else "unknown"
+    return f"craft {known!r:.40}" if known else "unknown"

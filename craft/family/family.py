@@ -25,6 +25,7 @@ from craft.models.pack_card import LANGUAGE_MODEL
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.runtime.device import choose_device
+from craft.runtime.inside import inside
 from craft.runtime.stored_files import file_hash, require_unchanged
 from craft.settings.closest import did_you_mean
 from craft.settings.methods import METHODS
@@ -77,6 +78,13 @@ class ModelFamily:
             }
             require_unchanged(self.directory, known, MANIFEST)
             self._checked.add(part)
+
+    @property
+    def main(self) -> str | None:
+        """The language model that is meant where none is named: qwen2, or the only one."""
+        if "qwen2" in self.names:
+            return "qwen2"
+        return self.names[0] if len(self.names) == 1 else None
 
     @property
     def origin(self) -> str | None:
@@ -202,8 +210,16 @@ class ModelFamily:
         return prior
 
     def changed_files(self) -> list[str]:
-        """Files that are not what the manifest says, by SHA-256; empty when all is well."""
-        paths = {name: self.directory / name for name in self.manifest.files}
+        """Files that are not what the manifest says, by SHA-256; empty when all is well.
+
+        Raises:
+            StoredFileError: the manifest lists files that do not lie in the directory.
+        """
+        what = "the manifest of the models"
+        paths = {
+            name: inside(self.directory, name, what, follow_links=True)
+            for name in self.manifest.files
+        }
         return [
             name
             for name, path in paths.items()

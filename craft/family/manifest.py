@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from craft.family.layout import MANIFEST
 from craft.models.aligned_language_model import CARD, write_card
 from craft.runtime.json_cards import CHECKSUM, as_card, read_json, with_checksum
-from craft.runtime.stored_files import StoredFileError, file_hashes
+from craft.runtime.stored_files import StoredFileError, file_hash, file_hashes
 from craft.runtime.whole_file import write_json
 
 _WHAT = "the manifest of the models"
@@ -73,6 +73,21 @@ def write_manifest(directory: Path, content: Mapping[str, Any], without: str | N
     }
     kept = {key: value for key, value in content.items() if key not in (CHECKSUM, "files")}
     write_json(directory / MANIFEST, with_checksum({**kept, "files": known}))
+
+
+def note_file(directory: Path, name: str) -> None:
+    """List a file that was written into a directory of models, where a manifest lists files.
+
+    Raises:
+        StoredFileError: the manifest is damaged.
+        OSError: the manifest cannot be written.
+    """
+    manifest = FamilyManifest.load(directory)
+    if manifest.files:
+        content = read_json(directory / MANIFEST, _WHAT)
+        kept = {key: value for key, value in content.items() if key != CHECKSUM}
+        kept["files"] = {**manifest.files, name: file_hash(directory / name)}
+        write_json(directory / MANIFEST, with_checksum(kept))
 
 
 def write_anew(directory: Path) -> None:

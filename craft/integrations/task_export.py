@@ -175,12 +175,18 @@ def png(image: Tensor) -> bytes:  # uint8 [3, S, S]
     return buffer.getvalue()
 
 
-def _check(name: str, questions: Sequence[Question]) -> None:
+def require_task_name(name: str) -> str:
+    """A name that both suites take, and files can have; raises CraftError for any other."""
     if not name.isidentifier():
         raise CraftError(
             f"the task's name must be letters, digits and underscores, not beginning with a digit, "
             f"got {name!r}"
         )
+    return name
+
+
+def _check(name: str, questions: Sequence[Question]) -> None:
+    require_task_name(name)
     if not questions:
         raise CraftError("there are no questions to export: the test split is empty")
 

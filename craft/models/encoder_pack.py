@@ -244,6 +244,26 @@ class EncoderPack:
         )
 
 
+def replace_prior(directory: Path | str, prior: TokenPrior) -> None:
+    """Put a prior into a pack on the disk, in place of the one it may have; the rest stays.
+
+    Raises:
+        CraftError: as :meth:`EncoderPack.load`, for the card and the files it names.
+        OSError: the pack could not be written, and is what it was.
+    """
+    directory = Path(directory)
+    card = read_pack_card(directory)
+    with parts_swapped(directory, (PRIOR,), CARD, None) as written:
+        prior.save(written / PRIOR)
+        changed = card.model_copy(
+            update={
+                "format": ADAPTER_FORMAT if card.base_hash else FORMAT,
+                "files": part_hashes(directory) | part_hashes(written),
+            }
+        )
+        write_json(written / CARD, with_checksum(changed.model_dump()))
+
+
 def _pretrained(
     directory: Path,
     wanted: str,

@@ -24,7 +24,7 @@ from transformers import (
 from craft.errors import CraftError
 from craft.runtime.json_cards import read_json
 from craft.runtime.stored_files import StoredFileError, is_lfs_pointer, require_file
-from craft.runtime.stored_tensors import read_header, tensor_files
+from craft.runtime.stored_tensors import read_header, require_fractions, tensor_files
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -103,11 +103,8 @@ def load_model(
     own = model.state_dict()
     for file in files.values():
         for name, tensor in file.tensors.items():
-            if name in own and own[name].is_floating_point() and "F" not in tensor.dtype:
-                raise StoredFileError(
-                    f"{tensor.path}, {what}, holds {name} as {tensor.dtype}, expected fractions; "
-                    "get the file again"
-                )
+            if name in own and own[name].is_floating_point():
+                require_fractions(name, tensor, what)
     return model
 
 

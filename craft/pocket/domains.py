@@ -1,4 +1,4 @@
-"""The three domains an encoder is adapted to."""
+"""The three domains that an encoder can be adapted to."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from craft.data.questions import heldout_classes, seeded
 from craft.errors import CraftError
 from craft.pocket.world import DOMAINS, load_area
 
-#: Share of the training classes that validate instead, where an area has no validation split.
+#: Share of the training classes used for validation if an area has no validation split.
 VALIDATION_FRACTION = 0.1
 
 
 def load_domain(name: str, *, holdout_fraction: float = 0.2, split_seed: int = 0) -> ClassDomain:
-    """One of the domains of the pocket world, with its held-out classes taken out of training.
+    """A domain of the pocket world, with its held-out classes removed from training.
 
-    Line art and flags have no validation images of their own: a tenth of their training classes
-    validates instead, so that the choice of a checkpoint asks for what adaptation is for, classes
-    the encoder was not adapted on.
+    Line art and flags have no validation images of their own: a tenth of their training classes is
+    used for validation instead. A checkpoint is thus chosen by what adaptation is for: classes that
+    the encoder was not adapted to.
 
     Raises:
-        CraftError: no such domain.
+        CraftError: there is no such domain.
     """
     if name not in DOMAINS:
         raise CraftError(f"domain must be one of {sorted(DOMAINS)}, got {name!r}")

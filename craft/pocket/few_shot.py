@@ -1,4 +1,4 @@
-"""Few-shot classification on the pocket world: adapters compared with the pair as it is."""
+"""Few-shot classification on the pocket world: adapters compared with the unchanged pair."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from craft.training.few_shot import (
     FewShotTask,
 )
 
-#: Where a mirrored image may be another class.
+#: Domains in which a mirrored image may show another class.
 _HANDED = ("digits", "flags")
 
 
 def flip_chance(name: str) -> float:
-    """How often training views of a domain are mirrored."""
+    """The probability that a training view of a domain is mirrored."""
     return 0.0 if DOMAINS[name] in _HANDED else 0.5
 
 
 def few_shot_task(name: str, models: ModelFamily) -> FewShotTask:
-    """A domain as base and novel classes: the first half of its class names, and the rest.
+    """A domain as base classes, the first half of its class names, and novel ones, the rest.
 
-    Line art is one concept drawn by two artists, of whom one trains and the other tests; flags are
-    two sets, likewise; handwriting has many images a class.
+    In line art each concept is drawn by two artists, one for training and one for testing; flags
+    likewise come in two sets; handwriting has many images per class.
 
     Raises:
-        CraftError: no such domain.
+        CraftError: there is no such domain.
     """
     if name not in DOMAINS:
         raise CraftError(f"domain must be one of {sorted(DOMAINS)}, got {name!r}")

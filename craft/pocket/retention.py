@@ -1,4 +1,4 @@
-"""Forgetting on the pocket world: unseen views of what the pocket models were pretrained on."""
+"""Forgetting, measured on unseen views of what the pocket models were pretrained on."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from craft.errors import CraftError
 from craft.evaluation.retention import Use
 from craft.pocket.world import GENERAL_AREAS, general_world
 
-#: The general world's unseen views: geometry and light only, so that flags keep their colours.
+#: How unseen views of the general world are made: by geometry and light, so that flags keep
+#: their colours.
 PROBE_AUGMENTATION = Augmentation(scale=(0.8, 1.1))
 _SEEDS: dict[Use, int] = {"report": 0, "select": 1}
 
 
 class PocketProbe:
-    """Views of the general world, drawn anew for each use."""
+    """Views of the general world, different ones for each use."""
 
     @property
     def least(self) -> int:
@@ -33,7 +34,7 @@ def general_probe(count: int, size: int, seed: int = 0) -> QuestionSet:
     """Unseen views of the general world, spread evenly over its areas, with a question each.
 
     Raises:
-        CraftError: fewer views than areas.
+        CraftError: there are fewer views than areas.
     """
     areas = general_world()
     if count < len(areas):

@@ -17,7 +17,7 @@ from craft.data.images.image_set import ImageSet
 from craft.data.images.store import TensorStore
 from craft.errors import CraftError
 
-#: What a question calls the things an area shows ("What {subject} is shown in the image?").
+#: What a question calls the things that an area shows ("What {subject} is shown in the image?").
 SUBJECTS = {
     "icons": "object",
     "lineart": "object",
@@ -25,7 +25,7 @@ SUBJECTS = {
     "glyphs": "character",
     "digits": "character",
 }
-#: Domain name on the command line -> area that holds its images.
+#: Name of a domain on the command line -> area that holds its images.
 DOMAINS = {"handwriting": "digits", "lineart": "lineart", "flags": "flags"}
 GENERAL_AREAS = ("icons", "flags", "glyphs")
 GENERAL_SPLIT = "general"
@@ -35,7 +35,7 @@ def load_area(area: str) -> ImageSet:
     """Read and decode one area of the pocket world.
 
     Raises:
-        CraftError: no such area.
+        CraftError: there is no such area.
     """
     if area not in SUBJECTS:
         raise CraftError(f"area must be one of {sorted(SUBJECTS)}, got {area!r}")

@@ -1,4 +1,4 @@
-"""Did an adaptation help? What its validation images say, in sentences."""
+"""Whether an adaptation helped: what its validation images show, in sentences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def adaptation_lines(
     """Whether the adaptation helped, and what to try if it did not.
 
     Args:
-        surrogate: language model that gave the answers.
+        surrogate: the language model that gave the answers.
         measures_forgetting: whether general questions could hold the weights back.
     """
     answers = result.answers

@@ -1,6 +1,6 @@
-"""Pictures of codes: what each patch is called, what pruning keeps, what a code looks like.
+"""Pictures of codes: the code of each patch, what pruning keeps, and what a code looks like.
 
-The paper's Figures 4 and 7, for any encoder and any images.
+These are the paper's Figures 4 and 7, for any encoder and any images.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from craft.errors import CraftError
 from craft.evaluation.visual_tokens import VisualTokens
 from craft.family.plugged import PluggedEncoder
 from craft.prior import TokenPrior
+from craft.report.figures import LITERAL, name_in_figure, save_figure
 from craft.report.patches import code_map, dim_pruned
 from craft.runtime.whole_file import whole_file
 
 _INCHES = 2.2
-#: Training images that patches are taken from.
+#: Number of training images that patches are taken from.
 PATCH_IMAGES = 1000
 
 
@@ -37,7 +38,7 @@ def draw_pictures(
     count: int,
     keep_ratios: Sequence[float],
 ) -> list[Path]:
-    """``code_maps.png`` of random test images and ``codes.png`` of the training images' codes.
+    """Write ``code_maps.png`` of random test images and ``codes.png`` of the training images.
 
     Raises:
         CraftError: the pack has no prior to prune by.
@@ -64,7 +65,7 @@ def draw_pictures(
     }
     for name, figure in figures.items():
         with whole_file(out / name) as written:
-            figure.savefig(written, dpi=120, format="png")
+            save_figure(figure, written)
     return [out / name for name in figures]
 
 
@@ -74,10 +75,10 @@ def code_map_figure(
     kept: Mapping[float, Tensor],  # keep ratio -> [n, H, W] bool
     titles: Sequence[str] = (),
 ) -> Figure:
-    """A row an image: the image, its first-level codes by number, and what each budget keeps.
+    """A row per image: the image, its first-level codes by number, and what each budget keeps.
 
     Raises:
-        CraftError: no image, or shapes that do not belong together.
+        CraftError: there is no image, or the shapes do not match.
     """
     if not len(images):
         raise CraftError("there is no image to draw")
@@ -91,7 +92,8 @@ def code_map_figure(
     panels = figure.subplots(len(images), columns, squeeze=False)
     for row, image in enumerate(images):
         _show(panels[row][0], image)
-        panels[row][0].set_title(titles[row] if row < len(titles) else "", fontsize=8)
+        title = name_in_figure(titles[row]) if row < len(titles) else ""
+        panels[row][0].set_title(title, fontsize=8, **LITERAL)
         _draw_codes(panels[row][1], codes[row])
         for axes, (ratio, masks) in zip(panels[row][2:], kept.items(), strict=True):
             _show(axes, dim_pruned(image, masks[row]))
@@ -109,12 +111,12 @@ def frequent_and_rare_figure(
     examples: int = 8,
     seed: int = 0,
 ) -> Figure:
-    """The `count` most frequent codes and as many of the rarest that occur, with patches of each.
+    """The ``count`` most frequent codes and as many of the rarest that occur, with patches of each.
 
-    A patch is shown with its neighbours and framed.
+    A patch is framed and shown with its neighbours.
 
     Raises:
-        CraftError: no code occurs, or codes that are not [n, H, W].
+        CraftError: no code occurs, or the codes are not [n, H, W].
     """
     if codes.ndim != 3 or len(codes) != len(images):
         raise CraftError(
@@ -155,7 +157,7 @@ def _show(axes: Axes, image: Tensor) -> None:
 
 
 def _draw_codes(axes: Axes, codes: Tensor) -> None:
-    """A number and a colour a patch."""
+    """Draw a number and a colour per patch."""
     rows, columns = codes.shape
     picture = F.interpolate(code_map(codes)[None], (rows, columns), mode="nearest")[0]
     _show(axes, picture)
@@ -168,7 +170,10 @@ def _draw_codes(axes: Axes, codes: Tensor) -> None:
 def _draw_patch(axes: Axes, image: Tensor, y: int, x: int, grid: torch.Size) -> None:
     height, width = image.shape[1] // grid[0], image.shape[2] // grid[1]
     padded = F.pad(image[None], (width, width, height, height), mode="replicate")[0]
-    top, left = y * height, x * width  # of the neighbourhood, one patch further out, now padded
+    top, left = (
+        y * height,
+        x * width,
+    )  # of the neighbourhood, which begins a patch earlier, in the padded image
     _show(axes, padded[:, top : top + 3 * height, left : left + 3 * width])
     axes.axis("on")
     axes.set_xticks([])

@@ -1,4 +1,4 @@
-"""Documents that are written by hand, except for what stands between two marks.
+"""Documents that are written by hand, except for what is between two marks.
 
 ``python -m craft.report.documents docs/training.md`` brings its table of settings up to date.
 """

@@ -1,4 +1,4 @@
-"""A drawn trace of LASER: where the question points, what is cropped, what is hidden."""
+"""A drawing of LASER's trace: where the question points, what is cropped, what is hidden."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from craft.decoding.crop import Box, whole
 from craft.decoding.masking import cell_boxes
 from craft.decoding.trace import Trace
 from craft.errors import CraftError
+from craft.report.figures import LITERAL, text_in_figure
 
 _INCHES = 2.6
 _CROP, _HIDDEN = "#d55e00", "#0072b2"
 
 
 def laser_figure(image: Image.Image, trace: Trace, question: str = "", answer: str = "") -> Figure:
-    """Image with evidence, crop and masked cells; the crop; VAQ by layer.
+    """The image with evidence, crop and masked cells; the crop; VAQ by layer.
 
     Raises:
-        CraftError: the trace is of an image of another size.
+        CraftError: the trace belongs to an image of another size.
     """
     view = trace.view
     if view.right > image.width or view.bottom > image.height:
@@ -32,7 +33,8 @@ def laser_figure(image: Image.Image, trace: Trace, question: str = "", answer: s
         )
     figure = Figure(figsize=(3.4 * _INCHES, 1.3 * _INCHES), layout="constrained")
     first, second, third = figure.subplots(1, 3)
-    figure.suptitle("\n".join(filter(None, [question, answer])), fontsize=8, ha="left", x=0.01)
+    title = "\n".join(text_in_figure(x, most_lines=4) for x in (question, answer) if x)
+    figure.suptitle(title, fontsize=8, ha="left", x=0.01, **LITERAL)
     _draw_evidence(first, image, trace)
     box = trace.box or whole(image.size)
     second.imshow(np.asarray(image.convert("RGB").crop(box)), interpolation="nearest")

@@ -1,4 +1,4 @@
-"""Results as one table on the terminal, narrow enough for 80 columns."""
+"""Results as tables for a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from craft.evaluation.results import (
 
 HEADINGS = {"all": "all", "seen": "seen", "heldout": "held-out", "general": "general"}
 
-#: Where points and spreads are shown: the main number and the one that may not fall.
+#: Columns in which points and spreads are shown: the main number and the one that may not fall.
 _COMPARED = ("all", "general")
 
 
 def evaluation_table(results: EvaluationResults) -> Table:
-    """Of ``craft evaluate``: the pretrained encoder first, if it was examined, then each keep ratio
-    with what it gained. Where classes have different numbers of questions, a row counts them the
-    same."""
+    """The table of ``craft evaluate``: the pretrained encoder, if it was examined, then each keep
+    ratio with its gain. If classes have different numbers of questions, a further row weights them
+    equally."""
     caption = f"Per cent right, of n questions, pruned with selector {results.settings.selector}."
     every = [scores for conditions in results.models.values() for scores in conditions.values()]
     gains = any(scores.gain is not None for scores in every)
@@ -53,19 +53,21 @@ def evaluation_table(results: EvaluationResults) -> Table:
 
 
 def transfer_table(results: TransferResults) -> Table:
-    """Of ``craft transfer``: an encoder a row, a language model a column."""
+    """The table of ``craft transfer``: a row per encoder, a column per language model."""
     matrix = results.matrix
     first = next(iter(matrix.values()))
     names = list(first)
     counts = {row.n["all"] for row in first.values()}
     table = Table(
-        caption=f"Per cent right on {results.domain}, all classes, n = {min(counts)}. In brackets: "
-        "points over the pretrained encoder with their 95 % interval.",
+        caption=_caption(
+            f"Per cent right on {results.domain}, all classes, n = {min(counts)}. In brackets: "
+            "points over the pretrained encoder with their 95 % interval."
+        ),
         caption_justify="left",
     )
     table.add_column("encoder")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     for encoder, row in matrix.items():
         cells = []
         for name in names:
@@ -83,8 +85,13 @@ def transfer_table(results: TransferResults) -> Table:
 
 
 def count_row(n: dict[str, int]) -> list[Text]:
-    """The row that says how many questions are behind each column."""
+    """The row with the number of questions behind each column."""
     return [Text(" n", "dim"), *(Text(str(n[part]), "dim") for part in PARTS)]
+
+
+def _caption(text: str) -> Text:
+    """A caption that may contain names: rich would read markup in a plain string."""
+    return Text(text, "table.caption")
 
 
 def _number(value: float | None) -> Text:
@@ -112,8 +119,8 @@ def score_cell(
     baseline: dict[str, Any] | None,
     spread: dict[str, Any] | None,
 ) -> Text:
-    """One accuracy in per cent, with its spread and the points from ``baseline`` where they count:
-    for all classes and for the general world."""
+    """An accuracy in per cent; for all classes and for the general world also with its spread and
+    the points over ``baseline``."""
     value = scores[part]
     if value is None:
         return Text("–")
@@ -128,19 +135,21 @@ def score_cell(
 
 
 def points_style(points: float) -> str:
-    """Green for a gain, red for a loss, if the table's one digit shows any."""
+    """Green for a gain and red for a loss, if the digit that the table shows is not 0."""
     if points >= 0.05:
         return "green"
     return "red" if points <= -0.05 else "dim"
 
 
 def few_shot_table(results: FewShotResults) -> Table:
-    """Of ``craft few-shot``: a mode a row, accuracies in per cent."""
+    """The table of ``craft few-shot``: a row per mode, accuracies in per cent."""
     classes, n = results.classes, results.n
     table = Table(
-        caption=f"Per cent right on {results.domain}, of n test images: base classes among "
-        f"{classes['base']}, novel ones among {classes['novel']}. ± is the standard deviation over "
-        "seeds.",
+        caption=_caption(
+            f"Per cent right on {results.domain}, of n test images: base classes among "
+            f"{classes['base']}, novel ones among {classes['novel']}. ± is the standard deviation "
+            "over seeds."
+        ),
         caption_justify="left",
     )
     table.add_column("")
@@ -149,7 +158,7 @@ def few_shot_table(results: FewShotResults) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for mode, found in results.modes.items():
         scores = (found.base, found.novel, found.harmonic_mean)
-        table.add_row(mode, f"{found.trained:,}", *map(_with_spread, scores))
+        table.add_row(Text(mode), f"{found.trained:,}", *map(_with_spread, scores))
     return table
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from craft.errors import CraftError
+from craft.runtime.strict_text import Fault, parse_json
 
 LOCK = ".lock"
 
@@ -115,8 +116,8 @@ def _take(path: Path, number: int, kind: int) -> None:
 def _owner(number: int) -> dict[str, Any]:
     """What a lock file says; empty for one that was cut short, as by a kill while it was made."""
     try:
-        found = json.loads(os.pread(number, 4096, 0))
-    except ValueError:
+        found = parse_json(os.pread(number, 4096, 0))
+    except Fault:
         return {}
     return found if isinstance(found, dict) else {}
 

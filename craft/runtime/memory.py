@@ -1,4 +1,4 @@
-"""The process's memory: how freed blocks are kept, and how much is and was used.
+"""The process's memory: how freed blocks are kept, and how much is or was in use.
 
 Nothing here imports torch before it is needed: the allocator must be set up first.
 """
@@ -19,11 +19,11 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc not to give freed blocks back to the kernel; does nothing elsewhere.
+    """Tell glibc not to return freed blocks to the kernel; does nothing without glibc.
 
-    Training frees and takes the same tensors at every step. By default a block over 32 MiB is
-    mapped and unmapped by every allocation, and each of its pages faults again; on a CPU that took
-    half of the time of a small training step.
+    Training frees and allocates the same tensors at every step. By default each allocation of more
+    than 32 MiB is mapped and later unmapped, and each of its pages faults again; on a CPU this took
+    half the time of a small training step.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -35,10 +35,10 @@ def keep_freed_memory() -> None:
 
 
 def memory_in_use() -> int:
-    """Bytes that this process holds now: of a GPU's memory if it computes there, else resident.
+    """Bytes that this process holds now: GPU memory if it computes there, else resident memory.
 
-    Costs microseconds and imports nothing. Where the system does not tell, it is the largest
-    amount the process ever held.
+    Takes microseconds and imports nothing. If the system does not tell, this is the largest amount
+    that the process ever held.
     """
     loaded = sys.modules.get("torch")
     if loaded is not None and loaded.cuda.is_initialized():
@@ -52,7 +52,7 @@ def memory_in_use() -> int:
 
 
 def peak_memory(device: torch.device | None = None) -> float:
-    """Largest memory so far in MiB: the GPU's if ``device`` is one, else the process's."""
+    """Peak memory so far in MiB: of the GPU if ``device`` is one, else of the process."""
     if device is not None and device.type == "cuda":
         import torch
 

@@ -1,11 +1,11 @@
-"""How long work tells how far it is."""
+"""How long-running work reports its progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: Called with what is being done, how much of it is done, and how much there is. The first call
-#: comes before the work begins, with what is done already, so that clocks start with the work.
+#: Called with the name of the task, how much of it is done, and how much there is. The first call
+#: precedes the work and says how much is done already, so that clocks start with the work.
 OnProgress = Callable[[str, int, int], None]
 
 

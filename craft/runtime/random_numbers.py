@@ -1,4 +1,4 @@
-"""Random numbers of one's own, after which everybody else's go on as if nothing had been drawn."""
+"""Random numbers that leave everybody else's as if none had been drawn."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import torch
 
 @contextmanager
 def own_random_numbers(device: torch.device, seed: int | None = None) -> Generator[None]:
-    """Torch's generators, of the CPU and of ``device``, are seeded anew, or go on from where they
-    are; afterwards they are where they were."""
+    """Seed torch's generators inside a block, or let them continue, and restore them afterwards.
+
+    These are the generators of the CPU and of ``device``.
+    """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         if seed is not None:
             torch.manual_seed(seed)

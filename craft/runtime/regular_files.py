@@ -7,20 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from craft.runtime.stored_files import StoredFileError
-
-_KINDS = {
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFDIR: "a folder",
-}
-
-
-def kind_of_special(mode: int) -> str | None:
-    """What a path is by its ``st_mode``, if it is no regular file: "a FIFO", "a device"."""
-    return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no regular file")
+from craft.runtime.stored_files import StoredFileError, kind_of_special
 
 
 def require_regular(path: Path | str) -> Path:

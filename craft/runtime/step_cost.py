@@ -1,4 +1,4 @@
-"""What a training step costs in time and memory."""
+"""Time and memory of a training step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from craft.runtime.memory import peak_memory
 
 
 def step_cost(step: Callable[[], None], steps: int) -> dict[str, Any]:
-    """Seconds of each of ``steps`` steps, after one that makes the optimiser's state and packs the
-    codebook, and the largest memory of this process in MiB, weights and optimiser included."""
+    """Seconds of each of ``steps`` steps, and peak memory of this process in MiB, including weights
+    and optimiser. One step before them creates the optimiser's state and packs the codebook."""
     step()
     seconds = []
     for _ in range(steps):

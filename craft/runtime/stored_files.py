@@ -1,19 +1,33 @@
-"""Files that a user brings: told apart from the Git LFS pointers that stand for them."""
+"""Files that a user brings, as opposed to the Git LFS pointers that stand for them."""
 
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from craft.errors import CraftError
 
-#: How the text begins that Git LFS leaves where a file was not fetched.
+#: The beginning of the text that Git LFS leaves where a file was not fetched.
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+}
 
 
 class StoredFileError(CraftError):
-    """A file that is missing, damaged, cut short, or not what its name says."""
+    """A file is missing, damaged, cut short, or not what its name says."""
+
+
+def kind_of_special(mode: int) -> str | None:
+    """What a path is by its ``st_mode``, if it is no regular file: "a FIFO", "a device"."""
+    return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 
 def is_lfs_pointer(path: Path | str) -> bool:
@@ -33,8 +47,9 @@ def require_file(path: Path | str, what: str) -> Path:
     """
     path = Path(path)
     if not path.is_file():
-        kind = "is not a file" if path.exists() else "is missing"
-        raise StoredFileError(f"{path}, {what}, {kind}")
+        kind = kind_of_special(path.stat().st_mode) if path.exists() else None
+        said = "is missing" if kind is None else f"is {kind}; only regular files are read"
+        raise StoredFileError(f"{path}, {what}, {said}")
     if path.stat().st_size == 0:
         raise StoredFileError(f"{path}, {what}, is empty; get the file again")
     if is_lfs_pointer(path):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from craft.runtime.inside import inside
 from craft.runtime.json_cards import read_json
 from craft.runtime.stored_files import StoredFileError, require_file
 
@@ -99,7 +100,7 @@ def tensor_files(folder: Path, what: str = "model weights") -> dict[str, TensorF
 
     Raises:
         StoredFileError: there are none, there are pickles instead, one that the folder's index
-            names is missing, or a tensor occurs twice.
+            names is missing or lies elsewhere, or a tensor occurs twice.
     """
     files = {path.name: read_header(path, what) for path in sorted(folder.glob("*.safetensors"))}
     if not files:
@@ -111,7 +112,9 @@ def tensor_files(folder: Path, what: str = "model weights") -> dict[str, TensorF
         if not isinstance(shards, dict):
             raise StoredFileError(f"{index}, the index of {what}, has no weight_map; get it again")
         for shard in sorted(set(map(str, shards.values()))):
-            require_file(folder / shard, what)
+            # Shards may be links to a larger disk: they are weights, or they are refused.
+            path = inside(folder, shard, f"{index}, the index of {what},", follow_links=True)
+            require_file(path, what)
     names = [name for file in files.values() for name in file.tensors]
     twice = (
         {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
@@ -163,6 +166,15 @@ def require_shapes(
                 f"{origin} holds {name} of shape {tuple(stored[name])}, its config asks for "
                 f"{tuple(shape)}: config and weights do not belong together"
             )
+
+
+def require_fractions(name: str, tensor: StoredTensor, what: str) -> None:
+    """Raises StoredFileError if a weight is stored as whole numbers, which would be converted."""
+    if "F" not in tensor.dtype:
+        raise StoredFileError(
+            f"{tensor.path}, {what}, holds {name} as {tensor.dtype}, expected fractions; get the "
+            "file again"
+        )
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def parse_json(data: bytes | str, *, foreign: bool = False) -> Any:
     """
     text = utf8(data) if isinstance(data, bytes) else data
     try:
-        value = json.loads(text, object_pairs_hook=_object)
+        value = json.loads(text, object_pairs_hook=object_of)
     except RecursionError:
         raise Fault(f"nested deeper than {DEPTH} levels") from None
     except Fault:
@@ -99,7 +99,9 @@ def _fault(value: Any, foreign: bool) -> str | None:
     return f"a {type(value).__name__}, which has no meaning here; put it in quotes"
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of some keys and values, as a hook for the json module, which would keep the last
+    of two equal keys. Raises Fault for those."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]

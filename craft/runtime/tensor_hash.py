@@ -1,4 +1,4 @@
-"""Hashes of tensors: what proves that a model did not move, or that two encoders are the same."""
+"""Hashes of tensors, which prove that a model did not change, or that two encoders are equal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, whatever the order of the mapping."""
+    """SHA-256 of names, dtypes, shapes and bytes, whatever the order of the mapping."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

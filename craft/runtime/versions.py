@@ -1,4 +1,4 @@
-"""What a number was measured with."""
+"""The software and hardware that a number was measured with."""
 
 from __future__ import annotations
 

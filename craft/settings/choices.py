@@ -25,5 +25,5 @@ MethodName = Literal[
 
 AttentionName = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"]
 
-#: Of an encoder's products; its quantiser's are float32 in any case.
+#: Precision of an encoder's products; those of its quantiser are always float32.
 Precision = Literal["fp32", "bf16", "fp16"]

@@ -1,9 +1,10 @@
-"""HeBA adapters as settings: one owner of every default."""
+"""HeBA adapters as settings, with every default."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,23 +18,24 @@ PresetName = Literal["heba", "heba_discrete"]
 
 @dataclass(frozen=True)
 class HebaConfig:
-    """One kind of adapter; the defaults are those for an encoder that is quantised (ours).
+    """One kind of adapter; the defaults are ours, for an encoder that is quantised.
 
     Args:
-        sites: what is adapted in every block: what attention reads, or what stands before the
+        sites: what is adapted in every block: the input of attention, or the input of the
             feed-forward layer's activation.
         bottleneck: width between ``down`` and ``up``, or a quarter of the width at the site.
         post_norm: g(x) = LN(x + f(x)) instead of f(x).
         init_up: ``zero`` leaves the encoder as it is; ``kaiming_fan_out`` is N(0, 2 / width).
         scale: s.
         fast_prob, fast_mult: in training s is ``fast_mult`` times as large with this probability,
-            drawn once a block and forward pass.
-        grad_unscale: the adapter's weights get 1/s times their gradient; the input its own.
+            drawn once per block and forward pass.
+        grad_unscale: multiply the gradients of the adapter's weights by 1/s; that of its input
+            stays.
         kernel: side of the depthwise convolution, odd.
-        gate: g is multiplied by a learned number that begins as 0.
+        gate: multiply g by a learned number that starts at 0.
 
     Raises:
-        CraftError: a value that makes no adapter.
+        CraftError: a value is out of range, or two contradict each other.
     """
 
     sites: tuple[Site, ...] = ("attn_in",)
@@ -59,19 +61,19 @@ class HebaConfig:
             raise CraftError(f"init_up must be 'zero' or 'kaiming_fan_out', got {self.init_up!r}")
         if self.gate and self.init_up == "zero" and not self.post_norm:
             raise CraftError(
-                "gate=true needs init_up='kaiming_fan_out': where both begin as 0, neither has a "
+                "gate=true needs init_up='kaiming_fan_out': if both start at 0, neither has a "
                 "gradient, and the adapter would never learn"
             )
-        if not (self.scale > 0 and self.fast_mult > 0 and 0 <= self.fast_prob <= 1):
-            raise CraftError(
-                "scale and fast_mult must be positive and fast_prob in [0, 1], got "
-                f"{self.scale}, {self.fast_mult} and {self.fast_prob}"
-            )
-        if self.kernel < 1 or self.kernel % 2 == 0:
+        for name in ("scale", "fast_mult"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise CraftError(f"{name} must be a finite number > 0, got {getattr(self, name)}")
+        if not 0 <= self.fast_prob <= 1:
+            raise CraftError(f"fast_prob must be a finite number in [0, 1], got {self.fast_prob}")
+        if self.kernel < 1 or self.kernel % 2 != 1:  # also of NaN and infinity
             raise CraftError(f"kernel must be odd and positive, got {self.kernel}")
 
 
-#: ``heba`` is the public code's; ``heba_discrete`` begins as nothing, so that codes do too.
+#: ``heba`` is that of the public code; ``heba_discrete`` starts without any effect on the codes.
 PRESETS: dict[PresetName, HebaConfig] = {
     "heba": HebaConfig(
         sites=("attn_in", "ffn_hidden"),
@@ -88,7 +90,7 @@ PRESETS: dict[PresetName, HebaConfig] = {
 
 
 def _given(name: str, what: str) -> Any:
-    """A setting that overrides the presets; its description says what they have."""
+    """A setting that overrides the preset's; its description lists the presets' values."""
     values = {preset: getattr(config, name) for preset, config in PRESETS.items()}
     said = {preset: _spelled(value) for preset, value in values.items()}
     one = len(set(said.values())) == 1
@@ -104,35 +106,42 @@ def _spelled(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+_Positive = Annotated[float, Field(gt=0)]
+
+
 class HebaSettings(BaseModel):
     """HeBA adapters (arXiv 2603.16653), for `encoder=heba` and `encoder=heba_discrete`.
 
-    What is not given is the preset's: :data:`PRESETS`.
+    What is not given is taken from the preset, see :data:`PRESETS`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     sites: list[Site] | None = _given(
         "sites",
         "what is adapted in each block: the input of attention, the hidden layer of the MLP",
     )
-    bottleneck: int | Literal["quarter"] | None = _given("bottleneck", "width inside an adapter")
+    bottleneck: Annotated[int, Field(ge=1)] | Literal["quarter"] | None = _given(
+        "bottleneck", "width inside an adapter"
+    )
     post_norm: bool | None = _given("post_norm", "an inner residual and a layer norm")
     init_up: Literal["zero", "kaiming_fan_out"] | None = _given(
-        "init_up", "how the last layer begins; zero leaves all codes as they were"
+        "init_up", "how the last layer is initialised; zero leaves all codes as they were"
     )
-    scale: float | None = _given("scale", "of what an adapter adds")
-    fast_prob: float | None = _given(
+    scale: _Positive | None = _given("scale", "factor of what an adapter adds")
+    fast_prob: Annotated[float, Field(ge=0, le=1)] | None = _given(
         "fast_prob", "in training, how often a block takes the larger scale"
     )
-    fast_mult: float | None = _given("fast_mult", "how much larger that is")
+    fast_mult: _Positive | None = _given("fast_mult", "how much larger that is")
     grad_unscale: bool | None = _given(
         "grad_unscale", "gradients of the adapters' weights are divided by the scale"
     )
-    kernel: int | None = _given("kernel", "side of the depthwise convolution")
-    gate: bool | None = _given("gate", "a learned factor for each adapter, 0 at first")
+    kernel: Annotated[int, Field(ge=1)] | None = _given(
+        "kernel", "side of the depthwise convolution"
+    )
+    gate: bool | None = _given("gate", "a learned factor for each adapter, initially 0")
 
     def over(self, name: PresetName) -> HebaConfig:
-        """The preset with what is given here. Raises CraftError for values that cannot be."""
+        """The preset with these settings. Raises CraftError for values that are not possible."""
         given = {key: value for key, value in self if value is not None}
         return replace(PRESETS[name], **given)

@@ -1,4 +1,4 @@
-"""Settings that change nothing under the others, so that nobody tunes one in vain."""
+"""Which settings have no effect given the others, so that nobody tunes one in vain."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _Rule = Callable[[CraftConfig], str | None]
 
 
 def why_idle(name: str, config: CraftConfig) -> str | None:
-    """Why the setting of this dotted name has no effect on a run; None if it has one.
+    """Why the setting with this dotted name has no effect on a run; None if it has one.
 
-    What depends on data or machine is not judged here.
+    What depends on the data or the machine is not judged here.
     """
     if config.method == "zero_shot" and name not in _ZERO_SHOT:
         return "method=zero_shot trains nothing"
@@ -51,13 +51,13 @@ def _encoder_trains(config: CraftConfig) -> str | None:
 def _regularized(config: CraftConfig) -> str | None:
     if METHODS[config.method].regularized:
         return None
-    return f"method={config.method} has the answer loss without CRAFT's other two"
+    return f"method={config.method} uses the answer loss without CRAFT's other two"
 
 
 def _quantized(config: CraftConfig) -> str | None:
     if METHODS[config.method].quantized:
         return None
-    return f"method={config.method} reads plain features and no codes"
+    return f"method={config.method} reads plain features instead of codes"
 
 
 def _contrasts(config: CraftConfig) -> str | None:
@@ -69,7 +69,7 @@ def _only(condition: Callable[[CraftConfig], bool], otherwise: str) -> _Rule:
 
 
 def _pretrained_rate(config: CraftConfig) -> str | None:
-    """Adapters have lr_new; everything else that trains has lr."""
+    """Adapters use lr_new; everything else that trains uses lr."""
     if config.method == "llm_lora":
         return "method=llm_lora trains adapters alone, whose rate is lr_new"
     if METHODS[config.method].trains == "encoder" and config.encoder in _ADAPTERS:

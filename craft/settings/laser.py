@@ -1,4 +1,4 @@
-"""The choices of LASER, each with the label of where it comes from in docs/laser.md."""
+"""LASER's settings, each labelled with its origin as in docs/laser.md."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LaserSettings(BaseModel):
         CraftError: a value outside its range; both ``layer_range`` and ``fixed_layer``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     null_prompt: NullPrompt = "instruction_only"
     k_head: Annotated[int, Field(ge=1)] | Literal["all"] = 8
@@ -33,7 +33,7 @@ class LaserSettings(BaseModel):
     crop_mode: Literal["replace", "append"] = "replace"
     k_patch: Share = 0.1
     mask_mode: MaskMode = "pixel_mean"
-    alpha: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    alpha: Annotated[float, Field(ge=0)] = 1.0
     plausibility_beta: Share | None = None
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The methods one can compare: what each trains, and on what (methods M)."""
+"""The methods that can be compared: what each trains, and on what (methods M)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ Part = Literal["encoder", "projector", "language_model", "reader"]
 
 @dataclass(frozen=True)
 class Method:
-    """``trains``: "reader" is projector and language model with all their weights; a
-    "language_model" alone trains by adapters. ``quantized``: the language model reads codes, else
-    the encoder's plain features. ``regularized``: with CRAFT's commitment and contrastive losses.
-    ``ldifs``: with the distance to the pretrained features."""
+    """What a method trains.
+
+    Attributes:
+        trains: "reader" means projector and language model with all their weights; a
+            "language_model" is trained by adapters, without the projector; None trains nothing.
+        quantized: the language model reads codes, otherwise the encoder's plain features.
+        regularized: CRAFT's commitment and contrastive losses are added.
+        ldifs: the distance to the pretrained features is added.
+    """
 
     trains: Part | None
     quantized: bool

@@ -1,4 +1,4 @@
-"""Named sets of settings; a table of results says which one it used."""
+"""Named sets of settings; a table of results says which one was used."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def preset(name: PresetName, **changes: Any) -> CraftConfig:
     """The settings of a preset, with changes.
 
     Raises:
-        CraftError: no such preset, or a setting that cannot be (pydantic's ValidationError).
+        CraftError: there is no such preset.
+        pydantic.ValidationError: a setting is not possible.
     """
     if name not in PRESETS:
         meant = did_you_mean(name, PRESETS)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from craft.errors import CraftError
@@ -22,6 +22,7 @@ from craft.settings.closest import did_you_mean
 from craft.settings.idle import why_idle
 from craft.settings.laser import LaserSettings
 from craft.settings.presets import PRESETS, PresetName, preset
+from craft.settings.ranges import allowed
 from craft.settings.training import CraftConfig
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class _Sources:
     before: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def value(self, name: str) -> Any:
-        """The value of a setting by its dotted name; its default if nobody gives one."""
+        """The value of a setting by its dotted name; its default if no source gives one."""
         found: Any = self.values
         for part in name.split("."):
             if part not in found:
@@ -76,19 +77,19 @@ def read_settings(
     file: Path | None = None,
     assignments: Sequence[str] = (),
 ) -> CraftConfig:
-    """Each later source overrides the ones before it, key by key, also within sections.
+    """Read settings; each source overrides the earlier ones, key by key, also within sections.
 
-    ``steps`` and ``epochs`` are two answers to one question: the later source's answer counts.
-    An assignment that would change nothing under the other settings is refused; such a line of a
-    file is told in the log, since a file may serve several methods.
+    ``steps`` and ``epochs`` answer the same question, so the later source's answer counts. An
+    assignment that has no effect given the other settings is refused; such a line of a file is
+    only logged, since a file may serve several methods.
 
     Args:
-        file: YAML, as ``config.yaml`` of an earlier run, or any part of one.
+        file: YAML, such as the ``config.yaml`` of an earlier run, or a part of one.
         assignments: such as ``lr=1e-4`` or ``checkpoint.every=50``.
 
     Raises:
-        CraftError: no such preset, file or setting, a value it cannot have, one setting given
-            twice, or one without effect; one line a mistake, which says where it stands.
+        CraftError: there is no such preset, file or setting, a value is not possible, or a setting
+            is given twice or has no effect; one line per mistake, which says where it is.
     """
     preset(preset_name)  # refuses a wrong name
     sources = _Sources()
@@ -108,8 +109,8 @@ def read_settings(
     try:
         config = CraftConfig(**sources.values)
     except ValidationError as error:
-        raise CraftError(_mistakes(error, sources.origin)) from error
-    # What `craft align` trains does not follow from its settings.
+        raise CraftError(_mistakes(error, sources.origin, setting_names())) from error
+    # What `craft align` trains is not decided by its settings.
     judged = config.model_copy(update={"method": "align"}) if preset_name == "align" else config
     _check_effects(sources, judged)
     return config
@@ -132,7 +133,7 @@ def _settle_length(sources: _Sources) -> None:
 
 
 def _check_method(sources: _Sources, aligning: bool) -> None:
-    """Raises CraftError for a stage of `craft align` elsewhere, or a method of others there."""
+    """Raises CraftError for a stage of `craft align` elsewhere, or for another method there."""
     method = sources.value("method")
     if aligning and "method" in sources.origin and method not in _ALIGN_STAGES:
         raise CraftError(
@@ -149,7 +150,7 @@ def _check_method(sources: _Sources, aligning: bool) -> None:
 
 
 def _check_effects(sources: _Sources, config: CraftConfig) -> None:
-    """Refuse assignments, and tell lines of a file, that change nothing under the others."""
+    """Refuse assignments, and log lines of a file, that have no effect given the others."""
     refused = []
     for name, source in sources.origin.items():
         value, default = sources.value(name), setting_names()[name].default
@@ -166,16 +167,23 @@ def _check_effects(sources: _Sources, config: CraftConfig) -> None:
         raise CraftError("; ".join(refused))
 
 
-def _mistakes(error: ValidationError, origin: dict[str, str]) -> str:
+def _mistakes(
+    error: ValidationError, origin: dict[str, str], fields: Mapping[str, FieldInfo]
+) -> str:
     lines: dict[str, None] = {}
     for problem in error.errors():
         parts = [str(part) for part in problem["loc"]]
         known = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
         key = next((name for name in known if name in origin), "")
-        # What is wrong with a section as a whole comes from what was set in it.
+        # A mistake in a section as a whole is caused by what was set in it.
         inside = {origin[name]: None for name in origin if name.startswith(f"{parts[0]}.")}
         where = origin.get(key) or ", ".join(inside) or parts[0]
-        lines[f"{where}: {_said(problem)}"] = None
+        numbers = allowed(fields[key]) if key in fields else None
+        if numbers:
+            said = f"{key} must be {numbers}, got {problem['input']!r}"
+        else:
+            said = _said(problem)
+        lines[f"{where}: {said}"] = None
     return "; ".join(lines)
 
 
@@ -199,13 +207,13 @@ def setting_names(model: type[BaseModel] = CraftConfig, prefix: str = "") -> dic
 
 
 def _scalar(value: str, text: str) -> Any:
-    """YAML's reading, but 1e-4 is a number, as everywhere outside YAML 1.1."""
+    """As YAML reads it, except that 1e-4 is a number, as everywhere outside YAML 1.1, and that NaN
+    and infinity are left to the setting, which tells its range."""
+    if re.fullmatch(r"[-+]?\.(inf|nan)", value.lower()):
+        return float(value.replace(".", ""))
     if "e" in value.lower():
         with contextlib.suppress(ValueError):
-            number = float(value)
-            if not math.isfinite(number):
-                raise CraftError(f"--set {text}: {number} is no finite number")
-            return number
+            return float(value)
     try:
         return parse_yaml(value)
     except Fault as error:
@@ -213,11 +221,11 @@ def _scalar(value: str, text: str) -> Any:
 
 
 def laser_settings(assignments: Sequence[str]) -> LaserSettings:
-    """LASER's settings from ``KEY=VALUE``, values as in YAML.
+    """LASER's settings from ``KEY=VALUE``, with values as in YAML.
 
     Raises:
-        CraftError: no such setting, one that is given twice, or a value it cannot have; one line a
-            mistake.
+        CraftError: there is no such setting, one is given twice, or a value is not possible; one
+            line per mistake.
     """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -235,4 +243,4 @@ def laser_settings(assignments: Sequence[str]) -> LaserSettings:
     try:
         return LaserSettings(**values)
     except ValidationError as error:
-        raise CraftError(_mistakes(error, origin)) from error
+        raise CraftError(_mistakes(error, origin, LaserSettings.model_fields)) from error

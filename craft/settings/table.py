@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from craft.settings.presets import PRESETS
 from craft.settings.reading import setting_names
@@ -28,6 +28,8 @@ def _kind(annotation: Any) -> str:
     origin = get_origin(annotation)
     if origin is Literal:
         return ", ".join(f"`{x}`" for x in get_args(annotation))
+    if origin is Annotated:
+        return _kind(get_args(annotation)[0])
     if origin is list:
         return f"list of {_kind(get_args(annotation)[0])}"
     if origin is not None:

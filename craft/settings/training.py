@@ -6,7 +6,7 @@ from them.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -14,6 +14,7 @@ from craft.codebook import CodebookSubset, SubsetKind
 from craft.settings.choices import AttentionName, MethodName, Precision
 from craft.settings.heba import PRESETS as HEBA_PRESETS
 from craft.settings.heba import HebaConfig, HebaSettings
+from craft.settings.ranges import GREATEST_SEED
 
 
 class _Section(BaseModel):
@@ -21,47 +22,49 @@ class _Section(BaseModel):
 
 
 class CheckpointConfig(_Section):
-    """What a job that dies leaves behind."""
+    """What a job that is killed leaves behind."""
 
     every: int = Field(default=100, ge=0, description="steps between checkpoints; 0 writes none")
-    keep: int = Field(default=2, ge=1, description="newest checkpoints that stay")
+    keep: int = Field(default=2, ge=1, description="newest checkpoints that are kept")
 
 
 class HardwareConfig(_Section):
-    """How the machine is used; no result should depend on it but by rounding."""
+    """How the machine is used; results should depend on it only by rounding."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
         description="of the encoder's and language model's products; auto is fp32 on a CPU, bf16 "
-        "on a GPU. Weights that train and the quantiser are float32 in any case",
+        "on a GPU. Weights that train and the quantiser are always float32",
     )
-    accumulate: int = Field(default=1, ge=1, description="parts that a process cuts its batch into")
+    accumulate: int = Field(
+        default=1, ge=1, description="parts that a process splits its batch into"
+    )
     grad_checkpoint: bool = Field(
         default=False, description="recompute activations in the backward pass: less memory, slower"
     )
     shard: bool = Field(
         default=False,
-        description="share the blocks of encoder and language model out over processes (FSDP2), "
-        "for language models that do not fit; an accelerate config with fsdp_version 2 does so too",
+        description="shard the blocks of encoder and language model over processes (FSDP2), for "
+        "language models that do not fit; an accelerate config with fsdp_version 2 does so too",
     )
     attention: AttentionName = Field(
         default="sdpa", description="kernel; a flash attention that is not installed becomes sdpa"
     )
 
     def products_on(self, device: str) -> Literal["no", "bf16", "fp16"]:
-        """The half precision of products on a "cpu" or "cuda", if any."""
+        """The half precision of products on "cpu" or "cuda"; None for float32."""
         if self.precision == "auto":
             return "bf16" if device == "cuda" else "no"
         return "no" if self.precision == "fp32" else self.precision
 
     def encoding_on(self, device: str) -> Precision:
-        """The precision of the encoder's products on a "cpu" or "cuda"."""
+        """The precision of the encoder's products on "cpu" or "cuda"."""
         products = self.products_on(device)
         return "fp32" if products == "no" else products
 
 
 class LogConfig(_Section):
-    """Where numbers go beside train.jsonl."""
+    """Where numbers go in addition to train.jsonl."""
 
     trackers: list[Literal["tensorboard", "trackio", "wandb"]] = Field(
         default=[], description="also send losses and scores there"
@@ -72,9 +75,11 @@ class LogConfig(_Section):
 class LoraConfig(_Section):
     """Low-rank adapters, for `encoder=lora` and `method=llm_lora`."""
 
-    rank: int = Field(default=128, ge=1, description="of the adapters (Zhang et al., 2024)")
-    alpha: float = Field(default=256, gt=0, description="scale; updates count alpha / rank")
-    dropout: float = Field(default=0.05, ge=0, lt=1, description="of the adapters' input")
+    rank: int = Field(default=128, ge=1, description="rank of the adapters (Zhang et al., 2024)")
+    alpha: float = Field(
+        default=256, gt=0, description="scale; updates are multiplied by alpha / rank"
+    )
+    dropout: float = Field(default=0.05, ge=0, lt=1, description="dropout of the adapters' input")
 
 
 class LdifsConfig(_Section):
@@ -87,7 +92,9 @@ class LdifsConfig(_Section):
         "channels, or neither; weights do not carry over from one to another",
     )
     points: int = Field(
-        default=5, ge=1, description="how many depths are compared, evenly, the embeddings first"
+        default=5,
+        ge=1,
+        description="how many depths are compared, evenly spaced, starting with the embeddings",
     )
 
 
@@ -96,63 +103,78 @@ class CodebookConfig(_Section):
 
     fraction: float = Field(default=1.0, gt=0, le=1, description="share of the codewords, uniform")
     subset: SubsetKind = Field(
-        default="random", description="drawn by codebook.seed, or every so many-th codeword"
+        default="random", description="drawn by codebook.seed, or at even distances"
     )
-    seed: int = Field(default=0, description="of a random subset, the same for every adaptation")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=GREATEST_SEED,
+        description="seed of a random subset, the same for every adaptation",
+    )
 
     @property
     def chosen(self) -> CodebookSubset | None:
-        """What the encoder is quantised to; None for the whole codebook."""
+        """The part of the codebook that the encoder is quantised to; None for all of it."""
         if self.fraction == 1:
             return None
         return CodebookSubset(self.fraction, self.subset, self.seed)
 
 
 class CraftConfig(_Section):
-    """Settings of CRAFT and its baselines (methods A-C, M and P; the paper's where it gives
-    them)."""
+    """Settings of CRAFT and its baselines (methods A-C, M and P), the paper's where it gives
+    them."""
 
     method: MethodName = Field(
         default="craft",
-        description="craft; discrete_ft: its answer loss alone; vision_ft, ldifs, projector_ft, "
+        description="craft; discrete_ft: only its answer loss; vision_ft, ldifs, projector_ft, "
         "llm_lora: the continuous baselines, whose features are not quantised; align_projector, "
         "align: the stages of `craft align`; zero_shot: no training",
     )
     encoder: Literal["full", "lora", "norm_only", "heba", "heba_discrete"] = Field(
         default="full",
         description="which of the encoder's weights train: all, low-rank adapters that are merged "
-        "at the end, the layer norms, or HeBA adapters that are saved alone",
+        "at the end, the layer norms, or HeBA adapters, which are saved without the encoder",
     )
     optimizer: Literal["adamw", "sgd"] = Field(
-        default="adamw", description="sgd has momentum 0.9, which is HeBA's own choice"
+        default="adamw", description="sgd, HeBA's own choice, has momentum 0.9"
     )
     steps: int = Field(default=500, ge=0, description="optimiser steps")
     epochs: float | None = Field(
-        default=None, gt=0, description="passes over the training examples, instead of steps"
+        default=None,
+        gt=0,
+        le=1_000_000,
+        description="passes over the training examples, instead of steps",
     )
-    min_steps: int = Field(default=0, ge=0, description="at least so many, if epochs decide")
-    batch: int = Field(default=24, ge=2, description="images a step, over all processes")
-    lr: float = Field(default=3e-4, gt=0, description="peak learning rate of what is pretrained")
+    min_steps: int = Field(
+        default=0, ge=0, description="lower bound of the steps, if epochs decides"
+    )
+    batch: int = Field(default=24, ge=2, description="images per step, over all processes")
+    lr: float = Field(default=3e-4, gt=0, description="peak learning rate of pretrained weights")
     lr_new: float = Field(
         default=1e-3, gt=0, description="peak learning rate of class token, temperature, adapters"
     )
-    warmup: float = Field(default=0.03, ge=0, lt=1, description="share of the steps that warm up")
-    weight_decay: float = Field(default=0.0, ge=0, description="the optimiser's")
+    warmup: float = Field(
+        default=0.03,
+        ge=0,
+        lt=1,
+        description="share of the steps in which the learning rate warms up",
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="of the optimiser")
     clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
     sal_reduction: Literal["token_mean", "sample_sum"] = Field(
         default="token_mean",
-        description="answer loss: mean over answer tokens, or summed over each answer's tokens "
-        "and averaged over images (the paper's words)",
+        description="answer loss: mean over answer tokens, or, as the paper words it, summed over "
+        "each answer's tokens and averaged over images",
     )
     lambda_sal: float = Field(
-        default=1.0, ge=0, description="weight of the answer loss; the paper has none (1)"
+        default=1.0, ge=0, description="weight of the answer loss; the paper has none, which is 1"
     )
     lambda_commit: float = Field(default=0.2, ge=0, description="weight of the commitment loss")
     commit_levels: Literal["cumulative", "final"] = Field(
         default="cumulative",
-        description="mean over the cumulative levels, or the last one only (eq. 3)",
+        description="mean over the cumulative levels, or only the last one (eq. 3)",
     )
-    lambda_con: float | Literal["task"] = Field(
+    lambda_con: Annotated[float, Field(ge=0)] | Literal["task"] = Field(
         default=0.1,
         description="weight of the contrastive loss; task is the paper's: 1.0 for images of "
         "classes, 0.1 for images with questions of their own",
@@ -163,18 +185,21 @@ class CraftConfig(_Section):
     )
     negatives: Literal["global", "local"] = Field(
         default="global",
-        description="contrastive texts: of the whole step, or of what a process works on at once",
+        description="contrastive texts: those of the whole step, or of what a process computes "
+        "at once",
     )
     cls_attention: Literal["one_way", "full"] = Field(
         default="one_way",
-        description="the class token reads the patches, or patches also read it (the paper's "
-        "words); then it is part of the encoder and changes codes from the first step",
+        description="the class token reads the patches, or, as the paper words it, patches also "
+        "read it; then it is part of the encoder and changes codes from the first step",
     )
     naming: float = Field(
-        default=0.5, ge=0, le=1, description="share of open questions; the rest asks for a letter"
+        default=0.5, ge=0, le=1, description="share of open questions; the others ask for a letter"
     )
     validate_every: int = Field(default=50, ge=1, description="steps between validations")
-    validation_images: int = Field(default=300, ge=1, description="at most so many of each kind")
+    validation_images: int = Field(
+        default=300, ge=1, description="validation images of each kind, at most"
+    )
     select: Literal["last", "best"] = Field(
         default="last", description="which validated weights count as the adapted ones"
     )
@@ -186,9 +211,11 @@ class CraftConfig(_Section):
     forget_at_most: float = Field(
         default=4.0,
         ge=0,
-        description="points that such a mixture may lose on general validation images",
+        description="points that this mixture may lose on general validation images",
     )
-    seed: int = Field(default=0, description="data order, augmentation, class token")
+    seed: int = Field(
+        default=0, ge=0, le=GREATEST_SEED, description="of data order, augmentation and class token"
+    )
     checkpoint: CheckpointConfig = Field(default=CheckpointConfig())
     hardware: HardwareConfig = Field(default=HardwareConfig())
     log: LogConfig = Field(default=LogConfig())
@@ -206,13 +233,13 @@ class CraftConfig(_Section):
 
     @property
     def adapters(self) -> HebaConfig | None:
-        """The HeBA adapters of the encoder, if it trains those."""
+        """The encoder's HeBA adapters, if these are what trains."""
         if self.encoder in ("heba", "heba_discrete"):
             return self.heba.over(self.encoder)
         return None
 
     def step_count(self, examples: int) -> int:
-        """How many optimiser steps a run over so many training examples takes."""
+        """Number of optimiser steps of a run over this many training examples."""
         if self.method == "zero_shot":
             return 0
         if self.epochs is None:

@@ -81,6 +81,7 @@ def align(
     directory: Path,
     *,
     resume: bool = False,
+    on_ready: Callable[[], object] = lambda: None,
     on_start: Callable[[TrainableTable], None] | None = None,
     on_begin: Callable[[str, int, int], None] = lambda stage, step, steps: None,
     on_step: Callable[[str, int, int], None] = lambda stage, step, steps: None,
@@ -93,6 +94,8 @@ def align(
         config: of both stages; its ``method`` is not looked at.
         directory: gets a folder a stage, with settings, log and checkpoints.
         resume: go on where an earlier call died; a stage that was finished is not trained again.
+        on_ready: called by the first process before anything is written, for each stage; see
+            :func:`~craft.training.adapt.adapt`.
         on_begin, on_step: called with stage, step and number of steps; before the first step with
             that of the checkpoint the stage resumes from, or 0.
         on_phase: progress of what is done before and after a stage's steps.
@@ -117,6 +120,7 @@ def align(
             directory / stage,
             resume=resume,
             device=encoder.tower.device,
+            on_ready=on_ready,
             on_start=on_start,
             on_begin=partial(on_begin, stage),
             on_step=lambda step, steps, _, stage=stage: on_step(stage, step, steps),

@@ -20,6 +20,7 @@ from craft.family.family import ModelFamily
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.vocabulary import require_distinct, require_words
 from craft.settings.choices import Selector
+from craft.workbench.general_prior import prior_made_by
 
 #: Tokens of a letter or a short answer, and of an answer to an instruction of the user's own.
 SHORT, LONG = 5, 64
@@ -46,7 +47,7 @@ def open_reader(
     family: ModelFamily,
     pack: Path | None = None,
     *,
-    name: str = "qwen2",
+    name: str | None = None,
     keep_ratio: float = 1.0,
     selector: Selector = "full",
 ) -> DiscreteReader:
@@ -54,6 +55,7 @@ def open_reader(
 
     Args:
         pack: directory of an adapted encoder; the pretrained one if not given.
+        name: of the language model; the family's main one if not given.
         keep_ratio, selector: prune the visual tokens that answers are read from, by the pack's
             prior, or the family's for the pretrained encoder.
 
@@ -66,10 +68,10 @@ def open_reader(
     if keep_ratio < 1 and selector != "random" and encoder.prior is None:
         what = family.directory if pack is None else pack
         raise CraftError(
-            f"{what} has no token prior to prune by; count one with `craft prior`, or use "
+            f"{what} has no token prior to prune by; {prior_made_by(family, pack)}, or use "
             "--selector random"
         )
-    language_model = family.language_model(name)
+    language_model = family.language_model(name or family.main or "qwen2")
     return DiscreteReader(
         DiscreteLVLM.from_parts(encoder.tower, language_model),
         language_model.tokenizer,

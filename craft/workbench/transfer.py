@@ -19,6 +19,7 @@ from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
 from craft.runtime.whole_file import open_whole
 from craft.workbench.exam_identity import exam_identity
+from craft.workbench.general_prior import prior_made_by
 
 #: The row of the encoder that nobody adapted.
 PRETRAINED = "pretrained"
@@ -66,7 +67,8 @@ def transfer_matrix(
             )
         if keep_ratio < 1 and encoder.prior is None:
             raise CraftError(
-                f"{name} has no token prior to prune by; count one with `craft prior`, or use "
+                f"{name} has no token prior to prune by; "
+                f"{prior_made_by(family, None if encoder.pack is None else name)}, or use "
                 "--keep-ratio 1"
             )
     language_models = [family.language_model(name) for name in names]

@@ -154,6 +154,17 @@ def test_lookup_sums_codewords(table, shape):
         assert torch.equal(codebook.lookup(codes[..., :levels]), expected)
 
 
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3), (0,)])
+def test_lookup_of_each_level(table, shape):
+    for codebook in (Codebook(table, 4), Codebook(torch.stack([table, table.flip(0)]))):
+        codes = torch.randint(0, len(table), (*shape, codebook.levels))
+        for levels in range(1, codebook.levels + 1):
+            found = codebook.lookup_levels(codes[..., :levels])
+            tables = codebook.table.expand(codebook.levels, *table.shape)
+            expected = [tables[i][codes[..., i]] for i in range(levels)]
+            assert torch.equal(found, torch.stack(expected, -2))
+
+
 def test_lookup_refuses_wrong_codes(table):
     codebook = Codebook(table, 2)
     with pytest.raises(ValueError, match=r"1 <= l <= 2, got \(5, 3\)"):

@@ -9,7 +9,7 @@ from craft.data.domains.building import build_domain, make_manifest
 from craft.data.domains.domain import Domain
 from craft.data.domains.manifest import DomainManifest
 from craft.data.known.registry import entry_of, load_dataset
-from craft.data.readers import ReadOptions, RecordSet, read_records, without_corrupt
+from craft.data.readers import DataError, ReadOptions, RecordSet, read_records, without_corrupt
 from craft.errors import CraftError
 
 
@@ -94,6 +94,7 @@ def reopen(manifest: DomainManifest, size: int, path: Path | None = None) -> Dom
 
     Raises:
         DataError: the data changed since.
+        CraftError: what lies where the manifest says is no such data.
     """
     request = DataRequest(
         path=path or (None if manifest.from_hub else Path(manifest.source)),
@@ -102,4 +103,15 @@ def reopen(manifest: DomainManifest, size: int, path: Path | None = None) -> Dom
         reading=manifest.reading,
         any_size=True,  # the manifest's hash says whether it is the same data
     )
-    return build_domain(request.read(), manifest, size)
+    try:
+        records = request.read()
+    except DataError as error:
+        if path is not None or manifest.from_hub:
+            raise
+        # Where it lies is the manifest's word, which may be someone else's: nothing that stands
+        # there is shown.
+        raise CraftError(
+            f"{error.place}: not the data that the manifest was made for; `craft data check "
+            f"{manifest.source}` says what it is, --data PATH where the data lies now"
+        ) from error
+    return build_domain(records, manifest, size)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from craft.data.readers.account import Account
 from craft.data.readers.file_kinds import Kind, is_packed_shard, kind_of, stem, suffix
+from craft.data.readers.foreign_links import hide_foreign
 from craft.data.readers.hf_disk import read_hf_disk
 from craft.data.readers.image import ImageFile
 from craft.data.readers.image_folder import read_image_folder
@@ -70,6 +71,7 @@ def read_records(path: Path | str, options: ReadOptions | None = None) -> Record
             records = _read_files(path, kind, files, inside, options, account)
     except DataError as error:
         error.account = account.summary(0)
+        hide_foreign(path, error)
         raise
     if options.min_images > 1:
         records = without_small_classes(records, options.min_images)
@@ -92,7 +94,7 @@ def _read_files(
     tables: list[TableFile] = []
     for file, split in zip(files, splits, strict=True):
         if kind == "parquet":
-            sources.append(ParquetFile(file, split))
+            sources.append(ParquetFile(file, split, options.images))
         elif kind == "webdataset":
             sources.append(WebDatasetShard(file, split, account))
         else:

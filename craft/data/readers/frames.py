@@ -38,7 +38,7 @@ def _tiff_pages(data: bytes) -> int:
     count_size, pages, seen = struct.calcsize(count_kind), 0, set()
     try:
         (at,) = struct.unpack_from(order + offset_kind, data, 8 if big else 4)
-        while at and at not in seen and len(seen) < _MOST:
+        while 0 < at < len(data) and at not in seen and len(seen) < _MOST:
             seen.add(at)
             (entries,) = struct.unpack_from(order + count_kind, data, at)
             at += count_size

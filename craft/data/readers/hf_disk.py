@@ -18,6 +18,8 @@ from craft.data.readers.record import RecordSet
 from craft.data.readers.rows import Row, cell_image, names_given, records_of
 from craft.data.readers.splits import split_name
 from craft.errors import MissingPackageError
+from craft.runtime.inside import inside
+from craft.runtime.json_cards import read_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +31,10 @@ class DatasetImage:
     row: int
     folder: Path
     named: str = ""
+    root: Path | None = None
 
     def read(self) -> bytes:
-        return image_bytes(self.cells[self.row][self.column], self.folder)
+        return image_bytes(self.cells[self.row][self.column], self.folder, self.root)
 
     def __str__(self) -> str:
         return f"row {self.row}, column {self.column!r}"
@@ -55,15 +58,29 @@ def read_hf_disk(path: Path, options: ReadOptions, account: Account | None = Non
         account: where what is left out goes.
 
     Raises:
-        DataError: the folder cannot be loaded, or see :func:`read_hf`.
+        DataError: the folder cannot be loaded or names files outside, or see :func:`read_hf`.
     """
     datasets = import_datasets()
+    _require_own_files(path)
     with failures_at(Place(path), "the datasets library cannot load it; save it again"):
         loaded = datasets.load_from_disk(str(path))
         for part in loaded.values() if isinstance(loaded, Mapping) else [loaded]:
             # Arrow believes the offsets of a file it maps: a damaged one ends the whole process.
             part.data.validate(full=True)
     return read_hf(loaded, path, options, account)
+
+
+def _require_own_files(path: Path) -> None:
+    """Raises DataError if the notes of the library name parts or files outside of the folder."""
+    with failures_at(Place(path), "the datasets library cannot load it; save it again"):
+        parts = [path]
+        if (listed := path / "dataset_dict.json").is_file():
+            splits = read_json(listed, "the list of its parts").get("splits", ())
+            parts = [inside(path, name, str(listed)) for name in splits]
+        for part in parts:
+            if (state := part / "state.json").is_file():
+                for file in read_json(state, "the list of its files").get("_data_files", ()):
+                    inside(part, file["filename"], str(state))
 
 
 def read_hf(
@@ -82,7 +99,7 @@ def read_hf(
     for name in parts:
         if name and split_name(name) is None:
             raise DataError(Place(path), f"splits must be train, val or test, got {sorted(parts)}")
-    sources = [SavedPart(name, dataset, path) for name, dataset in parts.items()]
+    sources = [SavedPart(name, dataset, path, options.images) for name, dataset in parts.items()]
     account = account or Account()
     records, notes = records_of(sources, options, account)
     warn_of_parts_in_paths(records, account, None)
@@ -92,9 +109,9 @@ def read_hf(
 class SavedPart:
     """One ``Dataset``, as a part of the name given; rows are counted from 0."""
 
-    def __init__(self, name: str, dataset: Any, path: Path) -> None:
+    def __init__(self, name: str, dataset: Any, path: Path, images: Path | None = None) -> None:
         self.place = Place(path, part=name)
-        self._name, self._dataset, self._path = name, dataset, path
+        self._name, self._dataset, self._path, self._images = name, dataset, path, images
 
     def column_names(self) -> list[str]:
         """Those of its features."""
@@ -118,7 +135,7 @@ class SavedPart:
                 row, cell = rows[i], cells[i][columns.image]
                 if spare.column_names and not holds_image(cell):
                     row = row | spare[i]
-            image = DatasetImage(cells, columns.image, i, self._path, path_in(cell))
+            image = DatasetImage(cells, columns.image, i, self._path, path_in(cell), self._images)
             yield Row(
                 row,
                 cell_image(cell, image, place),

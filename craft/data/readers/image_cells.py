@@ -9,18 +9,24 @@ from craft.data.readers.image_limits import most_bytes
 from craft.data.readers.inline_images import inline_bytes
 from craft.data.readers.place import DataError, Place
 from craft.errors import CraftError
+from craft.runtime.inside import inside
 from craft.runtime.regular_files import regular_bytes
+from craft.runtime.stored_files import StoredFileError
 
 #: Longer texts are no paths, on any system.
 LONGEST_PATH = 4096
 
 
-def image_bytes(cell: Any, folder: Path) -> bytes:
-    """The encoded image of a cell, or of a list of one cell; paths begin at ``folder``.
+def image_bytes(cell: Any, folder: Path, root: Path | None = None) -> bytes:
+    """The encoded image of a cell, or of a list of one cell.
+
+    Args:
+        folder: where paths begin, which they must not lead out of.
+        root: instead, the folder that the user named; links in it are followed.
 
     Raises:
         OSError: it names a file that cannot be read.
-        CraftError: it is no image cell.
+        CraftError: it is no image cell, or a path that leads out of the folder.
     """
     if isinstance(cell, list) and len(cell) == 1:
         cell = cell[0]
@@ -32,8 +38,17 @@ def image_bytes(cell: Any, folder: Path) -> bytes:
         data = inline_bytes(cell.strip())
         if data is not None:
             return data
-        return regular_bytes(folder / cell, most_bytes())
+        return regular_bytes(_path(cell, folder, root), most_bytes())
     raise CraftError(f"not bytes, not a path and not a struct of the two: {type(cell).__name__}")
+
+
+def _path(cell: str, folder: Path, root: Path | None) -> Path:
+    try:
+        return inside(root or folder, cell, "the image cell", follow_links=root is not None)
+    except StoredFileError as error:
+        raise CraftError(
+            f"{error}; if it is meant, name a folder that holds all images (--images)"
+        ) from None
 
 
 def path_in(cell: Any) -> str:

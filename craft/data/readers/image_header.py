@@ -7,6 +7,7 @@ Pillow raises whatever a damaged file makes its decoders stumble over, from ``st
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from craft_kernels.fork_aware_lock import ForkAwareLock
 #: left out, because anything may be taken for one.
 FORMATS = ("PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF")
 _JPEG = b"\xff\xd8\xff"
+_TIFF_LOG = logging.getLogger("PIL.TiffImagePlugin")
 _headers = ForkAwareLock()  # warnings.catch_warnings changes what all threads see
 
 
@@ -54,6 +56,8 @@ def opened(data: bytes) -> Image.Image:
         raise CorruptImage(f"cannot be decoded, {_said(error)}") from error
     if image is None:
         raise _not_an_image(data)
+    if image.mode == "P" and image.palette is None:
+        raise CorruptImage("cannot be decoded: its palette is missing")
     return image
 
 
@@ -93,10 +97,14 @@ def load(image: Image.Image) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings of Pillow's; what it warns of is decided here."""
+    """No warnings of Pillow's, nor its log's errors; what it tells of is decided here."""
     with _headers, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        before, _TIFF_LOG.disabled = _TIFF_LOG.disabled, True
+        try:
+            yield
+        finally:
+            _TIFF_LOG.disabled = before
 
 
 def _not_an_image(data: bytes) -> UnreadableImage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,28 +13,33 @@ from craft.data.readers.inline_images import InlineImage, inline_bytes
 from craft.data.readers.place import DataError, Place, shown
 from craft.data.readers.rows import MissingImage
 from craft.data.readers.walk import LOST, problem_of
+from craft.runtime.inside import inside
+from craft.runtime.stored_files import StoredFileError
 
 
 @dataclass
 class ImagePaths:
-    """Looks image paths up under one folder, the same one for all.
+    """Looks image paths up under one folder, the same one for all, and in it alone.
 
     Args:
+        file: the annotation file.
         folders: tried in order; the first under which the first path exists is taken.
+        root: where the user said that images are; links in it are followed. Without, images lie
+            in the folder of the file, and links that lead out of it are refused.
     """
 
+    file: Path
     folders: list[Path]
+    root: Path | None = None
     chosen: Path | None = None
     inline: int = 0
 
     @classmethod
-    def beside(cls, file: Path, root: Path | None, above: Sequence[Path] = ()) -> ImagePaths:
-        """Under ``root`` if the user named one; else beside the file or in ``images/`` there, or
-        beside or in ``images/`` of the folders ``above``."""
+    def of(cls, file: Path, root: Path | None) -> ImagePaths:
+        """Under ``root`` if the user named one; else beside the file or in ``images/`` there."""
         if root is not None:
-            return cls([root], root)
-        folders = [folder / sub for folder in (file.parent, *above) for sub in ("", "images")]
-        return cls(list(dict.fromkeys(folders)))
+            return cls(file, [root], root, root)
+        return cls(file, [file.parent, file.parent / "images"])
 
     def image(self, value: Any, place: Place) -> EncodedImage | None:
         """The image of a cell: a path, base64, ``{"path"}`` or ``{"bytes"}``, or a list of one.
@@ -44,7 +49,8 @@ class ImagePaths:
 
         Raises:
             MissingImage: no such file, or an empty one.
-            DataError: several images, no image, a Git LFS pointer, or a file that cannot be opened.
+            DataError: several images, no image, a path that leads out of the folder, a Git LFS
+                pointer, or a file that cannot be opened.
         """
         if isinstance(value, list):
             if len(value) > 1:
@@ -72,7 +78,8 @@ class ImagePaths:
         if "\0" in value or len(value) > LONGEST_PATH:
             raise DataError(place, f"image is no path: {value!r:.60}")
         if self.chosen is None:
-            self.chosen = next((f for f in self.folders if _is_there(f / value)), None)
+            held = [f for f in self.folders if _is_there(self._within(f, value, place))]
+            self.chosen = next(iter(held), None)
         if self.chosen is None:
             looked = " or ".join(shown(folder) for folder in self.folders[:2])
             raise MissingImage(
@@ -80,12 +87,31 @@ class ImagePaths:
                 f"no image {value!r} in {looked}; name the folder that image paths begin at "
                 "(--images)",
             )
-        path = self.chosen / value
+        path = self._within(self.chosen, value, place)
         problem = problem_of(path)
         if problem is not None:
             told = f"{problem.replace('no such file', 'no such image file')}: {shown(path)}"
             raise MissingImage(place, told) if problem in LOST else DataError(place, told)
         return path
+
+    def _within(self, folder: Path, value: str, place: Place) -> Path:
+        """``folder / value``, unless it leads out of where images may lie."""
+        if self.root is None:
+            scope, names = self.file.parent, [os.path.join(folder.name, value)]
+            if folder == scope:
+                names = [value]
+        else:  # paths may begin at the file all the same, as ../images/a.png does
+            scope, names = self.root, [value, os.path.join(self.file.parent.absolute(), value)]
+        for name in names:
+            try:
+                return inside(scope, name, "the record", follow_links=self.root is not None)
+            except StoredFileError:
+                continue
+        raise DataError(
+            place,
+            f"image {value!r:.80} leads out of {shown(scope)}; if that is meant, name a folder "
+            "that holds all images, in which links are followed (--images)",
+        )
 
     def sentence(self) -> str:
         """Where images were found."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from craft.data.readers.file_kinds import suffix
 from craft.data.readers.place import DataError, Place
+from craft.runtime.strict_text import object_of
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -27,25 +28,12 @@ def read_objects(path: Path, text: str) -> Iterator[tuple[Place, dict[str, Any]]
         yield place, entry
 
 
-def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of some keys and values, for the json module, which would keep the last of twins.
-
-    Raises:
-        ValueError: a key is given twice.
-    """
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {max(keys, key=keys.count)!r} is given twice")
-    return found
-
-
 def _lines(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             place = Place(path, number)
             try:
-                yield place, json.loads(line, object_pairs_hook=without_twins)
+                yield place, json.loads(line, object_pairs_hook=object_of)
             except json.JSONDecodeError as error:
                 raise DataError(
                     place, f"malformed JSON at column {error.colno}: {error.msg}"
@@ -56,7 +44,7 @@ def _lines(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
 
 def _array(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
     """Decodes entry by entry: the json module does not tell where in the text a value stood."""
-    decoder = json.JSONDecoder(object_pairs_hook=without_twins)
+    decoder = json.JSONDecoder(object_pairs_hook=object_of)
     at, line, counted, number = _skip(text, 0), 1, 0, 0
     if text[at : at + 1] != "[":
         raise DataError(Place(path, 1), f"expected a list [...], got {text[at : at + 20]!r}")

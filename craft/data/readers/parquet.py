@@ -33,13 +33,14 @@ class ParquetImage:
     group: int
     row: int
     named: str = ""
+    root: Path | None = None
 
     def read(self) -> bytes:
         with failures_at(Place(self.path, part=f"row group {self.group}"), _DAMAGED):
             with _reading:  # threads that want one group must not each read it
                 cells = _cells(self.path, self.column, self.group)
             cell = cells[self.row].as_py()
-        return image_bytes(cell, self.path.parent)
+        return image_bytes(cell, self.path.parent, self.root)
 
     def __str__(self) -> str:
         return f"{self.path}, row {self.row} of row group {self.group}"
@@ -54,9 +55,9 @@ def _cells(path: Path, column: str, group: int) -> pa.ChunkedArray:
 class ParquetFile:
     """One Parquet file; rows are counted from 0."""
 
-    def __init__(self, path: Path, split: str | None) -> None:
+    def __init__(self, path: Path, split: str | None, images: Path | None = None) -> None:
         self.place = Place(path)
-        self._path, self._split = path, split
+        self._path, self._split, self._images = path, split, images
 
     def _open(self) -> pq.ParquetFile:
         require_whole(self._path)
@@ -88,7 +89,9 @@ class ParquetFile:
                 for i, row in enumerate(rows):
                     place = Place(self._path, part=f"row {first + i}")
                     cell = cells[i].as_py()
-                    image = ParquetImage(self._path, columns.image, group, i, path_in(cell))
+                    image = ParquetImage(
+                        self._path, columns.image, group, i, path_in(cell), self._images
+                    )
                     yield Row(
                         row | spare.get(i, {}),
                         cell_image(cell, image, place),

@@ -31,12 +31,10 @@ _LONGEST_CELL = 1 << 30
 class TableFile:
     """A CSV, TSV, JSON or JSON Lines file, also one that gzip has compressed."""
 
-    def __init__(
-        self, path: Path, options: ReadOptions, split: str | None, above: Sequence[Path] = ()
-    ) -> None:
+    def __init__(self, path: Path, options: ReadOptions, split: str | None) -> None:
         self.place = Place(path, 1)
         self._path, self._split = path, split
-        self._paths = ImagePaths.beside(path, options.images, above)
+        self._paths = ImagePaths.of(path, options.images)
         self._delimiter = ""
         self._textual = self._several = 0
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from craft.data.readers.account import Account
 from craft.data.readers.place import DataError, Place
-from craft.runtime.regular_files import kind_of_special
-from craft.runtime.stored_files import is_lfs_pointer
+from craft.runtime.stored_files import is_lfs_pointer, kind_of_special
 
 HIDDEN = "hidden or system files and folders"
 

@@ -15,12 +15,12 @@ from craft.data.readers.columns import Columns
 from craft.data.readers.faults import Faults
 from craft.data.readers.image_kinds import is_image_name
 from craft.data.readers.image_limits import most_bytes
-from craft.data.readers.json_lines import without_twins
 from craft.data.readers.place import DataError, Place, shown
 from craft.data.readers.rows import Row
 from craft.data.readers.tar_members import tar_members
 from craft.data.readers.walk import HIDDEN, is_junk, require_whole
 from craft.errors import CraftError
+from craft.runtime.strict_text import object_of
 
 #: The account's reason.
 LONGER = "members of shards that nothing reads"
@@ -181,7 +181,7 @@ def _row(path: Path, members: Mapping[str, tarfile.TarInfo], place: Place) -> di
     row: dict[str, Any] = {}
     if "json" in texts:
         try:
-            row = json.loads(texts["json"], object_pairs_hook=without_twins)
+            row = json.loads(texts["json"], object_pairs_hook=object_of)
         except (ValueError, RecursionError) as error:
             raise DataError(place, f"malformed JSON, {error}") from None
         if not isinstance(row, dict):

@@ -1,43 +1,63 @@
-"""Asks a judge behind an OpenAI-compatible server, within a budget, and loses nothing paid for."""
+"""Asks a judge behind an OpenAI-compatible server, within a budget."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import math
+import os
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from http import HTTPStatus
 from typing import Any
 
-from pydantic import ValidationError
-
-from craft.errors import CraftError, MissingPackageError
+from craft.errors import CraftError
 from craft.evaluation.judge import protocol
+from craft.evaluation.judge.post import NotSent, Reply, ReplyLost, post, split_url
 from craft.evaluation.judge.protocol import UnreadableVerdict, Verdict
-from craft.runtime.regular_files import regular_bytes
-from craft.runtime.whole_file import write_bytes
+from craft.runtime.plain_text import on_one_line
 
+SERVER = "https://api.openai.com/v1"
 #: Tokens a verdict may take; its five fields need some sixty.
 REPLY_TOKENS = 300
-#: How often a reply that is no verdict is asked for again, at the same temperature.
+#: How often a verdict is asked for again, at the same temperature, if the reply holds none.
 ASK_AGAIN = 2
-#: A token is rarely shorter than this many bytes of UTF-8, so that estimates err upwards.
-BYTES_PER_TOKEN = 2
+#: Bytes of a reply: a verdict with all that servers add to it has a few thousand.
+MOST_BYTES = 2**20
+#: Tokens of one request that a server may claim; more cannot be true.
+MOST_TOKENS = 10**9
+#: Seconds before the first retry, which double with each further one, and their upper bound.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+#: Seconds that a server may ask us to wait; if it asks for more, the pauses above are used.
+LONGEST_ASKED_PAUSE = 60.0
+#: Statuses of a trouble that may pass, as do those from 500 on.
+_PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
+#: A gateway lost the answer of the server behind it, which may have been paid for.
+_ANSWER_LOST = (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
 
 
 class JudgeUnavailable(CraftError):
-    """The judge's server failed for good, or cannot be asked at all."""
+    """The judge's server cannot be reached, or keeps failing."""
 
 
 class BudgetReached(CraftError):
-    """The next question might cost more than is left."""
+    """The next question might cost more than is left of the budget."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars per million tokens."""
+    """US dollars per million tokens.
+
+    Raises:
+        CraftError: a price is negative, infinite or NaN.
+    """
 
     read: float
     written: float
+
+    def __post_init__(self) -> None:
+        _require_dollars("the price of tokens read", self.read)
+        _require_dollars("the price of tokens written", self.written)
 
     def of(self, read: int, written: int) -> float:
         return (self.read * read + self.written * written) / 1e6
@@ -49,17 +69,21 @@ class Judge:
     Args:
         model: its name at the server.
         price: what it costs; zero for a local one.
-        budget: US dollars that must not be exceeded, estimated from above before every request.
-        url: of the server, up to and with "/v1" [default: the library's, or OPENAI_BASE_URL].
+        budget: US dollars that must not be exceeded. Before each request its cost is estimated from
+            above; a request whose cost is not known afterwards counts as that much.
+        url: of the server, up to and with "/v1" [default: OPENAI_BASE_URL, else OpenAI's].
         key: [default: OPENAI_API_KEY].
         retries: of a request that the server refused or did not answer, with growing pauses or
             those the server asks for.
         timeout: seconds a request may take.
         structured: ask the server to hold the model to the schema; not all servers can.
 
+    Attributes:
+        spent: US dollars, at least what the server charged.
+
     Raises:
-        ImportError: the openai package is not installed.
-        JudgeUnavailable: there is no key.
+        JudgeUnavailable: there is no key, or it contains characters that no key has.
+        CraftError: the budget is not a number of dollars, or the URL is not one of a server.
     """
 
     def __init__(
@@ -74,26 +98,18 @@ class Judge:
         timeout: float = 60,
         structured: bool = True,
     ):
-        try:
-            from openai import OpenAI, OpenAIError
-        except ImportError:
-            raise MissingPackageError(
-                "a judge needs the openai package: pip install 'openai>=2'"
-            ) from None
+        _require_dollars("the budget", budget)
         self.model = model
         self.price = price
         self.budget = budget
         self.spent = 0.0
+        self._url = (url or os.environ.get("OPENAI_BASE_URL") or SERVER).rstrip("/")
+        self._address = split_url(f"{self._url}/chat/completions")
+        self._key = _checked_key(key or os.environ.get("OPENAI_API_KEY") or "")
+        self._retries = retries
+        self._timeout = timeout
         self._structured = structured
-        try:
-            self._client: Any = OpenAI(
-                base_url=url, api_key=key, max_retries=retries, timeout=timeout
-            )
-        except OpenAIError as error:
-            raise JudgeUnavailable(
-                "no key for the judge's server: set OPENAI_API_KEY (to any text for a server of "
-                f"your own that asks for none): {_line(error)}"
-            ) from error
+        self._overrun = 1.0  # how far a server that ignores max_tokens went beyond an estimate
 
     def mark(self, question: str, answer: str, reply: str) -> Verdict:
         """The verdict on one reply.
@@ -101,147 +117,172 @@ class Judge:
         Raises:
             BudgetReached: before a request that might exceed the budget.
             UnreadableVerdict: the judge's replies hold none, also when asked again.
-            JudgeUnavailable: the server failed for good.
+            JudgeUnavailable: the server cannot be reached, or keeps failing.
         """
-        chat = protocol.messages(question, answer, reply)
+        request = self._request(protocol.messages(question, answer, reply))
         problem: UnreadableVerdict | None = None
         for _ in range(1 + ASK_AGAIN):
             try:
-                return protocol.parse(self._ask(chat))
+                return protocol.parse(self._ask(request))
             except UnreadableVerdict as error:
                 problem = error
         assert problem is not None
         raise problem
 
-    def _ask(self, chat: list[dict[str, str]]) -> str:
-        at_most = _tokens("".join(message["content"] for message in chat))
-        worst = self.price.of(at_most, REPLY_TOKENS)
-        if self.spent + worst > self.budget:
-            raise BudgetReached(
-                f"{self.spent:.4f} of {self.budget} US dollars are spent and the next question may "
-                f"cost {worst:.4f}; verdicts so far are kept: raise the budget to go on"
-            )
-        from openai import APIError
-
-        options: dict[str, Any] = {}
+    def _request(self, chat: list[dict[str, str]]) -> bytes:
+        content: dict[str, Any] = {
+            "model": self.model,
+            "messages": chat,
+            "temperature": protocol.TEMPERATURE,
+            "max_tokens": REPLY_TOKENS,
+        }
         if self._structured:
             form = {"name": "verdict", "schema": protocol.schema()}
-            options["response_format"] = {"type": "json_schema", "json_schema": form}
-        try:
-            answered = self._client.chat.completions.create(
-                model=self.model,
-                messages=chat,
-                temperature=protocol.TEMPERATURE,
-                max_tokens=REPLY_TOKENS,
-                **options,
-            )
-        except APIError as error:
-            raise JudgeUnavailable(
-                f"{self._client.base_url} does not answer for {self.model!r}: {_line(error)}; "
-                "verdicts so far are kept: the same command goes on from them"
-            ) from error
-        except json.JSONDecodeError:
-            self.spent += worst  # nobody knows what was paid
-            raise UnreadableVerdict(
-                f"{self._client.base_url} did not answer in JSON: is that an OpenAI server's URL?"
-            ) from None
-        said = (answered.choices[0].message.content or "") if answered.choices else ""
-        usage = answered.usage
-        read = usage.prompt_tokens if usage else at_most
-        written = usage.completion_tokens if usage else _tokens(said)
-        self.spent += self.price.of(read, written)
-        return said
+            content["response_format"] = {"type": "json_schema", "json_schema": form}
+        return json.dumps(content).encode()
 
-
-def mark_all(
-    rows: Iterable[Mapping[str, Any]],  # with id, prompt, answer and given, as predictions.jsonl
-    judge: Judge,
-    out: Path,
-    on_verdict: Callable[[int], None] = lambda done: None,
-) -> dict[str, Verdict]:
-    """Marks every row that `out` does not hold yet, a JSON line each, written as it comes.
-
-    Rows whose verdict is unreadable are recorded with the problem and count as not marked.
-
-    Returns:
-        Verdicts by id, those of earlier runs included.
-
-    Raises:
-        BudgetReached, JudgeUnavailable: what was marked before stands in `out`.
-        CraftError: `out` holds verdicts of another judge, or something else.
-    """
-    done = _verdicts_in(out, judge.model)
-    with out.open("a", encoding="utf-8") as file:
-        for row in rows:
-            if row["id"] in done:
-                continue
-            record: dict[str, Any] = {"id": row["id"], "judge": judge.model}
+    def _ask(self, request: bytes) -> str:
+        """The model's reply. Its cost is added to ``spent``, also if an error is raised."""
+        # No tokenizer makes more tokens of a text than it has bytes.
+        estimate = self.price.of(len(request), REPLY_TOKENS)
+        problem = ""
+        for attempt in range(1 + self._retries):
+            worst = self._overrun * estimate
+            before = self.spent
+            if before + worst > self.budget:
+                raise BudgetReached(
+                    f"{before:.4f} of {self.budget} US dollars are spent and the next question may "
+                    f"cost {worst:.4f}; verdicts so far are kept: raise the budget to continue"
+                )
+            self.spent = before + worst  # until the cost is known, or if we are interrupted
+            pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)
             try:
-                verdict = judge.mark(row["prompt"], row["answer"], row["given"])
-            except UnreadableVerdict as error:
-                record["problem"] = str(error)
+                reply = self._post(request)
+            except NotSent as error:
+                self.spent = before
+                problem = str(error)
+            except ReplyLost as error:
+                problem = str(error)
             else:
-                done[row["id"]] = verdict
-                record["verdict"] = verdict.model_dump()
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            file.flush()
-            on_verdict(len(done))
-    return done
-
-
-def _verdicts_in(path: Path, model: str) -> dict[str, Verdict]:
-    done: dict[str, Verdict] = {}
-    if not path.exists():
-        return done
-    lines = regular_bytes(path).split(b"\n")
-    last = lines.pop()  # empty, unless the last run was killed while it wrote
-    for number, line in enumerate(lines, 1):
-        record = _record(line, path, number)
-        if record["judge"] != model:
-            raise CraftError(
-                f"{path} holds verdicts of {record['judge']!r}, not of {model!r}; give another file"
-            )
-        if "verdict" in record:
-            done[record["id"]] = _stored(record, path, number)
-    if last:
-        if not last.startswith(b'{"id":'):
-            raise CraftError(f"{path}:{len(lines) + 1}: not a verdict; give another file as --out")
-        write_bytes(path, b"".join(line + b"\n" for line in lines))
-    return done
-
-
-def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise CraftError(
-            f"{path}:{number}: not a verdict ({_line(error)}); mend the line or give another file"
-        ) from error
-    fits = isinstance(record, dict) and all(
-        isinstance(record.get(key), str) for key in ("id", "judge")
-    )
-    if not fits or ("verdict" in record) == ("problem" in record):
-        raise CraftError(
-            f"{path}:{number}: not a verdict: expected id, judge and a verdict or problem; mend "
-            "the line or give another file"
+                if reply.status == HTTPStatus.OK:
+                    completion = _json_object(reply.body)
+                    if completion is not None:
+                        said = _said(completion)
+                        cost = self._cost(completion.get("usage"), said)
+                        if cost is not None:
+                            self.spent = before + cost
+                            self._overrun = max(self._overrun, cost / estimate if estimate else 1)
+                        return said
+                    problem = "the answer is not a JSON object: is that an OpenAI server's URL?"
+                else:
+                    if reply.status not in _ANSWER_LOST:
+                        self.spent = before
+                    problem = _refusal(reply)
+                    if reply.status not in _PASSING and reply.status < 500:
+                        break
+                    pause = _asked_pause(reply.headers, pause)
+            if attempt < self._retries:
+                time.sleep(pause)
+        raise JudgeUnavailable(
+            f"{self._url} does not answer for {self.model!r}: {self._without_key(problem)}; "
+            "verdicts so far are kept: the same command resumes after them"
         )
-    return record
+
+    def _post(self, request: bytes) -> Reply:
+        headers = {
+            "Authorization": f"Bearer {self._key}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+        }
+        return post(self._address, request, headers, seconds=self._timeout, most=MOST_BYTES)
+
+    def _cost(self, usage: Any, said: str) -> float | None:
+        """US dollars by the server's count of tokens; None if there is none that can be true."""
+        if not isinstance(usage, dict):
+            return None
+        read = _count(usage.get("prompt_tokens"), least=1)
+        written = _count(usage.get("completion_tokens"), least=1 if said else 0)
+        return None if read is None or written is None else self.price.of(read, written)
+
+    def _without_key(self, text: str) -> str:
+        """``text`` on one line and without the key, which a server may have repeated."""
+        if len(self._key) >= 8:  # shorter ones are placeholders for servers that ask for none
+            text = text.replace(self._key, "[key]")
+        return on_one_line(" ".join(text.split()))[:300]
 
 
-def _stored(record: dict[str, Any], path: Path, number: int) -> Verdict:
+def _require_dollars(what: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise CraftError(f"{what} must be a number of US dollars of at least 0, got {value}")
+
+
+def _checked_key(key: str) -> str:
+    key = key.strip()
+    if not key:
+        raise JudgeUnavailable(
+            "no key for the judge's server: set OPENAI_API_KEY (to any text if the server "
+            "asks for none)"
+        )
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise JudgeUnavailable(
+            "OPENAI_API_KEY holds a space or another character that no key has; set it again"
+        )
+    return key
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
     try:
-        return Verdict.model_validate(record["verdict"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "verdict"
-        raise CraftError(
-            f"{path}:{number}: not a verdict: {where}: {first['msg']}; mend the line or remove it"
-        ) from error
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _said(completion: dict[str, Any]) -> str:
+    """The text of the first choice; "" if there is none."""
+    found: Any = completion.get("choices")
+    for key in (0, "message", "content"):
+        try:
+            found = found[key]
+        except (TypeError, LookupError):
+            return ""
+    return found if isinstance(found, str) else ""
 
 
-def _tokens(text: str) -> int:
-    return -(-len(text.encode()) // BYTES_PER_TOKEN)
+def _count(value: Any, least: int) -> int | None:
+    return value if type(value) is int and least <= value <= MOST_TOKENS else None
+
+
+def _refusal(reply: Reply) -> str:
+    """What a status other than 200 means, with the server's message if it sent one."""
+    if 300 <= reply.status < 400:
+        place = reply.headers.get("location", "another place")
+        return (
+            f"it redirects to {place}, where the key is not sent; give that server as --url if "
+            "you trust it"
+        )
+    try:
+        name = f"{reply.status} {HTTPStatus(reply.status).phrase}"
+    except ValueError:
+        name = str(reply.status)
+    error = (_json_object(reply.body) or {}).get("error")
+    words = error.get("message") if isinstance(error, dict) else error
+    if isinstance(words, str) and words:
+        return f"{name}: {words}"
+    if reply.status == HTTPStatus.NOT_FOUND:
+        return f"{name}: is the URL right, up to and with /v1, and the model's name?"
+    return name
+
+
+def _asked_pause(headers: Mapping[str, str], otherwise: float) -> float:
+    """Seconds that the server asks us to wait, unless these are more than a minute."""
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * unit
+        except ValueError:  # none, or a date
+            continue
+        if 0 <= seconds <= LONGEST_ASKED_PAUSE:
+            return seconds
+    return otherwise

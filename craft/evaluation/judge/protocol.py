@@ -1,7 +1,7 @@
 """The paper's judge (sec. 5.3, Table 2): a language model marks justified answers.
 
-What the judge is asked, what it must return, and what the marks add up to. Who is asked is in
-judge_client.py. The wording is ours; the five fields and Overall = Faithfulness + Relevance -
+This is what the judge is asked, what it must return, and how the marks are summarised; client.py
+asks it. The wording is ours; the five fields and Overall = Faithfulness + Relevance -
 Verbosity / 2 are the paper's (methods F8).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import islice
 from statistics import fmean
 from typing import Any
 
@@ -17,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from craft.errors import CraftError
 
+#: How many characters and opening braces of a reply are looked at. No reply of three hundred tokens
+#: has more, and parsing from each of a million braces would take hours.
+_MOST_CHARACTERS, _MOST_BRACES = 20_000, 100
 #: The paper's sampling temperature and number of answers judged.
 TEMPERATURE, MOST_ANSWERS = 0.6, 350
 
@@ -45,7 +49,7 @@ Reply of the model:
 
 
 class Verdict(BaseModel):
-    """What the judge says of one reply."""
+    """The judge's marks for one reply."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
@@ -67,18 +71,19 @@ def messages(question: str, answer: str, reply: str) -> list[dict[str, str]]:
 
 
 def schema() -> dict[str, Any]:
-    """JSON schema of a verdict, for servers that can hold a model to one."""
+    """JSON schema of a verdict, for servers that can constrain a model to one."""
     return Verdict.model_json_schema()
 
 
 def parse(reply: str) -> Verdict:
-    """The verdict in a judge's reply, which may stand in a code fence or between sentences.
+    """The verdict in a judge's reply, which may be in a code fence or between sentences.
 
     Raises:
         UnreadableVerdict: there is none, or a field is missing or out of range.
     """
     problem = "no JSON object"
-    for found in re.finditer(r"\{", reply):
+    reply = reply[:_MOST_CHARACTERS]
+    for found in islice(re.finditer(r"\{", reply), _MOST_BRACES):
         try:
             value, _ = json.JSONDecoder().raw_decode(reply, found.start())
             return Verdict.model_validate(value)
@@ -96,7 +101,7 @@ def parse(reply: str) -> Verdict:
 
 
 def summarize(verdicts: Sequence[Verdict]) -> dict[str, float | int | None]:
-    """Means over replies; a missing explanation counts 0 for faithfulness and relevance.
+    """Means over replies; a missing explanation counts as 0 in faithfulness and relevance.
 
     Returns:
         faithfulness, relevance, verbosity (0 to 10), overall, correct and explanation_present in

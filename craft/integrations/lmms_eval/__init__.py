@@ -1,7 +1,7 @@
 """Our models in lmms-eval: ``lmms-eval --model craft --model_args pretrained=MODELS,...``.
 
-lmms-eval finds :func:`manifest` through the entry point ``lmms_eval.models``; nothing here imports
-it before lmms-eval itself does.
+lmms-eval finds :func:`manifest` through the entry point ``lmms_eval.models``. Importing this
+package does not import lmms-eval.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def manifest() -> Any:
-    """What lmms-eval registers: the name ``craft`` and where its class is."""
+    """What lmms-eval registers: the name ``craft`` and the place of its class."""
     from lmms_eval.models.registry_v2 import ModelManifest  # pyright: ignore[reportMissingImports]
 
     return ModelManifest(

@@ -1,4 +1,4 @@
-"""A tower, a codebook and a language model as lmms-eval asks them questions."""
+"""A tower, a codebook and a language model with the interface that lmms-eval calls."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ from craft.runtime.device import choose_device
 
 
 class CraftModel(lmms):
-    """Answers questions about one image each, greedily.
+    """Answers questions greedily; each must be about exactly one image.
 
     Under a launcher, such as ``accelerate launch --num_processes 2 -m lmms_eval``, every process
     answers its share, on the device that the launcher gave it.
 
     Args:
-        pretrained: a directory as for ``--models``; that of the package by default.
+        pretrained: a directory as for ``--models`` [default: that of the package].
         language_model: which one in it; one that was trained with the pack takes its place.
         pack: an encoder pack to read images with, instead of the pretrained encoder.
         keep_ratio: share of the visual tokens to keep, by the pack's prior or ``prior``.
         prior: file of a token prior.
-        batch_size: questions at once, a number.
-        max_batch_size: no more than that.
-        device: "cpu", "cuda", "cuda:1", ...; several processes have theirs from the launcher.
+        batch_size: number of questions answered at once.
+        max_batch_size: upper bound of ``batch_size``.
+        device: "cpu", "cuda", "cuda:1", ...; with several processes, leave it to the launcher.
 
     Raises:
-        CraftError: no such model; a batch size that is no number above 0, such as "auto"; a device
-            that is not the launcher's; nothing to prune by; a document without exactly one image.
+        CraftError: there is no such model, the batch size is not a positive number (such as
+            "auto"), the device is not the launcher's, there is no prior to prune by, or a document
+            does not have exactly one image.
         CodebookMismatchError: the pack or the prior belongs to another codebook.
     """
 
@@ -49,7 +50,7 @@ class CraftModel(lmms):
     def __init__(
         self,
         pretrained: str | None = None,
-        language_model: str = "qwen2",
+        language_model: str | None = None,
         pack: str | None = None,
         keep_ratio: float = 1.0,
         prior: str | None = None,
@@ -60,11 +61,12 @@ class CraftModel(lmms):
         super().__init__()
         self.batch = _batch(batch_size, max_batch_size)
         self._join_the_others(device)
-        # A launcher numbers CPUs too, which no choice of a device does.
+        # A launcher numbers CPUs too, but "cpu:1" is not a device that can be chosen.
         where = "cpu" if self.device.type == "cpu" else str(self.device)
         family = ModelFamily.load(pretrained, device=where)
         encoder = family.plug(pack)
-        self.reader = encoder.own_language_model or family.language_model(language_model)
+        asked = language_model or family.main or "qwen2"
+        self.reader = encoder.own_language_model or family.language_model(asked)
         self.reads: Literal["codes", "features"] = encoder.reads
         self.model = DiscreteLVLM.from_parts(encoder.tower, self.reader).to(cast(Any, self.device))
         self.keep_ratio = float(keep_ratio)
@@ -73,8 +75,8 @@ class CraftModel(lmms):
             raise CraftError(f"keep_ratio={keep_ratio} needs a pack with a prior, or prior=FILE")
 
     def _join_the_others(self, device: str | None) -> None:
-        """Rank, number of processes, device, and what lmms-eval gathers with."""
-        # Said here, because accelerate alone overlooks processes without GPUs.
+        """Set rank, number of processes, device, and what lmms-eval gathers results with."""
+        # Checked here, because accelerate alone overlooks processes without GPUs.
         cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
         seen, started = PartialState(cpu=cpu).num_processes, int(os.environ.get("WORLD_SIZE", 1))
         if seen != started:
@@ -98,7 +100,7 @@ class CraftModel(lmms):
 
     @torch.inference_mode()
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """Answers to (context, settings, doc_to_visual, doc_id, task, split) in order."""
+        """Answers to requests (context, settings, doc_to_visual, doc_id, task, split), in order."""
         answers: list[str] = []
         for start in range(0, len(requests), self.batch):
             asked = [request.args for request in requests[start : start + self.batch]]
@@ -119,7 +121,7 @@ class CraftModel(lmms):
         return answers
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
-        """Log-probability of (context, continuation, doc_to_visual, doc_id, task, split)."""
+        """Log-probabilities of (context, continuation, doc_to_visual, doc_id, task, split)."""
         scores = []
         for request in requests:
             context, answer, *rest = request.args
@@ -156,7 +158,7 @@ class CraftModel(lmms):
         if len(images) != 1 or not isinstance(images[0], Image.Image):
             raise CraftError(
                 f"{task} {doc_id} has {len(images)} visuals, expected one image; these models read "
-                "one image a question"
+                "one image per question"
             )
         array = np.array(squash(images[0].convert("RGB"), self.model.tower.image_size))
         return torch.from_numpy(array).permute(2, 0, 1).float() / 127.5 - 1

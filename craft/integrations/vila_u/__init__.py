@@ -5,12 +5,13 @@
     handle = patch(model, prior=prior, keep_ratio=0.8)
     model.generate_content([image, question])
 
-Needs torch alone, so that it runs beside whatever transformers a VILA-U installation has; what
+Needs torch 2.3 or newer, numpy and safetensors, so that it runs in VILA-U's own environment; what
 builds models of ours (``load_tower``, ``convert``) needs this package's own transformers.
 """
 
 from craft.integrations.vila_u.capture import capture
 from craft.integrations.vila_u.export import export
+from craft.integrations.vila_u.folding import depth_to_space, space_to_depth
 from craft.integrations.vila_u.layout import UnknownLayoutError, codebook_of
 from craft.integrations.vila_u.load import load_tower
 from craft.integrations.vila_u.patch import Handle, patch
@@ -22,7 +23,9 @@ __all__ = [
     "capture",
     "codebook_of",
     "count_prior",
+    "depth_to_space",
     "export",
     "load_tower",
     "patch",
+    "space_to_depth",
 ]

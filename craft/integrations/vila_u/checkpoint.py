@@ -13,7 +13,9 @@ from torch import Tensor
 
 from craft.codebook import Codebook
 from craft.errors import CraftError
+from craft.runtime.inside import inside
 from craft.runtime.json_cards import read_json
+from craft.runtime.stored_files import StoredFileError
 from craft.runtime.stored_tensors import StoredTensor, TensorFile, read_tensor, tensor_files
 
 SIGLIP = "rqvaesiglip.siglip_model."
@@ -114,14 +116,15 @@ class VilaUCheckpoint:
         """``vision_config`` and ``text_config`` of the checkpoint's SigLIP.
 
         Its own config only names a hub id. In order: what is given (a folder, a config.json or its
-        content), the named path where it exists here, the SigLIP of a release of this width.
+        content), the named folder if it lies in the checkpoint, the SigLIP of a release of this
+        width.
 
         Raises:
             CraftError: none of these, or one that does not fit the weights.
         """
         named = (self.config.get("rqvaesiglip") or {}).get("pretrained_model")
-        if given is None and named is not None and (Path(named) / "config.json").is_file():
-            given = str(named)
+        if given is None and self.siglip_folder is not None:
+            given = self.root / self.siglip_folder
         width = self.shape(f"{VISION}embeddings.patch_embedding.bias")[0]
         config: Mapping[str, Any] | None
         if given is None:
@@ -141,6 +144,20 @@ class VilaUCheckpoint:
             )
         self._require_fit(config, "passed or found" if given is not None else f"of width {width}")
         return {key: config[key] for key in ("vision_config", "text_config")}
+
+    @cached_property
+    def siglip_folder(self) -> str | None:
+        """The folder of SigLIP's config in the checkpoint, if the tower's config names one. What
+        lies elsewhere on this machine is not the checkpoint's to name."""
+        named = (self.config.get("rqvaesiglip") or {}).get("pretrained_model")
+        try:
+            folder = inside(self.root, named, "the config of VILA-U's tower").resolve()
+        except StoredFileError:  # most often a name at the hub, which leads nowhere
+            return None
+        root = self.root.resolve()
+        if folder == root or not (folder / "config.json").is_file():
+            return None
+        return folder.relative_to(root).as_posix()
 
     def _require_fit(self, config: Mapping[str, Any], which: str) -> None:
         vision = dict(config.get("vision_config") or {})

@@ -8,7 +8,6 @@ decoder, the depth transformer and EMA buffers, is kept aside in ``vila_u/``.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from transformers import AutoModelForCausalLM, SiglipConfig, SiglipModel
 from craft.codebook import Codebook
 from craft.errors import CraftError
 from craft.family.manifest import write_manifest
+from craft.integrations.vila_u.carried_files import carry
 from craft.integrations.vila_u.checkpoint import SIGLIP, VilaUCheckpoint
 from craft.integrations.vila_u.tensor_files import write_tensors
 from craft.integrations.vila_u.tokenizer_files import (
@@ -29,7 +29,8 @@ from craft.integrations.vila_u.tokenizer_files import (
 )
 from craft.models.loading import load_config
 from craft.models.prompt_template import VICUNA
-from craft.runtime.json_cards import read_json
+from craft.runtime.inside import require_plain_name
+from craft.runtime.json_cards import read_json, with_checksum
 from craft.runtime.stored_tensors import StoredTensor, TensorFile, require_shapes, tensor_files
 from craft.runtime.whole_file import require_room, whole_directory
 
@@ -41,6 +42,8 @@ PROJECTOR_NAMES = {
 }
 _PAIR = (f"{SIGLIP}vision_model.", f"{SIGLIP}text_model.")
 _UNUSED = ("rqvaesiglip.", "rqtransformer.")
+#: Names beside which a language model's folder stands.
+_TAKEN = {"siglip", ASIDE, "codebook.safetensors", "manifest.json", "general_prior.safetensors"}
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,12 @@ def convert(
     Raises:
         CraftError: not a checkpoint, or not complete; a tensor or projector nobody knows; configs
             and weights of different sizes; no tokenizer where one is needed, or one that does not
-            load; ``out`` exists.
+            load; a name that is none; files that are links out of the checkpoint; ``out`` exists.
         OSError: ``out`` has no room or cannot be written; nothing of it stays.
     """
+    require_plain_name(name, "--name")
+    if name.lower() in _TAKEN:
+        raise CraftError(f"--name {name} is what a part of the directory is called; choose another")
     source, out = VilaUCheckpoint(path), Path(out)
     if out.exists():
         raise CraftError(f"{out} exists; name a new directory")
@@ -136,7 +142,7 @@ def _write_record(
             for file, held in group.items()
         },
     }
-    _write_json(out / ASIDE / CARD, conversion)
+    _write_json(out / ASIDE / CARD, with_checksum(conversion))
 
 
 def _siglip(config: Mapping[str, Any]) -> SiglipConfig:
@@ -160,7 +166,10 @@ def _require_weights(
         auto = hasattr(kind, "from_config")  # AutoModel..., not a model's own class
         model = kind.from_config(config, trust_remote_code=False) if auto else kind(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    tied = set(getattr(model, "_tied_weights_keys", None) or ()) - stored.keys()
+    # Of weights that this config ties, one is enough.
+    pairs = dict(getattr(model, "all_tied_weights_keys", None) or {})
+    either = [*pairs.items(), *((source, target) for target, source in pairs.items())]
+    tied = {name for name, other in either if name not in stored and other in stored}
     require_shapes(stored, {n: shape for n, shape in wanted.items() if n not in tied}, folder)
 
 
@@ -227,7 +236,7 @@ def _copy_language_model(folder: Path, out: Path, name: str) -> dict[str, str]:
     for file in _files(folder):
         if not is_tokenizer_file(file):
             copied[f"llm/{file.name}"] = f"{name}/{file.name}"
-            _copy(file, out / name / file.name)
+            carry(folder, file.name, out / name / file.name, f"the files in {folder}")
     return copied
 
 
@@ -245,18 +254,15 @@ def _copy_the_rest(
     """Configs and whatever else lies beside the weights; nothing hidden, such as .git."""
     copied = {}
     rebuilt = {"vision_tower": source.files, "mm_projector": projector_files, "": {}}
+    if source.siglip_folder is not None:
+        rebuilt.setdefault(source.siglip_folder, {})
     for folder, tensors in rebuilt.items():
         for file in sorted((source.root / folder).iterdir()):
             if file.is_file() and file.name not in tensors and not file.name.startswith("."):
                 relative = f"{folder}/{file.name}".lstrip("/")
                 copied[relative] = f"{ASIDE}/{relative}"
-                _copy(file, out / ASIDE / relative)
+                carry(file.parent, file.name, out / ASIDE / relative, f"the files in {file.parent}")
     return copied
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from craft.codebook import CodebookMismatchError, shorten
 from craft.errors import CraftError
+from craft.integrations.vila_u.carried_files import carried
 from craft.integrations.vila_u.checkpoint import VilaUCheckpoint
 from craft.integrations.vila_u.layout import codebook_of, encoder_of, encoder_weights
 from craft.integrations.vila_u.load import stored_name
 from craft.integrations.vila_u.tensor_files import write_tensors
+from craft.runtime.inside import inside
 from craft.runtime.stored_tensors import StoredTensor
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def export(
     out: Path | str,
     *,
     copy: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> Path:
     """Write a checkpoint like ``checkpoint`` that has this encoder.
 
@@ -41,10 +44,14 @@ def export(
         out: new directory. VILA-U chooses its prompts by its name: keep ``vila-u-7b-256`` or
             ``vila-u-7b-384`` in it.
         copy: copy language model and projector instead of linking them.
+        dtype: of the encoder's weights, if not the checkpoint's. Rounding to bfloat16 changes
+            codes: with torch.float32 here and in ``vila_u.load(path, model_dtype=torch.float32)``
+            they stay.
 
     Raises:
         CodebookMismatchError: the encoder speaks another codebook.
-        CraftError: ``out`` exists; weights that VILA-U has no place for.
+        CraftError: ``out`` exists; weights that VILA-U has no place for; files to be copied that
+            are links out of the checkpoint.
     """
     source, out = VilaUCheckpoint(checkpoint), Path(out)
     if out.exists():
@@ -55,14 +62,22 @@ def export(
             f"the encoder speaks codebook {shorten(fingerprint)}, {source.root} has "
             f"{shorten(source.codebook.fingerprint)}; export into the checkpoint it came from"
         )
-    replaced = replacements(weights, source.tensors)
+    replaced = replacements(weights, source.tensors, dtype)
+    beside = [entry for entry in source.folder.iterdir() if entry.name not in source.files]
+    others = [entry for entry in source.root.iterdir() if entry.name != "vision_tower"]
+    # What the tower's config names must lie in the checkpoint itself.
+    held = (source.siglip_folder or "").split("/")[0]
+    copied = [entry for entry in others if copy or entry.name == held]
+    for entry in [*beside, *copied]:  # before anything is written
+        _require_own(entry)
     folder = out / "vision_tower"
     folder.mkdir(parents=True)
-    for entry in source.root.iterdir():
-        if entry.name != "vision_tower":
-            _link(entry, out / entry.name, copy)
-    for entry in source.folder.iterdir():
-        if entry.name not in source.files:
+    for entry in others:
+        _link(entry, out / entry.name, entry in copied)
+    for entry in beside:
+        if entry.is_dir():
+            shutil.copytree(entry, folder / entry.name)
+        else:
             shutil.copy(entry, folder / entry.name)
     for name, file in source.files.items():
         tensors = {n: replaced.get(n, stored) for n, stored in file.tensors.items()}
@@ -71,9 +86,9 @@ def export(
 
 
 def replacements(
-    weights: dict[str, Tensor], stored: dict[str, StoredTensor]
+    weights: dict[str, Tensor], stored: dict[str, StoredTensor], dtype: torch.dtype | None = None
 ) -> dict[str, Tensor | StoredTensor]:
-    """The encoder's weights by their stored names, in the stored dtypes.
+    """The encoder's weights by their stored names, in the stored dtypes or in ``dtype``.
 
     Raises:
         CraftError: a weight the checkpoint has no place for.
@@ -88,7 +103,7 @@ def replacements(
                 f"VILA-U has no place for the encoder's {name} {tuple(tensor.shape)} (it has "
                 f"{expected}); an encoder with a class token of its own cannot go back"
             )
-        replaced[stored_name(name)] = tensor.detach().to(dtypes[place.dtype])
+        replaced[stored_name(name)] = tensor.detach().to(dtype or dtypes[place.dtype])
     return replaced
 
 
@@ -100,6 +115,19 @@ def _weights(encoder: Any) -> tuple[dict[str, Tensor], str]:
         return dict(encoder.state_dict()), encoder.codebook.fingerprint
     found = encoder_of(encoder)
     return encoder_weights(found), codebook_of(found.quantizer).fingerprint
+
+
+def _require_own(entry: Path) -> None:
+    """Raises StoredFileError for a link out of the checkpoint, or out of a folder of it."""
+    if not entry.is_dir():
+        carried(entry.parent, entry.name, f"the files in {entry.parent}")
+        return
+    for path in entry.rglob("*"):
+        name, what = str(path.relative_to(entry)), f"the files in {entry}"
+        if path.is_dir():
+            inside(entry, name, what)
+        else:
+            carried(entry, name, what)
 
 
 def _link(source: Path, target: Path, copy: bool) -> None:

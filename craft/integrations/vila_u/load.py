@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from craft.integrations.vila_u.checkpoint import VISION, VilaUCheckpoint
-from craft.runtime.stored_tensors import require_shapes
+from craft.runtime.stored_tensors import require_fractions, require_shapes
 
 if TYPE_CHECKING:
     from craft.models.vision_tower import DiscreteVisionTower
@@ -46,6 +46,8 @@ def load_tower(
         {n: tuple(x.shape) for n, x in tower.state_dict().items()},
         checkpoint.folder,
     )
+    for name in map(stored_name, tower.state_dict()):
+        require_fractions(name, checkpoint.tensors[name], "weights of VILA-U's tower")
     wanted = dtype or checkpoint.dtype
     weights = {n: checkpoint.tensor(stored_name(n)).to(wanted) for n in tower.state_dict()}
     tower.load_state_dict(weights, assign=True)

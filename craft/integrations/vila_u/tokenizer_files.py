@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, SiglipConfig
 
 from craft.errors import CraftError
+from craft.integrations.vila_u.carried_files import carry
 from craft.models.aligned_language_model import require_end_token
 from craft.models.loading import TOKENIZER_FILES, has_tokenizer, load_tokenizer
 
@@ -34,7 +34,7 @@ def copy_siglip_tokenizer(source: Path, target: Path, config: SiglipConfig) -> N
         )
     for file in sorted(source.iterdir()):
         if file.is_file() and is_tokenizer_file(file):
-            shutil.copyfile(file, target / file.name)
+            carry(source, file.name, target / file.name, f"SigLIP's tokenizer in {source}")
     text: Any = config.text_config
     _require_vocabulary(target, "SigLIP", text.vocab_size, source)
 
@@ -51,7 +51,7 @@ def copy_tokenizer(folder: Path, out: Path, name: str, config: Any) -> dict[str,
     for file in sorted(folder.iterdir()):
         if file.is_file() and is_tokenizer_file(file):
             copied[f"llm/{file.name}"] = f"{name}/tokenizer/{file.name}"
-            shutil.copyfile(file, target / file.name)
+            carry(folder, file.name, target / file.name, f"the tokenizer in {folder}")
     if not has_tokenizer(folder):
         raise CraftError(
             f"{folder} holds no tokenizer: expected one of {', '.join(TOKENIZER_FILES)}"

@@ -1,1 +1,1 @@
-"""Builds the pocket world's image data from pinned, openly licensed packages."""
+"""Builds the pocket world's images from pinned, openly licensed packages, and its models."""

@@ -1,4 +1,4 @@
-"""Writes ATTRIBUTION.md out of the built files: it names what is shipped and nothing else."""
+"""Writes ATTRIBUTION.md from the built files: it names exactly what is shipped."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ AREAS = {
     "glyphs": ("Printed characters", "Digits and capital letters in black on white."),
     "digits": (
         "Handwriting",
-        "5,000 digits of MNIST (LeCun, Cortes and Burges), unchanged but for the file format. "
+        "5,000 digits of MNIST (LeCun, Cortes and Burges), unchanged except for the file format. "
         "MNIST derives from NIST's Special Databases 1 and 3; the package redistributes this "
         "subset under its own licence, and the full set is often listed as CC-BY-SA-3.0.",
     ),

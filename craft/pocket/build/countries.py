@@ -74,7 +74,7 @@ TERRITORIES = {
 
 
 def countries() -> list[Country]:
-    """All countries and territories; sovereign ones first, as they keep a shared flag."""
+    """All countries and territories; sovereign ones first, since they keep a shared flag."""
     listed = []
     for sovereign, table in ((True, SOVEREIGN), (False, TERRITORIES)):
         for region, text in table.items():

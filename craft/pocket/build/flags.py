@@ -17,12 +17,12 @@ from craft.pocket.build.svg import IconSet, render
 #: Two flags whose pixels differ by less than this on average (of 255) cannot be told apart.
 LEAST_DIFFERENCE = 2.0
 
-#: Sovereign countries with the design of another one's flag: Chad's is Romania's and Monaco's is
-#: Indonesia's, but for the tint or the aspect ratio.
+#: Sovereign countries whose flag has the design of another one's: Chad's is Romania's and Monaco's
+#: is Indonesia's, except for the tint or the aspect ratio.
 TWINS = (("ro", "td"), ("id", "mc"))
 
-#: Where circle-flags gives a language's flag under the country's code. Its Irish and Laotian
-#: language flags are those countries' own; the flags of ar and io it lacks.
+#: Codes under which circle-flags has the flag of a language and not of the country. Its Irish and
+#: Laotian language flags are those of the countries; the flags of ar and io are missing.
 CIRCLE_NAMES = {"ar": "", "io": "", "ie": "lang-ga", "la": "lang-lo"}
 
 #: Countries that emojione files under an older name.
@@ -78,7 +78,7 @@ def styles(cache: Path) -> list[Style]:
 def alike(pictures: Mapping[str, np.ndarray]) -> set[tuple[str, str]]:
     """The pairs of codes whose pictures (HxWx3 with sides divisible by 8) cannot be told apart."""
     codes = sorted(pictures)
-    # Block averages differ no more than the pixels do, so far blocks rule a pair out cheaply.
+    # Block averages differ at most as much as pixels do, so distant ones rule a pair out cheaply.
     blocks = np.array([block_averages(pictures[code]) for code in codes])
     pairs = set()
     for row, code in enumerate(codes[:-1]):
@@ -115,7 +115,7 @@ def without_doubles(
 
 
 def build_flags(cache: Path) -> list[Record]:
-    """Countries that every artist draws and that no other country's flag can be mistaken for."""
+    """Countries that every artist draws and whose flag cannot be mistaken for another's."""
     artists = styles(cache)
     twemoji = artists[0].icons
     drawn: dict[Package, dict[str, np.ndarray]] = {}

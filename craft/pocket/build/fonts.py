@@ -1,4 +1,4 @@
-"""The fonts of the printed characters. No script fonts: handwriting is a domain to adapt to."""
+"""The fonts of the printed characters; no script fonts, as handwriting is a domain to adapt to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from craft.pocket.build.packages import SourceError, fetch, read, read_json
 from craft.pocket.build.sources import FONT_FAMILIES
 
-#: Families of which one italic is drawn too.
+#: Families of which an italic is drawn too.
 ITALICS = (
     "crimson-text",
     "eb-garamond",
@@ -28,7 +28,7 @@ ITALICS = (
     "space-mono",
 )
 
-#: Fonts that matplotlib carries, whose files never change, with the hash of each.
+#: Fonts that come with matplotlib, whose files never change, with the hash of each.
 MATPLOTLIB_FONTS = {
     "DejaVuSans": "3fdf69cabf06049ea70a00b5919340e2ce1e6d02b0cc3c4b44fb6801bd1e0d22",
     "DejaVuSans-Bold": "b184b89e3c1075f22f6b71575b6fc20d4972b3cfd3b23322ca6fd596dcaef167",
@@ -57,7 +57,7 @@ MATPLOTLIB_LICENCES = {
 
 
 class Font(NamedTuple):
-    """One font file and where it is from."""
+    """A font file and its origin."""
 
     style: str
     data: bytes
@@ -90,7 +90,7 @@ def fonts(cache: Path) -> Iterator[Font]:
 
 
 def package_files(archive: Path) -> set[str]:
-    """The names in a package: families differ in the weights they have."""
+    """The variants in a package: families differ in the weights they have."""
     import tarfile
 
     with tarfile.open(archive) as opened:
@@ -107,7 +107,7 @@ def bundled_fonts() -> Iterator[Font]:
         found = hashlib.sha256(data).hexdigest()
         if found != expected:
             raise SourceError(
-                f"matplotlib {matplotlib.__version__} carries another {name}.ttf: sha256 is "
+                f"matplotlib {matplotlib.__version__} comes with another {name}.ttf: sha256 is "
                 f"{found}, expected {expected}. Install matplotlib 3.11.2, or review the new "
                 "font and update MATPLOTLIB_FONTS."
             )

@@ -27,7 +27,7 @@ LEAST_DIFFERENCE = 2.0
 
 
 def fitting_font(data: bytes) -> ImageFont.FreeTypeFont:
-    """The font at the size at which capitals have a natural margin and no character is cut off."""
+    """The font, at a size at which capitals have a natural margin and no character is cut off."""
     trial = load(data, 100)
     _, top, _, bottom = trial.getbbox("H", anchor="ls")
     boxes = [trial.getbbox(character, anchor="ls") for character in CHARACTERS]

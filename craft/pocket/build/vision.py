@@ -1,8 +1,8 @@
 """Stage 1 of the pocket models: the SigLIP pair and its residual codebook, on the general world.
 
-VILA-U's recipe in miniature: image-text contrast (sigmoid loss) on features that are quantised from
-a fifth of the way in, pixel reconstruction from them, and commitment; the codebook starts as a
-sample of the features.
+This is VILA-U's recipe in miniature: image-text contrast (sigmoid loss) on features that are
+quantised after a fifth of the training, pixel reconstruction from them, and commitment; the
+codebook is initialised with a sample of the features.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from craft.errors import CraftError
 
 log = logging.getLogger(__name__)
 
-#: How the images of an area are varied. A flag without its colours is not that flag any more; a
-#: drawing without them still is what it shows.
+#: How the images of an area are varied. A flag without its colours is no longer that flag, while a
+#: drawing still shows what it shows.
 AUGMENTATIONS = {
     "icons": Augmentation(grey=0.15, invert=0.1, outline=0.15, thicken=0.15, blur=0.15),
     "flags": Augmentation(scale=(0.8, 1.2), rotation=8, blur=0.2),
@@ -58,7 +58,7 @@ class VisionRecipe:
     text_length: int = 12
     codes: int = 512
     levels: int = 4
-    # Characters are learnt last: they came out weakest of the first cycle.
+    # Characters are learnt last: they were weakest after the first cycle.
     phases: tuple[Phase, ...] = (
         Phase(2600, 1e-3, (0.64, 0.18, 0.18)),
         Phase(1500, 6e-4, (0.52, 0.14, 0.34)),
@@ -123,7 +123,7 @@ def new_siglip(recipe: VisionRecipe, vocabulary: int) -> SiglipModel:
         },
     )
     model = SiglipModel(config)
-    # torch's fused attention is ten times slower backward in bfloat16 on a CPU.
+    # On a CPU in bfloat16, the backward pass of torch's fused attention is ten times slower.
     model.set_attn_implementation("eager")
     with torch.no_grad():
         model.logit_scale.fill_(math.log(10))
@@ -183,7 +183,7 @@ class ResidualCodebook(nn.Module):
 
     @torch.no_grad()
     def revive(self, z: Tensor, generator: torch.Generator) -> int:
-        """Move the codewords nobody used since the last call onto random features."""
+        """Move codewords that were not used since the last call onto random features."""
         dead = (self.usage == 0).nonzero().squeeze(1)
         rows = z.flatten(0, 1)
         pick = torch.randint(len(rows), (len(dead),), generator=generator)
@@ -193,7 +193,7 @@ class ResidualCodebook(nn.Module):
 
 
 class VisionStage:
-    """The pair and its codebook in training; one call of :meth:`run` a phase."""
+    """The pair and its codebook in training; each call of :meth:`run` is a phase."""
 
     def __init__(
         self, areas: list[ImageSet], tokenizer: PreTrainedTokenizerFast, recipe: VisionRecipe
@@ -216,7 +216,7 @@ class VisionStage:
             )
 
     def state(self) -> dict[str, Tensor]:
-        """Tensors from which :meth:`load` goes on with the next phase."""
+        """Tensors from which :meth:`load` continues with the next phase."""
         return {**self.model.state_dict(), "codebook": self.book.table.detach()}
 
     def load(self, state: dict[str, Tensor]) -> None:
@@ -226,7 +226,7 @@ class VisionStage:
         self.model.load_state_dict(state)
 
     def run(self, number: int) -> None:
-        """Train phase ``number``; the pixel decoder is its own and thrown away after it."""
+        """Train phase ``number``, with a pixel decoder that is discarded afterwards."""
         recipe, phase = self.recipe, self.recipe.phases[number]
         model, book, text = self.model, self.book, self.text
         torch.manual_seed(recipe.seed + number)

@@ -1,4 +1,4 @@
-"""The pocket models' tokenizer: words, with every class and group name a token of its own."""
+"""The pocket models' tokenizer: a token for each word and for each name of a class or group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One test image with everything a reader wants to see beside it."""
+"""One test image with its codes, its kept tokens and all answers about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One self-contained page a demo: the numbers, the curves, and images with their answers."""
+"""The page of a demo, in one file: the numbers, the curves, and images with their answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 
 from craft.evaluation.aggregate import PARTS
@@ -15,17 +14,18 @@ from craft.pocket.demo.plots import accuracy_figure, training_figure
 from craft.pocket.demo.results import CONDITIONS
 from craft.pocket.demo.table import BASELINE, TITLES
 from craft.report.embedded import data_url, figure_png, image_png
+from craft.report.html import page_template
 from craft.report.patches import _SIDE, code_map, dim_pruned
 from craft.report.tables import HEADINGS
 from craft.runtime.whole_file import write_bytes, write_text
 
 
 def write_page(results: dict[str, Any], examples: list[Example], directory: Path) -> Path:
-    """Write ``index.html`` and the figures beside it as PNG files.
+    """Write ``index.html`` and, next to it, the figures as PNG files.
 
     Args:
         results: what the demo's results.json holds.
-        directory: the demo's, with the training logs.
+        directory: of the demo, with the training logs.
     """
     first = results["seeds"][0]
     logs = {name: directory / name / f"seed-{first}" / "train.jsonl" for name in results["domains"]}
@@ -35,9 +35,7 @@ def write_page(results: dict[str, Any], examples: list[Example], directory: Path
         png = figure_png(figure)
         write_bytes(directory / f"{name}.png", png)
         embedded[name] = data_url(png)
-    loader = PackageLoader("craft.pocket.demo", ".")
-    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    page = template.get_template("page.html.j2").render(
+    page = page_template("craft.pocket.demo").render(
         results=results,
         figures=embedded,
         examples=[_card(example) for example in examples],

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure  # the object interface draws with Agg and 
 
 from craft.pocket.demo.results import CONDITIONS
 from craft.pocket.demo.table import TITLES
+from craft.report.figures import LITERAL, name_in_figure
 from craft.runtime.json_cards import read_json_lines
 
 _COLOURS = dict(zip(CONDITIONS, ("#b8b8b8", "#0072b2", "#56b4e9", "#e69f00"), strict=True))
@@ -16,7 +17,7 @@ _LOSSES = {"sal": "answers", "con": "contrastive", "commit": "commitment"}
 
 
 def accuracy_figure(results: dict[str, Any]) -> Figure:
-    """Bars of four-option accuracy on all classes: a panel a domain, a group a language model.
+    """Bars of four-option accuracy on all classes: a panel per domain, a group per language model.
 
     Whiskers are the standard deviation over seeds.
     """
@@ -41,8 +42,9 @@ def accuracy_figure(results: dict[str, Any]) -> Figure:
             )
             axes.bar_label(bars, fmt="%.0f", fontsize=7, padding=1)
         axes.axhline(25, color="#888888", linewidth=0.8, linestyle=":")
-        axes.set_title(title, fontsize=10)
-        axes.set_xticks(range(len(models)), [f"{n}\n({m['role']})" for n, m in models.items()])
+        axes.set_title(name_in_figure(title), fontsize=10, **LITERAL)
+        names = [f"{name_in_figure(n, 16)}\n({m['role']})" for n, m in models.items()]
+        axes.set_xticks(range(len(models)), names, **LITERAL)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylim(0, 105)
     panels[0].set_ylabel("four-option accuracy, per cent")
@@ -58,7 +60,7 @@ def accuracy_figure(results: dict[str, Any]) -> Figure:
 
 
 def training_figure(logs: dict[str, Path]) -> Figure:
-    """Losses and validation accuracies out of ``train.jsonl``: a column a run, named by its key."""
+    """Losses and validation accuracies from ``train.jsonl``: a column per run, titled by key."""
     figure = Figure(figsize=(1.0 + 3.4 * len(logs), 4.6), layout="constrained")
     panels = figure.subplots(2, len(logs), squeeze=False)
     for column, (title, path) in enumerate(logs.items()):
@@ -68,7 +70,7 @@ def training_figure(logs: dict[str, Path]) -> Figure:
         for name, label in _LOSSES.items():
             values = _smooth([step[name] for step in steps])
             losses.plot([step["step"] for step in steps], values, label=label, linewidth=1.2)
-        losses.set_title(title, fontsize=10)
+        losses.set_title(name_in_figure(title), fontsize=10, **LITERAL)
         validations = [entry for entry in entries if "validation" in entry]
         for name in validations[0]["validation"] if validations else ():
             accuracies.plot(
@@ -87,7 +89,7 @@ def training_figure(logs: dict[str, Path]) -> Figure:
 
 
 def _smooth(values: list[float], decay: float = 0.95) -> list[float]:
-    """Running mean that forgets, without the bias of its start."""
+    """Exponential moving average, corrected for the bias of its start."""
     total = weight = 0.0
     smoothed = []
     for value in values:

@@ -1,4 +1,4 @@
-"""How a demo's scores become its results: over seeds, over domains, and as gains."""
+"""A demo's results from its scores: averaged over seeds and domains, and as gains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ADAPTED: dict[str, tuple[float, Selector]] = {
     "random_keep_0.8": (0.8, "random"),
 }
 CONDITIONS = ("zero_shot", *ADAPTED)
-#: What a gain compares: a condition with the one it should beat or hold.
+#: What a gain compares: a condition with the one that it should exceed or match.
 GAINS = {
     "adapted": ("adapted", "zero_shot"),
     "keep_0.8": ("adapted_keep_0.8", "adapted"),
@@ -35,7 +35,7 @@ def gains(conditions: Conditions) -> dict[str, dict[str, float | None]]:
 
 
 def over_seeds(seeds: Sequence[int], tables: Sequence[Conditions]) -> dict[str, Any]:
-    """One language model on one domain: means over the seeds and, of several, each seed's own
+    """One language model on one domain: means over the seeds and, if there are several, each seed's
     scores and their sample standard deviation."""
     means: dict[str, Any] = {
         c: {**mean_scores([t[c] for t in tables]), "n": tables[0][c]["n"]} for c in CONDITIONS
@@ -48,7 +48,7 @@ def over_seeds(seeds: Sequence[int], tables: Sequence[Conditions]) -> dict[str, 
 
 
 def over_domains(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One language model, domains counting the same; the spread is that of the seeds' averages."""
+    """One language model, averaged over domains; the spread is that of the seeds' averages."""
     means: dict[str, Any] = {"role": entries[0]["role"]}
     for c in CONDITIONS:
         counts = {part: sum(e[c]["n"][part] for e in entries) for part in PARTS}

@@ -1,7 +1,7 @@
 """The whole method on the pocket world: adapt on a domain, plug into another model, prune.
 
-One encoder a domain and seed is adapted with one language model, the surrogate, and examined with
-all of them, before and after, with all visual tokens and with fewer.
+For each domain and seed, an encoder is adapted with one language model, the surrogate, and examined
+with all of them, before and after, with all visual tokens and with fewer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
 from craft.workbench.adapt import adapt_pack
 
-#: Of a demo's results.json; raised whenever a key changes its meaning or goes.
+#: Version of a demo's results.json, raised whenever a key changes its meaning or is removed.
 FORMAT = 1
 _EXAMPLES = 8
 
@@ -62,15 +62,16 @@ def run_demo(
     ``out/<domain>/seed-<n>`` is an encoder pack with the settings and the log of its training.
 
     Args:
-        seeds: added to ``config.seed``: data order, augmentation, class token; each is also the one
-            fixed draw of random pruning. Held-out classes and questions stay the same.
-        surrogate: the language model to adapt with; all others are transfer.
-        test_limit: examine on so many test images only.
+        seeds: added to ``config.seed``, which decides data order, augmentation and class token;
+            each also decides the draw of random pruning. Held-out classes and questions stay the
+            same.
+        surrogate: the language model to adapt with; all others measure transfer.
+        test_limit: examine on only so many test images.
         general_images: how many views of the general world measure forgetting.
 
     Raises:
-        CraftError: no such domain or language model, no domain or seed at all, or a method that
-            trains no encoder.
+        CraftError: there is no such domain or language model, none is given, or no seed, or the
+            method trains no encoder.
     """
     if not domains or not seeds:
         raise CraftError(f"a demo needs a domain and a seed, got {domains=} and {seeds=}")
@@ -79,7 +80,7 @@ def run_demo(
             f"a demo plugs an encoder into every language model, and method={config.method} trains "
             "no encoder; use craft adapt and craft evaluate"
         )
-    models.language_model(surrogate)  # a wrong name fails before anything long starts
+    models.language_model(surrogate)  # so that a wrong name fails before anything long starts
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     per_domain: dict[str, dict[str, Any]] = {}
@@ -107,7 +108,7 @@ def run_demo(
             "general_images": general_images,
             "metric": "strict exact match of the generated letter",
             "options": "random distractors",
-            "random_pruning": "one fixed draw a seed",
+            "random_pruning": "one fixed draw per seed",
             "config": config.model_dump(),
         },
         "codebook_fingerprint": models.codebook.fingerprint,
@@ -120,7 +121,7 @@ def run_demo(
 
 
 class _Demo:
-    """What all domains and seeds of one run share."""
+    """What all domains and seeds of a run share."""
 
     def __init__(
         self,
@@ -221,7 +222,7 @@ class _Demo:
         }
 
     def _log(self, domain: str, seed: int | None, answers: dict[str, dict[str, Marks]]) -> None:
-        """Every answer, one line each, so that every number can be counted again."""
+        """Write every answer on a line, so that every number can be recounted."""
         for model, conditions in answers.items():
             for condition, marks in conditions.items():
                 run = {"domain": domain, "seed": seed, "model": model, "condition": condition}
@@ -231,7 +232,7 @@ class _Demo:
 def _examples(
     domain: ClassDomain, candidate: Candidate, marks: dict[str, dict[str, Marks]]
 ) -> list[Example]:
-    """Test images drawn at random, not chosen for their answers: half of held-out classes."""
+    """Test images, drawn at random and not chosen for their answers, half of held-out classes."""
     questions = candidate.exam.domain.questions
     rng = seeded("examples", domain.name)
     kept = candidate.kept(*ADAPTED["adapted_keep_0.8"])

@@ -19,19 +19,19 @@ TITLES = {
 }
 
 
-#: What each condition's points are counted from.
+#: The condition that each condition's points are relative to.
 BASELINE = {"adapted": "zero_shot", "adapted_keep_0.8": "adapted", "random_keep_0.8": "adapted"}
 
 
 def demo_table(results: dict[str, Any]) -> Table:
-    """A demo's ``results.json``: a block a domain, and their average if there are several.
+    """A demo's ``results.json``: a block per domain, and their average if there are several.
 
-    Accuracies in per cent; in brackets the points to zero-shot, or, of pruning, to the same encoder
-    unpruned.
+    Accuracies are in per cent; in brackets are the points over zero-shot or, for pruning, over the
+    same encoder without pruning.
     """
     seeds = len(results["seeds"])
     caption = (
-        "Per cent right, of n questions. In brackets: points to zero-shot; of pruning, to all "
+        "Per cent right, of n questions. In brackets: points over zero-shot; for pruning, over all "
         "tokens kept."
     )
     if seeds > 1:

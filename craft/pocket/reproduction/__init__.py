@@ -1,1 +1,1 @@
-"""The paper's experiments on the pocket world: what is run, what comes out, what it shows."""
+"""The paper's experiments on the pocket world: what is run, the results, what they show."""

@@ -1,8 +1,8 @@
-"""Each claim of the paper, tested here: holds, does not hold, or cannot be tested.
+"""Each claim of the paper, tested here: it holds, does not hold, or cannot be tested.
 
 A claim that one thing is better holds if the 95 % interval of the difference lies above zero. A
 claim that something costs next to nothing holds if the interval lies above the loss that the paper
-itself calls small. Everything else does not hold *here*: the world may be too small to show it.
+itself calls small. Any other claim does not hold *here*: the world may be too small to show it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SMALL_LOSS = 1.5
 
 @dataclass(frozen=True)
 class Claim:
-    """``find`` gives the difference; it must lie above ``bound``. Without, ``reason`` says why."""
+    """``find`` computes the difference, which must exceed ``bound``; without it, see ``reason``."""
 
     where: str
     text: str
@@ -64,7 +64,7 @@ def _ablated(variant: str, reader: str = MAIN) -> Callable[[Outcomes], Measure]:
 
 
 def _transferred(outcomes: Outcomes) -> Measure:
-    """The mean gain of all encoders in all models that were not their surrogate."""
+    """The mean gain of all encoders, over all models that were not their surrogate."""
     return measure(
         [
             outcomes.rights(Row("craft", s, reader), d)

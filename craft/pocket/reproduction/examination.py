@@ -1,4 +1,4 @@
-"""One job: adapt, ask, and write down which questions were answered right."""
+"""One job: adapt, ask, and record which questions were answered correctly."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from craft.training.adapt import adapt
 
 log = logging.getLogger(__name__)
 
-#: What is asked of every encoder: all tokens, and of the pretrained one also without its codes.
+#: Conditions of every encoder: all tokens, and for the pretrained one also without codes.
 ALL_TOKENS, CONTINUOUS = "keep 1.0", "continuous"
 #: Pruning by the general world's frequencies instead of the domain's.
 FOREIGN = "foreign prior"
 #: What a justification is marked for.
 RULES = ("correct", "present", "relevant", "faithful")
-#: Methods that are asked for justifications.
+#: Methods whose models are asked for justifications.
 _JUSTIFIES = ("craft", *CONTINUOUS_METHODS)
 
 
@@ -58,14 +58,14 @@ def condition(ratio: float, selector: str) -> str:
 
 
 def run_job(job: Job, scale: Scale, models: ModelFamily, directory: Path, made_of: str) -> Path:
-    """Do a job and write ``<job>.json``; one that is there already, and whole, is left alone.
+    """Do a job and write ``<job>.json``; a file that exists and is whole is left as it is.
 
     Args:
         made_of: hash of the models, for :func:`read_job`.
 
-    In the file, ``answers.<language model>.<condition>`` is a string of 1 and 0, a digit a question
-    of the domain; ``general`` likewise; ``heldout`` says which questions are of held-out classes;
-    ``justified.<rule>`` which justifications pass.
+    In the file, ``answers.<language model>.<condition>`` is a string of ones and zeros, a digit per
+    question of the domain; ``general`` likewise; ``heldout`` says which questions are about
+    held-out classes; ``justified.<rule>`` says which justifications pass.
     """
     path = job_file(directory, job)
     if read_job(path, job, scale, made_of) is not None:
@@ -110,11 +110,11 @@ def read_job(path: Path, job: Job, scale: Scale, made_of: str) -> dict[str, Any]
     except StoredFileError as error:
         log.warning("%s; the job is done again", error)
         return None
-    if found.get(CHECKSUM) != checksum(found) or _plain(found.get("job")) != _plain(asdict(job)):
+    if found.get(CHECKSUM) != checksum(found) or not _same(found.get("job"), asdict(job)):
         log.warning("%s is not what was written; the job is done again", path)
         return None
     for name, wanted in (("scale", asdict(scale)), ("models", made_of)):
-        if _plain(found.get(name)) != _plain(wanted):
+        if not _same(found.get(name), wanted):
             raise CraftError(
                 f"{path} is of another {name.removesuffix('s')} ({found.get(name)}) than this run "
                 f"({wanted}); choose another --out"
@@ -122,9 +122,9 @@ def read_job(path: Path, job: Job, scale: Scale, made_of: str) -> dict[str, Any]
     return found
 
 
-def _plain(value: Any) -> Any:
-    """As JSON has it: without tuples."""
-    return json.loads(json.dumps(value))
+def _same(one: Any, other: Any) -> bool:
+    """As JSON has them: without tuples."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 @dataclass
@@ -138,7 +138,7 @@ class _Sheet:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def examine(self, lvlm: AlignedLanguageModel, name: str = ALL_TOKENS) -> None:
-        """All tokens, on the domain and on the general world."""
+        """Answer with all tokens, on the domain and on the general world."""
         general, asked = self.candidate.general, self.candidate.exam.general
         assert general is not None  # _exam asks both
         assert asked is not None
@@ -160,7 +160,7 @@ class _Sheet:
             self.justified[rule] = _digits([getattr(mark, rule) for mark in marks])
 
     def prune(self, lvlm: AlignedLanguageModel, foreign: Tensor) -> None:
-        """The curve of keep ratios, and other ways to choose tokens at some of them."""
+        """Answer at all keep ratios and, at some of them, with other ways to choose tokens."""
         tokens = self.candidate.domain
         for ratio in KEEP_RATIOS[:-1]:
             for selector in ("full", "random"):

@@ -1,4 +1,4 @@
-"""Everything that was answered, as arrays to average and compare."""
+"""All answers, as arrays to average and compare."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Measure = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: whose encoder, and who reads it how."""
+    """A line of a table: which encoder, and which model reads it under which condition."""
 
     variant: str
     surrogate: str = MAIN
@@ -41,7 +41,8 @@ class Outcomes:
         made_of: hash of the models, see :func:`~craft.pocket.reproduction.examination.run_job`.
 
     Raises:
-        CraftError: a job was not done, or its file is damaged or of another scale or other models.
+        CraftError: a job has not been done, or its file is damaged or belongs to another scale or
+            other models.
     """
 
     def __init__(self, directory: Path, scale: Scale, made_of: str):
@@ -56,7 +57,7 @@ class Outcomes:
 
     @property
     def seconds(self) -> float:
-        """Of work, over all jobs."""
+        """Seconds of work, over all jobs."""
         return sum(f["seconds"] for files in self._files.values() for f in files)
 
     def files(self, variant: str, domain: str, surrogate: str = MAIN) -> list[dict[str, Any]]:
@@ -66,7 +67,7 @@ class Outcomes:
         return self._files[variant, surrogate, domain]
 
     def rights(self, row: Row, domain: str, part: Part = "all") -> NDArray[np.float64]:  # [S, Q]
-        """100 where an answer is right, else 0; a row a seed."""
+        """100 where an answer is right, else 0; a row per seed."""
         files = self.files(row.variant, domain, row.surrogate)
         kind = "general" if part == "general" else "answers"
         table = np.stack([_numbers(f[kind][row.reader][row.condition]) for f in files])
@@ -79,7 +80,7 @@ class Outcomes:
         return np.stack([_numbers(f["justified"][rule]) for f in self.files(variant, domain)])
 
     def score(self, row: Row, domains: tuple[str, ...], part: Part = "all") -> Measure:
-        """Per cent right, domains counting the same, with the spread of the seeds' averages."""
+        """Per cent right, averaged over domains, with the spread of the seeds' averages."""
         return measure([self.rights(row, domain, part) for domain in domains])
 
     def points(

@@ -1,6 +1,6 @@
 """The page of ``craft reproduce``, and its main table for a README.
 
-``python -m craft.pocket.reproduction.page RESULTS PAGE README`` writes both anew from results.json.
+``python -m craft.pocket.reproduction.page RESULTS PAGE README`` rewrites both from results.json.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure  # the object interface draws with Agg and needs no display
 
 from craft.pocket.reproduction.examination import RULES
 from craft.pocket.reproduction.plan import MAIN
 from craft.report.documents import between_marks
 from craft.report.embedded import data_url, figure_png
+from craft.report.html import page_template
 from craft.runtime.json_cards import read_json
 from craft.runtime.whole_file import write_text
 
@@ -29,13 +29,11 @@ def write_reproduction_page(results: dict[str, Any], path: Path) -> Path:
     Args:
         results: what :func:`~craft.pocket.reproduction.run.reproduce` returns.
     """
-    loader = PackageLoader("craft.pocket.reproduction", ".")
-    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     figures = {
         "methods": data_url(figure_png(_gains(results["methods"]))),
         "keep_ratios": data_url(figure_png(_curve(results["keep_ratios"]))),
     }
-    page = template.get_template("page.html.j2").render(
+    page = page_template("craft.pocket.reproduction").render(
         results=results, figures=figures, main=MAIN, rules=RULES
     )
     write_text(path, page)
@@ -80,7 +78,7 @@ def _curve(lines: dict[str, list[dict[str, Any]]]) -> Figure:
 
 
 def readme_table(results: dict[str, Any]) -> str:
-    """The methods' table in Markdown, as it stands in the README."""
+    """The methods' table in Markdown, as in the README."""
     domains = list(results["methods"][0]["domains"])
     head = ["", *domains, "average", "gain [95 %]", "held-out classes", "general world", "paper"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]

@@ -1,7 +1,7 @@
-"""What the paper reports (arXiv 2602.19449), as far as its figures are known to us.
+"""What the paper (arXiv 2602.19449) reports, as far as we know its figures.
 
-Accuracies in per cent, averaged over its ten benchmarks, pruning's over the four of its Table 5.
-A figure that is not here could not be checked against the paper, and is shown as a dash.
+Accuracies are in per cent, averaged over its ten benchmarks; those of pruning, over the four of its
+Table 5. A figure that is missing here could not be checked against the paper; a dash stands for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is run: adaptations of the pocket encoder, each examined by one process at a time."""
+"""What is run: adaptations of the pocket encoder, each with its examination, a job per process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ SURROGATES = (MAIN, "llama", "phi")
 #: Baselines on plain features, and the one on codes.
 CONTINUOUS_METHODS = ("vision_ft", "projector_ft", "ldifs", "llm_lora")
 BASELINES = (*CONTINUOUS_METHODS, "discrete_ft")
-#: Where another rate than CRAFT's did better on validation images (docs/reproduction.md).
+#: Learning rates, where another than CRAFT's did better on validation images (see
+#: docs/reproduction.md).
 _RATES: dict[str, dict[str, Any]] = {"projector_ft": {"lr": 1e-3}}
 #: Name of a variant of CRAFT -> settings that differ from CRAFT's.
 LOSSES: dict[str, dict[str, Any]] = {
@@ -27,16 +28,16 @@ CODEBOOKS: dict[str, dict[str, Any]] = {
 }
 PRETRAINED = "pretrained"
 KEEP_RATIOS = (0.2, 0.4, 0.6, 0.8, 1.0)
-#: Where ways to choose tokens are compared: the paper's budget and one that hurts.
+#: Keep ratios at which ways to choose tokens are compared: the paper's, and one that hurts.
 COMPARED_RATIOS = (0.8, 0.4)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of it is run.
+    """How much is run.
 
-    ``ablated`` are the domains of the loss and codebook ablations; ``steps`` those of every
-    adaptation alike; ``test_images`` and ``general_images`` what each encoder is examined on.
+    ``ablated`` are the domains of the ablations of losses and codebook; ``steps`` is the length of
+    every adaptation; ``test_images`` and ``general_images`` are what each encoder is examined on.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Scale:
     general_images: int
 
     def settings(self, changes: dict[str, Any], seed: int) -> CraftConfig:
-        """CRAFT's settings with ``changes``; the last weights count, as the paper says."""
+        """CRAFT's settings with ``changes``; the last weights are used, as in the paper."""
         return CraftConfig.model_validate(
             {
                 "steps": self.steps,
@@ -81,7 +82,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """A file name of its own."""
+        """A unique file name."""
         words = (self.domain, self.variant.replace(" %", ""), self.surrogate, f"seed {self.seed}")
         return "-".join(words).replace(" ", "-")
 
@@ -99,7 +100,7 @@ class Job:
 
 
 def jobs(scale: Scale, surrogates: tuple[str, ...] = SURROGATES) -> Iterator[Job]:
-    """All of a scale, those that others are compared with first."""
+    """All jobs of a scale, starting with those that others are compared with."""
     for domain in scale.domains:
         yield Job(PRETRAINED, domain)
     for seed in range(scale.seeds):

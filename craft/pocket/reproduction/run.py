@@ -1,4 +1,4 @@
-"""All of it, resumably: jobs over several processes, then the tables."""
+"""The whole reproduction: jobs in several processes, which can be resumed, then the tables."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ def reproduce(
     measure_costs: Callable[[], dict[str, dict[str, float]]] = training_costs,
     on_progress: OnProgress = ignore_progress,
 ) -> dict[str, Any]:
-    """Do what is not done yet and write ``results.json``.
+    """Do the jobs that are missing and write ``results.json``.
 
-    Every job leaves a file in ``out/jobs``, so a run that was stopped goes on with the first one
-    that is missing or damaged; it does not see whether the code has changed since. What is there
-    already is read before anything is done.
+    Every job leaves a file in ``out/jobs``, so an interrupted run resumes with the first one that
+    is missing or damaged; it does not notice whether the code has changed since. What exists is
+    read before anything is done.
 
     Args:
-        workers: processes that do a job each, on one thread; 1 works in this process.
+        workers: processes that each do a job at a time, on one thread; 1 works in this process.
 
     Returns:
         What results.json holds, see :func:`~craft.pocket.reproduction.tables.reproduce_tables`,
-        with ``seconds`` of work of all jobs and of this call.
+        with the ``seconds`` of work of all jobs and of this call.
 
     Raises:
-        CraftError: a language model is missing, or results of another scale or of other models
-            in ``out``.
+        CraftError: a language model is missing, or ``out`` holds results of another scale or of
+            other models.
     """
     missing = [name for name in SURROGATES if name not in models.names]
     if missing:
@@ -99,9 +99,9 @@ def _work(
     made_of: str,
     workers: int,
 ) -> Generator[None]:
-    """Yields whenever a job is done; the first that fails, or an interruption, stops all at once.
+    """Yield whenever a job is done; the first failure, or an interruption, stops all at once.
 
-    The processes end with this one, too, if it is killed.
+    The processes also end if this one is killed.
     """
     if workers == 1:
         for job in todo:

@@ -31,7 +31,7 @@ SELECTORS = ("random", "quota_random", "quota_residual", "full", FOREIGN)
 def reproduce_tables(
     outcomes: Outcomes, costs: dict[str, dict[str, float]] | None
 ) -> dict[str, Any]:
-    """All tables, and what they say about each claim; the JSON that the page is made of."""
+    """All tables, and what they say about each claim: the JSON that the page is made from."""
     scale = outcomes.scale
     return {
         "scale": {
@@ -56,7 +56,7 @@ def reproduce_tables(
 
 
 def methods(outcomes: Outcomes) -> list[dict[str, Any]]:
-    """Table 1: every method read by the main model, and its gain over the encoder it started
+    """Table 1: every method, read by the main model, and its gain over the encoder it started
     from."""
     rows: list[tuple[str, Row, Row | None]] = [
         ("zero-shot, continuous", ZERO_SHOT_CONTINUOUS, None),
@@ -99,7 +99,7 @@ def instructions(outcomes: Outcomes) -> list[dict[str, Any]]:
 
 
 def transfer(outcomes: Outcomes) -> list[dict[str, Any]]:
-    """Tables 3 and 7: whose encoder, and what each model makes of it; ours also of the encoders
+    """Tables 3 and 7: accuracy of each encoder with each model; unlike the paper, also of encoders
     that were tuned without CRAFT's losses or without codes."""
     rows = [
         ("zero-shot, codes", Row(PRETRAINED), None),
@@ -123,7 +123,7 @@ def transfer(outcomes: Outcomes) -> list[dict[str, Any]]:
 
 
 def ablation(outcomes: Outcomes, variants: Iterable[str]) -> list[dict[str, Any]]:
-    """Tables 5 and 6: CRAFT and its variants, by the main model and by the two others."""
+    """Tables 5 and 6: CRAFT and its variants, read by the main model and by the two others."""
     domains = outcomes.scale.ablated
     rows = []
     for name in ("craft", *variants):
@@ -153,7 +153,7 @@ def keep_ratios(outcomes: Outcomes) -> dict[str, list[dict[str, Any]]]:
 
 
 def selectors(outcomes: Outcomes) -> list[dict[str, Any]]:
-    """The ablation of pruning: what each cue adds, at each of two budgets."""
+    """The ablation of pruning: what each cue adds, at two budgets."""
     domains = outcomes.scale.domains
     return [
         {

@@ -1,8 +1,8 @@
 """Table 4: what a training step costs through a small and through a large language model.
 
-Time and memory depend on shapes alone, so weights are random. The pocket language models are all of
-one size; here are an encoder and two language models in the proportions of the paper's (0.3 to 0.5
-and 7 billion weights), a hundred and more times smaller.
+Time and memory depend only on shapes, so weights are random. The pocket language models are all of
+the same size; these are an encoder and two language models in the proportions of the paper's (0.3
+to 0.5 and 7 billion weights), at least a hundred times smaller.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Shape:
 
 
 class TrainingStep:
-    """Forward, backward and AdamW on what trains.
+    """Forward pass, backward pass and AdamW on what trains.
 
     Args:
         trains: "craft" (the encoder through codes), or on plain features "vision", "projector" or
@@ -81,7 +81,7 @@ class TrainingStep:
         words = self.language.get_input_embeddings()(self.text)
         embeds = torch.cat([self.projector(visual), words], 1)
         hidden = self.language.model(inputs_embeds=embeds, use_cache=False).last_hidden_state
-        # One answer token: the vocabulary projection runs where an answer is predicted.
+        # One answer token: the vocabulary is projected to only where an answer is predicted.
         logits = self.language.lm_head(hidden[:, -2])
         (F.cross_entropy(logits, self.text[:, -1]) + commitment).backward()
         self.optimizer.step()
@@ -112,7 +112,7 @@ _LARGE = Qwen2Config(
     num_key_value_heads=12,
     vocab_size=2048,
 )
-#: Title -> shape and what trains; the first one is what the others are compared with.
+#: Title -> shape and what trains; the others are compared with the first one.
 VARIANTS = {
     "Vision FT, large model": (Shape(_VISION, _LARGE, 4096), "vision"),
     "CRAFT, large model": (Shape(_VISION, _LARGE, 4096), "craft"),
@@ -122,7 +122,8 @@ VARIANTS = {
 
 
 def training_costs() -> dict[str, dict[str, float]]:
-    """Median seconds a step and peak MiB of each variant, in turn, in processes of their own."""
+    """Median seconds per step and peak MiB of each variant, one after another, each in its own
+    process."""
     rows = {}
     for title in VARIANTS:
         found = in_own_process("craft.pocket.reproduction.training_cost", title)

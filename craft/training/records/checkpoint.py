@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from craft.errors import CraftError
+from craft.runtime.inside import inside
 from craft.runtime.json_cards import CHECKSUM, checksum, read_json, with_checksum
 from craft.runtime.stored_files import file_hash
 from craft.runtime.stored_tensors import read_tensors
@@ -164,7 +165,8 @@ def _existing(path: Path) -> Path:
 
 
 def _read(directory: Path) -> Checkpoint:
-    card = read_json(directory / _STATE, "the state of a checkpoint")
+    # Norms of gradients may be infinite, in half precision.
+    card = read_json(directory / _STATE, "the state of a checkpoint", foreign=True)
     if card.get(CHECKSUM) != checksum(card):
         raise CraftError(f"{_STATE} is not what was written")
     if card.get("format") != FORMAT:
@@ -174,7 +176,7 @@ def _read(directory: Path) -> Checkpoint:
         )
     tensors = {}
     for name, known in card["hashes"].items():
-        path = directory / f"{name}.safetensors"
+        path = inside(directory, f"{name}.safetensors", _STATE)
         if file_hash(path) != known:
             raise CraftError(f"{path.name} is not what was written")
         tensors[name] = read_tensors(path, "part of a checkpoint").tensors

@@ -23,6 +23,7 @@ from craft.data.questions import QuestionSet
 from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.runtime.strict_text import parse_json
 from craft.runtime.tensor_hash import tensor_hash
 from craft.settings.training import CraftConfig
 from craft.training.records.checkpoint import Checkpoint
@@ -132,7 +133,7 @@ def _words(tokenizer: PreTrainedTokenizerBase) -> Any:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return [tokenizer.get_vocab(), tokenizer.special_tokens_map]
-    rules = json.loads(backend.to_str())
+    rules = parse_json(backend.to_str(), foreign=True)
     # How the last batch was padded and cut is kept there too.
     return {k: v for k, v in rules.items() if k not in ("padding", "truncation")}
 

@@ -271,7 +271,7 @@ def test_zeros_in_the_closing_weights_make_adapters_do_nothing(siglip, pixels, c
 def test_what_is_no_tower_is_refused(clip, siglip):
     with pytest.raises(ValueError, match=r"2 such lists.*vision_model or its text_model"):
         install_heba(clip, DISCRETE, grid=(3, 3))
-    with pytest.raises(ValueError, match="Linear is no tower"):
+    with pytest.raises(ValueError, match="Linear is not built like"):
         install_heba(nn.Linear(2, 2), DISCRETE)
     with pytest.raises(ValueError, match="some of 0 to 2"):
         install_heba(siglip, DISCRETE, grid=(3, 3), blocks=[3])

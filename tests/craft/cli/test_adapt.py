@@ -89,7 +89,7 @@ def test_ctrl_c_before_a_checkpoint_says_that_nothing_is_kept(
     assert result.exit_code == 130
     assert "nothing is kept: the first checkpoint would be written after 100 steps" in result.stderr
     assert not (tmp_path / "p" / "pack.json").exists()
-    again = shlex.split(result.stderr.split("to begin anew: ")[1])
+    again = shlex.split(result.stderr.split("to start again: ")[1])
     monkeypatch.undo()
     assert "starting at step 1 of 2" in done(craft_command(*again[1:]))
 

@@ -14,6 +14,7 @@ from PIL import Image
 from craft.data.domains.manifest import DomainManifest
 from craft.data.readers import record
 from craft.family.family import ModelFamily
+from craft.family.manifest import write_anew
 from craft.models.encoder_pack import EncoderPack
 from tests.craft.cli.commands import QUICK, craft_command, done, one_error_line
 
@@ -215,6 +216,7 @@ def word_poor(tiny_models: ModelFamily, tmp_path: Path) -> Path:
     vocabulary = content["model"]["vocab"]
     vocabulary["gruppe"] = vocabulary.pop("group")
     tokenizer.write_text(json.dumps(content))
+    write_anew(directory)
     return directory
 
 
@@ -267,6 +269,7 @@ def silent_siglip(tiny_models: ModelFamily, tmp_path: Path) -> Path:
     content["added_tokens"] = [t for t in content["added_tokens"] if t["special"]]
     content["model"]["vocab"] |= {f"w{i}": len(vocabulary) + i for i in range(20)}
     tokenizer.write_text(json.dumps(content))
+    write_anew(directory)
     return directory
 
 
@@ -424,6 +427,20 @@ def test_the_report_on_a_mixed_folder_says_what_to_do(
     line = one_error_line(strict)
     assert all(str(bb / f"{name}.png") in line for name in ("cut", "dangling", "empty"))
     assert "3 images are missing or damaged; --skip-corrupt leaves them out" in strict.stdout
+
+
+def test_samples_replace_a_file_only_if_asked(
+    class_folder: Path, tiny_models: ModelFamily, tmp_path: Path
+) -> None:
+    out = tmp_path / "samples.png"
+    out.write_text("mine")
+    arguments = ["data", "check", class_folder, "--models", tiny_models.directory, "--out", out]
+    line = one_error_line(craft_command(*arguments))
+    assert f"--out {out} exists" in line
+    assert "--force" in line
+    assert out.read_text() == "mine"
+    done(craft_command(*arguments, "--force"))
+    assert out.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_account_is_printed_also_where_a_folder_or_saved_data_set_fails(

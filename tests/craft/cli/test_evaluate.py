@@ -143,7 +143,6 @@ def judging(predictions: Path, out: Path) -> Result:
 def test_judge_marks_justified_answers(
     justified: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("openai")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     seen: list[str] = []
 
@@ -167,7 +166,6 @@ def test_judge_marks_justified_answers(
 def test_judge_needs_justified_answers(
     pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("openai")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     row = {"world": "domain", "model": "m", "condition": "c", "id": "1"}
     (tmp_path / "predictions.jsonl").write_text(json.dumps(row) + "\n")

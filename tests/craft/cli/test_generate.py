@@ -145,7 +145,7 @@ def test_questions_beyond_the_vocabulary_are_refused(tiny_models):
         (["--laser", "--set", "beta=1"], "no such setting 'beta'; there are null_prompt"),
         (
             ["--laser", "--set", "alpha=-1"],
-            "--set alpha=-1: Input should be greater than or equal to 0",
+            "--set alpha=-1: alpha must be a finite number >= 0, got -1",
         ),
         (["--laser", "--set", "fixed_layer=9"], "fixed_layer must be in 0..1"),
         (["--option", "a quokka", "--option", NAMES[0]], "does not know 1 word: 'quokka'"),

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from craft.family.family import ModelFamily
+from craft.family.manifest import write_anew
 from craft.models import encoder_pack
 from craft.models.encoder_pack import EncoderPack
 from craft.models.pack_card import PARTS
@@ -129,6 +130,7 @@ def test_another_run_is_refused_by_what_differs_and_nothing_is_written(
         shutil.copytree(source, target)
     change, told = ATTACKS[attack]
     more = change(data, models, draw)
+    write_anew(models)  # its files were changed on purpose
     before = state(out)
     line = one_error_line(craft_command(*given(data, models, out), *more, "--resume", "auto"))
     assert re.search(told, line), line

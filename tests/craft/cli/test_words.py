@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from craft.family.manifest import write_anew
 from tests.craft.cli.commands import craft_command, done, one_error_line
 
 pytestmark = pytest.mark.usefixtures("quiet_process")
@@ -28,6 +29,7 @@ def test_one_reader_may_be_asked(class_folder, tiny_models, tmp_path):
     content = json.loads(tokenizer.read_text())
     content["model"]["vocab"]["gruppe"] = content["model"]["vocab"].pop("group")
     tokenizer.write_text(json.dumps(content))
+    write_anew(models)
     (class_folder / "thing_aa").rename(class_folder / "group")
     shown = done(craft_command("words", class_folder, "--models", models))
     assert "qwen2: knows every word" in shown

@@ -122,7 +122,7 @@ def test_weights_that_are_no_numbers_are_an_error():
     model = build(DECODERS["llama"])
     with torch.no_grad():
         model.model.layers[1].self_attn.q_proj.weight[0, 0] = torch.nan
-        with pytest.raises(ValueError, match="attention of layer 1 is not a number"):
+        with pytest.raises(ValueError, match="attention of layer 1 is NaN"):
             captured(model, {"input_ids": torch.tensor([[3, 4, 5]])})
 
 

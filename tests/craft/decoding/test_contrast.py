@@ -45,7 +45,7 @@ def test_tokens_that_generation_rules_out_stay_out():
 
 
 def test_a_batch_of_odd_size_is_an_error():
-    with pytest.raises(ValueError, match="even batch, got one of 3"):
+    with pytest.raises(ValueError, match="even size, got 3"):
         ContrastStreams()(NO_IDS, torch.zeros(3, 4))
 
 

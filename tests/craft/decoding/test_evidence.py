@@ -120,7 +120,7 @@ def test_attention_that_is_no_number_or_of_another_shape_is_an_error():
     with pytest.raises(ValueError, match="same shape"):
         contrastive_attention(asked, exact(unasked.weights[..., :3]))
     unasked.weights[2, 3, 1, 1] = torch.nan
-    with pytest.raises(ValueError, match="without the query has weights that are not numbers"):
+    with pytest.raises(ValueError, match="without the query has weights that are NaN"):
         contrastive_attention(asked, unasked)
 
 

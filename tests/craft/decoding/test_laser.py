@@ -256,7 +256,7 @@ def test_the_crop_stays_in_what_a_centre_cropping_processor_sees(transformers_re
         (["  "], {}, "question 0 is empty"),
         ([QUESTION], {"do_sample": True}, "greedy: do_sample must be False"),
         ([QUESTION], {"num_beams": 4}, "greedy: num_beams must be 1"),
-        ([QUESTION], {"logits_processor": []}, "cannot be given"),
+        ([QUESTION], {"logits_processor": []}, "leave logits_processor out"),
         ([QUESTION], {"settings": LaserSettings(fixed_layer=3)}, "fixed_layer must be in 0..2"),
         ([QUESTION], {"settings": LaserSettings(layer_range=(1, 4))}, "layer_range must be"),
     ],
@@ -280,7 +280,7 @@ def test_tokens_of_transformers_models_cannot_be_dropped(transformers_readers):
 def test_visual_tokens_that_cannot_be_found_are_an_error(transformers_readers):
     reader = transformers_readers["qwen2-vl"]
     odd = TransformersReader(reader.model, reader.prepare, reader.decode, grid=lambda _: (3, 3))
-    with pytest.raises(ValueError, match="are no grid of 3 x 3; pass grid="):
+    with pytest.raises(ValueError, match="do not form a grid of 3 x 3; pass grid="):
         laser(odd, [picture(48, 32)], [QUESTION])
     model, processor = llava()
     processor.chat_template = None

@@ -69,7 +69,10 @@ def test_a_failed_write_leaves_the_earlier_file(
     [
         ({"format": 99}, r"has format 99, this version reads 1; run craft evaluate .*1\.2"),
         ({"format": None}, r"has format None"),
-        ({"command": "transfer"}, r"was written by craft transfer, expected results of craft eval"),
+        (
+            {"command": "transfer"},
+            r"was written by craft 'transfer', expected results of craft",
+        ),
         ({"models": {"llama": {"keep_1.0": {"all": 3}}}}, r"models\.llama\.keep_1\.0\.seen: Field"),
     ],
 )

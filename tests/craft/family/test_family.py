@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from craft.cli.retention import retention_probe
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.errors import CraftError
 from craft.family.family import ModelFamily
@@ -38,6 +39,31 @@ def test_a_changed_file_is_named(models, tmp_path):
     listed = {"files": {CODEBOOK: "0" * 64, "gone": "1" * 64}}
     (tmp_path / MANIFEST).write_text(json.dumps(with_checksum(listed)))
     assert ModelFamily(tmp_path).changed_files() == [CODEBOOK, "gone"]
+
+
+def test_a_manifest_lists_no_files_elsewhere(tmp_path):
+    (tmp_path / "models" / "siglip").mkdir(parents=True)
+    (tmp_path / "models" / "siglip" / "config.json").write_text("{}")
+    (tmp_path / "models" / CODEBOOK).write_bytes(b"")
+    (tmp_path / "models" / MANIFEST).write_text(
+        json.dumps(with_checksum({"files": {"../secret": "0" * 64}}))
+    )
+    with pytest.raises(CraftError, match=r"names '../secret', which leads out of"):
+        ModelFamily(tmp_path / "models").changed_files()
+
+
+@pytest.mark.parametrize("named", ["../secret.csv", "/etc/passwd", "secret.csv"])
+def test_models_name_no_general_data_elsewhere(tmp_path, named):
+    """Nor by a link, and nothing of it is shown."""
+    (tmp_path / "models" / "siglip").mkdir(parents=True)
+    (tmp_path / "models" / "siglip" / "config.json").write_text("{}")
+    (tmp_path / "models" / CODEBOOK).write_bytes(b"")
+    (tmp_path / "secret.csv").write_text("s3cr3t\n")
+    (tmp_path / "models" / "secret.csv").symlink_to(tmp_path / "secret.csv")
+    (tmp_path / "models" / MANIFEST).write_text(json.dumps({"retention": named}))
+    with pytest.raises(CraftError, match="leads out of") as error:
+        retention_probe(ModelFamily(tmp_path / "models"))
+    assert "s3cr3t" not in str(error.value)
 
 
 def test_all_models_speak_the_shipped_codebook(models, manifest):

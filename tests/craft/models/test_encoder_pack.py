@@ -325,7 +325,7 @@ def test_cards_that_were_changed_are_refused(pack_dir, changes, message):
     ("changes", "message"),
     [
         ({"read_layer": "-2"}, "read_layer: Input should be a valid integer"),
-        ({"vision_config": []}, "vision_config: Input should be a valid dictionary"),
+        ({"vision_config": []}, "vision_config: Input should be an object"),
         ({"base_hash": "0" * 64}, "has format 5 and base 000"),
         ({"more": 1}, "more: Extra inputs are not permitted"),
     ],

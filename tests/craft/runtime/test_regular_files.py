@@ -8,12 +8,11 @@ import time
 import pytest
 
 from craft.runtime.regular_files import (
-    kind_of_special,
     regular_bytes,
     regular_text,
     require_regular,
 )
-from craft.runtime.stored_files import StoredFileError
+from craft.runtime.stored_files import StoredFileError, kind_of_special
 
 
 @pytest.fixture

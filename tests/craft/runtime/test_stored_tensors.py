@@ -131,6 +131,19 @@ def test_a_shard_that_the_index_names_must_be_there(path):
         tensor_files(path.parent)
 
 
+@pytest.mark.parametrize("shard", ["../other.safetensors", "/etc/passwd", "a\0b", "sub/../../x"])
+def test_an_index_names_no_shards_elsewhere(path, shard):
+    folder = path.parent / "model"
+    folder.mkdir()
+    path.rename(folder / path.name)
+    index = {"weight_map": {"a": path.name, "c": shard}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(
+        StoredFileError, match=r"index\.json, the index of .* names .*(out of|no path)"
+    ):
+        tensor_files(folder)
+
+
 def test_modules_take_exactly_their_own_weights():
     module = nn.Linear(3, 2)
     weights = {"weight": torch.ones(2, 3), "bias": torch.zeros(2)}

@@ -9,8 +9,10 @@ import torch
 
 from craft.data.domains.building import build_domain, make_manifest, require_held_out
 from craft.data.domains.manifest import DomainManifest
+from craft.data.domains.user_data import reopen
 from craft.data.images import pixels
 from craft.data.readers import DataError, ReadOptions, read_records
+from craft.errors import CraftError
 
 
 @pytest.fixture
@@ -200,3 +202,18 @@ def test_all_missing_images_are_named_at_once(class_folder):
     with pytest.raises(DataError, match="1 more faults") as error:
         make_manifest(read_records(class_folder))
     assert all(f"{link}: " in str(error.value) for link in gone)
+
+
+def test_what_lies_where_a_manifest_says_is_not_shown(tmp_path, class_folder):
+    """A manifest may be someone else's, and name any file."""
+    records = read_records(class_folder)
+    secret = tmp_path / "secret.csv"
+    secret.write_text("image,label\ns3cr3t\n\ns3cr3t,s3cr3t,s3cr3t\n")
+    manifest = make_manifest(records).model_copy(update={"source": str(secret)})
+    with pytest.raises(
+        CraftError, match=r"secret\.csv.*: not the data that .* --data PATH"
+    ) as error:
+        reopen(manifest, 16)
+    assert "s3cr3t" not in str(error.value)
+    with pytest.raises(DataError, match="s3cr3t"):  # the user names it
+        reopen(manifest, 16, secret)

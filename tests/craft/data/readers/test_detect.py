@@ -189,7 +189,10 @@ def test_a_linked_table_is_read_and_a_link_to_nowhere_named(tmp_path, draw):
     (tmp_path / "set").mkdir()
     (tmp_path / "set/train.csv").symlink_to(tmp_path / "store/labels.csv")
     (tmp_path / "set/a.png").symlink_to(tmp_path / "store/a.png")
-    assert [r.split for r in read_records(tmp_path / "set")] == ["train"]
+    with pytest.raises(DataError, match="a link out of the folder"):
+        read_records(tmp_path / "set")
+    linked = ReadOptions(images=tmp_path / "set")
+    assert [r.split for r in read_records(tmp_path / "set", linked)] == ["train"]
     (tmp_path / "set/test.csv").symlink_to(tmp_path / "nowhere.csv")
     with pytest.raises(DataError, match=r"test\.csv: a link to a file that does not exist"):
         read_records(tmp_path / "set")
@@ -226,7 +229,8 @@ def rows_in(kind, tmp_path, draw, names, splits=None):
 @pytest.mark.parametrize("kind", ["parquet", "parquet-bytes", "saved", "saved-bytes", "tar"])
 def test_parts_in_the_paths_of_cells_and_members_are_told(tmp_path, draw, kind):
     names = ["train/x.png", "train/y.png", "test/z.png"]
-    records = read_records(rows_in(kind, tmp_path, draw, names))
+    where = ReadOptions(images=tmp_path / "set" if kind == "saved" else None)  # absolute paths
+    records = read_records(rows_in(kind, tmp_path, draw, names), where)
     (warned,) = records.account.summary(3).warnings
     assert (warned.reason, warned.count) == (ELSEWHERE, 3)
     assert [r.rgb().size for r in records] == [(30, 20)] * 3

@@ -69,6 +69,14 @@ def test_thumbnails_in_a_tiff_are_no_pages():
     assert decode(out.getvalue()).frames == 1
 
 
+def test_a_big_tiff_whose_chain_leads_beyond_everything():
+    data = bytearray(pictures("TIFF", 1, big_tiff=True))
+    (directory,) = struct.unpack_from("<Q", data, 8)
+    (entries,) = struct.unpack_from("<Q", data, directory)
+    struct.pack_into("<Q", data, directory + 8 + 20 * entries, 2**64 - 1)
+    assert decode(bytes(data)).frames == 1
+
+
 @pytest.mark.parametrize("at", ["nowhere", "itself", "odd"])
 def test_a_damaged_chain_of_pages_ends(at):
     data = bytearray(pictures("TIFF", 1))

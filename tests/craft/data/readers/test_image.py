@@ -182,6 +182,27 @@ def deep_png(values, colour):
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def test_a_png_without_its_palette_is_damaged():
+    data = bytearray(encoded(Image.new("P", (4, 4))))
+    at = data.index(b"PLTE") - 4
+    (size,) = struct.unpack_from(">I", data, at)
+    del data[at : at + 12 + size]
+    with pytest.raises(CorruptImage, match="its palette is missing"):
+        decode_rgb(bytes(data))
+
+
+def test_pillows_log_says_nothing_of_a_damaged_tiff(caplog):
+    data = bytearray(encoded(Image.new("RGB", (4, 4)), "TIFF"))
+    (directory,) = struct.unpack_from("<I", data, 4)
+    for entry in range(struct.unpack_from("<H", data, directory)[0]):
+        at = directory + 2 + 12 * entry
+        if struct.unpack_from("<H", data, at)[0] == 277:  # samples per pixel
+            struct.pack_into("<H", data, at + 8, 2048)
+    with pytest.raises(CorruptImage):
+        decode_rgb(bytes(data))
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3)])
 def test_a_pixel_range_maps_what_an_instrument_wrote(colour, channels):
     values = np.random.default_rng(0).integers(0, 4096, (9, 7, channels)).astype(np.uint16)

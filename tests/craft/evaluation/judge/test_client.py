@@ -1,220 +1,200 @@
-"""The client against a local server that misbehaves in every way a request asks it to."""
+"""The client against a local server: what it asks, what it pays, what it sits out."""
 
 import json
-import threading
+import math
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from craft.evaluation.judge import client
-from craft.evaluation.judge.client import BudgetReached, Judge, JudgeUnavailable, Price, mark_all
+from craft.errors import CraftError
+from craft.evaluation.judge.client import (
+    REPLY_TOKENS,
+    BudgetReached,
+    Judge,
+    JudgeUnavailable,
+    Price,
+)
 from craft.evaluation.judge.protocol import UnreadableVerdict
+from tests.craft.evaluation.judge.server import (
+    USAGE,
+    VERDICT,
+    answer,
+    completion,
+    hang_up,
+    refuse,
+)
 
-pytest.importorskip("openai")
-
-VERDICT = {
-    "correct": True,
-    "explanation_present": True,
-    "faithfulness": 8,
-    "relevance": 7,
-    "verbosity": 1,
-}
-ROWS = [{"id": f"q{i}", "prompt": "What?", "answer": "B", "given": "B, because."} for i in range(4)]
-
-
-class Server:
-    """Replies as `script` says, one entry a request, and well once it is used up."""
-
-    def __init__(self):
-        self.script: list = []
-        self.requests: list[dict] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.requests.append(json.loads(body))
-                step = outer.script.pop(0) if outer.script else "well"
-                outer.play(self, step)
-
-            def log_message(self, *_):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.http.server_port}/v1"
-
-    def play(self, request, step) -> None:
-        status, headers = 200, {}
-        said = json.dumps(VERDICT)
-        usage = {"prompt_tokens": 500, "completion_tokens": 60, "total_tokens": 560}
-        if isinstance(step, int):
-            status, headers = step, {"retry-after-ms": "1"}
-        elif step == "hang up":
-            request.connection.close()
-            return
-        elif step == "sleep":
-            time.sleep(1)
-        elif step == "prose":
-            said = "Looks right to me."
-        elif step == "no usage":
-            usage = None
-        choice = {
-            "index": 0,
-            "finish_reason": "stop",
-            "message": {"role": "assistant", "content": None if step == "null" else said},
-        }
-        answer = {
-            "id": "x",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "stub",
-            "choices": [] if step == "no choice" else [choice],
-            "usage": usage,
-        }
-        body = b"<html>" if step == "html" else json.dumps(answer).encode()
-        request.send_response(status)
-        for name, value in {"Content-Type": "application/json", **headers}.items():
-            request.send_header(name, value)
-        request.send_header("Content-Length", str(len(body)))
-        request.end_headers()
-        request.wfile.write(body)
-
-
-@pytest.fixture
-def server(monkeypatch):
-    # Every pause between retries is the library's; none of them is what is tested.
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
-    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.002)
-    server = Server()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
+#: What USAGE costs, and at least what a request may cost whose usage is not known.
+PAID, AT_WORST = (500 * 1 + 60 * 5) / 1e6, REPLY_TOKENS * 5 / 1e6
 
 
 def judge_at(server, budget=1.0, **options):
-    price = Price(read=1.0, written=5.0)
-    options = {"key": "none", "timeout": 0.5, **options}
-    return Judge("stub", price, budget, url=server.url, **options)
+    options = {"key": "none", "timeout": 5, "url": server.url, **options}
+    return Judge("stub", Price(read=1.0, written=5.0), budget, **options)
+
+
+def marked(judge):
+    return judge.mark("What?", "B", "B, because.")
+
+
+def until_the_budget_ends(judge):
+    """How many verdicts are to be had."""
+    for count in range(100):
+        try:
+            marked(judge)
+        except BudgetReached:
+            return count
+    raise AssertionError("the budget does not end")
 
 
 def test_marks_and_pays(server):
     judge = judge_at(server)
-    assert judge.mark("What?", "B", "B, because.").faithfulness == 8
-    assert judge.spent == pytest.approx((500 * 1 + 60 * 5) / 1e6)
+    assert marked(judge).faithfulness == 8
+    assert judge.spent == pytest.approx(PAID)
+    assert server.paths == ["/v1/chat/completions"]
+    assert server.headers[0]["authorization"] == "Bearer none"
     sent = server.requests[0]
+    assert sent["model"] == "stub"
     assert sent["temperature"] == 0.6
+    assert sent["max_tokens"] == REPLY_TOKENS
     assert sent["response_format"]["json_schema"]["name"] == "verdict"
+    assert "B, because." in sent["messages"][1]["content"]
 
 
-@pytest.mark.parametrize("trouble", [429, 500, 503, "hang up", "sleep"])
-def test_passing_trouble_is_sat_out(server, trouble):
+def test_server_and_key_come_from_the_environment(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url + "/")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1234\n")  # as `$(cat key)` leaves it in some shells
+    assert marked(Judge("stub", Price(0, 0), 0)).correct
+    assert server.headers[0]["authorization"] == "Bearer sk-1234"
+
+
+@pytest.mark.parametrize("trouble", [refuse(429), refuse(500), refuse(503)])
+def test_passing_trouble_is_sat_out_and_costs_nothing(server, trouble):
     server.script = [trouble, trouble]
-    assert judge_at(server).mark("What?", "B", "B").correct
+    judge = judge_at(server)
+    assert marked(judge).correct
     assert len(server.requests) == 3
+    assert judge.spent == pytest.approx(PAID)
 
 
-@pytest.mark.parametrize("trouble", ["prose", "null", "no choice"])
-def test_unreadable_replies_are_asked_again_and_paid(server, trouble):
-    server.script = [trouble]
+@pytest.mark.parametrize("trouble", [hang_up, refuse(502), refuse(504)])
+def test_replies_that_were_lost_may_have_been_paid(server, trouble):
+    server.script = [trouble, trouble]
     judge = judge_at(server)
-    assert judge.mark("What?", "B", "B").correct
-    assert judge.spent == pytest.approx(2 * 800 / 1e6)
-    server.script = [trouble] * 3
-    with pytest.raises(UnreadableVerdict):
-        judge.mark("What?", "B", "B")
+    assert marked(judge).correct
+    assert len(server.requests) == 3
+    assert judge.spent > PAID + 2 * AT_WORST
 
 
-def test_pages_of_a_proxy_are_no_verdict(server):
-    server.script = ["html"] * 3
+def test_a_server_may_ask_for_a_pause_but_not_for_a_day(server):
+    server.script = [refuse(429, retry_after_ms="nan", retry_after=asked) for asked in ("86400",)]
+    server.script += [refuse(503, retry_after_ms="-5", retry_after="inf")]
+    began = time.perf_counter()
+    assert marked(judge_at(server)).correct
+    assert time.perf_counter() - began < 2
+    server.script = [refuse(429, retry_after_ms="", retry_after="0.3")]
+    began = time.perf_counter()
+    assert marked(judge_at(server)).correct
+    assert time.perf_counter() - began >= 0.3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        completion("Looks right to me."),
+        completion("[" * 100_000),
+        completion('{"a":' * 100_000),
+        completion([{"type": "text", "text": "{}"}]),
+        completion(choices=[]),
+        completion(choices={"0": 1}),
+        completion(choices=[None]),
+        completion(choices=[{"message": "B"}]),
+    ],
+)
+def test_unreadable_replies_are_asked_again_and_paid(server, body):
+    server.script = [answer(body)]
     judge = judge_at(server)
-    with pytest.raises(UnreadableVerdict, match="did not answer in JSON"):
-        judge.mark("What?", "B", "B")
-    assert judge.spent > 3 * 300 * 5 / 1e6
+    assert marked(judge).correct
+    assert judge.spent == pytest.approx(2 * PAID)
+    server.script = [answer(body)] * 3
+    with pytest.raises(UnreadableVerdict) as caught:
+        marked(judge)
+    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("trouble", [400, 401, 404])
-def test_what_will_not_pass_is_an_error_at_once(server, trouble):
-    server.script = [trouble]
-    with pytest.raises(JudgeUnavailable):
-        judge_at(server).mark("What?", "B", "B")
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        [],
+        "500",
+        {},
+        {"prompt_tokens": -(10**9), "completion_tokens": 1},
+        {"prompt_tokens": 500, "completion_tokens": -60},
+        {"prompt_tokens": math.nan, "completion_tokens": 60},
+        {"prompt_tokens": math.inf, "completion_tokens": 60},
+        {"prompt_tokens": -math.inf, "completion_tokens": 60},
+        {"prompt_tokens": "500", "completion_tokens": "60"},
+        {"prompt_tokens": 500.5, "completion_tokens": 60},
+        {"prompt_tokens": True, "completion_tokens": True},
+        {"prompt_tokens": 0, "completion_tokens": 0},
+        {"prompt_tokens": 10**400, "completion_tokens": 60},
+        {"prompt_tokens": [500], "completion_tokens": None},
+    ],
+)
+def test_usage_that_cannot_be_true_counts_as_the_worst_case(server, usage):
+    server.script = [answer(completion(usage=usage))]
+    judge = judge_at(server)
+    assert marked(judge).faithfulness == 8  # a verdict that was paid for is a verdict
+    assert judge.spent > AT_WORST
+    assert judge.spent < 20 * AT_WORST
+    spent = judge.spent
+    server.script = [answer(completion(usage=usage))] * 1000
+    judge.budget = 10 * spent
+    assert until_the_budget_ends(judge) == 9
+    assert judge.spent <= judge.budget
+    assert len(server.requests) == 10
+
+
+def test_a_server_that_takes_more_than_asked_for_is_expected_to_do_it_again(server):
+    greedy = USAGE | {"completion_tokens": 100 * REPLY_TOKENS}
+    server.script = [answer(completion(usage=greedy))] * 9
+    judge = judge_at(server, budget=0.5)
+    assert until_the_budget_ends(judge) < 9
+    assert judge.spent <= 0.5
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_what_will_not_pass_is_an_error_at_once(server, status):
+    server.script = [refuse(status, "no\r\nway \x1b[31m")]
+    judge = judge_at(server)
+    with pytest.raises(JudgeUnavailable, match=rf"{status} .*: no way \\x1b\[31m") as caught:
+        marked(judge)
+    assert "\n" not in str(caught.value)
     assert len(server.requests) == 1
+    assert judge.spent == 0
+
+
+def test_a_missing_page_says_what_to_look_at(server):
+    server.script = [answer(b"<html>", 404)]
+    with pytest.raises(JudgeUnavailable, match="up to and with /v1"):
+        marked(judge_at(server))
 
 
 def test_trouble_that_lasts_is_an_error(server):
-    server.script = [500] * 10
-    with pytest.raises(JudgeUnavailable):
-        judge_at(server, retries=3).mark("What?", "B", "B")
+    server.script = [refuse(500)] * 10
+    with pytest.raises(JudgeUnavailable, match="500 Internal Server Error"):
+        marked(judge_at(server, retries=3))
     assert len(server.requests) == 4
 
 
-def test_missing_usage_is_estimated_from_above(server):
-    server.script = ["no usage"]
-    judge = judge_at(server)
-    judge.mark("What?", "B", "B")
-    assert judge.spent > 300 / 1e6
-
-
-def test_the_budget_is_never_exceeded(server, tmp_path):
-    judge = judge_at(server, budget=0.004)
+def test_retries_stop_at_the_budget(server):
+    server.script = [hang_up] * 10
+    judge = judge_at(server, budget=0.012)
     with pytest.raises(BudgetReached, match="raise the budget"):
-        mark_all(ROWS, judge, tmp_path / "v.jsonl")
-    assert 0 < judge.spent <= 0.004
-    paid = len(server.requests)
-    assert 0 < paid < 4
-    # Going on with more money asks only for what is missing.
-    done = mark_all(ROWS, judge_at(server), tmp_path / "v.jsonl")
-    assert len(done) == 4
-    assert len(server.requests) == 4
-
-
-def test_a_run_that_breaks_off_loses_nothing(server, tmp_path):
-    out = tmp_path / "v.jsonl"
-    server.script = ["well", 400]
-    with pytest.raises(JudgeUnavailable):
-        mark_all(ROWS, judge_at(server), out)
-    with out.open("a") as file:
-        file.write('{"id": "q1", "jud')  # killed while it wrote
-    assert set(mark_all(ROWS, judge_at(server), out)) == {"q0", "q1", "q2", "q3"}
-    assert len(out.read_text().splitlines()) == 4
-
-
-def test_unreadable_rows_are_recorded_and_not_counted(server, tmp_path):
-    out = tmp_path / "v.jsonl"
-    server.script = ["prose"] * 3
-    done = mark_all(ROWS[:2], judge_at(server), out)
-    assert set(done) == {"q1"}
-    assert "no verdict" in json.loads(out.read_text().splitlines()[0])["problem"]
-
-
-def test_verdicts_of_another_judge_are_refused(server, tmp_path):
-    out = tmp_path / "v.jsonl"
-    mark_all(ROWS[:1], judge_at(server), out)
-    other = Judge("other", Price(0, 0), 1, url=server.url, key="none")
-    with pytest.raises(ValueError, match="'stub', not of 'other'"):
-        mark_all(ROWS, other, out)
-
-
-def test_estimates_err_upwards():
-    assert client._tokens("äöü") == 3
-    assert client._tokens("") == 0
-
-
-def test_a_server_that_is_down_is_one_line_and_loses_nothing(server, tmp_path):
-    out = tmp_path / "v.jsonl"
-    mark_all(ROWS[:2], judge_at(server), out)
-    before = out.read_bytes()
-    server.http.shutdown()
-    server.http.server_close()
-    with pytest.raises(JudgeUnavailable, match=r"does not answer for 'stub'.*kept") as caught:
-        mark_all(ROWS, judge_at(server, retries=1), out)
-    assert "\n" not in str(caught.value)
-    assert out.read_bytes() == before
+        marked(judge)
+    assert 1 < len(server.requests) < 6
+    assert judge.spent <= 0.012
 
 
 def test_no_key_is_told(monkeypatch):
@@ -223,15 +203,61 @@ def test_no_key_is_told(monkeypatch):
         Judge("stub", Price(0, 0), 1)
 
 
+@pytest.mark.parametrize("key", ["sk-12 34", "sk-1234\r\nX-Evil: 1", "sk-1234é", "sk-\x1b[31m"])
+def test_what_is_no_key_is_refused_unseen(key):
+    with pytest.raises(JudgeUnavailable, match="OPENAI_API_KEY holds") as caught:
+        Judge("stub", Price(0, 0), 1, key=key)
+    assert "sk-" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [401, 500, 302])
+def test_the_key_is_never_shown(server, status):
+    key = "sk-proj-abcdefgh"
+    server.script = [refuse(status, f"wrong key: {key}", location=f"/?key={key}")] * 6
+    with pytest.raises(JudgeUnavailable) as caught:
+        marked(judge_at(server, key=key))
+    assert key not in str(caught.value)
+    assert key not in repr(judge_at(server, key=key))
+
+
 @pytest.mark.parametrize(
-    "content",
-    [b"not json\n", b'{"id": 3}\n', b"\xff\xfe\n", b"[]\n", b"my notes", b"[" * 9999 + b"\n"],
+    "url",
+    [
+        "http:/one-slash",
+        "ftp://x/v1",
+        "localhost:8000/v1",
+        "http://",
+        "http://[::1/v1",
+        "http://x:99999/v1",
+        "http://x y/v1",
+        "http://x/v1\r\nX-Evil: 1",
+        "http://é/v1",
+    ],
 )
-def test_a_file_that_holds_something_else_is_left_alone(server, tmp_path, content):
-    out = tmp_path / "v.jsonl"
-    out.write_bytes(content)
-    with pytest.raises(ValueError, match=r"v.jsonl:1: not a verdict") as caught:
-        mark_all(ROWS, judge_at(server), out)
+def test_what_is_no_url_is_refused(url, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(CraftError, match="is not the URL of a server") as caught:
+        Judge("stub", Price(0, 0), 1, key="none")
     assert "\n" not in str(caught.value)
-    assert out.read_bytes() == content
-    assert server.requests == []
+
+
+def test_a_url_with_a_password_is_refused_unseen():
+    with pytest.raises(CraftError, match="user's name or password") as caught:
+        Judge("stub", Price(0, 0), 1, key="none", url="https://me:hunter2@x/v1")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1])
+def test_money_is_a_number(value):
+    with pytest.raises(CraftError, match="US dollars"):
+        Judge("stub", Price(0, 0), value, key="none")
+    with pytest.raises(CraftError, match="US dollars"):
+        Price(value, 0)
+    with pytest.raises(CraftError, match="US dollars"):
+        Price(0, value)
+
+
+def test_half_pairs_and_separators_in_questions_are_sent(server):
+    judge_at(server).mark("\ud800 \u2028 \x85 \0", "B", "B")
+    assert "\ud800 \u2028 \x85 \0" in server.requests[0]["messages"][1]["content"]
+    assert json.loads(completion())["choices"][0]["message"]["content"] == json.dumps(VERDICT)

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
-from craft.evaluation.judge.client import mark_all
+from craft.evaluation.judge import client
+from craft.evaluation.judge.client import BudgetReached, Judge, JudgeUnavailable, Price
+from craft.evaluation.judge.post import Reply
 from craft.evaluation.judge.protocol import UnreadableVerdict, Verdict, parse
-from craft.evaluation.judge.run import judge_predictions
+from craft.evaluation.judge.run import judge_predictions, mark_all
+from tests.craft.evaluation.judge.server import completion
 from tests.craft.fuzzing import ROUNDS, damaged, fuzz, fuzz_file, retyped
 
 MARKS = {
@@ -24,6 +27,7 @@ class _Marker:
     """A judge that gives everyone the same marks."""
 
     model = "marker"
+    spent = 0.0
 
     def mark(self, question, answer, reply):
         assert all(isinstance(x, str) for x in (question, answer, reply))
@@ -37,6 +41,24 @@ MARKER: Any = _Marker()
 def test_replies(rounds):
     reply = b"Here: " + json.dumps(MARKS).encode()
     fuzz(reply, lambda x: parse(x.decode("utf-8", "replace")), UnreadableVerdict, rounds, "verdict")
+
+
+@ROUNDS
+@pytest.mark.parametrize("damage", [damaged, retyped])
+def test_answers_of_servers(monkeypatch, rounds, damage):
+    monkeypatch.setattr(client, "FIRST_PAUSE", 0)
+    judge = Judge("stub", Price(1, 5), budget=1, key="none", retries=0)
+
+    def mark(body):
+        judge.spent = 0.0
+        monkeypatch.setattr(judge, "_post", lambda _: Reply(200, {}, body))
+        try:
+            assert isinstance(judge.mark("Which?", "a", "a"), Verdict)
+        finally:
+            assert judge.spent > 0  # whatever the usage claims
+
+    refusals = (UnreadableVerdict, JudgeUnavailable, BudgetReached)
+    fuzz(completion(), mark, refusals, rounds, f"completion {damage.__name__}", damage)
 
 
 @ROUNDS

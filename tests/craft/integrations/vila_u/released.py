@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sentencepiece
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -34,12 +35,13 @@ class Released:
 
 
 def write_released(root: Path, kind: Released) -> Path:
-    """Three folders and a config; SigLIP's config lies beside, as a cached hub folder would."""
+    """Three folders and a config; SigLIP's config lies in it, under the name that the tower's
+    config has for it."""
     block = {"intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
     vision = {"hidden_size": WIDTH, **block, "image_size": 24, "patch_size": 8}
     text = {"hidden_size": WIDTH, **block, "vocab_size": 64, "max_position_embeddings": 16}
     write_json(
-        root.parent / "siglip" / "config.json",
+        root / "siglip" / "config.json",
         {"model_type": "siglip", "vision_config": vision, "text_config": text},
     )
     with torch.random.fork_rng():
@@ -84,7 +86,7 @@ def write_released(root: Path, kind: Released) -> Path:
         "code_shape": [3, 3, kind.levels],
         "latent_shape": [3, 3, WIDTH],
         "shared_codebook": kind.shared,
-        "pretrained_model": str(root.parent / "siglip"),
+        "pretrained_model": "siglip",
     }
     write_json(root / "vision_tower" / "config.json", {"rqvaesiglip": rqvaesiglip | kind.config})
     write_json(root / "vision_tower" / "preprocessor_config.json", {"crop_size": 24})
@@ -114,3 +116,43 @@ def write_tensors(folder: Path, tensors: dict[str, Tensor], dtype: torch.dtype) 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2))
+
+
+def sentencepiece_model(path: Path, kind: str, size: int, **options: Any) -> None:
+    """A SentencePiece model of these tests' words, in the library's own format."""
+    sentences = [f"An image of a thing, specifically a {n}. what thing flag" for n in "abcdefgh"]
+    flags = {"hard_vocab_limit": False, "minloglevel": 2, "pad_id": -1} | options
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        sentencepiece.SentencePieceTrainer.Train(
+            sentence_iterator=iter(sentences * 8),
+            model_writer=file,
+            vocab_size=size,
+            model_type=kind,
+            **flags,
+        )
+
+
+def only_sentencepiece(folder: Path) -> Any:
+    """Give a language model ``tokenizer.model`` for its only tokenizer, as VILA-U's releases do;
+    returns the library's own reader of it."""
+    for file in folder.glob("token*"):
+        file.unlink()
+    stored = folder / "tokenizer.model"
+    # As LLaMA's own: bytes for what no piece spells, no pad token, blanks and lines that count.
+    sentencepiece_model(
+        stored, "bpe", 290, byte_fallback=True, unk_id=0, bos_id=1, eos_id=2,
+        normalization_rule_name="identity", remove_extra_whitespaces=False,
+    )  # fmt: skip
+    processor = sentencepiece.SentencePieceProcessor(str(stored))
+    grow(folder, processor.GetPieceSize())
+    return processor
+
+
+def grow(folder: Path, words: int) -> None:
+    """Give a language model room for so many words."""
+    model = LlamaForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(words, mean_resizing=False)
+    for file in folder.glob("*.safetensors*"):
+        file.unlink()
+    model.save_pretrained(folder)

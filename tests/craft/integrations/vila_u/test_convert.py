@@ -22,8 +22,16 @@ from craft.integrations.vila_u.restore import restore
 from craft.models import EncoderPack
 from craft.models.prompt_template import VICUNA
 from craft.models.text_batch import TextBatch
+from craft.runtime.json_cards import with_checksum
 from craft.runtime.stored_tensors import read_header
-from tests.craft.integrations.vila_u.released import CODES, WIDTH, Released, write_released
+from tests.craft.integrations.vila_u.released import (
+    CODES,
+    WIDTH,
+    Released,
+    only_sentencepiece,
+    sentencepiece_model,
+    write_released,
+)
 from tests.craft.runtime.broken_files import DAMAGE
 
 KINDS = {
@@ -220,7 +228,7 @@ def test_other_mistakes(tmp_path):
     with pytest.raises(ValueError, match="not converted from VILA-U"):
         restore(tmp_path, tmp_path / "models")
     released = write_released(tmp_path / "vila-u-7b-256", Released())
-    config = json.loads((tmp_path / "siglip" / "config.json").read_text())
+    config = json.loads((released / "siglip" / "config.json").read_text())
     config["vision_config"]["intermediate_size"] = 48
     with pytest.raises(ValueError, match="vision intermediate_size=48, the weights have 24"):
         load_tower(released, siglip_config=config)
@@ -228,9 +236,15 @@ def test_other_mistakes(tmp_path):
         load_tower(released, siglip_config=tmp_path / "nowhere")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return write_released(tmp_path_factory.mktemp("made") / "vila-u-7b-256", Released())
+
+
 @pytest.fixture
-def plain(tmp_path):
-    return write_released(tmp_path / "vila-u-7b-256", Released())
+def plain(tmp_path, made):
+    """A checkpoint that a test may change."""
+    return shutil.copytree(made, tmp_path / "vila-u-7b-256")
 
 
 def changed(path, **changes):
@@ -306,26 +320,11 @@ def test_projectors_that_contradict_themselves_are_refused(plain, tmp_path):
     ],
 )
 def test_siglip_configs_of_another_size_are_refused(plain, tmp_path, key, value, message):
-    changed(tmp_path / "siglip/config.json", **{key: value})
-    refused(plain, tmp_path, message, siglip_config=tmp_path / "siglip")
+    changed(plain / "siglip/config.json", **{key: value})
+    refused(plain, tmp_path, message)
     if key.startswith("vision"):
         with pytest.raises(CraftError, match=message):
-            load_tower(plain, siglip_config=tmp_path / "siglip")
-
-
-def sentencepiece_model(path, kind, size, **options):
-    """A SentencePiece model of these tests' words, in the library's own format."""
-    sentences = [f"An image of a thing, specifically a {n}. what thing flag" for n in "abcdefgh"]
-    flags = {"hard_vocab_limit": False, "minloglevel": 2, "pad_id": -1} | options
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        sentencepiece.SentencePieceTrainer.Train(
-            sentence_iterator=iter(sentences * 8),
-            model_writer=file,
-            vocab_size=size,
-            model_type=kind,
-            **flags,
-        )
+            load_tower(plain)
 
 
 def test_a_siglip_tokenizer_that_is_sentencepiece_only_is_copied_and_loads(plain, tmp_path):
@@ -346,7 +345,7 @@ def test_siglip_tokenizers_of_other_models_are_refused(plain, tmp_path):
     name = "rqvaesiglip.siglip_model.text_model.embeddings.token_embedding.weight"
     weights[name] = weights[name][:10].clone()
     save_file(weights, plain / "vision_tower/model.safetensors")
-    changed(tmp_path / "siglip/config.json", text_config__vocab_size=10)
+    changed(plain / "siglip/config.json", text_config__vocab_size=10)
     refused(
         plain, tmp_path, r"knows \d+ tokens, SigLIP has a vocab_size of 10", siglip_tokenizer=folder
     )
@@ -373,18 +372,9 @@ def test_tokenizers_with_more_words_than_the_language_model_are_refused(plain, t
 
 @pytest.mark.parametrize("config", [None, {"tokenizer_class": "LlamaTokenizer", "legacy": False}])
 def test_a_checkpoint_that_stores_tokenizer_model_alone_answers(plain, tmp_path, config):
-    for file in (plain / "llm").glob("token*"):
-        file.unlink()
-    stored = plain / "llm/tokenizer.model"
-    # As LLaMA's own: bytes for what no piece spells, no pad token, blanks and lines that count.
-    sentencepiece_model(
-        stored, "bpe", 290, byte_fallback=True, unk_id=0, bos_id=1, eos_id=2,
-        normalization_rule_name="identity", remove_extra_whitespaces=False,
-    )  # fmt: skip
-    processor = sentencepiece.SentencePieceProcessor(str(stored))
+    processor = only_sentencepiece(plain / "llm")
     if config is not None:
         (plain / "llm/tokenizer_config.json").write_text(json.dumps(config))
-    grow(plain / "llm", processor.GetPieceSize())
     convert(plain, tmp_path / "models")
     reader = ModelFamily(tmp_path / "models").language_model("vila-u")
     assert reader.tokenizer.pad_token == reader.tokenizer.eos_token == "</s>"
@@ -397,15 +387,6 @@ def test_a_checkpoint_that_stores_tokenizer_model_alone_answers(plain, tmp_path,
     assert len(reader.answer(visual, batch)) == 2
     restore(tmp_path / "models", tmp_path / "back")
     assert all_tensors(tmp_path / "back") == all_tensors(plain)
-
-
-def grow(folder, words):
-    """Give a language model room for so many words."""
-    model = LlamaForCausalLM.from_pretrained(folder)
-    model.resize_token_embeddings(words, mean_resizing=False)
-    for file in folder.glob("*.safetensors*"):
-        file.unlink()
-    model.save_pretrained(folder)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -439,7 +420,7 @@ def test_a_conversion_that_fails_half_way_leaves_nothing(plain, tmp_path, monkey
     with pytest.raises(OSError, match="models"):
         convert(plain, tmp_path / "models")
     assert written
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["siglip", "vila-u-7b-256"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["vila-u-7b-256"]
 
 
 def test_room_is_asked_for_before_anything_is_written(plain, tmp_path, monkeypatch):
@@ -447,4 +428,166 @@ def test_room_is_asked_for_before_anything_is_written(plain, tmp_path, monkeypat
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OSError, match=r"the converted checkpoint in .*models needs .* free there"):
         convert(plain, tmp_path / "models")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["siglip", "vila-u-7b-256"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["vila-u-7b-256"]
+
+
+SECRET = "s3cr3t"
+
+
+@pytest.fixture
+def secret(tmp_path):
+    path = tmp_path / "secret.txt"
+    path.write_text(SECRET)
+    return path
+
+
+def recorded(models, change):
+    """Change the record of a conversion as someone who hands it on could: with a checksum."""
+    path = models / "vila_u/conversion.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(with_checksum(content)))
+
+
+def copy_to(theirs, ours="vila_u/config.json"):
+    return lambda record: record["copied"].update({theirs: ours})
+
+
+OUTSIDE = ["../{}", "llm/../../{}", "{tmp}/{}", "{tmp}/back-too/{}", "../back-too/{}"]
+
+
+def untouched(tmp_path, before):
+    return {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("place", OUTSIDE)
+@pytest.mark.parametrize("kind", ["written", "rebuilt", "read"])
+def test_a_record_that_leads_elsewhere_is_refused(plain, tmp_path, secret, place, kind):
+    convert(plain, tmp_path / "models")
+    name = place.format("secret.txt", tmp=tmp_path)
+    if kind == "written":
+        recorded(tmp_path / "models", copy_to(name))
+    elif kind == "read":
+        recorded(tmp_path / "models", copy_to("notes.txt", name))
+    else:
+        recorded(
+            tmp_path / "models",
+            lambda r: r["rebuilt"].update({name: r["rebuilt"]["mm_projector/model.safetensors"]}),
+        )
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(CraftError, match=r"names .* leads out of") as error:
+        restore(tmp_path / "models", tmp_path / "back")
+    assert SECRET not in str(error.value)
+    assert not (tmp_path / "back").exists()
+    assert untouched(tmp_path, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.update(name="../models"), "must be a plain name"),
+        (lambda r: r.update(name=3), "name: Input should be a valid string"),
+        (lambda r: r.update(copied={"a": 3}), "copied.a: Input should be a valid string"),
+        (copy_to("a\0b"), "which is no path"),
+        (lambda r: r["rebuilt"].update({"x": r["rebuilt"].popitem()[1]}), "models do not hold"),
+        (lambda r: r.update(more=1), "more: Extra inputs"),
+    ],
+)
+def test_records_of_another_shape_are_refused(plain, tmp_path, change, message):
+    convert(plain, tmp_path / "models")
+    recorded(tmp_path / "models", change)
+    with pytest.raises(CraftError, match=message) as error:
+        restore(tmp_path / "models", tmp_path / "back")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_record_that_was_damaged_is_refused(plain, tmp_path):
+    convert(plain, tmp_path / "models")
+    path = tmp_path / "models/vila_u/conversion.json"
+    path.write_text(path.read_text().replace("mm_projector/config", "mm_projector/confih"))
+    with pytest.raises(CraftError, match="is damaged or was edited"):
+        restore(tmp_path / "models", tmp_path / "back")
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/x", "a/b", "a\\b", "", ".", "..", "~", ".git", "a\0", "C:x", "a\nb"]
+)
+def test_names_that_are_no_folder_are_refused(plain, tmp_path, name):
+    refused(plain, tmp_path, "--name must be a plain name", name=name)
+
+
+@pytest.mark.parametrize("name", ["siglip", "vila_u", "VILA_U", "manifest.json"])
+def test_names_that_parts_have_are_refused(plain, tmp_path, name):
+    refused(plain, tmp_path, "is what a part of the directory is called", name=name)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "README.md",
+        "llm/tokenizer_note.txt",
+        "llm/generation_config.json",
+        "vision_tower/notes.txt",
+        "mm_projector/notes.txt",
+    ],
+)
+def test_links_out_of_a_checkpoint_are_not_copied(plain, tmp_path, secret, link):
+    (plain / link).unlink(missing_ok=True)
+    (plain / link).symlink_to(secret)
+    refused(plain, tmp_path, "names .* which leads out of")
+    if not link.startswith("llm"):
+        convert_free = load_tower(plain)
+        with pytest.raises(CraftError, match="leads out of"):
+            export(convert_free, plain, tmp_path / "exported", copy=True)
+        assert not (tmp_path / "exported").exists()
+
+
+def test_links_out_of_converted_models_are_not_copied_back(plain, tmp_path, secret):
+    convert(plain, tmp_path / "models")
+    place = tmp_path / "models/vila_u/config.json"
+    place.unlink()
+    place.symlink_to(secret)
+    with pytest.raises(CraftError, match="leads out of") as error:
+        restore(tmp_path / "models", tmp_path / "back")
+    assert SECRET not in str(error.value)
+    assert not (tmp_path / "back").exists()
+
+
+def test_weights_may_be_links_but_must_be_weights(plain, tmp_path, secret):
+    shard = next(plain.glob("llm/*.safetensors"))
+    shard.rename(tmp_path / "elsewhere.safetensors")
+    shard.symlink_to(tmp_path / "elsewhere.safetensors")
+    convert(plain, tmp_path / "models")
+    copied = tmp_path / "models/vila-u" / shard.name
+    assert not copied.is_symlink()
+    copied.unlink()
+    copied.symlink_to(secret)
+    with pytest.raises(CraftError, match="not a whole safetensors file") as error:
+        restore(tmp_path / "models", tmp_path / "back")
+    assert SECRET not in str(error.value)
+
+
+def test_a_checkpoint_in_the_cache_of_the_hub_is_converted(plain, tmp_path):
+    """Where every file is a link into the blobs beside the snapshot."""
+    repository = tmp_path / "models--mit-han-lab--vila-u-7b-256"
+    snapshot = repository / "snapshots" / "0123"
+    (repository / "blobs").mkdir(parents=True)
+    for number, path in enumerate(p for p in sorted(plain.rglob("*")) if p.is_file()):
+        blob = repository / "blobs" / str(number)
+        path.rename(blob)
+        link = snapshot / path.relative_to(plain)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(blob)
+    convert(snapshot, tmp_path / "models")
+    restore(tmp_path / "models", tmp_path / "back")
+    assert all_tensors(tmp_path / "back") == all_tensors(snapshot)
+
+
+def test_a_siglip_config_elsewhere_is_not_the_checkpoints_to_name(plain, tmp_path):
+    (plain / "siglip").rename(tmp_path / "siglip")
+    for named in ("../siglip", str(tmp_path / "siglip")):
+        changed(plain / "vision_tower/config.json", rqvaesiglip__pretrained_model=named)
+        with pytest.raises(CraftError, match="pass siglip_config"):
+            convert(plain, tmp_path / "models")
+    convert(plain, tmp_path / "models", siglip_config=tmp_path / "siglip")

@@ -90,6 +90,17 @@ def test_page_is_self_contained_and_escapes_text(results: dict[str, Any], tmp_pa
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_names_are_no_html_and_reverse_nothing(results: dict[str, Any], tmp_path: Path) -> None:
+    evil = '\u202e\x1b[31m"><script>alert(1)</script>{{ 7 * 7 }}'
+    results["settings"]["options"] = evil
+    results["versions"] = {evil: evil}
+    html = write_page(results, [example(evil)], tmp_path).read_text(encoding="utf-8")
+    shown = r"\u202e\x1b[31m&#34;&gt;&lt;script&gt;alert(1)&lt;/script&gt;{{ 7 * 7 }}"
+    assert html.count(shown) >= 5
+    assert "<script" not in html
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", html)
+
+
 def test_answers_are_coloured_by_whether_they_were_right(
     results: dict[str, Any], tmp_path: Path
 ) -> None:

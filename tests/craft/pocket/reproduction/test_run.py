@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from craft.family.family import ModelFamily
+from craft.family.manifest import write_anew
 from craft.pocket.reproduction.claims import CLAIMS, FAILS, HOLDS, UNTESTED, judge_claims
 from craft.pocket.reproduction.examination import run_job
 from craft.pocket.reproduction.outcomes import Outcomes, Row, measure
@@ -112,6 +113,7 @@ def test_other_models_do_not_mix_with_what_is_there(
     other = shutil.copytree(three_models.directory, tmp_path / "models")
     config = other / "qwen2" / "config.json"
     config.write_text(config.read_text().replace("1e-06", "1e-05"))
+    write_anew(other)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     with pytest.raises(ValueError, match=r"is of another model .* choose another --out"):
         reproduce(TINY, ModelFamily(other), out)

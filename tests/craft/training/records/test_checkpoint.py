@@ -1,10 +1,12 @@
 """A checkpoint is whole or not there."""
 
+import json
 import resource
 
 import pytest
 import torch
 
+from craft.runtime.json_cards import with_checksum
 from craft.training.distributed.optimizer_state import pack_optimizer, unpack_optimizer
 from craft.training.records.checkpoint import CheckpointDirectory
 from tests.craft.runtime.broken_files import DAMAGE
@@ -119,3 +121,16 @@ def test_one_changed_digit_of_the_state_is_found(tmp_path):
     path = save(directory, 1) / "state.json"
     path.write_text(path.read_text().replace('{"n": 1}', '{"n": 7}'))
     assert directory.load() is None
+
+
+@pytest.mark.parametrize("name", ["../other", "/tmp/other"])
+def test_a_state_names_no_files_elsewhere(tmp_path, name, caplog):
+    """Also where its checksum is right, as of someone else's run."""
+    save(CheckpointDirectory(tmp_path / "run"), 1)
+    (target,) = (tmp_path / "run").glob("step-*")
+    path = target / "state.json"
+    card = json.loads(path.read_text())
+    card["hashes"] = {name: next(iter(card["hashes"].values()))}
+    path.write_text(json.dumps(with_checksum(card)))
+    assert CheckpointDirectory(tmp_path / "run").load() is None
+    assert "leads out of" in caplog.text

@@ -1,8 +1,10 @@
 """The log of a run: lines for people and programs, numbers for trackers."""
 
 import json
+import resource
 from typing import Any
 
+import pytest
 from accelerate import Accelerator
 
 from craft.training.records.run_log import RunLog
@@ -56,3 +58,17 @@ def test_only_the_first_process_writes(tmp_path):
         assert log.flush() == 0
     assert not (tmp_path / "log").exists()
     assert seen == []
+
+
+def test_a_full_disk_is_one_line_that_names_the_log(tmp_path):
+    path = tmp_path / "log"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with open_log(path, Seen()) as log:
+        log.record({"step": 1})
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+            with pytest.raises(OSError, match=rf"^{path} could not be written: File too large; .*"):
+                log.record({"step": 2, "note": "long"})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes().startswith(b'{"step": 1}\n')

@@ -17,6 +17,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
+from craft.errors import CraftError
 from craft.settings.reading import read_settings
 from craft.settings.training import CraftConfig, LogConfig
 from craft.training.records.trackers import Trackers, require_trackers
@@ -229,3 +230,26 @@ def test_a_folder_of_a_trackers_name_is_no_tracker(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     with pytest.raises(ImportError, match=r"names wandb, which is not installed"):
         require_trackers(LogConfig(trackers=["wandb"]))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"name": "x", "id": "y"}', '{"sent": 3}'])
+def test_a_damaged_state_is_one_line(tmp_path, content):
+    (tmp_path / "trackers.json").write_text(content)
+    trackers = Trackers(
+        CraftConfig(log=LogConfig(trackers=["tensorboard"])), tmp_path, resumed=True
+    )
+    with pytest.raises(CraftError, match=rf"^{tmp_path}/trackers.json.* what trackers were sent"):
+        trackers.__enter__()
+    assert (tmp_path / "trackers.json").read_text() == content
+
+
+@pytest.mark.parametrize("line", ["x", "3", "{}", '{"step": "a"}', '{"step": null}'])
+def test_a_damaged_log_is_one_line_that_says_how_to_go_on(tmp_path, line):
+    known = '{"name": "x", "id": "y", "sent": {"tensorboard": 3}}'
+    (tmp_path / "trackers.json").write_text(known)
+    (tmp_path / "train.jsonl").write_text(f'{{"step": 1}}\n{line}\n{{"step": 2')
+    trackers = Trackers(
+        CraftConfig(log=LogConfig(trackers=["tensorboard"])), tmp_path, resumed=True
+    )
+    with pytest.raises(CraftError, match=r"the log of a run, is damaged .* delete \S+/trackers"):
+        trackers.__enter__()

@@ -1,0 +1,71 @@
+"""What commands print goes through here, so that text from elsewhere is shown and not obeyed.
+
+Names of classes and files, answers of models and messages of other programs are neither rich's
+markup nor a terminal's control sequences: ``[red]`` is shown as it is, ESC as ``\\x1b``. What is
+printed in colour is a :class:`rich.text.Text`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.status import Status
+from rich.text import Text
+
+from craft.runtime.plain_text import visible
+
+
+class Terminal(Console):
+    """A rich console that takes strings literally: no markup, no emoji codes, no highlighting, no
+    control characters."""
+
+    def __init__(self, **options: Any):
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+        """Escape before anything is measured, so that columns stay in line."""
+        return super().render_str(visible(text), **options)
+
+    def status(self, status: RenderableType, **options: Any) -> Status:
+        """A spinner, whose text rich would read as markup."""
+        return super().status(
+            Text(visible(status)) if isinstance(status, str) else status, **options
+        )
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Escape also what did not come as a plain string, such as a Text."""
+        for segment in super().render(renderable, options):
+            if segment.control is None:
+                segment = Segment(visible(segment.text), segment.style)
+            yield segment
+
+
+console = Terminal()
+errors = Terminal(stderr=True)
+
+
+def show_plainly() -> None:
+    """Escape control characters in log messages and warnings too."""
+
+    class Plain(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return visible(super().format(record))
+
+    if logging.lastResort is not None:  # prints what no handler took
+        logging.lastResort.setFormatter(Plain())
+    plain = warnings.formatwarning
+    warnings.formatwarning = lambda *args, **more: visible(plain(*args, **more))
+
+
+def print_traceback() -> None:
+    """The traceback of the exception that is being handled, as Python prints it."""
+    sys.stderr.write(visible(traceback.format_exc()))

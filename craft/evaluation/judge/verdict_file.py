@@ -1,0 +1,192 @@
+"""The file of verdicts: a JSON line each, whole, with a checksum and what it cost."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from pydantic import ValidationError
+
+from craft.errors import CraftError
+from craft.evaluation.judge.protocol import Verdict
+from craft.runtime.json_cards import CHECKSUM, checksum, with_checksum
+from craft.runtime.regular_files import regular_bytes
+from craft.runtime.whole_file import WriteError, require_room, write_bytes
+
+#: Bytes that must be free before a verdict is paid for; its line has some three hundred.
+ROOM = 2**16
+
+
+class VerdictFile:
+    """Verdicts of one judge, read when it is entered and appended to one by one.
+
+    Args:
+        path: of the file; it may be missing.
+        judge: name of the model whose verdicts it holds.
+
+    Attributes:
+        done: verdicts by id.
+        spent: US dollars that all its lines cost together.
+    """
+
+    def __init__(self, path: Path, judge: str):
+        self.path = path
+        self.done: dict[str, Verdict] = {}
+        self.spent = 0.0
+        self._judge = judge
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> VerdictFile:
+        """Read what is there; nobody else can write to it until the block ends.
+
+        Raises:
+            CraftError: the file holds verdicts of another judge, or something else, or another
+                process writes to it.
+            OSError: it cannot be read or written.
+        """
+        if self.path.exists() and not self.path.is_file():
+            raise CraftError(f"{self.path} is not a file; give another one as --out")
+        if self.path.exists():
+            self._read()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("ab", buffering=0)
+        try:
+            self._lock()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def require_room(self) -> None:
+        """Raises WriteError if there is too little room for another verdict."""
+        require_room(self.path, ROOM, "the next verdict")
+
+    def add(self, id: str, cost: float, verdict: Verdict | None, problem: str = "") -> None:
+        """Append a verdict, or why there is none, and see it on the disk.
+
+        Raises:
+            WriteError: the line could not be written; the file is what it was before.
+        """
+        assert self._file is not None
+        record: dict[str, Any] = {"id": id, "judge": self._judge, "cost": cost}
+        if verdict is None:
+            record["problem"] = problem
+        else:
+            record["verdict"] = verdict.model_dump()
+        # In ASCII, since some programs break lines at other characters than line feeds, and an id
+        # may contain half a surrogate pair, which cannot be encoded as UTF-8.
+        line = json.dumps(with_checksum(record)).encode() + b"\n"
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError("cut short")
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(before)
+            raise WriteError(
+                f"{self.path} could not be written: {error.strerror or error}; the verdict on "
+                f"{id!r}, which was paid for, is not in it"
+            ) from error
+        if verdict is not None:
+            self.done[id] = verdict
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # not a Unix system
+            return
+        assert self._file is not None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CraftError(
+                f"another process writes verdicts to {self.path}; wait for it, or give another file"
+            ) from None
+        except OSError:  # some network file systems know no locks
+            return
+
+    def _read(self) -> None:
+        lines = regular_bytes(self.path).split(b"\n")
+        last = lines.pop()  # empty, unless an earlier run was killed while it wrote
+        for number, line in enumerate(lines, 1):
+            self._take(_record(line, self.path, number), number)
+        if not last:
+            return
+        number = len(lines) + 1
+        try:
+            self._take(_record(last, self.path, number), number)
+        except CraftError:
+            if not last.startswith(b'{"id":'):
+                raise CraftError(
+                    f"{self.path}:{number}: not a verdict; give another file as --out"
+                ) from None
+        else:  # only its line feed is missing
+            lines.append(last)
+        write_bytes(self.path, b"".join(line + b"\n" for line in lines))
+
+    def _take(self, record: dict[str, Any], number: int) -> None:
+        if record["judge"] != self._judge:
+            raise CraftError(
+                f"{self.path} holds verdicts of {record['judge']!r}, not of {self._judge!r}; give "
+                "another file"
+            )
+        self.spent += record["cost"]
+        if "verdict" in record:
+            self.done[record["id"]] = _verdict(record, self.path, number)
+
+
+def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    """One line of the file; its verdict is not yet looked into."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise CraftError(
+            f"{path}:{number}: not a verdict ({said}); remove the line or give another file"
+        ) from error
+    problem = _misfit(record)
+    if problem:
+        raise CraftError(
+            f"{path}:{number}: not a verdict: {problem}; remove the line or give another file"
+        )
+    return record
+
+
+def _misfit(record: Any) -> str:
+    """Why :class:`VerdictFile` cannot have written this JSON value; "" if it can."""
+    if not isinstance(record, dict):
+        return "it is not a JSON object"
+    if not all(isinstance(record.get(key), str) for key in ("id", "judge")):
+        return "it has no id or judge"
+    if ("verdict" in record) == ("problem" in record):
+        return "expected a verdict or a problem"
+    cost = record.get("cost")
+    if not isinstance(cost, float) or not (math.isfinite(cost) and cost >= 0):
+        return f"its cost is {cost!r}"[:100]
+    if record.get(CHECKSUM) != checksum(record):
+        return "it was edited or damaged: its checksum does not match"
+    return ""
+
+
+def _verdict(record: dict[str, Any], path: Path, number: int) -> Verdict:
+    try:
+        return Verdict.model_validate(record["verdict"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "verdict"
+        raise CraftError(
+            f"{path}:{number}: not a verdict: {where}: {first['msg']}; remove the line"
+        ) from error

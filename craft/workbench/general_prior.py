@@ -1,0 +1,54 @@
+"""Code frequencies of the general world, for models that came without: converted checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from craft.corpus.count import count_corpus
+from craft.corpus.shard import CorpusEncoder, shards_of
+from craft.data.images.record_store import RecordStore
+from craft.data.readers import Record
+from craft.family.family import ModelFamily
+from craft.family.layout import PRIOR
+from craft.family.manifest import note_file
+from craft.prior import TokenPrior
+
+
+def count_general_prior(
+    family: ModelFamily,
+    images: Sequence[Record],
+    on_shard: Callable[[int, int], None] = lambda done, total: None,
+) -> TokenPrior:
+    """Count first-level codes of general images under the pretrained encoder; written to the
+    family's directory, where pruning with the pretrained encoder finds them.
+
+    Args:
+        images: of any kind that the models should know; labels and questions play no part.
+        on_shard: called with (shards done, shards) after each.
+
+    Raises:
+        DataError: an image is missing or corrupt.
+        OSError: the directory cannot be written to.
+    """
+    encoder = CorpusEncoder.of(family.plug(), family.codebook)
+    prior = count_corpus(
+        encoder, shards_of(RecordStore(images, family.image_size)), on_shard=on_shard
+    )
+    prior.save(family.directory / PRIOR)
+    note_file(family.directory, PRIOR)
+    return prior
+
+
+def prior_made_by(family: ModelFamily, pack: Path | str | None) -> str:
+    """For messages: what counts the prior that is missing.
+
+    Args:
+        pack: whose prior; None for the pretrained encoder's.
+    """
+    if pack is None:
+        return (
+            "count one over general images with "
+            f"`craft convert general-prior {family.directory} DATA`"
+        )
+    return f"count one with `craft prior {pack}`"

@@ -1,0 +1,12 @@
+"""What torch calls otherwise before 2.4, so that ops can be registered with torch 2.3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+#: Registers what an op gives for fake tensors.
+register_fake: Any = getattr(torch.library, "register_fake", None)
+if register_fake is None:
+    register_fake = torch.library.impl_abstract
