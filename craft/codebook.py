@@ -83,7 +83,7 @@ class Codebook:
         return table if self._used is None else table[..., self._used, :]
 
     def _words(self, codes: Tensor, level: int) -> Tensor:  # [...] -> [..., D]
-        """Codewords of one level on the device of ``codes``, also of those that are not searched."""
+        """Codewords of one level, on the device of ``codes``; also those that are not searched."""
         if codes.device == self._frozen.device:
             return self._frozen.words(codes, level)
         if self._used is None and codes.device in self._copies:
