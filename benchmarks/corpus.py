@@ -19,6 +19,7 @@ from benchmarks import results
 from craft.corpus.backend import Workers
 from craft.corpus.shard import CorpusEncoder, shards_of
 from craft.corpus.tokens import tokenize_corpus
+from craft.data.images.store import ImageStore, TensorStore
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.pocket.world import general_world
@@ -26,13 +27,11 @@ from craft.pocket.world import general_world
 BACKENDS = {"this process": None, "Ray, 1 worker": 1, "Ray, 2 workers": 2}
 
 
-def images_per_second(
-    encoder: CorpusEncoder, images: torch.Tensor, workers: Workers | None
-) -> float:
+def images_per_second(encoder: CorpusEncoder, images: ImageStore, workers: Workers | None) -> float:
     shards = shards_of(images, 512)  # a task costs Ray tenths of a second
     with tempfile.TemporaryDirectory() as out:
         # Starting workers takes seconds, once; with a corpus worth of images it does not count.
-        warm = shards_of(images[:64], 16)
+        warm = shards_of(images.take(range(64)), 16)
         list(tokenize_corpus(encoder, warm, Path(out) / "warm", workers))
         begin = time.perf_counter()
         count = sum(tokenize_corpus(encoder, shards, Path(out) / "all", workers))
@@ -46,7 +45,11 @@ def main() -> None:
     torch.set_num_threads(1)
     models = ModelFamily.load()
     encoder = CorpusEncoder(EncoderPack.of(models.pretrained_tower()), models.codebook)
-    images = torch.cat([area.images for area in general_world()]).repeat(args.times, 1, 1, 1)
+    images = TensorStore(
+        torch.cat([area.images.pixels(range(len(area))) for area in general_world()]).repeat(
+            args.times, 1, 1, 1
+        )
+    )
     rows, reference = [], 0.0
     for name, count in BACKENDS.items():
         workers = None if count is None else Workers(count, address="local")

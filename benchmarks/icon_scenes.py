@@ -45,7 +45,7 @@ def draw_scenes(kind: str, seed: int, numbers: range) -> list[Scene]:
         cells = rng.sample(range(side * side), filled)
         rows = _different(icons.labels, filled, rng)
         for cell, row in zip(cells, rows, strict=True):
-            icon = Image.fromarray(icons.images[row].permute(1, 2, 0).numpy())
+            icon = Image.fromarray(icons.images.pixels([row])[0].permute(1, 2, 0).numpy())
             canvas.paste(icon, _corner(cell, side))
         names = [icons.labels[row] for row in rows]
         absent = [name for name in icons.classes if name not in names]

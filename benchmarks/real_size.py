@@ -24,6 +24,7 @@ from benchmarks.inference_efficiency import LANGUAGE, LEVELS, PIXELS, VISION, K
 from craft.codebook import Codebook
 from craft.data.domains.class_domain import ClassDomain
 from craft.data.images.image_set import ImageSet
+from craft.data.images.store import TensorStore
 from craft.models import AlignedLanguageModel, DiscreteLVLM, DiscreteVisionTower, Projector
 from craft.pocket.build.vocabulary import build_tokenizer
 from craft.prior import TokenPrior
@@ -59,7 +60,7 @@ def random_domain(images: int) -> ClassDomain:
         pixels = torch.randint(0, 256, (count, 3, PIXELS, PIXELS), dtype=torch.uint8)
         ids = [f"{len(classes)}-{i}" for i in range(count)]
         same = ["noise"] * count
-        return ImageSet("noise", "object", pixels, ids, labels, same, same, same)
+        return ImageSet("noise", "object", TensorStore(pixels), ids, labels, same, same, same)
 
     seen = CLASSES[:6]
     parts = part(seen, images), part(seen[:1], 1), part(CLASSES, 2)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from craft.errors import CraftError
@@ -62,6 +63,7 @@ class Codebook:
         self._levels = self._frozen.levels
         self._fingerprint = _fingerprint(self._frozen.tensor, self._levels)
         self._copies: dict[torch.device, FrozenCodebook] = {}
+        self._tables: dict[torch.device, Tensor] = {}
         self._subset = subset
         self._used = None if subset is None else subset.ids(self.size)
 
@@ -79,6 +81,17 @@ class Codebook:
     def _searched(self) -> Tensor:  # [k, D] or [L, k, D]
         table = self._frozen.tensor
         return table if self._used is None else table[..., self._used, :]
+
+    def _words(self, codes: Tensor, level: int) -> Tensor:  # [...] -> [..., D]
+        """Codewords of one level, on the device of ``codes``; also those that are not searched."""
+        if codes.device == self._frozen.device:
+            return self._frozen.words(codes, level)
+        if self._used is None and codes.device in self._copies:
+            return self._copies[codes.device].words(codes, level)
+        if codes.device not in self._tables:
+            self._tables[codes.device] = self.table.to(codes.device)
+        table = self._tables[codes.device]
+        return F.embedding(codes, table if self.shared else table[level])
 
     @property
     def subset(self) -> CodebookSubset | None:
@@ -127,8 +140,8 @@ class Codebook:
 
     def lookup(
         self,
-        codes: Tensor,  # [..., l] int64, 1 <= l <= L
-    ) -> Tensor:  # [..., D] float32
+        codes: Tensor,  # [..., l] int64 or int32, 1 <= l <= L
+    ) -> Tensor:  # [..., D] float32, on the device of codes
         """Sum of the codewords of the first l levels, added in order of level as `quantize` does.
 
         Raises:
@@ -136,9 +149,9 @@ class Codebook:
             IndexError: for a code outside [0, K).
         """
         self._require_levels(codes)
-        total = self._frozen.words(codes[..., 0])
+        total = self._words(codes[..., 0], 0)
         for level in range(1, codes.shape[-1]):
-            total = total + self._frozen.words(codes[..., level], level)
+            total = total + self._words(codes[..., level], level)
         return total
 
     def lookup_levels(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 
@@ -15,6 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ["CRAFT_CACHE"] = "off"  # also for processes that tests start
     seed = config.getoption("--perturb-products")
     if seed is not None:
         from tests.perturbed_products import PerturbedProducts

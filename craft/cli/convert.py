@@ -164,7 +164,6 @@ def _rounding(
     models: Path, directory: Path, encoder: PluggedEncoder, dtype: torch.dtype, device: str | None
 ) -> str:
     """What rounding the pack's weights does to its codes, measured on images of its domain."""
-    from craft.data.images.augment import resize
     from craft.family.family import ModelFamily
     from craft.integrations.vila_u.rounding import codes_kept
     from craft.pocket.domains import load_domain
@@ -181,8 +180,10 @@ def _rounding(
             f"the pack's float32 weights were rounded to {kind}, which changes codes; how many, "
             f"could not be measured: {error}; {way_out}"
         )
-    images = pixels_on(domain.test.images[:ROUNDED], encoder.tower.device)
-    kept = codes_kept(encoder.tower, resize(images, encoder.tower.image_size), dtype)
+    shown = range(min(ROUNDED, len(domain.test)))
+    pixels = domain.test.images.pixels(shown, encoder.tower.image_size)
+    images = pixels_on(pixels, encoder.tower.device)
+    kept = codes_kept(encoder.tower, images, dtype)
     shares = "/".join(f"{100 * share:.0f}" for share in kept)
     return (
         f"the pack's float32 weights were rounded to {kind}: {shares} % of the codes of its "

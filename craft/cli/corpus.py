@@ -45,6 +45,7 @@ def tokenize(
     from craft.cli.progress import ProgressDisplay
     from craft.corpus.shard import CorpusEncoder, shards_of
     from craft.corpus.tokens import tokenize_corpus
+    from craft.data.images.record_store import RecordStore
     from craft.family.family import ModelFamily
 
     family = ModelFamily.load(models, device=device)
@@ -57,7 +58,8 @@ def tokenize(
         pixel_range=pixel_range,
     )
     records = request.read().records
-    shards = shards_of(records, shard_size)
+    images_of = RecordStore(records, encoder.tower.image_size)
+    shards = shards_of(images_of, shard_size, [record.id for record in records])
     done = 0
 
     def kept() -> str:

@@ -1,4 +1,4 @@
-"""``craft data``: check your own data, list the known data sets."""
+"""``craft data``: check your own data, list the known data sets, show the cache of images."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from craft.cli import data_options, process, training_options
+from craft.cli import cache, data_options, process, training_options
 from craft.cli.options import Force, console
 from craft.workbench.run_directory import require_new_file
 
 app = typer.Typer(no_args_is_help=True, help="Check your own data; list the known data sets.")
+app.command("cache")(cache.cache)
 
 
 @app.command()
@@ -56,6 +57,7 @@ def check(
         print_way_out,
         sample_sheet,
     )
+    from craft.data.images.record_store import inspect_images
     from craft.data.readers import DataError, ImageReport
     from craft.data.wording import Wording
     from craft.family.family import ModelFamily
@@ -90,8 +92,7 @@ def check(
     report = ImageReport(records.account)
     if not quick:
         with console.status(f"decoding {len(records)} images"):
-            for record in records:
-                report.image(record)
+            inspect_images(records.records, report)
     report.warn()
     try:
         manifest = asked.manifest(records)

@@ -80,6 +80,7 @@ def evaluate(
             "general_images": general_images,
         },
     )
+    from craft.cli.interrupt import answers_kept, telling_what_is_kept
     from craft.cli.retention import general_data
     from craft.cli.told import ConsoleListener
     from craft.family.family import ModelFamily
@@ -88,7 +89,7 @@ def evaluate(
     from craft.workbench import examination
 
     family = ModelFamily.load(models, device=device)
-    with ConsoleListener(console) as told:
+    with telling_what_is_kept(lambda: answers_kept(out)), ConsoleListener(console) as told:
         results = examination.evaluate(
             pack,
             out,

@@ -64,6 +64,11 @@ def tell(text: str) -> None:
     errors.print(f"interrupted: {text}", soft_wrap=True)
 
 
+def answers_kept(out: Path) -> str:
+    """What an exam that was interrupted leaves, and how it goes on."""
+    return f"what was encoded and answered is kept in {out}; to go on: {typed_line()}"
+
+
 def checkpoint_kept(directories: Sequence[Path], every: int) -> str:
     """What an interrupted training run leaves, and how to resume it.
 

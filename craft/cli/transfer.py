@@ -47,6 +47,7 @@ def transfer(
         TransferSettings,
         {"keep_ratio": keep_ratio, "test_limit": test_limit, "general_images": general_images},
     )
+    from craft.cli.interrupt import answers_kept, telling_what_is_kept
     from craft.cli.retention import general_data
     from craft.cli.told import ConsoleListener
     from craft.family.family import ModelFamily
@@ -55,7 +56,7 @@ def transfer(
     from craft.workbench import examination
 
     family = ModelFamily.load(models, device=device)
-    with ConsoleListener(console) as told:
+    with telling_what_is_kept(lambda: answers_kept(out)), ConsoleListener(console) as told:
         results = examination.transfer(
             packs,
             out,

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from craft.corpus.backend import Workers, each_shard
 from craft.corpus.shard import CorpusEncoder, Shard
-from craft.data.images.augment import resize
+from craft.data.images.store import BATCH, ImageStore, in_batches
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.runtime.device import pixels_on
 from craft.runtime.tensor_hash import tensor_hash
 
 
@@ -50,8 +49,8 @@ class _Count:
 
 def count_prior(
     tower: DiscreteVisionTower,
-    images: Tensor,  # uint8 [n, 3, S, S]
-    batch: int = 256,
+    images: ImageStore,
+    batch: int = BATCH,
     on_images: Callable[[int, int], None] = lambda done, total: None,
 ) -> TokenPrior:
     """First-level code frequencies of ``images``, unaugmented, at the encoder's size.
@@ -63,9 +62,9 @@ def count_prior(
 
     def encoded() -> Iterator[Tensor]:
         done = 0
-        for chunk in images.split(batch):
+        for chunk in in_batches(images, size, batch):
             on_images(done, len(images))
-            yield tower.encode(resize(pixels_on(chunk, tower.device), size)).codes
+            yield tower.encode(chunk).codes
             done += len(chunk)
 
     prior = TokenPrior.count(

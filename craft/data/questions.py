@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torch import Tensor
-
 from craft.data import prompts
+from craft.data.images.store import ImageStore
 from craft.errors import CraftError
 
 
@@ -110,7 +109,7 @@ def four_options(
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """Images [n, 3, S, S] in [0, 1] and questions about them."""
+    """Images and questions about them, of which several may be about one."""
 
-    images: Tensor
+    images: ImageStore
     questions: list[Question]

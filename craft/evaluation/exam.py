@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, TextIO
 
 from torch import Tensor
 
 from craft.data.domains.domain import Domain
-from craft.data.images.augment import resize
 from craft.data.images.image_set import ImageSet
 from craft.data.questions import Question, QuestionSet, seeded
 from craft.errors import CraftError
 from craft.evaluation.four_option import Prediction, accuracy, answer_questions, summarize
 from craft.evaluation.instruction_following import ask_for_reasons, examine
 from craft.evaluation.instruction_following import summarize as summarize_justified
+from craft.evaluation.journal import Journal
 from craft.evaluation.likelihood import likelihood_accuracy, option_log_likelihoods
 from craft.evaluation.results import Gain
 from craft.evaluation.visual_tokens import VisualTokens
@@ -29,10 +31,11 @@ from craft.settings.choices import Selector
 JUSTIFICATION_TOKENS = 48
 
 
-def question_set(part: ImageSet, questions: list[Question], size: int) -> QuestionSet:
-    """Questions about images of a part with an image for each, unaugmented, at side ``size``."""
-    images = part.images[[q.row for q in questions]].float() / 255
-    return QuestionSet(resize(images, size), [replace(q, row=i) for i, q in enumerate(questions)])
+def question_set(part: ImageSet, questions: list[Question]) -> QuestionSet:
+    """Questions about images of a part, with those images alone, each once."""
+    rows = {row: i for i, row in enumerate(dict.fromkeys(q.row for q in questions))}
+    asked = [replace(q, row=rows[q.row]) for q in questions]
+    return QuestionSet(part.images.take(list(rows)), asked)
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,10 @@ class Exam:
     def of(
         cls,
         domain: Domain,
-        size: int,
         general: QuestionSet | None = None,
         limit: int | None = None,
     ) -> Exam:
-        """All test images of ``domain``, or a random ``limit`` of them, at side ``size``.
+        """All test questions of ``domain``, or a random ``limit`` of them.
 
         Raises:
             CraftError: a limit below 1.
@@ -65,7 +67,7 @@ class Exam:
             rows = range(len(questions))
             drawn = seeded("test limit").sample(rows, min(limit, len(rows)))
             questions = [questions[row] for row in sorted(drawn)]
-        return cls(question_set(domain.test, questions, size), general)
+        return cls(question_set(domain.test, questions), general)
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ class Candidate:
         seed: of random pruning, one fixed draw an image.
         quantized: language models read codes, else the encoder's plain features.
         task: what on_progress is told that is being done.
+        journal: where codes and answers are kept as they come.
+        name: of the encoder in the journal.
+
+    Raises:
+        DataError: an image is missing or corrupt.
     """
 
     def __init__(
@@ -126,15 +133,28 @@ class Candidate:
         *,
         task: str = "",
         on_progress: OnProgress = ignore_progress,
+        journal: Journal | None = None,
+        name: str = "",
     ):
         self.exam = exam
+        self.journal = journal
         total = len(exam.domain.images) + len(() if exam.general is None else exam.general.images)
-        on_progress(task, 0, total)
-        self.domain = VisualTokens(tower, exam.domain.images, prior, seed, quantized)
-        self.general = None
-        if exam.general is not None:
-            self.general = VisualTokens(tower, exam.general.images, prior, seed, quantized)
-        on_progress(task, total, total)
+        encoded = 0
+
+        def tokens(part: str, asked: QuestionSet) -> VisualTokens:
+            return VisualTokens(
+                tower,
+                asked.images,
+                prior,
+                seed,
+                quantized,
+                file=None if journal is None else journal.codes(f"{name}-{part}"),
+                on_images=lambda done, _: on_progress(task, encoded + done, total),
+            )
+
+        self.domain = tokens("domain", exam.domain)
+        encoded = len(exam.domain.images)
+        self.general = None if exam.general is None else tokens("general", exam.general)
 
     def answer(
         self,
@@ -142,10 +162,14 @@ class Candidate:
         keep_ratio: float = 1.0,
         selector: Selector = "full",
         *,
+        run: Mapping[str, Any] | None = None,
         task: str = "",
         on_progress: OnProgress = ignore_progress,
     ) -> Marks:
         """Answer everything through ``lvlm`` on the kept tokens.
+
+        Args:
+            run: whose answers these are, in the journal.
 
         Returns:
             Marks whose scores are ``all``, ``seen``, ``heldout``, ``general`` and ``n``;
@@ -156,9 +180,9 @@ class Candidate:
         total = len(self.exam.domain.questions) + len(asked_general)
         on_progress(task, 0, total)
         answers: list[list[Prediction]] = []
-        for tokens, questions in (
-            (self.domain, self.exam.domain.questions),
-            (self.general, asked_general),
+        for world, tokens, questions in (
+            ("domain", self.domain, self.exam.domain.questions),
+            ("general", self.general, asked_general),
         ):
             before = sum(map(len, answers))
             answers.append(
@@ -166,8 +190,9 @@ class Candidate:
                 if tokens is None
                 else answer_questions(
                     lvlm,
-                    tokens.keep(keep_ratio, selector).tensors[0],
+                    tokens.view(keep_ratio, selector),
                     questions,
+                    **self._journal(run, world),
                     on_batch=lambda done, _, before=before: on_progress(task, before + done, total),
                 )
             )
@@ -182,19 +207,43 @@ class Candidate:
     ) -> float | None:
         """Per cent of the domain's multiple-choice questions whose likeliest letter is right."""
         asked = [q for q in self.exam.domain.questions if q.options]
-        visual = self.domain.keep(keep_ratio, selector).tensors[0]
+        visual = self.domain.view(keep_ratio, selector)
         return likelihood_accuracy(option_log_likelihoods(lvlm, visual, asked), asked)
 
     def justify(
-        self, lvlm: AlignedLanguageModel, keep_ratio: float = 1.0, selector: Selector = "full"
+        self,
+        lvlm: AlignedLanguageModel,
+        keep_ratio: float = 1.0,
+        selector: Selector = "full",
+        *,
+        run: Mapping[str, Any] | None = None,
     ) -> Justifications:
-        """The domain's multiple-choice questions once more, asking for a justification."""
+        """The domain's multiple-choice questions once more, asking for a justification.
+
+        Args:
+            run: whose answers these are, in the journal.
+        """
         asked = ask_for_reasons(self.exam.domain.questions)
-        visual = self.domain.keep(keep_ratio, selector).tensors[0]
-        given = answer_questions(lvlm, visual, asked, max_new_tokens=JUSTIFICATION_TOKENS)
+        given = answer_questions(
+            lvlm,
+            self.domain.view(keep_ratio, selector),
+            asked,
+            max_new_tokens=JUSTIFICATION_TOKENS,
+            **self._journal(run, "justified"),
+        )
         marks = [examine(q, p.given) for q, p in zip(asked, given, strict=True)]
         return Justifications(summarize_justified(marks), given)
 
     def kept(self, keep_ratio: float, selector: Selector = "full") -> Tensor:  # [n, H, W] bool
         """Which patches of the domain's images survive."""
         return self.domain.kept(keep_ratio, selector)
+
+    def _journal(self, run: Mapping[str, Any] | None, world: str) -> dict[str, Any]:
+        """What :func:`answer_questions` is told to take from the journal and to add to it."""
+        if self.journal is None:
+            return {}
+        run = run or {}
+        return {
+            "known": self.journal.given(run, world),
+            "on_answers": partial(self.journal.add, run, world),
+        }

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from torch import Tensor
-
 from craft.data.questions import Question
 from craft.evaluation.bootstrap import interval
 from craft.evaluation.exact_match import lenient_match, strict_match
+from craft.evaluation.visual_tokens import Visual
 from craft.models.aligned_language_model import AlignedLanguageModel
 
 
@@ -31,32 +31,42 @@ class Prediction:
 
 def answer_questions(
     lvlm: AlignedLanguageModel,
-    visual: Tensor,  # [n, M, D]
+    visual: Visual,
     questions: Sequence[Question],
     *,
     batch: int = 128,
     max_new_tokens: int = 5,
+    known: Mapping[int, str] | None = None,
+    on_answers: Callable[[Mapping[int, str]], None] = lambda answers: None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
-    """Let ``lvlm`` answer, greedily; a question looks at row ``question.row`` of ``visual``.
+    """Let ``lvlm`` answer, greedily; a question looks at image ``question.row`` of ``visual``.
 
-    Batches hold prompts of similar length, whatever the order of the questions, to pad little.
+    Batches hold prompts of similar length, to pad little: of all questions, or of those about the
+    images that ``visual`` shows together.
 
     Args:
         max_new_tokens: where an answer is cut off (methods F6).
+        known: question number -> what ``lvlm`` wrote in an earlier run that was stopped; a batch
+            is asked again unless all of it is known.
+        on_answers: called with the answers of a batch, by question number, when it was asked.
         on_batch: called with (answered, questions) after every batch.
 
     Returns:
         One prediction a question, in the order of the questions.
     """
-    by_length = sorted(range(len(questions)), key=lambda i: len(questions[i].prompt))
     given: dict[int, str] = {}
-    for start in range(0, len(questions), batch):
-        chosen = by_length[start : start + batch]
-        asked = [questions[i] for i in chosen]
-        text = lvlm.prompt_batch([q.prompt for q in asked])
-        answers = lvlm.answer(visual[[q.row for q in asked]], text, max_new_tokens)
-        given.update(zip(chosen, answers, strict=True))
+    known = known or {}
+    for chosen in _batches(visual, questions, batch):
+        if all(i in known for i in chosen):
+            given.update((i, known[i]) for i in chosen)
+        else:
+            asked = [questions[i] for i in chosen]
+            text = lvlm.prompt_batch([q.prompt for q in asked])
+            answers = lvlm.answer(visual.show([q.row for q in asked]), text, max_new_tokens)
+            found = dict(zip(chosen, answers, strict=True))
+            on_answers(found)
+            given.update(found)
         if on_batch is not None:
             on_batch(len(given), len(questions))
     return [
@@ -72,6 +82,19 @@ def answer_questions(
         )
         for i, q in enumerate(questions)
     ]
+
+
+def _batches(visual: Visual, questions: Sequence[Question], batch: int) -> Iterator[list[int]]:
+    """Numbers of questions to ask together."""
+    windows = visual.windows
+    starts = [window.start for window in windows]
+    members: list[list[int]] = [[] for _ in windows]
+    for number, question in enumerate(questions):
+        members[bisect_right(starts, question.row) - 1].append(number)
+    for numbers in members:
+        numbers.sort(key=lambda i: len(questions[i].prompt))
+        for start in range(0, len(numbers), batch):
+            yield numbers[start : start + batch]
 
 
 def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:

@@ -15,13 +15,14 @@ from transformers import PreTrainedTokenizerBase
 from craft.data import prompts
 from craft.data.questions import Question
 from craft.errors import CraftError
+from craft.evaluation.visual_tokens import Visual
 from craft.models.aligned_language_model import AlignedLanguageModel
 
 
 @torch.inference_mode()
 def option_log_likelihoods(
     lvlm: AlignedLanguageModel,
-    visual: Tensor,  # [n, M, D]
+    visual: Visual,
     questions: Sequence[Question],
     batch: int = 128,
 ) -> list[Tensor]:  # one [options] float32 a question
@@ -41,7 +42,7 @@ def option_log_likelihoods(
                 )
         letters = letter_tokens(lvlm.tokenizer, max(len(q.options) for q in asked))
         text = lvlm.training_batch([q.prompt for q in asked], ["A"] * len(asked))
-        logits, _ = lvlm.answer_logits(visual[[q.row for q in asked]], text)
+        logits, _ = lvlm.answer_logits(visual.show([q.row for q in asked]), text)
         likelihoods = logits[text.first_answers].float().log_softmax(1)[:, letters]
         scores += [row[: len(q.options)] for row, q in zip(likelihoods, asked, strict=True)]
     return scores

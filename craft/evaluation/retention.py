@@ -22,8 +22,8 @@ class RetentionProbe(Protocol):
         ...
 
     def questions(self, count: int, size: int, use: Use) -> QuestionSet:
-        """At most ``count`` questions about images of side ``size``; the same ones for the same
-        arguments, disjoint ones for the two uses."""
+        """At most ``count`` questions about images for encoders of side ``size``; the same ones for
+        the same arguments, disjoint ones for the two uses."""
         ...
 
 
@@ -47,4 +47,4 @@ class DomainProbe:
         part = self.domain.val if use == "select" else self.domain.test
         asked = self.domain.questions(part)
         rows = seeded("retention", use).sample(range(len(asked)), min(count, len(asked)))
-        return question_set(part, [asked[row] for row in sorted(rows)], size)
+        return question_set(part, [asked[row] for row in sorted(rows)])

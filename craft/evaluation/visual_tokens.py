@@ -1,93 +1,225 @@
-"""An image set as one encoder says it, ready to be shown to any language model at any budget."""
+"""Images as one encoder says them, ready to be shown to any language model at any budget."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from craft.data.images.store import BATCH, ImageStore, in_batches
 from craft.errors import CraftError
+from craft.evaluation.code_file import CodeFile
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
-from craft.pruning import Pruned, prune, prune_order
+from craft.pruning import Pruned, prune
+from craft.runtime.device import to_device
 from craft.runtime.tensor_hash import tensor_hash
 from craft.settings.choices import Selector
 
+#: Bytes of plain features that are held at a time; codes of all images are.
+FEATURE_BYTES = 1 << 29
+
+
+class Visual(Protocol):
+    """What language models read of images."""
+
+    @property
+    def windows(self) -> Sequence[range]:
+        """Numbers of images that are cheap to look at together, in any order; each image is in
+        one of them."""
+        ...
+
+    def show(self, images: Sequence[int]) -> Tensor:  # [b, M, D]
+        """Features of images by their numbers."""
+        ...
+
 
 class VisualTokens:
-    """Codes of an image set, encoded once, with one pruning order a selector, computed once.
+    """Codes of images, each encoded once however many questions, language models and keep ratios
+    there are.
 
-    Every language model and every keep ratio reads the same codes; a sweep over keep ratios only
-    takes longer prefixes of the same order.
+    Kept are codes and |r_1|^2, some 3 KiB an image at VILA-U's size; what language models read is
+    looked up in the codebook, bit for bit what the encoder gave. Plain features are not kept: they
+    are made again, :data:`FEATURE_BYTES` of them at a time.
 
     Args:
-        tower: the encoder.
-        images: [n, 3, S, S] in [0, 1] at the encoder's size.
+        tower: the encoder; for plain features it must stay as it is.
+        images: read a batch at a time.
         prior: first-level code frequencies of the domain; only random pruning does without.
-        seed: of the random selectors, whose choice for an image depends on seed and row alone.
+        seed: of the random selectors, whose choice for an image depends on seed and number alone.
         quantized: language models read codes; else the encoder's plain features, which pruning
             still chooses by their codes.
+        file: where codes are kept as they are made; those in it are not made again.
+        on_images: called with (images encoded, images), first with those in ``file``.
 
     Raises:
         CodebookMismatchError: the prior was counted on another codebook.
+        DataError: an image is missing or corrupt.
     """
 
     def __init__(
         self,
         tower: DiscreteVisionTower,
-        images: Tensor,
+        images: ImageStore,
         prior: TokenPrior | None = None,
         seed: int = 0,
         quantized: bool = True,
+        *,
+        file: CodeFile | None = None,
+        on_images: Callable[[int, int], None] = lambda done, total: None,
     ):
         if prior is not None:
             prior.check(tower.codebook.fingerprint, tensor_hash(tower.state_dict()))
-        self.codes = tower.encode(images)
-        self.features = self.codes.quantized if quantized else tower.continuous(images)
+        self.tower = tower
+        self.images = images
         self.grid = tower.grid
         self.prior = prior
         self.seed = seed
-        self._orders: dict[str, Tensor] = {}
+        self.quantized = quantized
+        self._window: tuple[range, Tensor] = range(0), torch.empty(0)
+        rows, columns = self.grid
+        book = tower.codebook
+        small = torch.int16 if book.size <= 1 << 15 else torch.int32
+        #: [n, N, L] int16 or int32, on the CPU.
+        self.codes = torch.zeros(len(images), rows * columns, book.levels, dtype=small)
+        #: |r_1|^2, [n, N] float32, on the CPU.
+        self.residual_sq = torch.zeros(len(images), rows * columns)
+        done = 0
+        if file is not None:
+            done = file.read(self.codes, self.residual_sq)
+        on_images(done, len(images))
+        for pixels in in_batches(images, tower.image_size, start=done):
+            found = tower.encode(pixels)
+            place = slice(done, done + len(pixels))
+            self.codes[place] = found.codes.to("cpu", small)
+            self.residual_sq[place] = found.residual_sq_norms[..., 0].cpu()
+            if file is not None:
+                file.append(self.codes[place], self.residual_sq[place])
+            done += len(pixels)
+            on_images(done, len(images))
 
-    def order(self, selector: Selector = "full") -> Tensor:
-        """Token positions [n, N], the last to be pruned first.
+    @property
+    def windows(self) -> Sequence[range]:
+        """All images, or as many as have plain features at a time."""
+        count = len(self.images)
+        if self.quantized:
+            return [range(count)]
+        each = 4 * self.codes.shape[1] * self.tower.codebook.dim
+        most = BATCH * max(1, FEATURE_BYTES // each // BATCH)
+        return [range(i, min(i + most, count)) for i in range(0, count, most)]
+
+    def first_level(self, images: Sequence[int] | None = None) -> Tensor:  # [n, H, W] int64
+        """First-level codes, of all images by default, on the CPU."""
+        chosen = self.codes if images is None else self.codes[list(images)]
+        return chosen[..., 0].long().unflatten(1, self.grid)
+
+    def keep(
+        self,
+        images: Sequence[int],
+        keep_ratio: float = 1.0,
+        selector: Selector = "full",
+        prior: Tensor | None = None,
+    ) -> Pruned:
+        """Kept positions [b, M] of images, by their numbers, and the features [b, M, D] there.
+
+        Args:
+            prior: frequencies [K] to prune by instead of its own.
 
         Raises:
             CraftError: a selector that weighs rarity, and no prior to tell it.
         """
-        if selector not in self._orders:
-            prior: TokenPrior | Tensor | None = self.prior
-            if prior is None:
-                if selector != "random":
-                    raise CraftError(
-                        f"pruning with selector {selector!r} needs the domain's token prior; count "
-                        "it with `craft prior`, or use selector 'random'"
-                    )
-                prior = self.features.new_empty(0)  # random pruning looks at no frequency
-            self._orders[selector] = prune_order(
-                self.codes.codes,
-                self.codes.residual_sq_norms,
-                prior,
-                self.grid,
-                selector=selector,
-                seed=self.seed,
-            )
-        return self._orders[selector]
-
-    def keep(self, keep_ratio: float, selector: Selector = "full") -> Pruned:
-        """Kept positions [n, M] and the features [n, M, D] there; 1.0 returns the very features."""
-        return prune(
-            self.codes.codes,
-            self.codes.residual_sq_norms,
-            self.features.new_empty(0),  # the order is given
+        device = self.tower.device
+        numbers = torch.tensor(list(images), dtype=torch.int64)
+        codes = to_device(self.codes[numbers], device).long()
+        distances = to_device(self.residual_sq[numbers], device)
+        what = codes if self.quantized else self._plain(numbers)
+        frequencies: TokenPrior | Tensor | None = self.prior if prior is None else prior
+        if frequencies is None:
+            require_prior(None, keep_ratio, selector)
+            frequencies = distances.new_empty(0)  # random pruning looks at no frequency
+        kept = prune(
+            codes,
+            distances,
+            frequencies,
             self.grid,
-            self.features,
+            what,
             keep_ratio=keep_ratio,
-            order=None if keep_ratio == 1 else self.order(selector),
+            selector=selector,
+            seed=self.seed,
+            image_index=numbers,
         )
+        if not self.quantized:
+            return kept
+        tower = self.tower
+        dtype = tower.dtype if tower.precision == "fp32" else torch.float32
+        return Pruned(kept.indices, (tower.codebook.lookup(kept.tensors[0]).to(dtype),))
+
+    def view(
+        self, keep_ratio: float = 1.0, selector: Selector = "full", prior: Tensor | None = None
+    ) -> View:
+        """What language models read at a budget; arguments as for :meth:`keep`."""
+        return View(self, keep_ratio, selector, prior)
 
     def kept(self, keep_ratio: float, selector: Selector = "full") -> Tensor:  # [n, H, W] bool
         """Which patches survive."""
-        indices = self.keep(keep_ratio, selector).indices
-        rows, columns = self.grid
-        mask = indices.new_zeros(len(indices), rows * columns, dtype=torch.bool)
-        return mask.scatter(1, indices, True).unflatten(1, (rows, columns))
+        count = self.codes.shape[1]
+        masks = []
+        for start in range(0, len(self.images), BATCH):
+            stop = min(start + BATCH, len(self.images))
+            indices = self.keep(range(start, stop), keep_ratio, selector).indices
+            mask = indices.new_zeros(len(indices), count, dtype=torch.bool)
+            masks.append(mask.scatter(1, indices, True).unflatten(1, self.grid))
+        return torch.cat(masks)
+
+    def _plain(self, numbers: Tensor) -> Tensor:  # [b] -> [b, N, D]
+        """Features before quantisation, from the windows that the images are in."""
+        found: Tensor | None = None
+        for window in self.windows:
+            here = ((numbers >= window.start) & (numbers < window.stop)).nonzero().squeeze(1)
+            if not len(here):
+                continue
+            if self._window[0] != window:
+                self._window = range(0), torch.empty(0)  # let go of it before the next is made
+                self._window = window, self._encoded(window)
+            chosen = self._window[1][(numbers[here] - window.start).to(self.tower.device)]
+            if found is None:
+                found = chosen.new_empty(len(numbers), *chosen.shape[1:])
+            found[here.to(found.device)] = chosen
+        assert found is not None
+        return found
+
+    def _encoded(self, window: range) -> Tensor:  # [n, N, D]
+        size = self.tower.image_size
+        batches = in_batches(self.images, size, start=window.start, stop=window.stop)
+        return torch.cat([self.tower.continuous(pixels) for pixels in batches])
+
+
+def require_prior(prior: TokenPrior | None, keep_ratio: float, selector: Selector) -> None:
+    """Raises CraftError if pruning weighs rarity, and there is no prior to tell it."""
+    if prior is None and keep_ratio != 1 and selector != "random":
+        raise CraftError(
+            f"pruning with selector {selector!r} needs the domain's token prior; count it with "
+            "`craft prior`, or use selector 'random'"
+        )
+
+
+@dataclass(frozen=True)
+class View:
+    """Images at one budget, see :meth:`VisualTokens.view`."""
+
+    tokens: VisualTokens
+    keep_ratio: float = 1.0
+    selector: Selector = "full"
+    prior: Tensor | None = None
+
+    @property
+    def windows(self) -> Sequence[range]:
+        """See :attr:`Visual.windows`."""
+        return self.tokens.windows
+
+    def show(self, images: Sequence[int]) -> Tensor:  # [b, M, D]
+        """See :meth:`Visual.show`."""
+        return self.tokens.keep(images, self.keep_ratio, self.selector, self.prior).tensors[0]

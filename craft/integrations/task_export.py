@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from craft.data import prompts
+from craft.data.images.store import ImageStore
 from craft.data.questions import Question
 from craft.errors import CraftError, MissingPackageError
 from craft.integrations.table_text import require_same_when_read
@@ -48,7 +49,7 @@ def answer(doc):
 
 def export_lmms_eval(
     name: str,
-    images: Tensor,  # uint8 [n, 3, S, S]
+    images: ImageStore,  # uint8
     questions: Sequence[Question],
     directory: Path,
 ) -> Path:
@@ -73,7 +74,7 @@ def export_lmms_eval(
     rows = [
         {
             "id": q.id,
-            "image": {"bytes": png(images[q.row]), "path": None},
+            "image": {"bytes": png(images.pixels([q.row])[0]), "path": None},
             "question": q.prompt,
             "answer": q.answer,
             "label": q.label,
@@ -117,7 +118,7 @@ def export_lmms_eval(
 
 def export_vlmevalkit(
     name: str,
-    images: Tensor,  # uint8 [n, 3, S, S]
+    images: ImageStore,  # uint8
     questions: Sequence[Question],
     directory: Path,
 ) -> Path:
@@ -162,7 +163,7 @@ def export_vlmevalkit(
         )
         writer.writeheader()
         for index, (q, text) in enumerate(zip(questions, texts, strict=True)):
-            image = base64.b64encode(png(images[q.row])).decode("ascii")
+            image = base64.b64encode(png(images.pixels([q.row])[0])).decode("ascii")
             split = "heldout" if q.heldout else "seen"
             writer.writerow({"index": index, "image": image, "split": split, **text})
     return path

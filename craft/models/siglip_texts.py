@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, SiglipModel
 
+#: Bytes that the activations of a batch of texts may take.
+BATCH_BYTES = 1 << 28
+
 
 @torch.no_grad()
 def text_embeddings(
@@ -15,10 +18,20 @@ def text_embeddings(
 ) -> Tensor:  # [n, D]
     """Pooled outputs of SigLIP's frozen text tower; computed once, since it never changes."""
     config: Any = siglip.config
-    length = config.text_config.max_position_embeddings
-    ids = tokenizer(
-        texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
-    )
-    return cast(
-        Any, siglip.get_text_features(input_ids=ids["input_ids"].to(siglip.device))
-    ).pooler_output
+    text: Any = config.text_config
+    length = text.max_position_embeddings
+    # Of one block: its input, normalised twice, queries, keys, values, and what lies in the MLP.
+    each = 4 * length * (6 * text.hidden_size + 2 * text.intermediate_size)
+    batch = max(1, BATCH_BYTES // each)
+    found = []
+    for start in range(0, len(texts), batch):
+        ids = tokenizer(
+            texts[start : start + batch],
+            padding="max_length",
+            truncation=True,
+            max_length=length,
+            return_tensors="pt",
+        )
+        features: Any = cast(Any, siglip).get_text_features(ids["input_ids"].to(siglip.device))
+        found.append(features.pooler_output)
+    return torch.cat(found)

@@ -60,4 +60,6 @@ def few_shot_task(name: str, models: ModelFamily) -> FewShotTask:
 
 def _numbered(images: ImageSet, classes: list[str]) -> ClassImages:
     numbers = {label: number for number, label in enumerate(classes)}
-    return ClassImages(images.images, torch.tensor([numbers[x] for x in images.labels]))
+    return ClassImages(
+        images.images.pixels(range(len(images))), torch.tensor([numbers[x] for x in images.labels])
+    )

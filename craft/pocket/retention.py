@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from craft.data.images.augment import Augmentation
+from craft.data.images.store import TensorStore
 from craft.data.questions import Question, QuestionSet, four_options
 from craft.errors import CraftError
 from craft.evaluation.retention import Use
@@ -43,7 +44,7 @@ def general_probe(count: int, size: int, seed: int = 0) -> QuestionSet:
     for i, area in enumerate(areas):
         n = count // len(areas) + (i < count % len(areas))
         rows = torch.randperm(len(area), generator=generator)[:n].tolist()
-        views.append(PROBE_AUGMENTATION(area.images[rows].float() / 255, size, generator))
+        views.append(PROBE_AUGMENTATION(area.images.pixels(rows).float() / 255, size, generator))
         asked = four_options(
             [f"{GENERAL_AREAS[i]}/{area.ids[r]}" for r in rows],
             [area.labels[r] for r in rows],
@@ -56,4 +57,4 @@ def general_probe(count: int, size: int, seed: int = 0) -> QuestionSet:
             Question(q.id, first + k, q.label, q.prompt, q.answer, q.options)
             for k, q in enumerate(asked)
         ]
-    return QuestionSet(torch.cat(views), questions)
+    return QuestionSet(TensorStore(torch.cat(views)), questions)

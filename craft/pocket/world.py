@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from craft.data.images.image_set import ImageSet
+from craft.data.images.store import TensorStore
 from craft.errors import CraftError
 
 #: What a question calls the things that an area shows ("What {subject} is shown in the image?").
@@ -49,7 +50,7 @@ def load_area(area: str) -> ImageSet:
     return ImageSet(
         area,
         SUBJECTS[area],
-        images,
+        TensorStore(images),
         columns["id"],
         columns["label"],
         columns["group"],

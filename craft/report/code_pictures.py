@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from craft.data.domains.domain import Domain
-from craft.data.images.augment import resize
+from craft.data.images.store import shown
 from craft.data.questions import seeded
 from craft.errors import CraftError
 from craft.evaluation.visual_tokens import VisualTokens
@@ -48,15 +48,17 @@ def draw_pictures(
         raise CraftError("the pack has no token prior to prune by; count it with `craft prior`")
     test = domain.test
     drawn = sorted(seeded("pictures").sample(range(len(test)), min(count, len(test))))
-    images = resize(test.images[drawn].float() / 255, tower.image_size)
-    tokens = VisualTokens(tower, images, prior)
+    chosen = test.images.take(drawn)
+    tokens = VisualTokens(tower, chosen, prior)
+    images = shown(chosen, range(len(drawn)), tower.image_size)
     kept = {ratio: tokens.kept(ratio).cpu() for ratio in keep_ratios}
-    first_level = tokens.codes.codes[..., 0].cpu().unflatten(1, tower.grid)
+    first_level = tokens.first_level()
     titles = [test.labels[i] or test.ids[i] for i in drawn]
     train = domain.train
     rows = sorted(seeded("patches").sample(range(len(train)), min(PATCH_IMAGES, len(train))))
-    patches = resize(train.images[rows].float() / 255, tower.image_size)
-    codes = tower.encode(patches).codes[..., 0].cpu().unflatten(1, tower.grid)
+    seen = train.images.take(rows)
+    codes = VisualTokens(tower, seen).first_level()
+    patches = shown(seen, range(len(rows)), tower.image_size)
     figures = {
         "code_maps.png": code_map_figure(images, first_level, kept, titles),
         "codes.png": frequent_and_rare_figure(prior, patches, codes),

@@ -128,6 +128,7 @@ def adapt(
 
     Raises:
         CodebookMismatchError: surrogate and tower speak different codebooks.
+        DataError: images are missing or corrupt.
         CraftError: a checkpoint of other settings, models or data, see
             :mod:`~craft.training.records.identity`, or one that another process wrote meanwhile;
             see :func:`~craft.training.distributed.processes.make_accelerator`. Nothing is written.
@@ -196,6 +197,7 @@ def train(
     if found is not None:
         require_same_run(found, settings, identity)
     _require_shared(found, accelerator)
+    domain.train.images.prepare(partial(on_phase, "reading the images"))
     # Whatever it refuses, it does so before anything of an earlier run is overwritten.
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer, recipe)
     if accelerator.is_main_process:

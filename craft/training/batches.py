@@ -58,9 +58,16 @@ class DomainBatches:
         device: torch.device | None = None,
     ) -> Tensor:  # [b, 3, S, S] in [0, 1]
         """Augmented images of a part of the step, which look as they do in the whole step; they
-        are augmented on ``device``, by default the CPU."""
-        rows = [lesson.row for lesson in lessons[part]]
-        images = pixels_on(self.domain.train.images[rows], device or torch.device("cpu"))
+        are augmented on ``device``, by default the CPU. Those of the next step are read meanwhile.
+
+        Raises:
+            DataError: an image is missing or corrupt.
+        """
+        store = self.domain.train.images
+        found = store.pixels([lesson.row for lesson in lessons[part]])
+        upcoming = self._queue[: len(lessons)]  # known but for those of a pass not shuffled yet
+        store.expect([self.domain.image_of(example) for example in upcoming[part]])
+        images = pixels_on(found, device or torch.device("cpu"))
         return AUGMENTATION(images, self.size, self.generator, part, len(lessons))
 
     @staticmethod

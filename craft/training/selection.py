@@ -10,8 +10,8 @@ from torch import Tensor
 
 from craft.adapters.installation import idle_state
 from craft.data.domains.domain import Domain
-from craft.data.images.augment import resize
 from craft.data.questions import QuestionSet, seeded
+from craft.evaluation.visual_tokens import VisualTokens
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.settings.training import CraftConfig
@@ -51,9 +51,11 @@ class Selection:
         self.surrogate = surrogate
         self.config = config
         self.quantized = quantized
-        self.sets = {"domain": domain_views(domain, config.validation_images, tower.image_size)}
+        self.sets = {"domain": domain_views(domain, config.validation_images)}
         if general is not None:
             self.sets["general"] = general
+        for asked in self.sets.values():
+            asked.images.prepare()
         self.history: list[dict[str, float]] = []
         #: For each entry of ``history``, which of the domain's questions were answered right.
         self.right: list[tuple[bool, ...]] = []
@@ -72,13 +74,7 @@ class Selection:
         self.tower.eval()
         entry: dict[str, float] = {}
         for name, asked in self.sets.items():
-            found = letter_scores(
-                self.tower,
-                self.surrogate,
-                asked.images,
-                asked.questions,
-                quantized=self.quantized,
-            )
+            found = letter_scores(self.tower, self.surrogate, asked, quantized=self.quantized)
             entry |= {name: found.accuracy, f"{name}_confidence": found.confidence}
             if name == "domain":
                 self.right.append(found.right)
@@ -99,8 +95,8 @@ class Selection:
         self.tower.train(training)
         return float(changed.float().mean())
 
-    def _first_level(self) -> Tensor:  # [n, N]
-        return self.tower.encode(self.sets["domain"].images).codes[..., 0].cpu()
+    def _first_level(self) -> Tensor:  # [n, H, W]
+        return VisualTokens(self.tower, self.sets["domain"].images).first_level()
 
     def take_best(self) -> int:
         """Give the tower its best validated weights; returns their step, or -1 for the last."""
@@ -164,7 +160,7 @@ def _higher(score: float, other: float) -> bool:
     return score - other > NO_DIFFERENCE
 
 
-def domain_views(domain: Domain, count: int, size: int) -> QuestionSet:
+def domain_views(domain: Domain, count: int) -> QuestionSet:
     """Validation images, at most ``count``; the fewer there are, the more questions on each, so
     that the distractors' luck of the draw evens out."""
     rows = seeded("validation rows").sample(range(len(domain.val)), len(domain.val))
@@ -173,4 +169,4 @@ def domain_views(domain: Domain, count: int, size: int) -> QuestionSet:
     fixed = domain.fixed_questions
     draws = 1 if fixed else max(1, count // len(part))
     questions = [q for seed in range(draws) for q in domain.questions(part, seed)]
-    return QuestionSet(resize(part.images.float() / 255, size), questions)
+    return QuestionSet(part.images, questions)

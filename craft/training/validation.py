@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from craft.data.questions import Question
+from craft.data.questions import QuestionSet
+from craft.evaluation.visual_tokens import VisualTokens
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 
@@ -27,8 +27,7 @@ class LetterScores(NamedTuple):
 def letter_scores(
     tower: DiscreteVisionTower,
     lvlm: AlignedLanguageModel,
-    images: Tensor,  # [n, 3, S, S] in [0, 1]
-    questions: list[Question],
+    asked: QuestionSet,
     batch: int = 128,
     quantized: bool = True,
 ) -> LetterScores:
@@ -37,13 +36,14 @@ def letter_scores(
     Args:
         quantized: the language model reads codes, else the encoder's plain features.
     """
-    features = tower.encode(images).quantized if quantized else tower.continuous(images)
+    questions = asked.questions
+    tokens = VisualTokens(tower, asked.images, quantized=quantized)
     right: list[bool] = []
     probability = 0.0
     for start in range(0, len(questions), batch):
-        asked = questions[start : start + batch]
-        text = lvlm.training_batch([q.prompt for q in asked], [q.answer for q in asked])
-        visual = features[[q.row for q in asked]]
+        chosen = questions[start : start + batch]
+        text = lvlm.training_batch([q.prompt for q in chosen], [q.answer for q in chosen])
+        visual = tokens.view().show([q.row for q in chosen])
         logits, targets = lvlm.answer_logits(visual, text)
         logits, targets = logits[text.first_answers].float(), targets[text.first_answers]
         right += (logits.argmax(1) == targets).tolist()

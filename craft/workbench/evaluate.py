@@ -10,11 +10,14 @@ from typing import Any, TextIO
 from craft.data.domains.domain import Domain
 from craft.evaluation.exam import Candidate, Exam, Marks
 from craft.evaluation.four_option import by_class
+from craft.evaluation.journal import Journal
 from craft.evaluation.results import PREDICTIONS, EvaluationResults
 from craft.evaluation.retention import RetentionProbe
+from craft.evaluation.visual_tokens import require_prior
 from craft.family.family import ModelFamily
 from craft.family.plugged import PluggedEncoder
 from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
@@ -22,6 +25,7 @@ from craft.runtime.versions import environment
 from craft.runtime.whole_file import open_whole
 from craft.settings.choices import Selector
 from craft.settings.exams import ExamSettings
+from craft.workbench.exam_identity import exam_identity
 
 #: The condition of the encoder that nobody adapted, on all tokens.
 PRETRAINED = "pretrained"
@@ -41,6 +45,8 @@ def evaluate_pack(
 ) -> EvaluationResults:
     """Examine an encoder; writes ``results.json`` and ``predictions.jsonl``.
 
+    A call that was stopped goes on where it was when it is made again.
+
     Args:
         encoder: from :meth:`~craft.family.family.ModelFamily.plug`.
         names: language models to read it; a language model of its own reads it instead of them.
@@ -53,8 +59,9 @@ def evaluate_pack(
         prior: instead of the encoder's own.
 
     Raises:
-        CraftError: no such language model, no prior to prune by, or fewer general questions than
-            the probe can do with.
+        CraftError: no such language model, no prior to prune by, fewer general questions than the
+            probe can do with, or another process that writes to ``out``.
+        DataError: an image is missing or corrupt.
     """
     settings = settings or ExamSettings()
     ratios, selector = settings.keep_ratios, settings.selector
@@ -63,61 +70,56 @@ def evaluate_pack(
     general = None
     if probe is not None:
         general = probe.questions(settings.general_images, tower.image_size, "report")
-    exam = Exam.of(domain, tower.image_size, general, settings.test_limit)
-    quantized = encoder.reads == "codes"
-    pack_marks: dict[str, dict[str, Marks]] = {}
-    scores: dict[str, dict[str, Any]] = {}
-    out.mkdir(parents=True, exist_ok=True)
-    with open_whole(out / PREDICTIONS) as predictions:
-        sitting = _Sitting(domain.name, predictions, settings, on_progress)
-        candidate = Candidate(
-            exam,
-            tower,
-            prior or encoder.prior,
-            settings.seed,
-            quantized,
-            task=f"{domain.name}: encoding",
-            on_progress=on_progress,
-        )
-        if settings.prunes:
-            candidate.domain.order(selector)  # a missing prior fails before anything long starts
-        for model in language_models:
-            scores[model.name], pack_marks[model.name] = {}, {}
-            for ratio in ratios:
-                condition = f"keep_{ratio}"
-                marks, found = sitting.examine(candidate, model, condition, ratio, selector)
-                scores[model.name][condition] = found
-                pack_marks[model.name][condition] = marks
-        if settings.pretrained and encoder.pack is not None:
-            candidate = Candidate(
-                exam,
-                family.pretrained_tower(),
-                seed=settings.seed,
-                quantized=quantized,
-                task=f"{domain.name}: encoding with the pretrained encoder",
-                on_progress=on_progress,
-            )
-            for name in pack_marks:
-                if name not in family.names:  # a language model of the pack's own
-                    continue
-                model = family.language_model(name)
-                before, found = sitting.examine(candidate, model, PRETRAINED)
-                for condition, marks in pack_marks[name].items():
-                    scores[name][condition]["gain"] = marks.gain_over(before)
-                scores[name] = {PRETRAINED: found} | scores[name]
-    results = EvaluationResults.of(
-        domain=domain.name,
-        models=scores,
-        settings=settings.model_dump()
-        | {
-            "method": "zero_shot" if encoder.pack is None else encoder.pack.method,
-            "general_images": 0 if general is None else len(general.questions),
-        },
-        encoder_hash=tensor_hash(tower.state_dict()),
-        codebook_fingerprint=family.codebook.fingerprint,
-        versions=environment(),
+    exam = Exam.of(domain, general, settings.test_limit)
+    chosen_prior = prior or encoder.prior
+    require_prior(chosen_prior, min(ratios), selector)
+    read_by = {name: family.directory / name for name in names}
+    identity = exam_identity(
+        exam,
+        tower,
+        read_by if encoder.own is None else read_by | {"own": encoder.own},
+        prior=chosen_prior,
+        reads=encoder.reads,
+        selector=selector,
+        seed=settings.seed,
     )
-    results.save(out)
+    with Journal(out, identity) as journal:
+        with open_whole(out / PREDICTIONS) as predictions:
+            sitting = _Sitting(domain.name, predictions, journal, settings, on_progress)
+            candidate = sitting.candidate(exam, encoder, tower, "", chosen_prior)
+            marks: dict[str, dict[str, Marks]] = {}
+            scores: dict[str, dict[str, Any]] = {}
+            for model in language_models:
+                scores[model.name], marks[model.name] = {}, {}
+                for ratio in ratios:
+                    condition = f"keep_{ratio}"
+                    marks[model.name][condition], scores[model.name][condition] = sitting.examine(
+                        candidate, model, condition, ratio, selector
+                    )
+            if settings.pretrained and encoder.pack is not None:
+                base = family.pretrained_tower()
+                candidate = sitting.candidate(exam, encoder, base, PRETRAINED, None)
+                for name in marks:
+                    if name not in family.names:  # a language model of the pack's own
+                        continue
+                    model = family.language_model(name)
+                    before, found = sitting.examine(candidate, model, PRETRAINED)
+                    for condition, after in marks[name].items():
+                        scores[name][condition]["gain"] = after.gain_over(before)
+                    scores[name] = {PRETRAINED: found} | scores[name]
+        results = EvaluationResults.of(
+            domain=domain.name,
+            models=scores,
+            settings=settings.model_dump()
+            | {
+                "method": "zero_shot" if encoder.pack is None else encoder.pack.method,
+                "general_images": 0 if general is None else len(general.questions),
+            },
+            encoder_hash=tensor_hash(tower.state_dict()),
+            codebook_fingerprint=family.codebook.fingerprint,
+            versions=environment(),
+        )
+        results.save(out)
     return results
 
 
@@ -127,8 +129,30 @@ class _Sitting:
 
     domain: str
     predictions: TextIO
+    journal: Journal
     settings: ExamSettings
     on_progress: OnProgress
+
+    def candidate(
+        self,
+        exam: Exam,
+        encoder: PluggedEncoder,
+        tower: DiscreteVisionTower,
+        name: str,
+        prior: TokenPrior | None,
+    ) -> Candidate:
+        """A tower that is read as ``encoder`` is; ``name`` is "" for its own."""
+        return Candidate(
+            exam,
+            tower,
+            prior,
+            self.settings.seed,
+            encoder.reads == "codes",
+            task=f"{self.domain}: encoding" + (f" with the {name} encoder" if name else ""),
+            on_progress=self.on_progress,
+            journal=self.journal,
+            name=name or "pack",
+        )
 
     def examine(
         self,
@@ -144,6 +168,7 @@ class _Sitting:
             model,
             keep_ratio,
             selector,
+            run=run,
             task=f"{self.domain}: {model.name}, {condition}",
             on_progress=self.on_progress,
         )
@@ -152,7 +177,7 @@ class _Sitting:
         if self.settings.likelihood:
             scores["likelihood"] = candidate.likelihood(model, keep_ratio, selector)
         if self.settings.justify:
-            justified = candidate.justify(model, keep_ratio, selector)
+            justified = candidate.justify(model, keep_ratio, selector, run=run)
             justified.write(self.predictions, run)
             scores["justified"] = justified.scores
         return marks, scores

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from craft.corpus.count import count_corpus
 from craft.corpus.shard import CorpusEncoder, shards_of
+from craft.data.images.record_store import RecordStore
 from craft.data.readers import Record
 from craft.family.family import ModelFamily
 from craft.family.layout import PRIOR
@@ -31,7 +32,9 @@ def count_general_prior(
         OSError: the directory cannot be written to.
     """
     encoder = CorpusEncoder.of(family.plug(), family.codebook)
-    prior = count_corpus(encoder, shards_of(images), on_shard=on_shard)
+    prior = count_corpus(
+        encoder, shards_of(RecordStore(images, family.image_size)), on_shard=on_shard
+    )
     prior.save(family.directory / PRIOR)
     note_file(family.directory, PRIOR)
     return prior

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, SiglipModel
 
 from craft.data import prompts
-from craft.data.images.augment import resize
 from craft.data.images.image_set import ImageSet
+from craft.data.images.store import in_batches
 from craft.models.siglip_texts import text_embeddings
 from craft.runtime.device import pixels_on
 
@@ -36,10 +36,8 @@ def class_similarity(
     chosen = [texts[ids.index(row)] for row in different]
     said = F.normalize(text_embeddings(siglip, tokenizer, chosen), dim=-1)
     seen = [
-        cast(
-            Any, siglip.get_image_features(resize(pixels_on(chunk, siglip.device), size) * 2 - 1)
-        ).pooler_output
-        for chunk in images.images.split(batch)
+        cast(Any, siglip.get_image_features(pixels_on(chunk, siglip.device) * 2 - 1)).pooler_output
+        for chunk in in_batches(images.images, size, batch)
     ]
     cosines = (F.normalize(torch.cat(seen), dim=-1) @ said.T).cpu()
     return cosines[:, [different[row] for row in ids]]

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from craft.errors import CraftError
+from craft.evaluation.journal import UNFINISHED
 from craft.runtime.directory_lock import directory_lock, require_unlocked
 from craft.runtime.rank import is_main_process
 from craft.runtime.stored_files import StoredFileError
@@ -120,7 +121,8 @@ def require_run_directory(
     earlier = None if note is None else note.command
     if note is not None and earlier == command and resume and note.format == FORMAT:
         return True
-    if force or (earlier == command and held <= _NOTES):
+    unfinished = (directory / UNFINISHED).is_dir()  # the command itself finds what is done
+    if force or (earlier == command and (unfinished or held <= _NOTES)):
         return False
     if note is None:
         raise CraftError(

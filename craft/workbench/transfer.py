@@ -9,6 +9,7 @@ from typing import Any
 from craft.data.domains.domain import Domain
 from craft.errors import CraftError
 from craft.evaluation.exam import Candidate, Exam, Marks
+from craft.evaluation.journal import Journal
 from craft.evaluation.results import PREDICTIONS, TransferResults
 from craft.evaluation.retention import RetentionProbe
 from craft.family.family import ModelFamily
@@ -18,6 +19,7 @@ from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
 from craft.runtime.whole_file import open_whole
 from craft.settings.exams import TransferSettings
+from craft.workbench.exam_identity import exam_identity
 from craft.workbench.general_prior import prior_made_by
 
 #: The row of the encoder that nobody adapted.
@@ -37,6 +39,8 @@ def transfer_matrix(
 ) -> TransferResults:
     """Examine each pack and the pretrained encoder; writes results.json and predictions.jsonl.
 
+    A call that was stopped goes on where it was when it is made again.
+
     Args:
         encoders: by the name of their row.
         names: language models, one per column.
@@ -48,7 +52,8 @@ def transfer_matrix(
 
     Raises:
         CraftError: no such language model, a pack called "pretrained", a pack that only its own
-            language model reads, or no prior to prune by.
+            language model reads, no prior to prune by, or another process that writes to ``out``.
+        DataError: an image is missing or corrupt.
     """
     settings = settings or TransferSettings()
     keep_ratio = settings.keep_ratio
@@ -71,40 +76,72 @@ def transfer_matrix(
     size, general = family.image_size, None
     if probe is not None:
         general = probe.questions(settings.general_images, size, "report")
-    exam = Exam.of(domain, size, general, settings.test_limit)
-    out.mkdir(parents=True, exist_ok=True)
+    exam = Exam.of(domain, general, settings.test_limit)
     matrix: dict[str, dict[str, Any]] = {}
     before: dict[str, Marks] = {}
-    with open_whole(out / PREDICTIONS) as predictions:
-        for name, encoder in rows.items():
-            quantized = encoder.reads == "codes"
-            prior = encoder.prior if keep_ratio < 1 else None
-            candidate = Candidate(exam, encoder.tower, prior, quantized=quantized)
-            matrix[name] = {}
-            for language_model in language_models:
-                marks = candidate.answer(
-                    language_model,
-                    keep_ratio,
-                    task=f"{name} with {language_model.name}",
+    with Journal(out, _identity(rows, exam, family, names, keep_ratio)) as journal:
+        with open_whole(out / PREDICTIONS) as predictions:
+            for number, (name, encoder) in enumerate(rows.items()):
+                quantized = encoder.reads == "codes"
+                candidate = Candidate(
+                    exam,
+                    encoder.tower,
+                    encoder.prior if keep_ratio < 1 else None,
+                    quantized=quantized,
+                    task=f"{name}: encoding",
                     on_progress=on_progress,
+                    journal=journal,
+                    name=f"encoder-{number}",
                 )
-                marks.write(predictions, {"encoder": name, "model": language_model.name})
-                before.setdefault(language_model.name, marks)
-                cell = dict(marks.scores)
-                if encoder.pack is not None:
-                    cell["gain"] = marks.gain_over(before[language_model.name])
-                    cell["surrogate"] = encoder.pack.notes.get("surrogate")
-                matrix[name][language_model.name] = cell
-    results = TransferResults.of(
-        domain=domain.name,
-        matrix=matrix,
-        settings=settings.model_dump()
-        | {"general_images": 0 if general is None else len(general.questions)},
-        encoder_hashes={
-            name: tensor_hash(encoder.tower.state_dict()) for name, encoder in encoders.items()
-        },
-        codebook_fingerprint=family.codebook.fingerprint,
-        versions=environment(),
-    )
-    results.save(out)
+                matrix[name] = {}
+                for language_model in language_models:
+                    run = {"encoder": name, "model": language_model.name}
+                    marks = candidate.answer(
+                        language_model,
+                        keep_ratio,
+                        run=run,
+                        task=f"{name} with {language_model.name}",
+                        on_progress=on_progress,
+                    )
+                    marks.write(predictions, run)
+                    before.setdefault(language_model.name, marks)
+                    cell = dict(marks.scores)
+                    if encoder.pack is not None:
+                        cell["gain"] = marks.gain_over(before[language_model.name])
+                        cell["surrogate"] = encoder.pack.notes.get("surrogate")
+                    matrix[name][language_model.name] = cell
+        results = TransferResults.of(
+            domain=domain.name,
+            matrix=matrix,
+            settings=settings.model_dump()
+            | {"general_images": 0 if general is None else len(general.questions)},
+            encoder_hashes={
+                name: tensor_hash(encoder.tower.state_dict()) for name, encoder in encoders.items()
+            },
+            codebook_fingerprint=family.codebook.fingerprint,
+            versions=environment(),
+        )
+        results.save(out)
     return results
+
+
+def _identity(
+    rows: Mapping[str, PluggedEncoder],
+    exam: Exam,
+    family: ModelFamily,
+    names: Sequence[str],
+    keep_ratio: float,
+) -> dict[str, Any]:
+    """What the answers of all rows depend on."""
+    read_by = {name: family.directory / name for name in names}
+    return {
+        name: exam_identity(
+            exam,
+            encoder.tower,
+            read_by,
+            prior=encoder.prior if keep_ratio < 1 else None,
+            reads=encoder.reads,
+            keep_ratio=keep_ratio,
+        )
+        for name, encoder in rows.items()
+    }

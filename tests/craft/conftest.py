@@ -24,6 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 from craft.cli import process
 from craft.codebook import Codebook
 from craft.data.images.image_set import ImageSet
+from craft.data.images.store import TensorStore
 from craft.family.family import ModelFamily
 from craft.family.layout import CODEBOOK, PRIOR, SIGLIP
 from craft.models.aligned_language_model import AlignedLanguageModel, write_card
@@ -51,7 +52,7 @@ def image_set(area: str, splits: dict[str, int]) -> ImageSet:
     return ImageSet(
         area=area,
         subject=SUBJECTS[area],
-        images=images.to(torch.uint8),
+        images=TensorStore(images.to(torch.uint8)),
         ids=[f"{area}-{c}-{split}-{k}" for c, split, k in rows],
         labels=[NAMES[c] for c, *_ in rows],
         groups=["group" for _ in rows],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
 
 from craft.data import class_names
@@ -13,12 +12,10 @@ from craft.data.domains.manifest import ClassEntry, DomainManifest, Parts
 from craft.data.domains.question_domain import QuestionDomain
 from craft.data.domains.splitting import split_records
 from craft.data.images.image_set import ImageSet
-from craft.data.images.pixels import read_images
+from craft.data.images.record_store import RecordStore, digests
 from craft.data.questions import heldout_classes
-from craft.data.readers import DataError, ImageReport, Place, ReadOptions, Record, RecordSet
+from craft.data.readers import DataError, Place, ReadOptions, Record, RecordSet
 from craft.errors import CraftError
-
-log = logging.getLogger(__name__)
 
 
 def make_manifest(
@@ -45,7 +42,7 @@ def make_manifest(
             :func:`~craft.data.domains.splitting.split_records`.
         CraftError: two classes of one name.
     """
-    digests = _digests(records)
+    hashes = digests(records.records)
     entries: tuple[ClassEntry, ...] = ()
     if records.labelled:
         _require_names(records, names or {})
@@ -55,7 +52,7 @@ def make_manifest(
         entries = tuple(ClassEntry(id=x, name=n, heldout=n in heldout) for x, n in called.items())
         _require_options(records, entries)
     out = {entry.id for entry in entries if entry.heldout}
-    train, val, test, unused, notes = split_records(records, digests, out, split_seed)
+    train, val, test, unused, notes = split_records(records, hashes, out, split_seed)
     for part, rows in (("training", train), ("validation", val), ("test", test)):
         if not rows:
             raise DataError(
@@ -73,7 +70,7 @@ def make_manifest(
         from_hub=from_hub,
         reading=reading or ReadOptions(),
         dataset=dataset,
-        content=content_hash(records, digests),
+        content=content_hash(records, hashes),
         subject=subject,
         split_seed=split_seed,
         heldout_fraction=heldout_fraction,
@@ -114,39 +111,28 @@ def content_hash(records: RecordSet, digests: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _digests(records: RecordSet) -> list[str]:
-    """Of all images, in order. Raises DataError that names every one that cannot be had."""
-    report = ImageReport()
-    found = [report.attempt(record.digest) for record in records]
-    report.raise_failures()
-    return [digest for digest in found if digest is not None]
-
-
 def build_domain(records: RecordSet, manifest: DomainManifest, size: int) -> Domain:
-    """The domain a manifest describes, its images decoded at ``size``.
+    """The domain a manifest describes; its images are decoded, at ``size``, when they are used.
 
     Raises:
-        DataError: the data is not what the manifest was made for, or an image is corrupt.
+        DataError: the data is not what the manifest was made for.
         CraftError: a held-out class among the training images, by id or by name.
     """
-    found = content_hash(records, _digests(records))
+    found = content_hash(records, digests(records.records))
     if found != manifest.content:
         raise DataError(
             Place(records.path),
             f"the data is not what the manifest was made for: it hashes to {found[:12]}, the "
             f"manifest says {manifest.content[:12]}; adapt again, or restore the data of then",
         )
-    report = ImageReport()
     by_id = {record.id: record for record in records}
     labels = {entry.id: entry.name for entry in manifest.classes}
 
     def part(name: str, keys: Sequence[str]) -> ImageSet:
-        return image_set([by_id[key] for key in keys], labels, manifest, name, size, report)
+        return image_set([by_id[key] for key in keys], labels, manifest, name, size)
 
     parts = manifest.parts
     train, val, test = (part(n, getattr(parts, n)) for n in ("train", "val", "test"))
-    for tally in report.close().summary(len(by_id)).warnings:
-        log.warning("%d %s; first %s", tally.count, tally.reason, tally.places[0])
     if manifest.kind == "questions":
         turns = {record.id: record.turns for record in records}
         captions = {record.id: record.captions for record in records if record.captions}
@@ -170,14 +156,13 @@ def image_set(
     manifest: DomainManifest,
     split: str,
     size: int,
-    report: ImageReport | None = None,
 ) -> ImageSet:
-    """One part of a domain, decoded; see :func:`~craft.data.images.pixels.read_images`."""
+    """One part of a domain."""
     captions = [record.captions for record in records]
     return ImageSet(
         area=manifest.name,
         subject=manifest.subject,
-        images=read_images(records, size, report),
+        images=RecordStore.opened(records, size),
         ids=[record.id for record in records],
         labels=[names.get(record.label or "", "") for record in records],
         groups=[""] * len(records),

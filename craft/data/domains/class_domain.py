@@ -80,6 +80,10 @@ class ClassDomain:
         """How many training examples there are."""
         return len(self.train)
 
+    def image_of(self, index: int) -> int:
+        """Every training image is one example."""
+        return index
+
     def lesson(self, index: int, rng: random.Random, naming: float) -> Lesson:
         """Training example ``index``: a letter to choose or, with probability ``naming``, the name
         to say. Distractors are seen classes only, so that no held-out name is read in training

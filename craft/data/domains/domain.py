@@ -65,6 +65,10 @@ class Domain(Protocol):
         """How many training examples there are."""
         ...
 
+    def image_of(self, index: int) -> int:
+        """Which image of ``train`` training example ``index`` is about."""
+        ...
+
     def lesson(self, index: int, rng: random.Random, naming: float) -> Lesson:
         """Training example ``index``; ``naming`` is the share of open questions, where they are
         made from classes."""

@@ -80,6 +80,10 @@ class QuestionDomain:
         """How many training questions there are."""
         return len(self._asked)
 
+    def image_of(self, index: int) -> int:
+        """The image that training question ``index`` is about."""
+        return self._asked[index][0]
+
     def lesson(self, index: int, rng: random.Random, naming: float) -> Lesson:
         """Training question ``index``; ``naming`` is for domains of classes."""
         row, turn = self._asked[index]

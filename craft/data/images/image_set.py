@@ -1,12 +1,11 @@
-"""Labelled images in memory."""
+"""Labelled images, read when they are needed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from torch import Tensor
-
+from craft.data.images.store import ImageStore
 from craft.errors import CraftError
 
 T = TypeVar("T")
@@ -16,14 +15,14 @@ T = TypeVar("T")
 class ImageSet:
     """Images of one area with what is known about each.
 
-    ``images`` is uint8 [n, 3, S, S]; the lists have n entries. ``subject`` is what a question calls
+    ``images`` has n of them, and the lists n entries. ``subject`` is what a question calls
     the things shown ("What {subject} is shown in the image?"). ``captions`` are free texts about
     each image; an empty list means that there are none.
     """
 
     area: str
     subject: str
-    images: Tensor
+    images: ImageStore
     ids: list[str]
     labels: list[str]
     groups: list[str]
@@ -49,7 +48,7 @@ class ImageSet:
         return ImageSet(
             self.area,
             self.subject,
-            self.images[rows],
+            self.images.take(rows),
             pick(self.ids),
             pick(self.labels),
             pick(self.groups),

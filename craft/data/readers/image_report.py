@@ -43,11 +43,16 @@ class ImageReport:
         decoded = self.attempt(record.decoded)
         if decoded is None:
             return None
-        if decoded.depth is not None:
-            self._deep.append((record, decoded.depth))
-        if decoded.frames > 1:
-            self._several.append((record, decoded.frames))
+        self.note(record, decoded.depth, decoded.frames)
         return decoded.image
+
+    def note(self, record: Record, depth: Depth | None, frames: int = 1) -> None:
+        """What became of an image that was decoded elsewhere, as
+        :class:`~craft.data.readers.decoding.Decoded` says it."""
+        if depth is not None:
+            self._deep.append((record, depth))
+        if frames > 1:
+            self._several.append((record, frames))
 
     def attempt(self, read: Callable[[], T]) -> T | None:
         """What ``read`` gives; None if it raises a DataError, which is kept."""

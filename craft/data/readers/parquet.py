@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ from craft.data.readers.place import Place
 from craft.data.readers.rows import Row, cell_image
 from craft.data.readers.walk import require_whole
 
+_reading = threading.Lock()
 _DAMAGED = "the shard is damaged; download or write it again"
 
 
@@ -37,7 +39,9 @@ class ParquetImage:
         with failures_at(Place(self.path, part=f"row group {self.group}"), _DAMAGED):
             status = self.path.stat()
             version = status.st_mtime_ns, status.st_size, status.st_ino
-            cell = _cells(self.path, self.column, self.group, version)[self.row].as_py()
+            with _reading:  # threads that want one group must not each read it
+                cells = _cells(self.path, self.column, self.group, version)
+            cell = cells[self.row].as_py()
         return image_bytes(cell, self.path.parent, self.root)
 
     def __str__(self) -> str:

@@ -85,10 +85,14 @@ class Record:
     def digest(self) -> str:
         """Hash of the encoded image: equal files are equal images.
 
+        It is known without reading once the image was read, for this or to be decoded.
+
         Raises:
             DataError: it cannot be read.
         """
-        return hashlib.blake2b(self._encoded(), digest_size=16).hexdigest()
+        if "_digest" not in self.__dict__:
+            self._encoded()
+        return self.__dict__["_digest"]
 
     def rgb(self) -> Image.Image:
         """The image, upright, in RGB. Raises as :meth:`decoded`."""
@@ -99,8 +103,8 @@ class Record:
 
         Raises:
             DamagedImage: it is missing, cut short or no image.
-            DataError: it is not read for another reason; see
-                :func:`~craft.data.readers.decoding.decode`.
+            DataError: it is another one than when it was first read, or not read for another
+                reason; see :func:`~craft.data.readers.decoding.decode`.
         """
         data = self._encoded()
         try:
@@ -111,6 +115,17 @@ class Record:
             raise DataError(self.place, f"image {self.image}: {error}") from error
 
     def _encoded(self) -> bytes:
+        data = self._read()
+        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+        if self.__dict__.setdefault("_digest", digest) != digest:
+            raise DataError(
+                self.place,
+                f"image {self.image}: the file was changed while its data set is in use; begin "
+                "again",
+            )
+        return data
+
+    def _read(self) -> bytes:
         try:
             return self.image.read()
         except FileNotFoundError as error:

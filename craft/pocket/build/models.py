@@ -71,7 +71,9 @@ def encode_views(
         augment = VIEWS[area.area]
         parts = []
         for rows in torch.arange(len(area)).repeat_interleave(views).split(96):
-            images = augment(area.images[rows].float() / 255, tower.image_size, generator)
+            images = augment(
+                area.images.pixels(rows.tolist()).float() / 255, tower.image_size, generator
+            )
             parts.append(tower.encode(images, 96).codes.to(torch.int16))
         encoded.append(torch.cat(parts).unflatten(0, (len(area), views)))
         log.info("codes of %s: %s", area.area, tuple(encoded[-1].shape))
@@ -136,7 +138,7 @@ def write_manifest(out: Path, vision: VisionRecipe, language: LanguageRecipe) ->
     asked = general_probe(PROBE_IMAGES, tower.image_size)
     figures = {}
     for name in models.names:
-        scores = letter_scores(tower, models.language_model(name), asked.images, asked.questions)
+        scores = letter_scores(tower, models.language_model(name), asked)
         figures[name] = round(scores.accuracy, 2)
         log.info("%s: general-world four-option accuracy %.2f %%", name, figures[name])
     manifest = {

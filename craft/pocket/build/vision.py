@@ -93,7 +93,7 @@ class GeneralBatches:
             n = left if i == len(self.areas) - 1 else round(count * shares[i])
             left -= n
             rows = torch.randint(len(area), (n,), generator=self.generator)
-            pixels = area.images[rows].float() / 255
+            pixels = area.images.pixels(rows.tolist()).float() / 255
             images.append(augment(pixels, self.size, self.generator))
             targets.append(target[rows])
         return torch.cat(images), torch.cat(targets)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from craft.data.domains.class_domain import ClassDomain
+from craft.data.images.store import shown
 from craft.data.questions import seeded
 from craft.errors import CraftError
 from craft.evaluation.exam import Candidate, Exam, Marks
@@ -111,7 +112,7 @@ def run_demo(
     with open_whole(out / PREDICTIONS) as predictions:
         demo = _Demo(models, surrogate, config, out, predictions, general_images, on_progress)
         for domain in [load_domain(name) for name in domains]:
-            exam = Exam.of(domain, models.image_size, demo.general, test_limit)
+            exam = Exam.of(domain, demo.general, test_limit)
             per_domain[domain.name], shown = demo.run(domain, exam, seeds)
             examples += shown
     average = {
@@ -259,7 +260,8 @@ def _examples(
     questions = candidate.exam.domain.questions
     rng = seeded("examples", domain.name)
     kept = candidate.kept(*ADAPTED["adapted_keep_0.8"])
-    codes = candidate.domain.codes.codes[..., 0].unflatten(1, candidate.domain.grid)
+    codes = candidate.domain.first_level()
+    size = candidate.domain.tower.image_size
     chosen: list[int] = []
     for heldout in (False, True):
         rows = [i for i, q in enumerate(questions) if q.heldout == heldout]
@@ -271,7 +273,7 @@ def _examples(
             heldout=questions[i].heldout,
             prompt=questions[i].prompt,
             answer=questions[i].answer,
-            image=candidate.exam.domain.images[i],
+            image=shown(candidate.exam.domain.images, [i], size)[0],
             codes=codes[i],
             kept=kept[i],
             answers={

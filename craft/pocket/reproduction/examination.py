@@ -20,6 +20,7 @@ from craft.errors import CraftError
 from craft.evaluation.exam import Candidate, Exam
 from craft.evaluation.four_option import answer_questions
 from craft.evaluation.instruction_following import ask_for_reasons, examine
+from craft.evaluation.visual_tokens import Visual
 from craft.family.family import ModelFamily
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.pocket.domains import load_domain
@@ -33,7 +34,6 @@ from craft.pocket.reproduction.plan import (
     Scale,
 )
 from craft.pocket.retention import PocketProbe
-from craft.pruning import prune
 from craft.runtime.json_cards import CHECKSUM, checksum, read_json, with_checksum
 from craft.runtime.stored_files import StoredFileError
 from craft.runtime.whole_file import write_json
@@ -142,12 +142,12 @@ class _Sheet:
         general, asked = self.candidate.general, self.candidate.exam.general
         assert general is not None  # _exam asks both
         assert asked is not None
-        self.ask(lvlm, name, self.candidate.domain.features)
-        rights = _rights(lvlm, general.features, asked)
+        self.ask(lvlm, name, self.candidate.domain.view())
+        rights = _rights(lvlm, general.view(), asked)
         self.general.setdefault(lvlm.name, {})[name] = rights
 
-    def ask(self, lvlm: AlignedLanguageModel, name: str, visual: Tensor) -> None:
-        """The domain's questions about the tokens ``visual``."""
+    def ask(self, lvlm: AlignedLanguageModel, name: str, visual: Visual) -> None:
+        """The domain's questions about what ``visual`` shows."""
         rights = _rights(lvlm, visual, self.candidate.exam.domain)
         self.answers.setdefault(lvlm.name, {})[name] = rights
 
@@ -164,15 +164,11 @@ class _Sheet:
         tokens = self.candidate.domain
         for ratio in KEEP_RATIOS[:-1]:
             for selector in ("full", "random"):
-                visual = tokens.keep(ratio, selector).tensors[0]
-                self.ask(lvlm, condition(ratio, selector), visual)
+                self.ask(lvlm, condition(ratio, selector), tokens.view(ratio, selector))
         for ratio in COMPARED_RATIOS:
             for selector in ("quota_random", "quota_residual"):
-                visual = tokens.keep(ratio, selector).tensors[0]
-                self.ask(lvlm, condition(ratio, selector), visual)
-            codes, distances, grid = tokens.codes.codes, tokens.codes.residual_sq_norms, tokens.grid
-            kept = prune(codes, distances, foreign, grid, tokens.features, keep_ratio=ratio)
-            self.ask(lvlm, condition(ratio, FOREIGN), kept.tensors[0])
+                self.ask(lvlm, condition(ratio, selector), tokens.view(ratio, selector))
+            self.ask(lvlm, condition(ratio, FOREIGN), tokens.view(ratio, prior=foreign))
 
 
 def _pretrained(job: Job, scale: Scale, models: ModelFamily) -> _Sheet:
@@ -225,12 +221,11 @@ def _adapted(job: Job, scale: Scale, models: ModelFamily, run_dir: Path) -> _She
 
 
 def _exam(domain: ClassDomain, scale: Scale, models: ModelFamily) -> Exam:
-    size = models.image_size
-    general = PocketProbe().questions(scale.general_images, size, "report")
-    return Exam.of(domain, size, general, scale.test_images)
+    general = PocketProbe().questions(scale.general_images, models.image_size, "report")
+    return Exam.of(domain, general, scale.test_images)
 
 
-def _rights(lvlm: AlignedLanguageModel, visual: Tensor, asked: QuestionSet) -> str:
+def _rights(lvlm: AlignedLanguageModel, visual: Visual, asked: QuestionSet) -> str:
     return _digits([p.right for p in answer_questions(lvlm, visual, asked.questions)])
 
 

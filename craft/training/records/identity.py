@@ -18,6 +18,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase, SiglipModel
 from craft.data.domains.domain import Domain
 from craft.data.domains.manifest import DomainManifest
 from craft.data.images.image_set import ImageSet
+from craft.data.images.store import ImageStore
 from craft.data.questions import QuestionSet
 from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
@@ -83,7 +84,7 @@ def data_identity(
     }
     if general is not None:
         asked = map(asdict, general.questions)
-        found["general questions"] = _of(tensor_hash({"images": general.images}), *asked)
+        found["general questions"] = _of(_pixels(general.images), *asked)
     if manifest is not None:
         held = manifest.model_dump(mode="json")
         found |= {f"{name} in domain.json": _of(held[name]) for name in _DECIDED}
@@ -118,7 +119,12 @@ def require_same_run(
 
 def _images(part: ImageSet) -> str:
     about = (part.subject, part.ids, part.labels, part.groups, part.styles, part.captions)
-    return _of(tensor_hash({"images": part.images}), *about)
+    return _of(_pixels(part.images), *about)
+
+
+def _pixels(images: ImageStore) -> list[str]:
+    """Of images as they are stored, which are not decoded for it."""
+    return [images.digest(row) for row in range(len(images))]
 
 
 def _settings(config: PretrainedConfig) -> dict[str, Any]:

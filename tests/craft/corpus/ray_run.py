@@ -17,6 +17,7 @@ import torch
 from craft.corpus import backend, count, tokens
 from craft.corpus.backend import Workers
 from craft.corpus.shard import CorpusEncoder, Shard, shards_of
+from craft.data.images.store import TensorStore
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 
@@ -28,7 +29,7 @@ def corpus(models: ModelFamily) -> tuple[CorpusEncoder, list[Shard]]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, 3, 24, 24), generator=generator, dtype=torch.uint8)
     encoder = CorpusEncoder(EncoderPack.of(models.pretrained_tower()), models.codebook)
-    return encoder, shards_of(images, SHARD)
+    return encoder, shards_of(TensorStore(images), SHARD)
 
 
 @dataclass

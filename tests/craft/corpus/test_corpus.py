@@ -15,8 +15,11 @@ import torch
 from craft.codebook import CodebookMismatchError
 from craft.corpus.backend import Workers, each_shard
 from craft.corpus.count import count_corpus
-from craft.corpus.shard import CorpusEncoder, shards_of
+from craft.corpus.shard import CorpusEncoder, Shard, shards_of
 from craft.corpus.tokens import prior_of, read_tokens, tokenize_corpus
+from craft.data.images.pixels import image_tensor
+from craft.data.images.record_store import RecordStore
+from craft.data.images.store import TensorStore
 from craft.data.readers import DataError, read_records
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
@@ -50,25 +53,32 @@ def tokens_of(directory: Path) -> dict[str, torch.Tensor]:
     return found
 
 
+def record_shards(folder: Path, size: int) -> list[Shard]:
+    """The images of a folder as `craft tokenize` cuts them."""
+    records = read_records(folder).records
+    return shards_of(RecordStore(records, 24), size, [record.id for record in records])
+
+
 def test_tokens_are_those_of_the_encoder(
     tiny_models: ModelFamily, encoder: CorpusEncoder, class_folder: Path, tmp_path: Path
 ) -> None:
-    records = read_records(class_folder)
-    assert sum(tokenize_corpus(encoder, shards_of(records.records, 32), tmp_path)) == 80
+    shards = record_shards(class_folder, 32)
+    assert sum(tokenize_corpus(encoder, shards, tmp_path)) == 80
     paths = sorted(tmp_path.glob("*.parquet"))
     assert [p.name for p in paths] == [f"tokens-{i:06d}-of-000003.parquet" for i in range(3)]
     first = read_tokens(paths[0])
-    images = shards_of(records.records, 32)[0].pixels(24, torch.device("cpu"))
-    expected = tiny_models.pretrained_tower().encode(images)
+    records = read_records(class_folder).records
+    images = [image_tensor(record.rgb(), 24) for record in records[:32]]
+    expected = tiny_models.pretrained_tower().encode(torch.stack(images))
     assert torch.equal(first.codes, expected.codes)
     assert torch.equal(first.residual_sq_norms, expected.residual_sq_norms)
-    assert first.ids == [record.id for record in records.records[:32]]
+    assert first.ids == [record.id for record in records[:32]]
     assert (first.card.grid, first.card.encoder_hash) == ((3, 3), encoder.pack.encoder_hash)
     counted = prior_of(tmp_path, encoder)
     codes = torch.stack(list(tokens_of(tmp_path).values()))
     by_hand = [int((codes[..., 0] == k).sum()) for k in range(encoder.codebook.size)]
     assert counted.counts.tolist() == by_hand
-    assert torch.equal(count_corpus(encoder, shards_of(records.records, 32)).counts, counted.counts)
+    assert torch.equal(count_corpus(encoder, shards).counts, counted.counts)
 
 
 def test_a_run_that_was_stopped_goes_on(
@@ -119,18 +129,18 @@ def test_a_corrupt_image_is_named_and_leaves_no_file(
     records = read_records(class_folder).records
     bad = Path(records[20].place.path)
     bad.write_bytes(bad.read_bytes()[:60])
-    shards = shards_of(records, 16)
+    shards = record_shards(class_folder, 16)
     with pytest.raises(DataError, match=bad.name):
         list(tokenize_corpus(encoder, shards, tmp_path / "tokens"))
     assert [p.name[:13] for p in (tmp_path / "tokens").iterdir()] == ["tokens-000000"]
 
 
 def test_shards_cover_the_corpus_once_and_in_order() -> None:
-    images = torch.zeros(10, 3, 2, 2, dtype=torch.uint8)
+    images = TensorStore(torch.zeros(10, 3, 2, 2, dtype=torch.uint8))
     shards = shards_of(images, 4)
     assert [s.ids for s in shards] == [tuple("0123"), tuple("4567"), tuple("89")]
     assert [len(s.images) for s in shards] == [4, 4, 2]
-    assert shards_of(images[:0]) == []
+    assert shards_of(images.take([])) == []
     with pytest.raises(ValueError, match="at least one image"):
         shards_of(images, 0)
     with pytest.raises(ValueError, match="10 images need as many ids, got 1"):

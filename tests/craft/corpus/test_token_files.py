@@ -6,7 +6,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from PIL import Image
 from craft.corpus.shard import CorpusEncoder, Shard, shards_of
 from craft.corpus.token_file import CorpusTokens, read_tokens, write_tokens
 from craft.corpus.tokens import prior_of, tokenize_corpus
-from craft.data.readers import read_records
+from craft.data.images.record_store import RecordStore
+from craft.data.images.store import TensorStore
+from craft.data.readers import Record, read_records
 from craft.data.readers.pixel_range import PixelRange
 from craft.errors import CraftError
 from craft.family.family import ModelFamily
@@ -38,7 +40,18 @@ def encoder(tiny_models: ModelFamily) -> CorpusEncoder:
 def shards() -> list[Shard]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (12, 3, 24, 24), generator=generator, dtype=torch.uint8)
-    return shards_of(images, 5)
+    return shards_of(TensorStore(images), 5)
+
+
+def together(shards: list[Shard]) -> TensorStore:
+    """The images of all shards."""
+    parts = [shard.images.pixels(range(len(shard.images))) for shard in shards]
+    return TensorStore(torch.cat(parts))
+
+
+def of_records(records: Sequence[Record], size: int) -> list[Shard]:
+    """As `craft tokenize` cuts them."""
+    return shards_of(RecordStore(records, 24), size, [record.id for record in records])
 
 
 @pytest.fixture
@@ -157,16 +170,16 @@ def refused(
 def test_another_shard_size_is_refused(
     encoder: CorpusEncoder, shards: list[Shard], written: Path
 ) -> None:
-    images = torch.cat([torch.as_tensor(shard.images) for shard in shards])
+    images = together(shards)
     refused(encoder, shards_of(images, 4), written, "tokens of --shard-size 5, this is 4")  # 3 too
     refused(encoder, shards_of(images, 6), written, "tokens of --shard-size 5, this is 6", 0)
 
 
 def test_other_ids_are_refused(encoder: CorpusEncoder, shards: list[Shard], written: Path) -> None:
-    images = torch.cat([torch.as_tensor(shard.images) for shard in shards])
+    images = together(shards)
     ids = [str(number) for number in range(11)] + ["x"]
     refused(encoder, shards_of(images, 5, ids), written, "tokens of other images, by their ids")
-    more = torch.cat([images, images])
+    more = images.take([*range(12), *range(12)])
     refused(encoder, shards_of(more, 5), written, "tokens of 3 shards, these would be 5", 0)
 
 
@@ -201,10 +214,10 @@ def test_changed_pictures_under_old_ids_are_refused(
 ) -> None:
     out = tmp_path / "tokens"
     records = read_records(class_folder).records
-    list(tokenize_corpus(encoder, shards_of(records, 30), out))
+    list(tokenize_corpus(encoder, of_records(records, 30), out))
     draw(Path(records[31].place.path), 999)
     draw(Path(records[33].place.path), 998)
-    again = shards_of(read_records(class_folder).records, 30)
+    again = of_records(read_records(class_folder).records, 30)
     told = f"images that are others now: {records[31].id!r}, and 1 more of its 30"
     refused(encoder, again, out, told, missing=2)
     sorted(out.iterdir())[1].unlink()  # as the message says
@@ -222,12 +235,12 @@ def test_another_pixel_range_makes_other_images(encoder: CorpusEncoder, tmp_path
     plain = read_records(tmp_path / "data")
     narrow = plain.mapped(PixelRange(black=0, white=4095))
     out = tmp_path / "tokens"
-    list(tokenize_corpus(encoder, shards_of(narrow.records, 2), out))
-    refused(encoder, shards_of(plain.records, 2), out, "images that are others now")
+    list(tokenize_corpus(encoder, of_records(narrow.records, 2), out))
+    refused(encoder, of_records(plain.records, 2), out, "images that are others now")
     wide = plain.mapped(PixelRange(black=0, white=9999))
     with pytest.raises(CraftError, match="images that are others now"):
-        list(tokenize_corpus(encoder, shards_of(wide.records, 2), out))
-    assert sum(tokenize_corpus(encoder, shards_of(narrow.records, 2), out)) == 3
+        list(tokenize_corpus(encoder, of_records(wide.records, 2), out))
+    assert sum(tokenize_corpus(encoder, of_records(narrow.records, 2), out)) == 3
 
 
 def test_a_prior_counts_one_corpus(
@@ -239,7 +252,7 @@ def test_a_prior_counts_one_corpus(
     second.write_bytes(first.read_bytes())
     with pytest.raises(CraftError, match="tokens of shard 0, under the name of 1"):
         prior_of(written, encoder)
-    images = torch.cat([torch.as_tensor(shard.images) for shard in shards])
+    images = together(shards)
     others = shards_of(images, 5, [f"other {n}" for n in range(12)])
     list(tokenize_corpus(encoder, others, tmp_path / "other"))
     second.write_bytes((tmp_path / "other" / second.name).read_bytes())

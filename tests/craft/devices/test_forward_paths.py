@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import craft.models.vision_tower as vision_tower
 from craft.data import prompts
+from craft.data.images.store import TensorStore
 from craft.decoding.crop import Box
 from craft.decoding.masking import cells_within
 from craft.evaluation.visual_tokens import VisualTokens
@@ -86,8 +87,10 @@ def tower(family: ModelFamily, fake: FakeTensorMode) -> Any:
 
 @pytest.mark.parametrize("quantized", [True, False])
 def test_an_exam_reads_and_prunes_where_the_encoder_is(family, fake, quantized):
-    tokens = VisualTokens(tower(family, fake), torch.rand(3, 3, 24, 24), quantized=quantized)
-    kept = tokens.keep(0.5, "random")
+    tokens = VisualTokens(
+        tower(family, fake), TensorStore(torch.rand(3, 3, 24, 24)), quantized=quantized
+    )
+    kept = tokens.keep(range(3), 0.5, "random")
     assert kept.tensors[0].device == AWAY
     assert tokens.kept(0.5, "random").device == AWAY
 

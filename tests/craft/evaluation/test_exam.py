@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 import pytest
 import torch
 
 from craft.codebook import Codebook, CodebookMismatchError
 from craft.corpus.count import count_prior
+from craft.data.images.store import TensorStore
+from craft.evaluation import visual_tokens
 from craft.evaluation.exam import Candidate, Exam
 from craft.evaluation.visual_tokens import VisualTokens
 from craft.family.family import ModelFamily
@@ -19,53 +22,87 @@ from craft.pocket.retention import general_probe
 from craft.prior import TokenPrior
 from craft.pruning import keep_count
 
-IMAGES = torch.rand(5, 3, 24, 24, generator=torch.Generator().manual_seed(3))
+IMAGES = TensorStore(torch.rand(5, 3, 24, 24, generator=torch.Generator().manual_seed(3)))
 
 
 def test_prior_counts_the_towers_first_level(small_world: None, tiny_models: ModelFamily) -> None:
     images = load_domain("handwriting").train.images
     tower = tiny_models.pretrained_tower()
     prior = count_prior(tower, images, batch=7)
-    codes = tower.encode(images.float() / 255).codes[..., 0]
+    codes = tower.encode(images.pixels(range(len(images)))).codes[..., 0]
     assert torch.equal(prior.counts, codes.flatten().bincount(minlength=24))
     assert prior.encoder_hash == EncoderPack.of(tower).encoder_hash
     assert prior.codebook_fingerprint == tiny_models.codebook.fingerprint
 
 
-def test_keeping_all_returns_the_very_features(tiny_models: ModelFamily) -> None:
-    tokens = VisualTokens(tiny_models.pretrained_tower(), IMAGES)
-    kept = tokens.keep(1.0)
-    assert kept.tensors[0] is tokens.codes.quantized
-    assert tokens._orders == {}
-
-
-def test_budgets_are_nested_and_share_one_order(tiny_models: ModelFamily) -> None:
+def test_features_are_looked_up_bit_for_bit(tiny_models: ModelFamily) -> None:
     tower = tiny_models.pretrained_tower()
-    tokens = VisualTokens(tower, IMAGES, count_prior(tower, (IMAGES * 255).to(torch.uint8)))
-    order = tokens.order("full")
+    found = tower.encode(IMAGES.images)
+    tokens = VisualTokens(tower, IMAGES)
+    assert tokens.codes.dtype == torch.int16
+    assert torch.equal(tokens.codes.long(), found.codes)
+    assert torch.equal(tokens.residual_sq, found.residual_sq_norms[..., 0])
+    for rows in ([0, 1, 2, 3, 4], [3, 0, 3]):
+        assert torch.equal(tokens.keep(rows).tensors[0], found.quantized[rows])
+    assert tokens.windows == [range(5)]
+
+
+def test_a_bfloat16_encoders_features_are_rounded_as_they_were(tiny_models: ModelFamily) -> None:
+    tower: Any = tiny_models.pretrained_tower().bfloat16()
+    found = tower.encode(IMAGES.images)
+    kept = VisualTokens(tower, IMAGES).keep(range(5)).tensors[0]
+    assert kept.dtype == found.quantized.dtype == torch.bfloat16
+    assert torch.equal(kept, found.quantized)
+
+
+@pytest.mark.parametrize("held", [1, 1 << 29])
+def test_plain_features_are_made_again_in_windows(
+    tiny_models: ModelFamily, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    monkeypatch.setattr(visual_tokens, "FEATURE_BYTES", held)
+    images = torch.rand(150, 3, 24, 24, generator=torch.Generator().manual_seed(4))
+    tower = tiny_models.pretrained_tower()
+    tokens = VisualTokens(tower, TensorStore(images), quantized=False)
+    assert len(tokens.windows) == (3 if held == 1 else 1)
+    whole = tower.continuous(images)
+    rows = [149, 0, 70, 1, 149]
+    assert torch.equal(tokens.keep(rows).tensors[0], whole[rows])
+    assert len(tokens._window[1]) <= (64 if held == 1 else 150)
+    kept = tokens.keep(rows, 0.5, "random")
+    expected = whole[torch.tensor(rows)[:, None], kept.indices]
+    assert torch.equal(kept.tensors[0], expected)
+
+
+def test_budgets_are_nested(tiny_models: ModelFamily) -> None:
+    tower = tiny_models.pretrained_tower()
+    tokens = VisualTokens(tower, IMAGES, count_prior(tower, IMAGES))
     before: set[int] = set()
     for ratio in (0.2, 0.5, 0.8):
-        kept = tokens.keep(ratio)
+        kept = tokens.keep(range(5), ratio)
         assert kept.indices.shape == (5, keep_count(9, ratio))
         first = set(kept.indices[0].tolist())
         assert before < first
         before = first
-        expected = tokens.codes.quantized[0, kept.indices[0]]
+        expected = tower.encode(IMAGES.images).quantized[0, kept.indices[0]]
         assert torch.equal(kept.tensors[0][0], expected)
-    assert tokens.order("full") is order
+        # What is chosen of an image does not depend on those it is looked at with.
+        alone = tokens.keep([3], ratio)
+        assert torch.equal(alone.indices[0], kept.indices[3])
 
 
 def test_random_pruning_is_fixed_by_its_seed(tiny_models: ModelFamily) -> None:
     tower = tiny_models.pretrained_tower()
-    kept = [VisualTokens(tower, IMAGES, seed=s).keep(0.5, "random").indices for s in (0, 0, 1)]
+    tokens = [VisualTokens(tower, IMAGES, seed=seed) for seed in (0, 0, 1)]
+    kept = [x.keep(range(5), 0.5, "random").indices for x in tokens]
     assert torch.equal(kept[0], kept[1])
+    assert torch.equal(tokens[0].keep([4, 2], 0.5, "random").indices, kept[0][[4, 2]])
     assert not torch.equal(kept[0], kept[2])
 
 
 def test_pruning_by_rarity_needs_a_prior(tiny_models: ModelFamily) -> None:
     tokens = VisualTokens(tiny_models.pretrained_tower(), IMAGES)
     with pytest.raises(ValueError, match=r"'full' needs the domain's token prior.*craft prior"):
-        tokens.keep(0.5)
+        tokens.keep(range(5), 0.5)
 
 
 def test_a_prior_of_another_codebook_is_refused(tiny_models: ModelFamily) -> None:
@@ -77,22 +114,22 @@ def test_a_prior_of_another_codebook_is_refused(tiny_models: ModelFamily) -> Non
 def test_limit_draws_the_same_questions_about_the_same_images(small_world: None) -> None:
     domain = load_domain("handwriting")
     general = general_probe(6, 24)
-    everything = Exam.of(domain, 24, general)
-    some = Exam.of(domain, 24, general, limit=7)
+    everything = Exam.of(domain, general)
+    some = Exam.of(domain, general, limit=7)
     whole = {q.id: q for q in everything.domain.questions}
     assert len(some.domain.questions) == len(some.domain.images) == 7
     for question in some.domain.questions:
         assert whole[question.id].prompt == question.prompt
-        image = everything.domain.images[whole[question.id].row]
-        assert torch.equal(some.domain.images[question.row], image)
+        image = everything.domain.images.pixels([whole[question.id].row])
+        assert torch.equal(some.domain.images.pixels([question.row]), image)
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        Exam.of(domain, 24, general, limit=0)
+        Exam.of(domain, general, limit=0)
 
 
 def test_marks_can_be_counted_again_from_their_lines(
     small_world: None, guessing: None, tiny_models: ModelFamily
 ) -> None:
-    exam = Exam.of(load_domain("handwriting"), 24, general_probe(6, 24))
+    exam = Exam.of(load_domain("handwriting"), general_probe(6, 24))
     candidate = Candidate(exam, tiny_models.pretrained_tower())
     marks = candidate.answer(tiny_models.language_model("qwen2"))
     file = io.StringIO()
@@ -110,9 +147,9 @@ def test_marks_can_be_counted_again_from_their_lines(
 
 
 def test_mask_says_which_patches_survive(tiny_models: ModelFamily, small_world: None) -> None:
-    exam = Exam.of(load_domain("handwriting"), 24, general_probe(6, 24), limit=3)
+    exam = Exam.of(load_domain("handwriting"), general_probe(6, 24), limit=3)
     candidate = Candidate(exam, tiny_models.pretrained_tower())
     mask = candidate.kept(0.8, "random")
-    indices = candidate.domain.keep(0.8, "random").indices
+    indices = candidate.domain.keep(range(3), 0.8, "random").indices
     assert mask.shape == (3, 3, 3)
     assert [row.nonzero().flatten().tolist() for row in mask.flatten(1)] == indices.tolist()

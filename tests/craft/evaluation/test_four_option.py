@@ -17,6 +17,7 @@ from craft.evaluation.four_option import (
     summarize,
 )
 from craft.family.family import ModelFamily
+from tests.craft.evaluation.fixed_tokens import FixedTokens
 
 
 @pytest.fixture
@@ -44,12 +45,14 @@ def test_batch_size_and_order_change_nothing(
 ) -> None:
     lvlm = tiny_models.language_model(name)
     visual = torch.randn(7, 6, 16, generator=torch.Generator().manual_seed(0))
-    visual = visual[:, [0, 2, 3, 5]] if kept == 4 else visual
+    visual = FixedTokens(visual[:, [0, 2, 3, 5]] if kept == 4 else visual)
     alone = answer_questions(lvlm, visual, questions, batch=1)
     assert len({p.given for p in alone}) > 3  # or the comparison would show nothing
     assert [p.id for p in alone] == [q.id for q in questions]
     for batch in (3, 16, 128):
         assert answer_questions(lvlm, visual, questions, batch=batch) == alone
+        windows = FixedTokens(visual.features, 3)
+        assert answer_questions(lvlm, windows, questions, batch=batch) == alone
     shuffled = random.Random(1).sample(questions, len(questions))
     again = answer_questions(lvlm, visual, shuffled, batch=8)
     assert sorted(again, key=lambda p: int(p.id)) == alone
@@ -58,10 +61,10 @@ def test_batch_size_and_order_change_nothing(
 def test_a_question_looks_at_its_row(tiny_models: ModelFamily) -> None:
     visual = 3 * torch.randn(4, 6, 16, generator=torch.Generator().manual_seed(1))
     asked = [Question(str(r), r, "x", "what object is shown", "A") for r in (2, 0, 3, 1)]
-    together = answer_questions(tiny_models.language_model("llama"), visual, asked)
+    together = answer_questions(tiny_models.language_model("llama"), FixedTokens(visual), asked)
     for question, prediction in zip(asked, together, strict=True):
         moved = Question(question.id, 0, "x", question.prompt, "A")
-        image = visual[question.row : question.row + 1]
+        image = FixedTokens(visual[question.row : question.row + 1])
         assert answer_questions(tiny_models.language_model("llama"), image, [moved]) == [prediction]
     assert len(Counter(p.given for p in together)) > 1
 
@@ -70,7 +73,7 @@ def test_progress_reaches_the_total(tiny_models: ModelFamily, questions: list[Qu
     seen: list[tuple[int, int]] = []
     answer_questions(
         tiny_models.language_model("qwen2"),
-        torch.zeros(7, 2, 16),
+        FixedTokens(torch.zeros(7, 2, 16)),
         questions,
         batch=13,
         on_batch=lambda done, total: seen.append((done, total)),

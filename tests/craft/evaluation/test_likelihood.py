@@ -8,6 +8,7 @@ from craft.data.questions import Question
 from craft.evaluation.likelihood import likelihood_accuracy, option_log_likelihoods
 from craft.family.family import ModelFamily
 from craft.models.text_batch import training_batch
+from tests.craft.evaluation.fixed_tokens import FixedTokens
 from tests.perturbed_products import rounding
 
 
@@ -24,7 +25,7 @@ def test_equals_the_loss_of_answering_with_each_letter(tiny_models: ModelFamily,
     asked = [question(i, options=4 - i % 2) for i in range(7)]
 
     def found() -> list[torch.Tensor]:
-        return option_log_likelihoods(lvlm, visual, asked, batch=3)
+        return option_log_likelihoods(lvlm, FixedTokens(visual), asked, batch=3)
 
     scores = found()
     allowed = rounding(lambda: torch.cat(found()))
@@ -47,5 +48,6 @@ def test_accuracy_counts_the_likeliest_letter() -> None:
 
 def test_open_questions_have_no_likelihood(tiny_models: ModelFamily) -> None:
     asked = [Question("open", 0, "cat", "what is shown", "cat")]
+    visual = FixedTokens(torch.zeros(1, 2, 16))
     with pytest.raises(ValueError, match="'open' has 0 options"):
-        option_log_likelihoods(tiny_models.language_model("llama"), torch.zeros(1, 2, 16), asked)
+        option_log_likelihoods(tiny_models.language_model("llama"), visual, asked)

@@ -10,11 +10,13 @@ import yaml
 from PIL import Image
 
 from craft.data import prompts
+from craft.data.images.store import TensorStore
 from craft.data.questions import Question, four_options
 from craft.data.readers import read_records
 from craft.integrations.task_export import export_lmms_eval, export_vlmevalkit
 
 IMAGES = torch.randint(0, 256, (3, 3, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
+STORE = TensorStore(IMAGES)
 NAMES = ["cat", "dog", "red\tpanda", "ox", "bee"]
 OPEN = Question("open", 0, "", "What is it?", "a cat")
 
@@ -34,7 +36,7 @@ def decoded(data: bytes) -> torch.Tensor:
 
 def test_lmms_eval_gets_all_it_refers_to(questions, tmp_path):
     datasets = pytest.importorskip("datasets")
-    path = export_lmms_eval("pets", IMAGES, questions, tmp_path)
+    path = export_lmms_eval("pets", STORE, questions, tmp_path)
     functions = {}
 
     class Loader(yaml.SafeLoader):
@@ -68,7 +70,7 @@ def test_lmms_eval_gets_all_it_refers_to(questions, tmp_path):
 
 
 def test_vlmevalkit_gets_one_table(questions, tmp_path):
-    path = export_vlmevalkit("pets", IMAGES, questions, tmp_path)
+    path = export_vlmevalkit("pets", STORE, questions, tmp_path)
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert list(rows[0]) == [
@@ -82,7 +84,7 @@ def test_vlmevalkit_gets_one_table(questions, tmp_path):
 
 
 def test_open_questions_have_no_option_columns(tmp_path):
-    path = export_vlmevalkit("opens", IMAGES, [OPEN], tmp_path)
+    path = export_vlmevalkit("opens", STORE, [OPEN], tmp_path)
     assert path.read_text().splitlines()[0].replace('"', "").split("\t") == [
         "index", "image", "question", "answer", "category", "split",
     ]  # fmt: skip
@@ -92,7 +94,7 @@ def test_open_questions_have_no_option_columns(tmp_path):
 def test_a_question_of_several_lines_stays_whole(tmp_path):
     prompt = prompts.ask("Look closely.\nWhat is it?", ["cat", "dog"])
     asked = Question("two", 0, "", prompt, "A", ("cat", "dog"))
-    path = export_vlmevalkit("lines", IMAGES, [asked], tmp_path)
+    path = export_vlmevalkit("lines", STORE, [asked], tmp_path)
     with path.open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file, delimiter="\t")
     assert row["question"] == "Look closely.\nWhat is it?"
@@ -100,11 +102,11 @@ def test_a_question_of_several_lines_stays_whole(tmp_path):
 
 def test_what_cannot_be_exported(questions, tmp_path):
     with pytest.raises(ValueError, match="letters, digits and underscores"):
-        export_vlmevalkit("../pets", IMAGES, questions, tmp_path)
+        export_vlmevalkit("../pets", STORE, questions, tmp_path)
     with pytest.raises(ValueError, match="there are no questions"):
-        export_vlmevalkit("pets", IMAGES, [], tmp_path)
+        export_vlmevalkit("pets", STORE, [], tmp_path)
     with pytest.raises(ValueError, match="1 of 4 questions have no options, 'open' first"):
-        export_vlmevalkit("pets", IMAGES, [*questions, OPEN], tmp_path)
+        export_vlmevalkit("pets", STORE, [*questions, OPEN], tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -123,7 +125,7 @@ def asked(options, answer="A", number=0):
 )
 def test_what_pandas_would_read_as_another_text_is_refused(text, tmp_path):
     with pytest.raises(ValueError, match=r"option B of 'q0' is .*lmms-eval"):
-        export_vlmevalkit("task", IMAGES, [asked(["cat", text])], tmp_path)
+        export_vlmevalkit("task", STORE, [asked(["cat", text])], tmp_path)
     assert list(tmp_path.iterdir()) == []
     # Proof that pandas would: the same table without the check.
     read = pandas_reads_text(["cat", text])
@@ -149,7 +151,7 @@ def pandas_reads_text(row):
 )
 def test_what_pandas_reads_is_what_was_written(rows, tmp_path):
     questions = [asked(options, number=i) for i, options in enumerate(rows)]
-    table = pandas_reads(export_vlmevalkit("task", IMAGES, questions, tmp_path))
+    table = pandas_reads(export_vlmevalkit("task", STORE, questions, tmp_path))
     assert len(table) == len(rows)
     for row, options in zip(table.itertuples(), rows, strict=True):
         assert [str(row.A), str(row.B)] == options
@@ -159,11 +161,11 @@ def test_whole_numbers_beside_blanks_or_fractions_are_refused(tmp_path):
     for rows in ([["2", "3", "5"], ["a", "b"]], [["2", "x", "5"], ["a", "b", "1.5"]]):
         questions = [asked(options, number=i) for i, options in enumerate(rows)]
         with pytest.raises(ValueError, match=r"option C of 'q0' is '5'.* takes for the number 5.0"):
-            export_vlmevalkit("task", IMAGES, questions, tmp_path)
+            export_vlmevalkit("task", STORE, questions, tmp_path)
 
 
 def test_our_own_table_read_back_is_what_was_written(questions, tmp_path):
-    records = read_records(export_vlmevalkit("pets", IMAGES, questions, tmp_path))
+    records = read_records(export_vlmevalkit("pets", STORE, questions, tmp_path))
     assert records.split_counts == {"test": 3}
     for record, question in zip(records, questions, strict=True):
         (turn,) = record.turns
@@ -174,7 +176,7 @@ def test_our_own_table_read_back_is_what_was_written(questions, tmp_path):
 
 
 def test_open_questions_read_back(tmp_path):
-    (record,) = read_records(export_vlmevalkit("opens", IMAGES, [OPEN], tmp_path))
+    (record,) = read_records(export_vlmevalkit("opens", STORE, [OPEN], tmp_path))
     assert [(t.question, t.answer, t.options) for t in record.turns] == [
         ("What is it?", "a cat", ())
     ]
@@ -190,6 +192,6 @@ def test_open_questions_read_back(tmp_path):
 )
 def test_texts_that_tables_break_read_back(rows, tmp_path):
     questions = [asked(options, "B", number=i) for i, options in enumerate(rows)]
-    records = read_records(export_vlmevalkit("task", IMAGES, questions, tmp_path))
+    records = read_records(export_vlmevalkit("task", STORE, questions, tmp_path))
     assert [list(r.turns[0].options) for r in records] == rows
     assert [r.turns[0].answer for r in records] == [options[1] for options in rows]

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from craft.data.domains.class_domain import ClassDomain
 from craft.data.images.image_set import ImageSet
+from craft.data.images.store import TensorStore
 from craft.family.family import ModelFamily
 from craft.settings.training import CraftConfig
 from craft.training.adapt import AdaptationResult, adapt
@@ -60,7 +61,7 @@ def random_domain(images: int = 32) -> ClassDomain:
         pixels = torch.randint(0, 256, (count, 3, 24, 24), generator=generator, dtype=torch.uint8)
         ids = [f"{name}-{i}" for i in range(count)]
         same = [name] * count
-        return ImageSet("random", "object", pixels, ids, labels, same, same, same)
+        return ImageSet("random", "object", TensorStore(pixels), ids, labels, same, same, same)
 
     seen = names[:6]
     return ClassDomain(

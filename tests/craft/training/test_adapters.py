@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from craft.adapters.installation import has_heba, heba_parameters, idle_state, is_heba
+from craft.data.images.store import shown
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.settings.heba import PRESETS, HebaConfig
@@ -64,7 +65,7 @@ def test_the_discrete_preset_begins_as_the_encoder_itself(tiny_models):
 def test_the_share_of_changed_codes_is_counted(tiny_models, tmp_path, preset):
     """Acceptance test (vii), against a count with loops."""
     result = short_run(tiny_models, tmp_path, (f"encoder={preset}", "lr_new=0.05"))
-    val = random_domain().val.images.float() / 255
+    val = shown(random_domain().val.images, range(6), 24)
     before = tiny_models.pretrained_tower().encode(val).codes[..., 0].flatten().tolist()
     after = result.tower.encode(val).codes[..., 0].flatten().tolist()
     changed = sum(a != b for a, b in zip(after, before, strict=True)) / len(before)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from craft.models import siglip_texts
 from craft.models.siglip_texts import text_embeddings
 from craft.training.objective import ContrastiveHead, contrastive_loss, gradient_norms
 
@@ -80,6 +81,23 @@ def test_text_embeddings_are_siglips_own_and_carry_no_gradient(tiny_models):
     assert torch.equal(found, expected)
     assert not found.requires_grad
     assert not found.is_inference()
+
+
+def test_text_embeddings_are_made_in_batches(tiny_models, monkeypatch):
+    texts = [f"thing {2 * chr(97 + i)}" for i in range(7)]
+    whole = text_embeddings(tiny_models.siglip, tiny_models.tokenizer, texts)
+    sizes = []
+    original = tiny_models.siglip.get_text_features
+
+    def counted(ids):
+        sizes.append(len(ids))
+        return original(ids)
+
+    monkeypatch.setattr(tiny_models.siglip, "get_text_features", counted)
+    monkeypatch.setattr(siglip_texts, "BATCH_BYTES", 3 * 4 * 16 * (6 * 16 + 2 * 32))
+    found = text_embeddings(tiny_models.siglip, tiny_models.tokenizer, texts)
+    assert sizes == [3, 3, 1]
+    torch.testing.assert_close(found, whole)
 
 
 def test_gradient_norms_of_known_terms():

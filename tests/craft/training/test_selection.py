@@ -121,14 +121,14 @@ def test_every_validation_is_in_the_history(selection, tower):
 def test_few_images_are_asked_several_times_with_other_distractors():
     domain = load_domain("lineart")
     n = len(domain.val)
-    asked = domain_views(domain, 3 * n, 24)
+    asked = domain_views(domain, 3 * n)
     images, questions = asked.images, asked.questions
     assert len(images) == n
     assert len(questions) == 3 * n
     assert sorted(q.row for q in questions) == sorted(3 * list(range(n)))
     assert len({(q.row, q.options) for q in questions}) > n
     assert not {q.label for q in questions} & set(domain.heldout)
-    asked = domain_views(domain, 2, 24)
+    asked = domain_views(domain, 2)
     assert len(asked.images) == len(asked.questions) == 2
 
 

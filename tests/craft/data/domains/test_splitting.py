@@ -9,6 +9,8 @@ from craft.data.readers import DataError, Place, Record, RecordSet
 
 
 class NoImage:
+    named = ""
+
     def read(self):
         raise OSError("never read here")
 

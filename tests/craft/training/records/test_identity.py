@@ -8,6 +8,7 @@ import torch
 
 from craft.data.domains.class_domain import ClassDomain
 from craft.data.domains.question_domain import QuestionDomain
+from craft.data.images.store import TensorStore
 from craft.data.questions import QuestionSet
 from craft.data.readers import Turn
 from craft.family.layout import SIGLIP
@@ -22,9 +23,9 @@ def changed(before, after):
 
 def brighter(part, row=3):
     """One picture of a part replaced by another."""
-    images = part.images.clone()
+    images = part.images.pixels(range(len(part))).clone()
     images[row, 0, 5, 5] ^= 1
-    return dataclasses.replace(part, images=images)
+    return dataclasses.replace(part, images=TensorStore(images))
 
 
 def swapped(part):
@@ -77,7 +78,7 @@ def parts(domain: ClassDomain):
 
 def test_questions_of_the_general_world_count():
     domain = random_domain()
-    general = QuestionSet(torch.rand(2, 3, 24, 24), domain.questions(domain.val)[:2])
+    general = QuestionSet(TensorStore(torch.rand(2, 3, 24, 24)), domain.questions(domain.val)[:2])
     told = changed(data_identity(domain), data_identity(domain, general))
     assert told == {"general questions"}
 

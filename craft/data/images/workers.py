@@ -1,0 +1,48 @@
+"""The threads that read and decode images: Pillow lets go of Python's lock while it decodes."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def submit(work: Callable[[T], R], item: T) -> Future[R]:
+    """Have a thread do it."""
+    return _pool(os.getpid()).submit(work, item)
+
+
+def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[Future[R]]:
+    """What becomes of each item, in order and done; a few are worked on ahead."""
+    ahead: list[Future[R]] = []
+    for item in items:
+        ahead.append(submit(work, item))
+        if len(ahead) > 4 * count():
+            yield _done(ahead.pop(0))
+    while ahead:
+        yield _done(ahead.pop(0))
+
+
+def count() -> int:
+    """How many threads there are: one per core that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _done(future: Future[R]) -> Future[R]:
+    future.exception()  # waits
+    return future
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads do not outlive a fork, so each process has its own."""
+    return ThreadPoolExecutor(count(), thread_name_prefix="images")

@@ -1,0 +1,82 @@
+"""Codes of images in a file that grows while they are made, whole batches of it always readable."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Before each batch: how many images it has, and the checksum of what follows.
+_HEADER = struct.Struct("<II")
+
+
+class CodeFile:
+    """Batches of codes and |r_1|^2, appended one by one.
+
+    A batch is on the disk when :meth:`append` returns. What a process that was killed left
+    half-written is cut off by the next :meth:`read`.
+
+    Args:
+        path: of the file, which may not exist. Whoever names it sees to it that it is of the same
+            images and the same encoder, and that one process at a time uses it.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def read(self, codes: Tensor, residual_sq: Tensor) -> int:
+        """Fill the first rows of both with what the file holds; how many rows those are.
+
+        Args:
+            codes: [n, N, L], of the type that was appended.
+            residual_sq: [n, N].
+        """
+        if not self.path.is_file():
+            return 0
+        done = whole = 0
+        with self.path.open("r+b") as file:
+            while (count := _next(file, codes[done:], residual_sq[done:])) is not None:
+                done += count
+                whole = file.tell()
+            file.truncate(whole)
+        return done
+
+    def append(self, codes: Tensor, residual_sq: Tensor) -> None:
+        """Add a batch: codes [b, N, L] and |r_1|^2 [b, N]."""
+        content = _bytes(codes) + _bytes(residual_sq)
+        with self.path.open("ab") as file:
+            file.write(_HEADER.pack(len(codes), zlib.crc32(content)) + content)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _next(file: BinaryIO, codes: Tensor, residual_sq: Tensor) -> int | None:
+    """Read one batch; its length, or None at the end or where it is not whole."""
+    header = file.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        return None
+    count, checksum = _HEADER.unpack(header)
+    if not 0 < count <= len(codes):
+        return None
+    sizes = [x[:count].numel() * x.element_size() for x in (codes, residual_sq)]
+    content = file.read(sum(sizes))
+    if len(content) < sum(sizes) or zlib.crc32(content) != checksum:
+        return None
+    codes[:count] = _tensor(content[: sizes[0]], codes[:count])
+    residual_sq[:count] = _tensor(content[sizes[0] :], residual_sq[:count])
+    return count
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.contiguous().numpy().tobytes()
+
+
+def _tensor(content: bytes, like: Tensor) -> Tensor:
+    kind: Any = {torch.int16: np.int16, torch.int32: np.int32, torch.float32: np.float32}
+    return torch.from_numpy(np.frombuffer(content, kind[like.dtype]).copy()).view(like.shape)

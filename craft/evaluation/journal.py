@@ -1,0 +1,107 @@
+"""Exams under way: what is encoded and answered is on the disk at once, and not made again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from craft.runtime.directory_lock import LOCK, directory_lock
+from craft.runtime.strict_text import parse_json
+from craft.runtime.whole_file import remove_unfinished, write_text
+
+if TYPE_CHECKING:
+    from craft.evaluation.code_file import CodeFile
+
+#: The folder, inside the one that results go to, that is there while an exam is unfinished.
+UNFINISHED = ".unfinished"
+_IDENTITY, _ANSWERS = "identity.json", "answers.jsonl"
+
+
+class Journal:
+    """Codes and answers of an exam, written as they come; a run that was stopped finds them again.
+
+    Args:
+        directory: where the results will go; the journal is a folder in it.
+        identity: all that answers depend on, as JSON. What a run of another identity left is
+            deleted.
+
+    Raises:
+        LockedError: another process examines into the same directory.
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, directory: Path, identity: Mapping[str, Any]):
+        self.folder = directory / UNFINISHED
+        with ExitStack() as held:
+            held.enter_context(directory_lock(self.folder))
+            remove_unfinished(directory)
+            self._open(identity)
+            self._held = held.pop_all()
+
+    def _open(self, identity: Mapping[str, Any]) -> None:
+        text = json.dumps(identity, sort_keys=True)
+        noted = self.folder / _IDENTITY
+        if not noted.is_file() or noted.read_text(encoding="utf-8") != text:
+            for path in self.folder.iterdir():
+                if path.name != LOCK:
+                    path.unlink()
+            write_text(noted, text)
+        self._given: dict[str, dict[int, str]] = {}
+        self._read()
+        self._file = (self.folder / _ANSWERS).open("a", encoding="utf-8")
+
+    def given(self, run: Mapping[str, Any], world: str) -> Mapping[int, str]:
+        """Question number -> answer, of what an earlier process wrote down."""
+        return self._given.get(_key(run, world), {})
+
+    def add(self, run: Mapping[str, Any], world: str, answers: Mapping[int, str]) -> None:
+        """Write answers down, by question number; they are on the disk when this returns."""
+        numbered = {str(number): text for number, text in answers.items()}
+        line = json.dumps([_key(run, world), numbered], ensure_ascii=False)
+        self._file.write(line + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def codes(self, name: str) -> CodeFile:
+        """The file for the codes of one set of images under one encoder."""
+        from craft.evaluation.code_file import CodeFile  # needs torch, as commands do later
+
+        return CodeFile(self.folder / f"{name}.codes")
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Delete the folder if the block ended well: the results are written."""
+        self._file.close()
+        if kind is None:
+            shutil.rmtree(self.folder)
+        self._held.close()
+
+    def _read(self) -> None:
+        """Take up the whole lines, and cut off one that was half-written."""
+        path = self.folder / _ANSWERS
+        if not path.is_file():
+            return
+        whole = 0
+        with path.open("r+b") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    key, numbered = parse_json(line)
+                except ValueError:  # what a machine that lost its power left
+                    break
+                answers = {int(number): text for number, text in numbered.items()}
+                self._given.setdefault(key, {}).update(answers)
+                whole += len(line)
+            file.truncate(whole)
+
+
+def _key(run: Mapping[str, Any], world: str) -> str:
+    return json.dumps([world, run], sort_keys=True, ensure_ascii=False)

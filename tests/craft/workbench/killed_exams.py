@@ -1,0 +1,64 @@
+"""An exam of random models on random images, slow enough to be killed anywhere.
+
+``python -m tests.craft.workbench.killed_exams MODELS OUT`` says "begins" once everything is loaded.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from craft.evaluation import exam, visual_tokens
+from craft.family.family import ModelFamily
+from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.models.vision_tower import DiscreteVisionTower
+from craft.workbench.evaluate import evaluate_pack
+from tests.craft.training.short_run import random_domain
+
+
+def in_small_steps(patch: Any) -> None:
+    """Two images or questions at a time; ``patch(owner, name, value)`` sets what does so."""
+    patch(exam, "answer_questions", partial(exam.answer_questions, batch=2))
+    patch(visual_tokens, "in_batches", partial(visual_tokens.in_batches, batch=2))
+
+
+def examine(models: ModelFamily, out: Path) -> None:
+    evaluate_pack(
+        models.plug(),
+        models,
+        random_domain(),
+        out,
+        names=["qwen2", "llama"],
+        keep_ratios=[1.0, 0.5],
+        selector="random",
+        justify=True,
+    )
+
+
+def slow_down(owner: Any, name: str) -> None:
+    work = getattr(owner, name)
+
+    def slowly(*args: Any) -> Any:
+        time.sleep(0.02)
+        return work(*args)
+
+    setattr(owner, name, slowly)
+
+
+def main() -> None:
+    models, out = map(Path, sys.argv[1:])
+    in_small_steps(setattr)
+    slow_down(AlignedLanguageModel, "answer")
+    slow_down(DiscreteVisionTower, "encode")
+    family = ModelFamily(models)
+    for name in family.names:
+        family.language_model(name)
+    print("begins", flush=True)
+    examine(family, out)
+
+
+if __name__ == "__main__":
+    main()

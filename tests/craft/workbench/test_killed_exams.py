@@ -1,0 +1,59 @@
+"""``kill -9`` at any instant of an exam: the run that follows writes the same files."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from craft.evaluation.journal import UNFINISHED
+from craft.family.family import ModelFamily
+from tests.craft.workbench.killed_exams import examine, in_small_steps
+
+FILES = ("predictions.jsonl", "results.json")
+
+
+def killed(models: Path, out: Path, after: float) -> None:
+    words = [sys.executable, "-m", "tests.craft.workbench.killed_exams", str(models), str(out)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "begins\n"
+        time.sleep(after)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def same(tiny_models: ModelFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Kills exams after so many seconds each, then compares what the next one writes."""
+    in_small_steps(monkeypatch.setattr)
+    examine(tiny_models, tmp_path / "whole")
+
+    def check(seconds: list[float]) -> None:
+        out = tmp_path / "killed"
+        for after in seconds:
+            killed(tiny_models.directory, out, after)
+        assert (out / UNFINISHED / "identity.json").is_file()
+        examine(tiny_models, out)
+        for name in FILES:
+            assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
+
+    return check
+
+
+def test_a_killed_exam_goes_on_and_writes_the_same_files(same, tmp_path: Path) -> None:
+    same([0.5])
+
+
+@pytest.mark.slow
+@pytest.mark.fuzz
+def test_thirty_kills_change_nothing(same) -> None:
+    rng = random.Random(0)
+    same([rng.uniform(0.1, 1.0) for _ in range(30)])
