@@ -15,6 +15,7 @@ from craft.evaluation import exam, visual_tokens
 from craft.family.family import ModelFamily
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
+from craft.settings.exams import ExamSettings
 from craft.workbench.evaluate import evaluate_pack
 from tests.craft.training.short_run import random_domain
 
@@ -32,9 +33,7 @@ def examine(models: ModelFamily, out: Path) -> None:
         random_domain(),
         out,
         names=["qwen2", "llama"],
-        keep_ratios=[1.0, 0.5],
-        selector="random",
-        justify=True,
+        settings=ExamSettings(keep_ratios=[1.0, 0.5], selector="random", justify=True),
     )
 
 
