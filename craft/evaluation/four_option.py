@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from craft.data.questions import Question
+from craft.evaluation.answer_batches import questions_together
 from craft.evaluation.bootstrap import interval
 from craft.evaluation.exact_match import lenient_match, strict_match
 from craft.evaluation.visual_tokens import Visual
@@ -34,7 +35,7 @@ def answer_questions(
     visual: Visual,
     questions: Sequence[Question],
     *,
-    batch: int = 128,
+    batch: int | None = None,
     max_new_tokens: int = 5,
     known: Mapping[int, str] | None = None,
     on_answers: Callable[[Mapping[int, str]], None] = lambda answers: None,
@@ -46,6 +47,8 @@ def answer_questions(
     images that ``visual`` shows together.
 
     Args:
+        batch: questions asked together; None for
+            :func:`~craft.evaluation.answer_batches.questions_together`.
         max_new_tokens: where an answer is cut off (methods F6).
         known: question number -> what ``lvlm`` wrote in an earlier run that was stopped; a batch
             is asked again unless all of it is known.
@@ -57,6 +60,7 @@ def answer_questions(
     """
     given: dict[int, str] = {}
     known = known or {}
+    batch = batch or questions_together(lvlm, visual.length)
     for chosen in _batches(visual, questions, batch):
         if all(i in known for i in chosen):
             given.update((i, known[i]) for i in chosen)

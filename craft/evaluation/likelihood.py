@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from craft.data import prompts
 from craft.data.questions import Question
 from craft.errors import CraftError
+from craft.evaluation.answer_batches import questions_together
 from craft.evaluation.visual_tokens import Visual
 from craft.models.aligned_language_model import AlignedLanguageModel
 
@@ -24,7 +25,7 @@ def option_log_likelihoods(
     lvlm: AlignedLanguageModel,
     visual: Visual,
     questions: Sequence[Question],
-    batch: int = 128,
+    batch: int | None = None,
 ) -> list[Tensor]:  # one [options] float32 a question
     """Log-probability of each option's letter as the first token of the answer.
 
@@ -32,6 +33,7 @@ def option_log_likelihoods(
         CraftError: a question without options, or letters that the tokenizer cannot tell apart.
     """
     scores: list[Tensor] = []
+    batch = batch or questions_together(lvlm, visual.length)
     for start in range(0, len(questions), batch):
         asked = questions[start : start + batch]
         for question in asked:

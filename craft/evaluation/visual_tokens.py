@@ -27,6 +27,11 @@ class Visual(Protocol):
     """What language models read of images."""
 
     @property
+    def length(self) -> int:
+        """How many tokens an image has, before any are left out."""
+        ...
+
+    @property
     def windows(self) -> Sequence[range]:
         """Numbers of images that are cheap to look at together, in any order; each image is in
         one of them."""
@@ -214,6 +219,11 @@ class View:
     keep_ratio: float = 1.0
     selector: Selector = "full"
     prior: Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """See :attr:`Visual.length`."""
+        return self.tokens.codes.shape[1]
 
     @property
     def windows(self) -> Sequence[range]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from craft.data.questions import QuestionSet
+from craft.evaluation.answer_batches import questions_together
 from craft.evaluation.visual_tokens import VisualTokens
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
@@ -28,7 +29,6 @@ def letter_scores(
     tower: DiscreteVisionTower,
     lvlm: AlignedLanguageModel,
     asked: QuestionSet,
-    batch: int = 128,
     quantized: bool = True,
 ) -> LetterScores:
     """How often, and how surely, the right letter is the first token of the answer.
@@ -40,6 +40,7 @@ def letter_scores(
     tokens = VisualTokens(tower, asked.images, quantized=quantized)
     right: list[bool] = []
     probability = 0.0
+    batch = questions_together(lvlm, tokens.view().length)
     for start in range(0, len(questions), batch):
         chosen = questions[start : start + batch]
         text = lvlm.training_batch([q.prompt for q in chosen], [q.answer for q in chosen])

@@ -30,7 +30,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 @pytest.fixture
 def given(server: Server, tmp_path: Path) -> list[object]:
     """The command's arguments: four answers to mark, and two dollars."""
-    group = {"world": "justified", "model": "[/x]\x1b[31m", "condition": "keep\u2028"}
+    group = {"part": "justified", "model": "[/x]\x1b[31m", "condition": "keep\u2028"}
     predictions = tmp_path / "predictions.jsonl"
     predictions.write_text("".join(json.dumps(group | row) + "\n" for row in ROWS))
     options = ["--model", "stub", "--budget", 2, "--price-read", 1, "--price-written", 5]

@@ -16,6 +16,10 @@ class FixedTokens:
     together: int | None = None
 
     @property
+    def length(self) -> int:
+        return self.features.shape[1]
+
+    @property
     def windows(self) -> Sequence[range]:
         count = len(self.features)
         size = self.together or max(count, 1)

@@ -40,7 +40,7 @@ def test_another_format_is_refused(
     (tmp_path / "results.json").write_text(json.dumps(content))
     message = (
         rf"has format {written}, this version reads {kind.FORMAT}; run craft {kind.COMMAND} again, "
-        r"or read it with the version that wrote it \(craft 0.0.1\)"
+        r"or read it with the version that wrote it \(craft '0.0.1'\)"
     )
     with pytest.raises(CraftError, match=message):
         kind.load(tmp_path)

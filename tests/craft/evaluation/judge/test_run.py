@@ -97,7 +97,7 @@ def test_ctrl_c_while_the_server_thinks_counts_the_request(server, tmp_path):
 
 def test_unreadable_rows_are_recorded_and_counted_as_such(server, tmp_path):
     out = tmp_path / "v.jsonl"
-    row = {"world": "justified", "model": "m", "condition": "c"}
+    row = {"part": "justified", "model": "m", "condition": "c"}
     predictions = tmp_path / "predictions.jsonl"
     predictions.write_text("".join(json.dumps(row | case) + "\n" for case in ROWS[:2]))
     server.script = [PROSE] * 3
@@ -179,7 +179,7 @@ def test_ids_of_any_characters_are_one_line_and_found_again(server, tmp_path, id
 
 
 def test_answers_of_one_id_are_refused_before_anything_is_paid(server, tmp_path):
-    row = {"world": "justified", "model": "m", "condition": "c"} | ROWS[0]
+    row = {"part": "justified", "model": "m", "condition": "c"} | ROWS[0]
     predictions = tmp_path / "predictions.jsonl"
     predictions.write_text(f"{json.dumps(row)}\n{json.dumps(row)}\n")
     with pytest.raises(CraftError, match="two answers of id 'm/c/q0'"):

@@ -1,0 +1,26 @@
+"""How many questions a language model is asked together."""
+
+from __future__ import annotations
+
+from craft.models.aligned_language_model import AlignedLanguageModel
+
+#: At most, however small the model.
+MOST = 128
+#: What the keys and values of a batch may take, with :data:`TEXT` tokens of question and answer.
+CACHE_BYTES, TEXT = 2 << 30, 128
+
+
+def questions_together(lvlm: AlignedLanguageModel, shown: int) -> int:
+    """As many questions as :data:`CACHE_BYTES` hold keys and values of, at least one.
+
+    It follows from the models alone, not from the device: answers round by the batch they are in,
+    and are to be the same on every machine. A 7B model with 256 visual tokens in bfloat16 takes 10.
+
+    Args:
+        shown: visual tokens of an image.
+    """
+    config = lvlm.language_model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    per_token = 2 * config.num_hidden_layers * heads * width * lvlm.language_model.dtype.itemsize
+    return max(1, min(MOST, CACHE_BYTES // (per_token * (shown + TEXT))))
