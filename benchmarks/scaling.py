@@ -97,7 +97,7 @@ def family(folder: Path) -> Path:
         vocab_size=len(tokenizer),
         **ids,
     )
-    model = AutoModelForCausalLM.from_config(shape)
+    model = AutoModelForCausalLM.from_config(shape, trust_remote_code=False)
     reader = AlignedLanguageModel(
         model, Projector(WIDTH, 64), tokenizer, codebook.fingerprint, "qwen2"
     )

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from craft.data import prompts
 from craft.data.domains.manifest import DomainManifest
-from craft.data.images.pixels import squash
+from craft.data.images.record_store import squash
 from craft.data.known.registry import DatasetEntry
 from craft.data.questions import four_options, seeded
 from craft.data.readers import AccountSummary, ImageReport, Record, RecordSet

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 
-from craft.data.images.pixels import image_tensor
+from craft.data.images.record_store import image_tensor
 from craft.decoding.attention_capture import last_row_attention
 from craft.decoding.crop import Box, whole
 from craft.decoding.look import Look

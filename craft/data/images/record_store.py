@@ -9,12 +9,13 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from craft.data.images import workers
 from craft.data.images.cache import PixelCache, PixelFile, PixelWriter
-from craft.data.images.pixels import image_tensor
 from craft.data.images.store import BATCH
 from craft.data.readers import ImageReport, Record
 from craft.data.readers.pixel_range import Depth
@@ -211,6 +212,17 @@ def digests(records: Sequence[Record]) -> list[str]:
     found = [report.attempt(f.result) for f in workers.in_order(Record.digest, records)]
     report.raise_failures()
     return [digest for digest in found if digest is not None]
+
+
+def squash(image: Image.Image, size: int) -> Image.Image:
+    """``size`` × ``size`` by bicubic resampling with antialiasing, whatever the shape was, as
+    VILA-U and transformers' SigLIP processor do it."""
+    return image.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def image_tensor(image: Image.Image, size: int) -> Tensor:  # uint8 [3, size, size]
+    """An RGB image at the encoder's size."""
+    return torch.from_numpy(np.array(squash(image, size))).permute(2, 0, 1)
 
 
 def _seen(record: Record, size: int) -> _Seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,20 @@ def image_bytes(cell: Any, folder: Path, root: Path | None = None) -> bytes:
 
 
 def _path(cell: str, folder: Path, root: Path | None) -> Path:
-    try:
-        return inside(root or folder, cell, "the image cell", follow_links=root is not None)
-    except StoredFileError as error:
+    scope, names = folder, [cell]
+    if root is not None:  # paths may begin at the table all the same
+        scope, names = root, [cell, os.path.join(folder.absolute(), cell)]
+    found, refusals = [], []
+    for name in names:
+        try:
+            found.append(inside(scope, name, "the image cell", follow_links=root is not None))
+        except StoredFileError as error:
+            refusals.append(error)
+    if not found:
         raise CraftError(
-            f"{error}; if it is meant, name a folder that holds all images (--images)"
-        ) from None
+            f"{refusals[0]}; if it is meant, name a folder that holds all images (--images)"
+        )
+    return next(filter(os.path.lexists, found), found[0])
 
 
 def path_in(cell: Any) -> str:

@@ -14,7 +14,7 @@ from lmms_eval.api.model import lmms  # pyright: ignore[reportMissingImports]
 from PIL import Image
 from torch import Tensor
 
-from craft.data.images.pixels import squash
+from craft.data.images.record_store import squash
 from craft.errors import CraftError
 from craft.family.family import ModelFamily
 from craft.models.discrete_lvlm import DiscreteLVLM

@@ -59,7 +59,7 @@ def test_version() -> None:
         (["--version=3"], "does not take a value"),
         (["adapt", "--bad"], "No such option: --bad"),
         (["data", "--bad"], "No such option: --bad"),
-        (["data", "chekc"], "Did you mean 'check'?"),
+        (["data", "chekc"], "Did you mean 'check', 'cache'?"),
     ],
 )
 def test_what_the_command_line_does_not_know_is_one_line(arguments: list[str], said: str) -> None:

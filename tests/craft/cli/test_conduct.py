@@ -224,7 +224,7 @@ def test_steps_that_a_user_sets_are_the_steps_of_the_run(
     ("arguments", "complaint"),
     [
         (["adpt"], "Did you mean 'adapt'?"),
-        (["data", "chekc", "x"], "Did you mean 'check'?"),
+        (["data", "chekc", "x"], "Did you mean 'check', 'cache'?"),
         (["adapt", "--domain", "flags"], "Missing option '--out'"),
         (["tokenize", "x", "--pack", "p", "--out", "o", "--workers", "3"], "belongs to --ray"),
     ],

@@ -18,6 +18,7 @@ from craft.runtime.json_cards import with_checksum
 from craft.workbench.generate import generate, open_reader
 from tests.craft.cli.commands import craft_command, done, one_error_line
 from tests.craft.conftest import NAMES, picture
+from tests.craft.evaluation.fixed_tokens import FixedTokens
 
 pytestmark = pytest.mark.usefixtures("quiet_process")
 
@@ -199,7 +200,7 @@ def test_an_answer_outside_the_options_becomes_the_likeliest_and_is_told(
     pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None] / 255
     visual = tiny_models.pretrained_tower().encode(pixels).quantized
     question = Question("x", 0, "", prompts.ask(QUESTION, OPTIONS), "A", tuple(OPTIONS))
-    (scores,) = option_log_likelihoods(lvlm, visual, [question])
+    (scores,) = option_log_likelihoods(lvlm, FixedTokens(visual), [question])
     likeliest = int(scores.argmax())
     written(monkeypatch, text)
     given = generate(open_reader(tiny_models, name=llm), small, QUESTION, OPTIONS)

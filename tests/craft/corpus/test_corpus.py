@@ -17,8 +17,7 @@ from craft.corpus.backend import Workers, each_shard
 from craft.corpus.count import count_corpus
 from craft.corpus.shard import CorpusEncoder, Shard, shards_of
 from craft.corpus.tokens import prior_of, read_tokens, tokenize_corpus
-from craft.data.images.pixels import image_tensor
-from craft.data.images.record_store import RecordStore
+from craft.data.images.record_store import RecordStore, image_tensor
 from craft.data.images.store import TensorStore
 from craft.data.readers import DataError, read_records
 from craft.family.family import ModelFamily

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from transformers import LogitsProcessorList
 
-from craft.data.images.pixels import image_tensor
+from craft.data.images.record_store import image_tensor
 from craft.decoding import DiscreteReader
 from craft.decoding.attention_capture import last_row_attention
 from craft.decoding.reader import Stream

@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from craft.data.images.pixels import squash
+from craft.data.images.record_store import squash
 from craft.errors import CraftError
 from craft.models.encoder_pack import EncoderPack
 from craft.prior import TokenPrior

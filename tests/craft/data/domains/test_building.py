@@ -10,7 +10,7 @@ import torch
 from craft.data.domains.building import build_domain, make_manifest, require_held_out
 from craft.data.domains.manifest import DomainManifest
 from craft.data.domains.user_data import reopen
-from craft.data.images import pixels
+from craft.data.images.record_store import squash
 from craft.data.readers import DataError, ReadOptions, read_records
 from craft.errors import CraftError
 
@@ -62,7 +62,7 @@ def test_images_are_what_the_records_decode_to(built):
     assert domain.train.images.pixels(range(3)).shape == (3, 3, 24, 24)
     assert len(domain.train.images) == 56 - 6
     row = 5
-    image = pixels.squash(by_id[domain.train.ids[row]].rgb(), 24)
+    image = squash(by_id[domain.train.ids[row]].rgb(), 24)
     expected = torch.tensor(list(image.tobytes()), dtype=torch.uint8)
     assert torch.equal(domain.train.images.pixels([row])[0].permute(1, 2, 0).flatten(), expected)
 

@@ -16,8 +16,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from craft.data.domains.building import build_domain, make_manifest
 from craft.data.images import record_store, workers
 from craft.data.images.augment import resize
-from craft.data.images.pixels import image_tensor
-from craft.data.images.record_store import RecordStore, digests, inspect_images
+from craft.data.images.record_store import RecordStore, digests, image_tensor, inspect_images
 from craft.data.images.store import TensorStore, in_batches, shown
 from craft.data.readers import DataError, ImageReport, Record, read_records
 from craft.data.readers.image import ImageFile
