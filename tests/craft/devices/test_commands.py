@@ -7,47 +7,19 @@ between two devices, and a result that is not the CPU's, is a mistake of placeme
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from accelerate import PartialState
-from accelerate.state import AcceleratorState
 from safetensors import safe_open
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
 
 import craft_kernels  # noqa: F401  (its modules are looked up by name below)
-from craft.family import family
 from craft.pocket import domains, few_shot
-from craft.runtime import device
-from craft.runtime.device import DeviceChoice
-from craft.training.distributed import processes
 from tests.craft.cli.commands import FEW, craft_command, done
-from tests.craft.devices.far_device import FAR, far_device
 
 pytestmark = pytest.mark.usefixtures("small_world", "quiet_process")
-
-
-@pytest.fixture
-def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Commands run their models on the far device."""
-    for module in (device, family, processes):
-        monkeypatch.setattr(module, "choose_device", lambda asked=None: DeviceChoice(FAR, "test"))
-    quantiser = sys.modules["craft_kernels.residual_quantize.arguments"]
-    monkeypatch.setattr(quantiser, "DEVICES", (*quantiser.DEVICES, FAR.type))
-    ops = sys.modules["craft_kernels.ops"]
-    monkeypatch.setattr(ops, "check_prune_arguments", lambda *_: None)
-    # accelerate finds devices on its own: on this one our choice is handed to it.
-    PartialState._reset_state()
-    AcceleratorState._reset_state()
-    PartialState(cpu=True).device = FAR
-    with far_device():
-        yield
-    AcceleratorState._reset_state()
-    PartialState._reset_state()
 
 
 #: Command lines; {pack}, {models}, {folder}, {image} and {out} are filled in.
