@@ -25,7 +25,8 @@ from craft.runtime.stored_files import (
     require_unchanged,
 )
 from craft.runtime.stored_tensors import fill, read_tensors
-from craft.runtime.whole_file import parts_swapped, write_json, write_tensors
+from craft.runtime.whole_file import write_json, write_tensors
+from craft.runtime.whole_folder import parts_swapped
 
 CARD = "craft.json"
 _PROJECTOR = "projector.safetensors"

@@ -23,7 +23,7 @@ from craft.models.loading import (
     refuse_other_weights,
     require_all_weights,
 )
-from craft.runtime.whole_file import files_together
+from craft.runtime.whole_folder import files_together
 
 CODEBOOK_FILE = "codebook.safetensors"
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")

@@ -40,7 +40,8 @@ from craft.runtime.json_cards import with_checksum
 from craft.runtime.stored_files import StoredFileError
 from craft.runtime.stored_tensors import fill, read_tensors
 from craft.runtime.tensor_hash import tensor_hash
-from craft.runtime.whole_file import parts_swapped, write_json, write_tensors
+from craft.runtime.whole_file import write_json, write_tensors
+from craft.runtime.whole_folder import parts_swapped
 from craft.settings.choices import MethodName, Precision
 from craft.settings.methods import METHODS
 

@@ -1,9 +1,10 @@
 """What an encoder pack's ``pack.json`` says, and whether the files beside it are the ones it means.
 
 A pack is there if its card is. The card is the last file to be put in place and the first to go
-(:func:`~craft.runtime.whole_file.parts_swapped`), and it names every other file of the pack by its
-hash, so that no part of an earlier pack can be read with it. A directory in which a pack was being
-replaced when the process was killed holds no card; ``craft adapt --resume auto`` completes it.
+(:func:`~craft.runtime.whole_folder.parts_swapped`), and it names every other file of the pack by
+its hash, so that no part of an earlier pack can be read with it. A directory in which a pack was
+being replaced when the process was killed holds no card; ``craft adapt --resume auto`` completes
+it.
 """
 
 from __future__ import annotations

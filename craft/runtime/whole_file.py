@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -43,11 +43,11 @@ def whole_file(path: Path | str, needs: int | None = None) -> Generator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        mode = _new_file(written)
+        mode = new_file(written)
         try:
             yield written
             written.chmod(mode)
-            _flush(written)
+            flush(written)
             os.replace(written, path)
         finally:
             written.unlink(missing_ok=True)
@@ -104,89 +104,6 @@ def _sort_metadata(path: Path) -> None:
         file.write(text.ljust(length))
 
 
-@contextmanager
-def files_together(directory: Path | str, needs: int | None = None) -> Generator[Path]:
-    """Yield an empty folder to write to; after the block its files are renamed into ``directory``.
-
-    What else ``directory`` holds stays. All files are complete before the first is renamed, so a
-    failure while they are written leaves ``directory`` as it was.
-
-    Args:
-        needs: bytes that will be written, for the message of a full disk.
-
-    Raises:
-        OSError: a file could not be written.
-    """
-    directory = Path(directory)
-    with write_errors(directory, needs):
-        directory.mkdir(parents=True, exist_ok=True)
-        with _folder_beside(directory / "files") as written:
-            try:
-                yield written
-            except WriteError as error:  # names the folder that is about to vanish
-                raise WriteError(str(error).replace(str(written), str(directory))) from error
-            for file in list(_files(written)):
-                place = directory / file.relative_to(written)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, place)
-
-
-@contextmanager
-def parts_swapped(
-    directory: Path | str, parts: Collection[str], card: str, needs: int | None = None
-) -> Generator[Path]:
-    """Yield an empty folder to write parts to, which afterwards replace all of an earlier thing's.
-
-    ``directory`` may hold other files, which stay; so it is no whole folder that is swapped. The
-    thing is there if, and only if, its card is: the old card goes first, then the old parts, the
-    new parts take their places, and the new card comes last. A process that is killed in between
-    leaves a directory without a card, which is no thing at all; writing again completes it.
-
-    Args:
-        parts: names of all files and folders that may belong to the thing; those of an earlier one
-            that are not written anew go.
-        card: the file that makes the parts one thing.
-        needs: bytes that will be written, for the message of a full disk.
-
-    Raises:
-        OSError: the parts could not be written; what was there is as it was. Or not be put in
-            place; ``directory`` then holds no card.
-    """
-    directory = Path(directory)
-    with write_errors(directory, needs):
-        directory.mkdir(parents=True, exist_ok=True)
-        with _folder_beside(directory / "parts") as folder:
-            written, old = folder / "new", folder / "old"
-            written.mkdir()
-            old.mkdir()
-            try:
-                yield written
-            except WriteError as error:  # names the folder that is about to vanish
-                raise WriteError(str(error).replace(str(written), str(directory))) from error
-            for _ in _files(written):
-                pass
-            new = sorted(path.name for path in written.iterdir() if path.name != card)
-            moves = [(directory / name, old / name) for name in (card, *sorted({*parts, *new}))]
-            moves += [(written / name, directory / name) for name in (*new, card)]
-            try:
-                _move(moves)
-            except KeyboardInterrupt:
-                _move(moves)  # what is left of them, so that there is a thing afterwards
-                raise
-
-
-def _move(moves: list[tuple[Path, Path]]) -> None:
-    """Make moves in order, on the disk too: none may be there before those ahead of it. Moves that
-    were made are struck off the list."""
-    while moves:
-        source, target = moves[0]
-        if source.exists() or source.is_symlink():
-            os.replace(source, target)
-            _flush_directory(target.parent)
-            _flush_directory(source.parent)
-        del moves[0]
-
-
 def remove_unfinished(directory: Path) -> None:
     """Remove what killed processes left that were writing to ``directory``; to be called by the
     only process that does so now."""
@@ -198,55 +115,13 @@ def remove_unfinished(directory: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-@contextmanager
-def whole_directory(path: Path | str, needs: int | None = None) -> Generator[Path]:
-    """Yield the path of a folder to be made; after the block it is renamed to ``path``.
-
-    Raises:
-        OSError: the folder could not be written, or ``path`` exists and is not an empty folder;
-            nothing is left behind.
-    """
-    path = Path(path)
-    with write_errors(path, needs):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _folder_beside(path) as written:
-            written.rmdir()  # the block makes it
-            yield written
-            for _ in _files(written):
-                pass
-            os.replace(written, path)
-
-
-@contextmanager
-def _folder_beside(path: Path) -> Iterator[Path]:
-    written = path.with_name(f".{path.name}.{os.getpid()}.part")
-    shutil.rmtree(written, ignore_errors=True)
-    written.mkdir()
-    try:
-        yield written
-    finally:
-        shutil.rmtree(written, ignore_errors=True)
-
-
-def _files(directory: Path) -> Iterator[Path]:
-    """All files under a folder, each with the mode that the umask gives."""
-    probe = directory / ".mode"
-    mode = _new_file(probe)
-    probe.unlink()
-    for file in sorted(directory.rglob("*")):
-        if file.is_file():
-            file.chmod(mode)
-            _flush(file)
-            yield file
-
-
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """To the disk, not only to the kernel, before the file takes another's place."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
-def _flush_directory(path: Path) -> None:
+def flush_directory(path: Path) -> None:
     """Its names, as :func:`_flush` a file's content."""
     number = os.open(path, os.O_RDONLY)
     try:
@@ -255,7 +130,7 @@ def _flush_directory(path: Path) -> None:
         os.close(number)
 
 
-def _new_file(path: Path) -> int:
+def new_file(path: Path) -> int:
     """Make an empty file; the mode it got, which follows from the umask."""
     path.unlink(missing_ok=True)
     with path.open("xb"):
@@ -292,7 +167,7 @@ class WriteError(OSError):
 def follow_umask(path: Path) -> None:
     """Give a file the mode that new files get; safetensors and temporary files are 0600."""
     probe = path.with_name(f".{path.name}.mode")
-    path.chmod(_new_file(probe))
+    path.chmod(new_file(probe))
     probe.unlink()
 
 

@@ -88,6 +88,7 @@ def adapt(
     config: CraftConfig,
     run_dir: Path,
     *,
+    recipe: Recipe | None = None,
     general: QuestionSet | None = None,
     text_tokenizer: PreTrainedTokenizerBase | None = None,
     resume: bool = False,
@@ -110,6 +111,8 @@ def adapt(
         surrogate: frozen language model that gives L_SAL. The methods ``projector_ft`` and
             ``llm_lora`` train it in place instead of the tower.
         siglip: the frozen pair the tower came from; its text tower gives the contrastive texts.
+        recipe: what trains, and on what, if it is not what ``config.method`` says: a stage of
+            :func:`~craft.training.align.align`.
         general: questions that watch for forgetting; without, weights are chosen on the domain
             alone.
         text_tokenizer: of SigLIP's text tower, if it is not the surrogate's.
@@ -136,53 +139,7 @@ def adapt(
         RuntimeError: a frozen part changed, a part that trains did not move, or a loss was not
             finite.
     """
-    return train(
-        METHODS[config.method],
-        tower,
-        surrogate,
-        siglip,
-        domain,
-        config,
-        run_dir,
-        general=general,
-        text_tokenizer=text_tokenizer,
-        resume=resume,
-        device=device,
-        manifest=manifest,
-        on_ready=on_ready,
-        on_start=on_start,
-        on_begin=on_begin,
-        on_step=on_step,
-        on_phase=on_phase,
-    )
-
-
-def train(
-    recipe: Recipe,
-    tower: DiscreteVisionTower,
-    surrogate: AlignedLanguageModel,
-    siglip: SiglipModel,
-    domain: Domain,
-    config: CraftConfig,
-    run_dir: Path,
-    *,
-    general: QuestionSet | None = None,
-    text_tokenizer: PreTrainedTokenizerBase | None = None,
-    resume: bool = False,
-    device: torch.device | None = None,
-    manifest: DomainManifest | None = None,
-    on_ready: Callable[[], object] = lambda: None,
-    on_start: Callable[[TrainableTable], None] | None = None,
-    on_begin: Callable[[int, int], None] = lambda step, steps: None,
-    on_step: Callable[[int, int, dict[str, float]], None] | None = None,
-    on_phase: OnProgress = ignore_progress,
-) -> AdaptationResult:
-    """The training that :func:`adapt` and :func:`~craft.training.align.align` share.
-
-    Args:
-        recipe: what trains, and on what; ``config.method`` is not looked at. For the others, the
-            result and what is raised, see :func:`adapt`.
-    """
+    recipe = recipe or METHODS[config.method]
     settings = _recorded(recipe, config)
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
     tower.codebook = tower.codebook.restrict(config.codebook.chosen)

@@ -28,7 +28,7 @@ from craft.runtime.random_numbers import own_random_numbers
 from craft.settings.choices import AlignStageName
 from craft.settings.methods import ALIGN_STAGES
 from craft.settings.training import CraftConfig
-from craft.training.adapt import AdaptationResult, train
+from craft.training.adapt import AdaptationResult, adapt
 from craft.training.trainee import TrainableTable
 
 
@@ -110,14 +110,14 @@ def align(
     for stage, recipe in ALIGN_STAGES.items():
         if stage not in data:
             continue
-        results[stage] = train(
-            recipe,
+        results[stage] = adapt(
             encoder.tower,
             reader,
             encoder.siglip,
             data[stage],
             config,
             directory / stage,
+            recipe=recipe,
             resume=resume,
             device=encoder.tower.device,
             on_ready=on_ready,

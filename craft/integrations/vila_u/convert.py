@@ -32,7 +32,8 @@ from craft.models.prompt_template import VICUNA
 from craft.runtime.inside import require_plain_name
 from craft.runtime.json_cards import read_json, with_checksum
 from craft.runtime.stored_tensors import StoredTensor, TensorFile, require_shapes, tensor_files
-from craft.runtime.whole_file import require_room, whole_directory
+from craft.runtime.whole_file import require_room
+from craft.runtime.whole_folder import whole_directory
 
 ASIDE, CARD, REST = "vila_u", "conversion.json", "rest.safetensors"
 SIGLIP_WEIGHTS, PROJECTOR = "siglip/model.safetensors", "projector.safetensors"

@@ -28,7 +28,8 @@ from craft.integrations.vila_u.tensor_files import write_tensors
 from craft.runtime.inside import inside, require_plain_name
 from craft.runtime.json_cards import read_card
 from craft.runtime.stored_tensors import StoredTensor, read_header
-from craft.runtime.whole_file import require_room, whole_directory
+from craft.runtime.whole_file import require_room
+from craft.runtime.whole_folder import whole_directory
 
 if TYPE_CHECKING:
     from craft.models.encoder_pack import EncoderPack

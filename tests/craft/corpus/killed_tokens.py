@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,27 +20,16 @@ from craft.corpus.token_file import read_tokens
 from craft.corpus.tokens import tokenize_corpus
 from craft.family.family import ModelFamily
 from tests.craft.corpus.ray_run import corpus
+from tests.craft.killing import die_at
 
-
-def die_at(instant: int) -> None:
-    """Every function that touches the disk counts down, before and after its work."""
-    left = [instant]
-
-    def counted(function: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            for moment in ("before", "after"):
-                if left[0] == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                left[0] -= 1
-                if moment == "before":
-                    result = function(*args, **kwargs)
-            return result
-
-        return call
-
-    token_file.pq.write_table = counted(token_file.pq.write_table)
-    for owner, name in ((os, "fsync"), (os, "replace"), (Path, "mkdir"), (Path, "chmod")):
-        setattr(owner, name, counted(getattr(owner, name)))
+#: What touches the disk.
+_DISK = (
+    (token_file.pq, "write_table"),
+    (os, "fsync"),
+    (os, "replace"),
+    (Path, "mkdir"),
+    (Path, "chmod"),
+)
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -64,7 +51,7 @@ def main() -> None:
         shutil.rmtree(directory, ignore_errors=True)
         child = os.fork()
         if child == 0:
-            die_at(instant)
+            die_at(instant, _DISK)
             list(tokenize_corpus(encoder, shards, directory))
             os._exit(0)
         _, status = os.waitpid(child, 0)

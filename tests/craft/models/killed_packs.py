@@ -20,32 +20,15 @@ from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
 from craft.models.pack_card import read_pack_card
 from craft.prior import TokenPrior
-from craft.runtime import whole_file
 from craft.runtime.whole_file import remove_unfinished, write_json
+from tests.craft.killing import die_at
 
-
-def die_at(instant: int) -> None:
-    """Every function that touches the disk counts down, before and after its work."""
-    left = [instant]
-
-    def counted(function: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            for moment in ("before", "after"):
-                if left[0] == 0:
-                    os._exit(9)
-                left[0] -= 1
-                if moment == "before":
-                    result = function(*args, **kwargs)
-            return result
-
-        return call
-
-    for owner, name in (
-        *((os, name) for name in ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")),
-        *((Path, name) for name in ("unlink", "mkdir", "write_bytes", "chmod")),
-        (whole_file.shutil, "rmtree"),
-    ):
-        setattr(owner, name, counted(getattr(owner, name)))
+#: What touches the disk.
+_DISK = (
+    *((os, name) for name in ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")),
+    *((Path, name) for name in ("unlink", "mkdir", "write_bytes", "chmod")),
+    (shutil, "rmtree"),
+)
 
 
 def main() -> None:
@@ -90,7 +73,7 @@ def main() -> None:
         (out / "train.jsonl").write_text("stays")
         child = os.fork()
         if child == 0:
-            die_at(instant)
+            die_at(instant, _DISK)
             new.save(out, new_parts)
             os._exit(0)
         _, status = os.waitpid(child, 0)

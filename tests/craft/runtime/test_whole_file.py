@@ -18,9 +18,7 @@ from safetensors.torch import load_file
 from craft.runtime import whole_file
 from craft.runtime.whole_file import (
     WriteError,
-    files_together,
     open_whole,
-    parts_swapped,
     remove_unfinished,
     require_room,
     write_bytes,
@@ -28,6 +26,7 @@ from craft.runtime.whole_file import (
     write_tensors,
     write_text,
 )
+from craft.runtime.whole_folder import files_together, parts_swapped
 
 WRITERS: dict[str, Callable[[Path], None]] = {
     "text": lambda path: write_text(path, "new" * 100_000),

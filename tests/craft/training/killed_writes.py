@@ -8,47 +8,30 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from craft.training.records import checkpoint
 from craft.training.records.checkpoint import CheckpointDirectory
+from tests.craft.killing import die_at
 
 
 def write(directory: CheckpointDirectory, step: int) -> None:
     directory.save(step, {"weights": {"x": torch.full((100,), float(step))}}, {"note": step})
 
 
-def die_at(instant: int) -> None:
-    """Every function that touches the disk counts down, before and after its work."""
-    left = [instant]
-
-    def counted(function: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            for moment in ("before", "after"):
-                if left[0] == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                left[0] -= 1
-                if moment == "before":
-                    result = function(*args, **kwargs)
-            return result
-
-        return call
-
-    checkpoint.save_file = counted(checkpoint.save_file)
-    for owner, name in (
-        (os, "fsync"),
-        (os, "rmdir"),
-        (os, "unlink"),
-        (Path, "rename"),
-        (Path, "mkdir"),
-        (Path, "write_text"),
-    ):
-        setattr(owner, name, counted(getattr(owner, name)))
+#: What touches the disk.
+_DISK = (
+    (checkpoint, "save_file"),
+    (os, "fsync"),
+    (os, "rmdir"),
+    (os, "unlink"),
+    (Path, "rename"),
+    (Path, "mkdir"),
+    (Path, "write_text"),
+)
 
 
 def main() -> None:
@@ -60,7 +43,7 @@ def main() -> None:
         write(directory, 1)
         child = os.fork()
         if child == 0:
-            die_at(instant)
+            die_at(instant, _DISK)
             write(directory, 2)
             os._exit(0)
         _, status = os.waitpid(child, 0)

@@ -25,7 +25,7 @@ from craft.family.family import ModelFamily
 from craft.settings.methods import ALIGN_STAGES, METHODS, Recipe
 from craft.settings.training import CraftConfig
 from craft.training import selection
-from craft.training.adapt import train
+from craft.training.adapt import adapt
 from craft.training.distributed.shards import gathered, local_part
 from craft.training.selection import Selection
 from craft.training.training_run import TrainingRun
@@ -85,7 +85,7 @@ def run(
     call = (models.pretrained_tower(), reader, models.siglip, random_domain())
     if before is not None:
         recipe, config = _recipe(before)
-        train(recipe, *call, config, out / "before")
+        adapt(*call, config, out / "before", recipe=recipe)
     recipe, config = _recipe(settings)
 
     def die(step: int, *_: Any) -> None:
@@ -104,7 +104,7 @@ def run(
             patch.setattr(selection, "NO_DIFFERENCE", 0.003)
         if config.blend:
             _prefer_half(patch)
-        result = train(recipe, *call, config, out, resume=resume, on_step=die)
+        result = adapt(*call, config, out, recipe=recipe, resume=resume, on_step=die)
         assert result.resumed == (2 if resume else None)
         left = [*result.tower.parameters(), *reader.parameters()]
         assert not any(p._post_accumulate_grad_hooks for p in left)  # DeepSpeed's go with it

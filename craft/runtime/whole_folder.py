@@ -1,0 +1,145 @@
+"""Folders whose files change together: all of them are complete before the first is put in place.
+
+Errors are those of :mod:`craft.runtime.whole_file`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from craft.runtime.whole_file import (
+    WriteError,
+    flush,
+    flush_directory,
+    new_file,
+    write_errors,
+)
+
+
+@contextmanager
+def files_together(directory: Path | str, needs: int | None = None) -> Generator[Path]:
+    """Yield an empty folder to write to; after the block its files are renamed into ``directory``.
+
+    What else ``directory`` holds stays. All files are complete before the first is renamed, so a
+    failure while they are written leaves ``directory`` as it was.
+
+    Args:
+        needs: bytes that will be written, for the message of a full disk.
+
+    Raises:
+        OSError: a file could not be written.
+    """
+    directory = Path(directory)
+    with write_errors(directory, needs):
+        directory.mkdir(parents=True, exist_ok=True)
+        with _folder_beside(directory / "files") as written:
+            try:
+                yield written
+            except WriteError as error:  # names the folder that is about to vanish
+                raise WriteError(str(error).replace(str(written), str(directory))) from error
+            for file in list(_files(written)):
+                place = directory / file.relative_to(written)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, place)
+
+
+@contextmanager
+def parts_swapped(
+    directory: Path | str, parts: Collection[str], card: str, needs: int | None = None
+) -> Generator[Path]:
+    """Yield an empty folder to write parts to, which afterwards replace all of an earlier thing's.
+
+    ``directory`` may hold other files, which stay; so it is no whole folder that is swapped. The
+    thing is there if, and only if, its card is: the old card goes first, then the old parts, the
+    new parts take their places, and the new card comes last. A process that is killed in between
+    leaves a directory without a card, which is no thing at all; writing again completes it.
+
+    Args:
+        parts: names of all files and folders that may belong to the thing; those of an earlier one
+            that are not written anew go.
+        card: the file that makes the parts one thing.
+        needs: bytes that will be written, for the message of a full disk.
+
+    Raises:
+        OSError: the parts could not be written; what was there is as it was. Or not be put in
+            place; ``directory`` then holds no card.
+    """
+    directory = Path(directory)
+    with write_errors(directory, needs):
+        directory.mkdir(parents=True, exist_ok=True)
+        with _folder_beside(directory / "parts") as folder:
+            written, old = folder / "new", folder / "old"
+            written.mkdir()
+            old.mkdir()
+            try:
+                yield written
+            except WriteError as error:  # names the folder that is about to vanish
+                raise WriteError(str(error).replace(str(written), str(directory))) from error
+            for _ in _files(written):
+                pass
+            new = sorted(path.name for path in written.iterdir() if path.name != card)
+            moves = [(directory / name, old / name) for name in (card, *sorted({*parts, *new}))]
+            moves += [(written / name, directory / name) for name in (*new, card)]
+            try:
+                _move(moves)
+            except KeyboardInterrupt:
+                _move(moves)  # what is left of them, so that there is a thing afterwards
+                raise
+
+
+def _move(moves: list[tuple[Path, Path]]) -> None:
+    """Make moves in order, on the disk too: none may be there before those ahead of it. Moves that
+    were made are struck off the list."""
+    while moves:
+        source, target = moves[0]
+        if source.exists() or source.is_symlink():
+            os.replace(source, target)
+            flush_directory(target.parent)
+            flush_directory(source.parent)
+        del moves[0]
+
+
+@contextmanager
+def whole_directory(path: Path | str, needs: int | None = None) -> Generator[Path]:
+    """Yield the path of a folder to be made; after the block it is renamed to ``path``.
+
+    Raises:
+        OSError: the folder could not be written, or ``path`` exists and is not an empty folder;
+            nothing is left behind.
+    """
+    path = Path(path)
+    with write_errors(path, needs):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _folder_beside(path) as written:
+            written.rmdir()  # the block makes it
+            yield written
+            for _ in _files(written):
+                pass
+            os.replace(written, path)
+
+
+@contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    written = path.with_name(f".{path.name}.{os.getpid()}.part")
+    shutil.rmtree(written, ignore_errors=True)
+    written.mkdir()
+    try:
+        yield written
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    """All files under a folder, each with the mode that the umask gives."""
+    probe = directory / ".mode"
+    mode = new_file(probe)
+    probe.unlink()
+    for file in sorted(directory.rglob("*")):
+        if file.is_file():
+            file.chmod(mode)
+            flush(file)
+            yield file
