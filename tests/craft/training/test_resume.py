@@ -32,7 +32,7 @@ def run_module(name, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [3, 20])
+@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.fuzz)])
 def test_killed_at_random_instants_it_ends_with_the_same_weights(kills, tiny_models_dir, tmp_path):
     found = run_module("killed_runs", tiny_models_dir, tmp_path / "runs", kills, kills)
     assert found["same"]

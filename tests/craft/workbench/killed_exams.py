@@ -1,6 +1,7 @@
 """An exam of random models on random images, slow enough to be killed anywhere.
 
-``python -m tests.craft.workbench.killed_exams MODELS OUT`` says "begins" once everything is loaded.
+``python -m tests.craft.workbench.killed_exams MODELS OUT evaluate`` (or ``transfer``) says "begins"
+once everything is loaded.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.settings.exams import ExamSettings
 from craft.workbench.evaluate import evaluate_pack
+from craft.workbench.transfer import transfer_matrix
 from tests.craft.training.short_run import random_domain
 
 
@@ -26,7 +28,11 @@ def in_small_steps(patch: Any) -> None:
     patch(visual_tokens, "in_batches", partial(visual_tokens.in_batches, batch=2))
 
 
-def examine(models: ModelFamily, out: Path) -> None:
+def examine(models: ModelFamily, out: Path, command: str) -> None:
+    if command == "transfer":
+        encoders = {"again": models.plug()}
+        transfer_matrix(encoders, models, random_domain(), out, names=["qwen2", "llama"])
+        return
     evaluate_pack(
         models.plug(),
         models,
@@ -48,7 +54,7 @@ def slow_down(owner: Any, name: str) -> None:
 
 
 def main() -> None:
-    models, out = map(Path, sys.argv[1:])
+    models, out = map(Path, sys.argv[1:3])
     in_small_steps(setattr)
     slow_down(AlignedLanguageModel, "answer")
     slow_down(DiscreteVisionTower, "encode")
@@ -56,7 +62,7 @@ def main() -> None:
     for name in family.names:
         family.language_model(name)
     print("begins", flush=True)
-    examine(family, out)
+    examine(family, out, sys.argv[3])
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from tests.craft.workbench.killed_exams import examine, in_small_steps
 FILES = ("predictions.jsonl", "results.json")
 
 
-def killed(models: Path, out: Path, after: float) -> None:
-    words = [sys.executable, "-m", "tests.craft.workbench.killed_exams", str(models), str(out)]
+def killed(models: Path, out: Path, command: str, after: float) -> None:
+    module = "tests.craft.workbench.killed_exams"
+    words = [sys.executable, "-m", module, str(models), str(out), command]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout:
@@ -30,27 +31,33 @@ def killed(models: Path, out: Path, after: float) -> None:
         process.wait()
 
 
-@pytest.fixture
-def same(tiny_models: ModelFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture(params=["evaluate", "transfer"])
+def same(
+    tiny_models: ModelFamily,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+):
     """Kills exams after so many seconds each, then compares what the next one writes.
 
     One that goes on where others died may end before it is killed; the next then begins anew.
     """
+    command = request.param
     in_small_steps(monkeypatch.setattr)
-    examine(tiny_models, tmp_path / "whole")
+    examine(tiny_models, tmp_path / "whole", command)
 
     def check(seconds: list[float]) -> None:
         out = tmp_path / "killed"
         died = 0
         for after in seconds:
-            killed(tiny_models.directory, out, after)
+            killed(tiny_models.directory, out, command, after)
             if (out / UNFINISHED / "identity.json").is_file():
                 died += 1
             elif (out / FILES[1]).is_file():
                 require_whole(out)
                 shutil.rmtree(out)
         assert died > len(seconds) / 2
-        examine(tiny_models, out)
+        examine(tiny_models, out, command)
         require_whole(out)
         assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
 
