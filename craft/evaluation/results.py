@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TextIO
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import Self
@@ -13,9 +14,26 @@ from craft.errors import CraftError
 from craft.evaluation.bootstrap import interval
 from craft.runtime.json_cards import as_card, read_json
 from craft.runtime.whole_file import write_json
+from craft.runtime.whole_folder import parts_swapped
 from craft.settings.exams import ExamSettings, TransferSettings
 
 RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
+
+
+@contextmanager
+def written_together(directory: Path) -> Generator[tuple[Path, TextIO]]:
+    """Yield a folder to save results in, and a file for the predictions behind them; after the
+    block both take the places of earlier ones in ``directory``, never one without the other.
+
+    Raises:
+        OSError: see :func:`~craft.runtime.whole_folder.parts_swapped`.
+    """
+    with (
+        parts_swapped(directory, (PREDICTIONS,), RESULTS) as written,
+        (written / PREDICTIONS).open("x", encoding="utf-8") as predictions,
+    ):
+        yield written, predictions
+
 
 #: Bounds of a 95 % interval: lower, upper.
 Interval = tuple[float, float]

@@ -11,7 +11,7 @@ from craft.data.domains.domain import Domain
 from craft.evaluation.exam import Candidate, Exam, Marks
 from craft.evaluation.four_option import by_class
 from craft.evaluation.journal import Journal
-from craft.evaluation.results import PREDICTIONS, EvaluationResults
+from craft.evaluation.results import EvaluationResults, written_together
 from craft.evaluation.retention import RetentionProbe
 from craft.evaluation.visual_tokens import require_prior
 from craft.family.family import ModelFamily
@@ -22,7 +22,6 @@ from craft.prior import TokenPrior
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
-from craft.runtime.whole_file import open_whole
 from craft.settings.choices import Selector
 from craft.settings.exams import ExamSettings
 from craft.workbench.exam_identity import exam_identity
@@ -83,30 +82,29 @@ def evaluate_pack(
         selector=selector,
         seed=settings.seed,
     )
-    with Journal(out, identity) as journal:
-        with open_whole(out / PREDICTIONS) as predictions:
-            sitting = _Sitting(domain.name, predictions, journal, settings, on_progress)
-            candidate = sitting.candidate(exam, encoder, tower, "", chosen_prior)
-            marks: dict[str, dict[str, Marks]] = {}
-            scores: dict[str, dict[str, Any]] = {}
-            for model in language_models:
-                scores[model.name], marks[model.name] = {}, {}
-                for ratio in ratios:
-                    condition = f"keep_{ratio}"
-                    marks[model.name][condition], scores[model.name][condition] = sitting.examine(
-                        candidate, model, condition, ratio, selector
-                    )
-            if settings.pretrained and encoder.pack is not None:
-                base = family.pretrained_tower()
-                candidate = sitting.candidate(exam, encoder, base, PRETRAINED, None)
-                for name in marks:
-                    if name not in family.names:  # a language model of the pack's own
-                        continue
-                    model = family.language_model(name)
-                    before, found = sitting.examine(candidate, model, PRETRAINED)
-                    for condition, after in marks[name].items():
-                        scores[name][condition]["gain"] = after.gain_over(before)
-                    scores[name] = {PRETRAINED: found} | scores[name]
+    with Journal(out, identity) as journal, written_together(out) as (written, predictions):
+        sitting = _Sitting(domain.name, predictions, journal, settings, on_progress)
+        candidate = sitting.candidate(exam, encoder, tower, "", chosen_prior)
+        marks: dict[str, dict[str, Marks]] = {}
+        scores: dict[str, dict[str, Any]] = {}
+        for model in language_models:
+            scores[model.name], marks[model.name] = {}, {}
+            for ratio in ratios:
+                condition = f"keep_{ratio}"
+                marks[model.name][condition], scores[model.name][condition] = sitting.examine(
+                    candidate, model, condition, ratio, selector
+                )
+        if settings.pretrained and encoder.pack is not None:
+            base = family.pretrained_tower()
+            candidate = sitting.candidate(exam, encoder, base, PRETRAINED, None)
+            for name in marks:
+                if name not in family.names:  # a language model of the pack's own
+                    continue
+                model = family.language_model(name)
+                before, found = sitting.examine(candidate, model, PRETRAINED)
+                for condition, after in marks[name].items():
+                    scores[name][condition]["gain"] = after.gain_over(before)
+                scores[name] = {PRETRAINED: found} | scores[name]
         results = EvaluationResults.of(
             domain=domain.name,
             models=scores,
@@ -119,7 +117,7 @@ def evaluate_pack(
             codebook_fingerprint=family.codebook.fingerprint,
             versions=environment(),
         )
-        results.save(out)
+        results.save(written)
     return results
 
 

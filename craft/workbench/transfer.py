@@ -10,14 +10,13 @@ from craft.data.domains.domain import Domain
 from craft.errors import CraftError
 from craft.evaluation.exam import Candidate, Exam, Marks
 from craft.evaluation.journal import Journal
-from craft.evaluation.results import PREDICTIONS, TransferResults
+from craft.evaluation.results import TransferResults, written_together
 from craft.evaluation.retention import RetentionProbe
 from craft.family.family import ModelFamily
 from craft.family.plugged import PluggedEncoder
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
-from craft.runtime.whole_file import open_whole
 from craft.settings.exams import TransferSettings
 from craft.workbench.exam_identity import exam_identity
 from craft.workbench.general_prior import prior_made_by
@@ -79,37 +78,37 @@ def transfer_matrix(
     exam = Exam.of(domain, general, settings.test_limit)
     matrix: dict[str, dict[str, Any]] = {}
     before: dict[str, Marks] = {}
-    with Journal(out, _identity(rows, exam, family, names, keep_ratio)) as journal:
-        with open_whole(out / PREDICTIONS) as predictions:
-            for number, (name, encoder) in enumerate(rows.items()):
-                quantized = encoder.reads == "codes"
-                candidate = Candidate(
-                    exam,
-                    encoder.tower,
-                    encoder.prior if keep_ratio < 1 else None,
-                    quantized=quantized,
-                    task=f"{name}: encoding",
+    identity = _identity(rows, exam, family, names, keep_ratio)
+    with Journal(out, identity) as journal, written_together(out) as (written, predictions):
+        for number, (name, encoder) in enumerate(rows.items()):
+            quantized = encoder.reads == "codes"
+            candidate = Candidate(
+                exam,
+                encoder.tower,
+                encoder.prior if keep_ratio < 1 else None,
+                quantized=quantized,
+                task=f"{name}: encoding",
+                on_progress=on_progress,
+                journal=journal,
+                name=f"encoder-{number}",
+            )
+            matrix[name] = {}
+            for language_model in language_models:
+                run = {"encoder": name, "model": language_model.name}
+                marks = candidate.answer(
+                    language_model,
+                    keep_ratio,
+                    run=run,
+                    task=f"{name} with {language_model.name}",
                     on_progress=on_progress,
-                    journal=journal,
-                    name=f"encoder-{number}",
                 )
-                matrix[name] = {}
-                for language_model in language_models:
-                    run = {"encoder": name, "model": language_model.name}
-                    marks = candidate.answer(
-                        language_model,
-                        keep_ratio,
-                        run=run,
-                        task=f"{name} with {language_model.name}",
-                        on_progress=on_progress,
-                    )
-                    marks.write(predictions, run)
-                    before.setdefault(language_model.name, marks)
-                    cell = dict(marks.scores)
-                    if encoder.pack is not None:
-                        cell["gain"] = marks.gain_over(before[language_model.name])
-                        cell["surrogate"] = encoder.pack.notes.get("surrogate")
-                    matrix[name][language_model.name] = cell
+                marks.write(predictions, run)
+                before.setdefault(language_model.name, marks)
+                cell = dict(marks.scores)
+                if encoder.pack is not None:
+                    cell["gain"] = marks.gain_over(before[language_model.name])
+                    cell["surrogate"] = encoder.pack.notes.get("surrogate")
+                matrix[name][language_model.name] = cell
         results = TransferResults.of(
             domain=domain.name,
             matrix=matrix,
@@ -121,7 +120,7 @@ def transfer_matrix(
             codebook_fingerprint=family.codebook.fingerprint,
             versions=environment(),
         )
-        results.save(out)
+        results.save(written)
     return results
 
 

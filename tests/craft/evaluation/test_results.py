@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from craft.errors import CraftError
-from craft.evaluation.results import RESULTS, EvaluationResults, Gain, Scores, TransferResults
+from craft.evaluation.results import (
+    PREDICTIONS,
+    RESULTS,
+    EvaluationResults,
+    Gain,
+    Scores,
+    TransferResults,
+    written_together,
+)
 
 SCORES: dict[str, Any] = {
     "all": 50.0,
@@ -126,3 +134,26 @@ def test_images_with_more_questions_count_more() -> None:
     found = Gain.between([False] * 4, [True, True, True, False], images=[0, 0, 0, 1])
     assert found.all == 75
     assert found.interval[0] < 75 < found.interval[1]
+
+
+def test_results_and_predictions_change_together(tmp_path):
+    (tmp_path / PREDICTIONS).write_text("old")
+    (tmp_path / RESULTS).write_text("old")
+    (tmp_path / "run.yaml").write_text("mine")
+
+    def rewrite() -> None:
+        with written_together(tmp_path) as (written, predictions):
+            predictions.write("new")
+            (written / RESULTS).write_text("new")
+            assert (tmp_path / PREDICTIONS).read_text() == "old"
+            if fails:
+                raise KeyError
+
+    fails = True
+    with pytest.raises(KeyError):
+        rewrite()
+    assert [(tmp_path / name).read_text() for name in (PREDICTIONS, RESULTS)] == ["old", "old"]
+    fails = False
+    rewrite()
+    assert [(tmp_path / name).read_text() for name in (PREDICTIONS, RESULTS)] == ["new", "new"]
+    assert sorted(x.name for x in tmp_path.iterdir()) == [PREDICTIONS, RESULTS, "run.yaml"]
