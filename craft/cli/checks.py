@@ -21,9 +21,11 @@ def require_finite(param: typer.CallbackParam, value: float | None) -> float | N
 
 def require_shares(ratio: float | list[float] | None) -> float | list[float] | None:
     """A callback for keep ratios; raises CraftError for one that is not a share."""
+    from craft.settings.exams import require_share  # not while options are only listed
+
     for share in ratio if isinstance(ratio, list) else [ratio]:
-        if share is not None and not 0 < share <= 1:
-            raise CraftError(f"keep_ratio must be in (0, 1], got {share}")
+        if share is not None:
+            require_share(share)
     return ratio
 
 

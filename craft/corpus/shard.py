@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from craft.codebook import Codebook
-from craft.data.images.store import ImageStore, in_batches
+from craft.data.images.store import ImageStore, digests, in_batches
 from craft.errors import CraftError
 from craft.family.plugged import PluggedEncoder
 from craft.models.encoder_pack import EncoderPack
@@ -42,7 +42,7 @@ class Shard:
         Raises:
             DataError: an image cannot be read.
         """
-        return [self.images.digest(row) for row in range(len(self.images))]
+        return digests(self.images)
 
 
 class ShardCodes(NamedTuple):

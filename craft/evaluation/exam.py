@@ -180,7 +180,7 @@ class Candidate:
         total = len(self.exam.domain.questions) + len(asked_general)
         on_progress(task, 0, total)
         answers: list[list[Prediction]] = []
-        for world, tokens, questions in (
+        for part, tokens, questions in (
             ("domain", self.domain, self.exam.domain.questions),
             ("general", self.general, asked_general),
         ):
@@ -192,7 +192,7 @@ class Candidate:
                     lvlm,
                     tokens.view(keep_ratio, selector),
                     questions,
-                    **self._journal(run, world),
+                    **self._journal(run, part),
                     on_batch=lambda done, _, before=before: on_progress(task, before + done, total),
                 )
             )
@@ -238,12 +238,12 @@ class Candidate:
         """Which patches of the domain's images survive."""
         return self.domain.kept(keep_ratio, selector)
 
-    def _journal(self, run: Mapping[str, Any] | None, world: str) -> dict[str, Any]:
+    def _journal(self, run: Mapping[str, Any] | None, part: str) -> dict[str, Any]:
         """What :func:`answer_questions` is told to take from the journal and to add to it."""
         if self.journal is None:
             return {}
         run = run or {}
         return {
-            "known": self.journal.given(run, world),
-            "on_answers": partial(self.journal.add, run, world),
+            "known": self.journal.given(run, part),
+            "on_answers": partial(self.journal.add, run, part),
         }

@@ -55,14 +55,14 @@ class Journal:
         self._read()
         self._file = (self.folder / _ANSWERS).open("a", encoding="utf-8")
 
-    def given(self, run: Mapping[str, Any], world: str) -> Mapping[int, str]:
+    def given(self, run: Mapping[str, Any], part: str) -> Mapping[int, str]:
         """Question number -> answer, of what an earlier process wrote down."""
-        return self._given.get(_key(run, world), {})
+        return self._given.get(_key(run, part), {})
 
-    def add(self, run: Mapping[str, Any], world: str, answers: Mapping[int, str]) -> None:
+    def add(self, run: Mapping[str, Any], part: str, answers: Mapping[int, str]) -> None:
         """Write answers down, by question number; they are on the disk when this returns."""
         numbered = {str(number): text for number, text in answers.items()}
-        line = json.dumps([_key(run, world), numbered], ensure_ascii=False)
+        line = json.dumps([_key(run, part), numbered], ensure_ascii=False)
         self._file.write(line + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -103,5 +103,5 @@ class Journal:
             file.truncate(whole)
 
 
-def _key(run: Mapping[str, Any], world: str) -> str:
-    return json.dumps([world, run], sort_keys=True, ensure_ascii=False)
+def _key(run: Mapping[str, Any], part: str) -> str:
+    return json.dumps([part, run], sort_keys=True, ensure_ascii=False)

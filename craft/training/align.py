@@ -93,7 +93,7 @@ def align(
             ``method`` is not looked at.
         directory: gets a folder a stage, with settings, log and checkpoints.
         resume: go on where an earlier call died; a stage that was finished is not trained again.
-        on_ready: called by the first process before anything is written, for each stage; see
+        on_ready: called once, by the first process, before anything is written; see
             :func:`~craft.training.adapt.adapt`.
         on_begin, on_step: called with stage, step and number of steps; before the first step with
             that of the checkpoint the stage resumes from, or 0.
@@ -120,7 +120,7 @@ def align(
             recipe=recipe,
             resume=resume,
             device=encoder.tower.device,
-            on_ready=on_ready,
+            on_ready=(lambda: None) if results else on_ready,
             on_start=on_start,
             on_begin=partial(on_begin, stage),
             on_step=lambda step, steps, _, stage=stage: on_step(stage, step, steps),

@@ -15,10 +15,13 @@ from craft.errors import CraftError
 from craft.evaluation.retention import RetentionProbe
 from craft.family.family import ModelFamily
 from craft.models.encoder_pack import EncoderPack
+from craft.models.pack_card import CARD
 from craft.runtime.whole_file import require_room
 from craft.settings.choices import Distractors, PresetName
 from craft.settings.reading import as_assignments, read_settings
 from craft.settings.training import CraftConfig
+from craft.training.adapt import CHECKPOINTS
+from craft.training.records.checkpoint import CheckpointDirectory
 from craft.training.rehearsal import Rehearsal
 from craft.workbench import adapt as adapting
 from craft.workbench.domains import new_domain
@@ -208,7 +211,7 @@ def _config(settings: CraftConfig | Mapping[str, Any] | None, preset: PresetName
 
 def _require_checkpoint(out: Path, going_on: bool, force: bool) -> None:
     """Raises CraftError for a finished run without checkpoints, which resuming would repeat."""
-    finished = (out / "pack.json").is_file() and not any(out.glob("checkpoints/step-*"))
+    finished = (out / CARD).is_file() and not CheckpointDirectory(out / CHECKPOINTS).steps()
     if going_on and finished and not force:
         raise CraftError(
             f"--out {out} holds a pack and no checkpoint to go on from; choose another directory, "

@@ -86,13 +86,6 @@ def align(
             listener.progress(f"aligning: {stage}", step, steps)
 
     with ExitStack() as held:
-        opened_already: list[bool] = []
-
-        def ready() -> None:
-            if not opened_already:  # by an earlier stage
-                opened_already.append(True)
-                held.enter_context(run_directory(out, noted, resume=resume, force=force))
-
         aligning.align(
             aligned,
             encoder,
@@ -100,7 +93,9 @@ def align(
             config,
             out,
             resume=resume,
-            on_ready=ready,
+            on_ready=lambda: held.enter_context(
+                run_directory(out, noted, resume=resume, force=force)
+            ),
             on_start=listener.trains,
             on_begin=begin,
             on_step=lambda stage, *counts: listener.progress(f"aligning: {stage}", *counts),

@@ -15,16 +15,16 @@ from craft.evaluation.results import EvaluationResults, written_together
 from craft.evaluation.retention import RetentionProbe
 from craft.evaluation.visual_tokens import require_prior
 from craft.family.family import ModelFamily
+from craft.family.layout import SIGLIP
 from craft.family.plugged import PluggedEncoder
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.runtime.progress import OnProgress, ignore_progress
-from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
 from craft.settings.choices import Selector
 from craft.settings.exams import ExamSettings
-from craft.workbench.exam_identity import exam_identity
+from craft.workbench.exam_identity import encoder_identity, exam_identity
 
 #: The condition of the encoder that nobody adapted, on all tokens.
 PRETRAINED = "pretrained"
@@ -72,15 +72,12 @@ def evaluate_pack(
     exam = Exam.of(domain, general, settings.test_limit)
     chosen_prior = prior or encoder.prior
     require_prior(chosen_prior, min(ratios), selector)
-    read_by = {name: family.directory / name for name in names}
-    identity = exam_identity(
-        exam,
-        tower,
-        read_by if encoder.own is None else read_by | {"own": encoder.own},
-        prior=chosen_prior,
-        reads=encoder.reads,
-        selector=selector,
-        seed=settings.seed,
+    models = [family.directory / name for name in (SIGLIP, *names)]
+    models += [] if encoder.own is None else [encoder.own]
+    identity = (
+        exam_identity(exam, models)
+        | encoder_identity(tower, chosen_prior, encoder.reads)
+        | {"selector": selector, "seed": settings.seed}
     )
     with Journal(out, identity) as journal, written_together(out) as (written, predictions):
         sitting = _Sitting(domain.name, predictions, journal, settings, on_progress)
@@ -113,7 +110,7 @@ def evaluate_pack(
                 "method": "zero_shot" if encoder.pack is None else encoder.pack.method,
                 "general_images": 0 if general is None else len(general.questions),
             },
-            encoder_hash=tensor_hash(tower.state_dict()),
+            encoder_hash=identity["encoder"],
             codebook_fingerprint=family.codebook.fingerprint,
             versions=environment(),
         )

@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from craft.data.images.store import digests
 from craft.data.questions import QuestionSet
 from craft.evaluation.exam import Exam
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.runtime.tensor_hash import tensor_hash
+from craft.runtime.value_hash import value_hash
 from craft.runtime.versions import environment
 
 
-def exam_identity(
-    exam: Exam,
-    tower: DiscreteVisionTower,
-    language_models: Mapping[str, Path],
-    *,
-    prior: TokenPrior | None = None,
-    **settings: Any,
-) -> dict[str, Any]:
-    """Hashes, versions and settings, as JSON.
+def exam_identity(exam: Exam, models: Iterable[Path]) -> dict[str, Any]:
+    """What all encoders of an exam are asked, and by whom: hashes and versions, as JSON.
 
     Args:
-        tower: the encoder that is examined.
-        language_models: their directories, whose files are told apart by name, size and time.
-        prior: what tokens are pruned by.
+        models: directories of models besides the encoders in question, whose files are told apart
+            by name, size and time.
 
     Raises:
         DataError: an image cannot be read.
     """
-    general = exam.general
+    return {
+        "models": [[path.name, _files(path)] for path in models],
+        "domain": _asked(exam.domain),
+        "general": None if exam.general is None else _asked(exam.general),
+        "versions": environment(),
+    }
+
+
+def encoder_identity(
+    tower: DiscreteVisionTower, prior: TokenPrior | None, reads: str
+) -> dict[str, Any]:
+    """What an encoder says of images: hashes and settings, as JSON.
+
+    Args:
+        prior: what tokens are pruned by.
+        reads: what language models read of it, "codes" or "features".
+    """
     return {
         "encoder": tensor_hash(tower.state_dict()),
         "codebook": tower.codebook.fingerprint,
@@ -42,27 +52,15 @@ def exam_identity(
         "prior": None
         if prior is None
         else [tensor_hash({"counts": prior.counts}), prior.smoothing],
-        "language_models": {n: _files(path) for n, path in language_models.items()},
-        "domain": _asked(exam.domain),
-        "general": None if general is None else _asked(general),
-        "versions": environment(),
-        **settings,
+        "reads": reads,
     }
 
 
 def _asked(asked: QuestionSet) -> str:
-    images = (asked.images.digest(row) for row in range(len(asked.images)))
-    return _hash([*map(repr, asked.questions), *images])
+    return value_hash(*map(asdict, asked.questions), *digests(asked.images))
 
 
 def _files(directory: Path) -> str:
     found = sorted(path for path in directory.rglob("*") if path.is_file())
-    stats = ((path.relative_to(directory), path.stat()) for path in found)
-    return _hash(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
-
-
-def _hash(lines: Iterable[str]) -> str:
-    found = hashlib.sha256()
-    for line in lines:
-        found.update(line.encode() + b"\n")
-    return found.hexdigest()
+    stats = ((str(path.relative_to(directory)), path.stat()) for path in found)
+    return value_hash(*((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +159,7 @@ def open_run_directory(
         LockedError: another process writes there.
     """
     require_run_directory(directory, command["command"], resume=resume, force=force)
-    _held.enter_context(directory_lock(directory))
-    remove_unfinished(directory)
-    return note_run(directory, command, resume=resume, force=force)
+    return _held.enter_context(_locked_run(directory, command, resume, force))
 
 
 @contextmanager
@@ -173,13 +171,17 @@ def run_directory(
     Of several processes, the first one locks and writes.
     """
     require_run_directory(directory, command["command"], resume=resume, force=force, locked=False)
-    if not is_main_process():
+    with _locked_run(directory, command, resume, force) if is_main_process() else nullcontext():
         yield
-        return
+
+
+@contextmanager
+def _locked_run(
+    directory: Path, command: dict[str, Any], resume: bool | None, force: bool
+) -> Iterator[bool]:
     with directory_lock(directory):
         remove_unfinished(directory)
-        note_run(directory, command, resume=resume, force=force)
-        yield
+        yield note_run(directory, command, resume=resume, force=force)
 
 
 def release_directories() -> None:

@@ -15,10 +15,9 @@ from craft.evaluation.retention import RetentionProbe
 from craft.family.family import ModelFamily
 from craft.family.plugged import PluggedEncoder
 from craft.runtime.progress import OnProgress, ignore_progress
-from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.versions import environment
 from craft.settings.exams import TransferSettings
-from craft.workbench.exam_identity import exam_identity
+from craft.workbench.exam_identity import encoder_identity, exam_identity
 from craft.workbench.general_prior import prior_made_by
 
 #: The row of the encoder that nobody adapted.
@@ -78,7 +77,14 @@ def transfer_matrix(
     exam = Exam.of(domain, general, settings.test_limit)
     matrix: dict[str, dict[str, Any]] = {}
     before: dict[str, Marks] = {}
-    identity = _identity(rows, exam, family, names, keep_ratio)
+    identity = exam_identity(exam, [family.directory / name for name in names])
+    identity["keep_ratio"] = keep_ratio
+    identity["rows"] = {
+        name: encoder_identity(
+            encoder.tower, encoder.prior if keep_ratio < 1 else None, encoder.reads
+        )
+        for name, encoder in rows.items()
+    }
     with Journal(out, identity) as journal, written_together(out) as (written, predictions):
         for number, (name, encoder) in enumerate(rows.items()):
             quantized = encoder.reads == "codes"
@@ -114,33 +120,9 @@ def transfer_matrix(
             matrix=matrix,
             settings=settings.model_dump()
             | {"general_images": 0 if general is None else len(general.questions)},
-            encoder_hashes={
-                name: tensor_hash(encoder.tower.state_dict()) for name, encoder in encoders.items()
-            },
+            encoder_hashes={name: identity["rows"][name]["encoder"] for name in encoders},
             codebook_fingerprint=family.codebook.fingerprint,
             versions=environment(),
         )
         results.save(written)
     return results
-
-
-def _identity(
-    rows: Mapping[str, PluggedEncoder],
-    exam: Exam,
-    family: ModelFamily,
-    names: Sequence[str],
-    keep_ratio: float,
-) -> dict[str, Any]:
-    """What the answers of all rows depend on."""
-    read_by = {name: family.directory / name for name in names}
-    return {
-        name: exam_identity(
-            exam,
-            encoder.tower,
-            read_by,
-            prior=encoder.prior if keep_ratio < 1 else None,
-            reads=encoder.reads,
-            keep_ratio=keep_ratio,
-        )
-        for name, encoder in rows.items()
-    }

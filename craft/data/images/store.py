@@ -103,6 +103,15 @@ def shown(images: ImageStore, rows: Sequence[int], size: int) -> Tensor:  # [n, 
     return pixels_on(images.pixels(rows, size), torch.device("cpu"))
 
 
+def digests(images: ImageStore) -> list[str]:
+    """A hash of each image as it is stored; none is decoded for it.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    return [images.digest(row) for row in range(len(images))]
+
+
 def in_batches(
     images: ImageStore,
     size: int | None = None,

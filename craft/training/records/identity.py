@@ -6,10 +6,8 @@ content: where data and models lie, and what they are called there, may change.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -18,13 +16,14 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase, SiglipModel
 from craft.data.domains.domain import Domain
 from craft.data.domains.manifest import DomainManifest
 from craft.data.images.image_set import ImageSet
-from craft.data.images.store import ImageStore
+from craft.data.images.store import digests
 from craft.data.questions import QuestionSet
 from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.strict_text import parse_json
 from craft.runtime.tensor_hash import tensor_hash
+from craft.runtime.value_hash import value_hash
 from craft.training.records.checkpoint import Checkpoint
 
 #: Sections that may differ between a run and its continuation: they change no result.
@@ -42,16 +41,16 @@ def models_identity(
     """Hashes of the models that a run begins with: part -> hash of weights, config and words."""
     template = surrogate.template.to_dict()
     return {
-        "encoder": _of(tensor_hash(tower.state_dict()), _settings(tower.config)),
+        "encoder": value_hash(tensor_hash(tower.state_dict()), _settings(tower.config)),
         "codebook": tower.codebook.fingerprint,
-        "language model": _of(
+        "language model": value_hash(
             tensor_hash(surrogate.language_model.state_dict()),
             _settings(surrogate.language_model.config),
             tensor_hash(surrogate.projector.state_dict()),
             template,
             _words(surrogate.tokenizer),
         ),
-        "text tower": _of(
+        "text tower": value_hash(
             tensor_hash(siglip.state_dict()),
             _settings(siglip.config),
             _words(text_tokenizer or surrogate.tokenizer),
@@ -76,18 +75,18 @@ def data_identity(
         "training images": _images(domain.train),
         "validation images": _images(domain.val),
         "test images": _images(domain.test),
-        "lessons": _of(domain.contrastive_weight, domain.texts, *lessons),
-        "validation questions": _of(*map(asdict, domain.questions(domain.val))),
-        "test questions": _of(*map(asdict, domain.questions(domain.test))),
-        "held-out classes": _of(sorted(domain.heldout)),
+        "lessons": value_hash(domain.contrastive_weight, domain.texts, *lessons),
+        "validation questions": value_hash(*map(asdict, domain.questions(domain.val))),
+        "test questions": value_hash(*map(asdict, domain.questions(domain.test))),
+        "held-out classes": value_hash(sorted(domain.heldout)),
         "general questions": "",
     }
     if general is not None:
         asked = map(asdict, general.questions)
-        found["general questions"] = _of(_pixels(general.images), *asked)
+        found["general questions"] = value_hash(digests(general.images), *asked)
     if manifest is not None:
         held = manifest.model_dump(mode="json")
-        found |= {f"{name} in domain.json": _of(held[name]) for name in _DECIDED}
+        found |= {f"{name} in domain.json": value_hash(held[name]) for name in _DECIDED}
     return found
 
 
@@ -119,12 +118,7 @@ def require_same_run(
 
 def _images(part: ImageSet) -> str:
     about = (part.subject, part.ids, part.labels, part.groups, part.styles, part.captions)
-    return _of(_pixels(part.images), *about)
-
-
-def _pixels(images: ImageStore) -> list[str]:
-    """Of images as they are stored, which are not decoded for it."""
-    return [images.digest(row) for row in range(len(images))]
+    return value_hash(digests(part.images), *about)
 
 
 def _settings(config: PretrainedConfig) -> dict[str, Any]:
@@ -141,24 +135,3 @@ def _words(tokenizer: PreTrainedTokenizerBase) -> Any:
     rules = parse_json(backend.to_str(), foreign=True)
     # How the last batch was padded and cut is kept there too.
     return {k: v for k, v in rules.items() if k not in ("padding", "truncation")}
-
-
-def _of(*values: Any) -> str:
-    """SHA-256 of values, as JSON."""
-    digest = hashlib.sha256()
-    for value in values:
-        digest.update(_text(value).encode("utf-8", "backslashreplace") + b"\n")
-    return digest.hexdigest()
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON does not know: sets and the like in an order of their own, all else by its name."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Iterable):
-        return sorted(value, key=repr)
-    return str(value)
