@@ -157,8 +157,10 @@ def run(path: Path, parts: int, timed: int) -> None:
     """
     found = json.loads(path.read_text()) if path.exists() else {"answers": {}, "milliseconds": {}}
     found["versions"] = environment()
-    zoo = ModelFamily.load()
-    models = {name: (zoo.lvlm(name), zoo.language_model(name).tokenizer) for name in zoo.names}
+    family = ModelFamily.load()
+    models = {
+        name: (family.lvlm(name), family.language_model(name).tokenizer) for name in family.names
+    }
 
     def keep(kept: str, key: str, make: Callable[[], dict]) -> None:
         if key not in found[kept]:

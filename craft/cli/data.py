@@ -66,9 +66,9 @@ def check(
     from craft.workbench.words import require_readable
 
     require_new_file(out, "--out", force)
-    zoo = ModelFamily.load(models)
-    texts = zoo.text_tokenizer(config)  # a missing one is found before anything is read
-    readers = [language_model(zoo, surrogate, "surrogate")] if zoo.names else []
+    family = ModelFamily.load(models)
+    texts = family.text_tokenizer(config)  # a missing one is found before anything is read
+    names = [language_model(family, surrogate, "surrogate")] if family.names else []
     asked = data_options.request(
         path,
         dataset,
@@ -108,13 +108,13 @@ def check(
     print_account(console, records.account.summary(len(records)))
     print_way_out(console, report)
     report.raise_failures()
-    samples = Sample.of(records, manifest, zoo.image_size)
-    print_samples(console, samples, zoo.image_size)
+    samples = Sample.of(records, manifest, family.image_size)
+    print_samples(console, samples, family.image_size)
     if out is not None:
         with whole_file(out) as written:
             sample_sheet(samples).save(written, "PNG")
         console.print(f"{out}: the samples as the encoder sees them", highlight=False)
-    require_readable(Wording.of_records(records, manifest), zoo, readers, texts)
+    require_readable(Wording.of_records(records, manifest), family, names, texts)
 
 
 @app.command("list")

@@ -41,23 +41,23 @@ def words(
     from craft.workbench.words import missing_words
 
     family = ModelFamily.load(models)
-    readers = family.names if llm == "all" else [llm]
+    names = family.names if llm == "all" else [llm]
     asked = data_options.request(
         path, dataset, hub_id, format, images, class_names, subject, skip_corrupt, any_size
     )
     with console.status("reading"):
         records = asked.read()
     wording = Wording.of_records(records, asked.manifest(records))
-    found = missing_words(wording, family, readers)
-    for reader, missing in found.items():
+    found = missing_words(wording, family, names)
+    for name, missing in found.items():
         lacks = f"lacks {len(missing)}" if missing else "knows every word"
-        console.print(f"{reader}: {lacks}", highlight=False, markup=False)
+        console.print(f"{name}: {lacks}", highlight=False, markup=False)
     every = sorted({word for missing in found.values() for word in missing})
     if every:
         table = Table("word", "texts", "unknown to")
         for word in every:
-            lacking = [reader for reader, missing in found.items() if word in missing]
-            texts = max(found[reader][word] for reader in lacking)
+            lacking = [name for name, missing in found.items() if word in missing]
+            texts = max(found[name][word] for name in lacking)
             table.add_row(word, str(texts), ", ".join(lacking))
         console.print(table)
     if out is not None:

@@ -10,7 +10,7 @@ MOST = 128
 CACHE_BYTES, TEXT = 2 << 30, 128
 
 
-def questions_together(lvlm: AlignedLanguageModel, shown: int) -> int:
+def questions_together(language_model: AlignedLanguageModel, shown: int) -> int:
     """As many questions as :data:`CACHE_BYTES` hold keys and values of, at least one.
 
     It follows from the models alone, not from the device: answers round by the batch they are in,
@@ -19,8 +19,9 @@ def questions_together(lvlm: AlignedLanguageModel, shown: int) -> int:
     Args:
         shown: visual tokens of an image.
     """
-    config = lvlm.language_model.config.get_text_config()
+    model = language_model.language_model
+    config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    per_token = 2 * config.num_hidden_layers * heads * width * lvlm.language_model.dtype.itemsize
+    per_token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
     return max(1, min(MOST, CACHE_BYTES // (per_token * (shown + TEXT))))

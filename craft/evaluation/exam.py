@@ -158,7 +158,7 @@ class Candidate:
 
     def answer(
         self,
-        lvlm: AlignedLanguageModel,
+        language_model: AlignedLanguageModel,
         keep_ratio: float = 1.0,
         selector: Selector = "full",
         *,
@@ -166,7 +166,7 @@ class Candidate:
         task: str = "",
         on_progress: OnProgress = ignore_progress,
     ) -> Marks:
-        """Answer everything through ``lvlm`` on the kept tokens.
+        """Answer everything through ``language_model`` on the kept tokens.
 
         Args:
             run: whose answers these are, in the journal.
@@ -189,7 +189,7 @@ class Candidate:
                 []
                 if tokens is None
                 else answer_questions(
-                    lvlm,
+                    language_model,
                     tokens.view(keep_ratio, selector),
                     questions,
                     **self._journal(run, part),
@@ -203,16 +203,19 @@ class Candidate:
         return Marks(scores, domain, forgetting)
 
     def likelihood(
-        self, lvlm: AlignedLanguageModel, keep_ratio: float = 1.0, selector: Selector = "full"
+        self,
+        language_model: AlignedLanguageModel,
+        keep_ratio: float = 1.0,
+        selector: Selector = "full",
     ) -> float | None:
         """Per cent of the domain's multiple-choice questions whose likeliest letter is right."""
         asked = [q for q in self.exam.domain.questions if q.options]
         visual = self.domain.view(keep_ratio, selector)
-        return likelihood_accuracy(option_log_likelihoods(lvlm, visual, asked), asked)
+        return likelihood_accuracy(option_log_likelihoods(language_model, visual, asked), asked)
 
     def justify(
         self,
-        lvlm: AlignedLanguageModel,
+        language_model: AlignedLanguageModel,
         keep_ratio: float = 1.0,
         selector: Selector = "full",
         *,
@@ -225,7 +228,7 @@ class Candidate:
         """
         asked = ask_for_reasons(self.exam.domain.questions)
         given = answer_questions(
-            lvlm,
+            language_model,
             self.domain.view(keep_ratio, selector),
             asked,
             max_new_tokens=JUSTIFICATION_TOKENS,

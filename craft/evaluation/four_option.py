@@ -31,7 +31,7 @@ class Prediction:
 
 
 def answer_questions(
-    lvlm: AlignedLanguageModel,
+    language_model: AlignedLanguageModel,
     visual: Visual,
     questions: Sequence[Question],
     *,
@@ -41,7 +41,7 @@ def answer_questions(
     on_answers: Callable[[Mapping[int, str]], None] = lambda answers: None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
-    """Let ``lvlm`` answer, greedily; a question looks at image ``question.row`` of ``visual``.
+    """Greedy answers; a question looks at image ``question.row`` of ``visual``.
 
     Batches hold prompts of similar length, to pad little: of all questions, or of those about the
     images that ``visual`` shows together.
@@ -50,8 +50,8 @@ def answer_questions(
         batch: questions asked together; None for
             :func:`~craft.evaluation.answer_batches.questions_together`.
         max_new_tokens: where an answer is cut off (methods F6).
-        known: question number -> what ``lvlm`` wrote in an earlier run that was stopped; a batch
-            is asked again unless all of it is known.
+        known: question number -> the answer of an earlier run that was stopped; a batch is asked
+            again unless all of it is known.
         on_answers: called with the answers of a batch, by question number, when it was asked.
         on_batch: called with (answered, questions) after every batch.
 
@@ -60,14 +60,16 @@ def answer_questions(
     """
     given: dict[int, str] = {}
     known = known or {}
-    batch = batch or questions_together(lvlm, visual.length)
+    batch = batch or questions_together(language_model, visual.length)
     for chosen in _batches(visual, questions, batch):
         if all(i in known for i in chosen):
             given.update((i, known[i]) for i in chosen)
         else:
             asked = [questions[i] for i in chosen]
-            text = lvlm.prompt_batch([q.prompt for q in asked])
-            answers = lvlm.answer(visual.show([q.row for q in asked]), text, max_new_tokens)
+            text = language_model.prompt_batch([q.prompt for q in asked])
+            answers = language_model.answer(
+                visual.show([q.row for q in asked]), text, max_new_tokens
+            )
             found = dict(zip(chosen, answers, strict=True))
             on_answers(found)
             given.update(found)

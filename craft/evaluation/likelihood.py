@@ -22,7 +22,7 @@ from craft.models.aligned_language_model import AlignedLanguageModel
 
 @torch.inference_mode()
 def option_log_likelihoods(
-    lvlm: AlignedLanguageModel,
+    language_model: AlignedLanguageModel,
     visual: Visual,
     questions: Sequence[Question],
     batch: int | None = None,
@@ -33,7 +33,7 @@ def option_log_likelihoods(
         CraftError: a question without options, or letters that the tokenizer cannot tell apart.
     """
     scores: list[Tensor] = []
-    batch = batch or questions_together(lvlm, visual.length)
+    batch = batch or questions_together(language_model, visual.length)
     for start in range(0, len(questions), batch):
         asked = questions[start : start + batch]
         for question in asked:
@@ -42,9 +42,9 @@ def option_log_likelihoods(
                     f"question {question.id!r} has {len(question.options)} options; likelihoods "
                     "compare two or more"
                 )
-        letters = letter_tokens(lvlm.tokenizer, max(len(q.options) for q in asked))
-        text = lvlm.training_batch([q.prompt for q in asked], ["A"] * len(asked))
-        logits, _ = lvlm.answer_logits(visual.show([q.row for q in asked]), text)
+        letters = letter_tokens(language_model.tokenizer, max(len(q.options) for q in asked))
+        text = language_model.training_batch([q.prompt for q in asked], ["A"] * len(asked))
+        logits, _ = language_model.answer_logits(visual.show([q.row for q in asked]), text)
         likelihoods = logits[text.first_answers].float().log_softmax(1)[:, letters]
         scores += [row[: len(q.options)] for row, q in zip(likelihoods, asked, strict=True)]
     return scores

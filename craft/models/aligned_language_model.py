@@ -232,8 +232,10 @@ class AlignedLanguageModel(nn.Module):
         # Last: what was said above of a damaged file says more.
         require_unchanged(directory, card.files, CARD)
         template = PromptTemplate(**card.template.model_dump())
-        lvlm = cls(model, projector, tokenizer, card.codebook_fingerprint, card.name, template)
-        return lvlm.eval().requires_grad_(False)
+        language_model = cls(
+            model, projector, tokenizer, card.codebook_fingerprint, card.name, template
+        )
+        return language_model.eval().requires_grad_(False)
 
 
 def write_card(directory: Path, content: Mapping[str, Any]) -> None:

@@ -21,19 +21,19 @@ class ReadableBlock(SiglipEncoderLayer):
         self,
         hidden_states: Tensor,  # [B, N, D]
         attention_mask: Tensor | None = None,
-        reader: Tensor | None = None,  # [B, 1, D]
+        class_token: Tensor | None = None,  # [B, 1, D]
         **kwargs: Any,
     ) -> Any:
-        """The block's output [B, N, D] and, if there is a reader, its output [B, 1, D] too."""
-        read = None if reader is None else self._read(reader, hidden_states)
+        """The block's output [B, N, D] and, if there is a class token, its output [B, 1, D] too."""
+        read = None if class_token is None else self._read(class_token, hidden_states)
         mask: Any = attention_mask
         out = super().forward(hidden_states, mask, **kwargs)
         return out if read is None else (out, read)
 
-    def _read(self, reader: Tensor, patches: Tensor) -> Tensor:  # [B, 1, D]
+    def _read(self, class_token: Tensor, patches: Tensor) -> Tensor:  # [B, 1, D]
         """The block for the class token alone, which attends to all positions."""
         attention: Any = self.self_attn
-        both = self.layer_norm1(torch.cat([reader, patches], 1))
+        both = self.layer_norm1(torch.cat([class_token, patches], 1))
 
         def heads(x: Tensor) -> Tensor:
             return x.unflatten(-1, (attention.num_heads, attention.head_dim)).transpose(1, 2)
@@ -44,8 +44,8 @@ class ReadableBlock(SiglipEncoderLayer):
             heads(attention.v_proj(both)),
             scale=attention.scale,
         )
-        reader = reader + attention.out_proj(seen.transpose(1, 2).flatten(2))
-        return reader + self.mlp(self.layer_norm2(reader))
+        class_token = class_token + attention.out_proj(seen.transpose(1, 2).flatten(2))
+        return class_token + self.mlp(self.layer_norm2(class_token))
 
 
 class BlockStack(nn.ModuleList):
@@ -54,12 +54,12 @@ class BlockStack(nn.ModuleList):
     def forward(
         self,
         hidden: Tensor,  # [B, N, D]
-        reader: Tensor | None = None,  # [B, 1, D]
+        class_token: Tensor | None = None,  # [B, 1, D]
     ) -> tuple[Tensor, Tensor | None]:
-        """Outputs of the last block: of the patches and, if there is one, of the reader."""
+        """Outputs of the last block: of the patches and, if there is one, of the class token."""
         for block in self:
-            if reader is None:
+            if class_token is None:
                 hidden = block(hidden, None)
             else:
-                hidden, reader = block(hidden, None, reader)
-        return hidden, reader
+                hidden, class_token = block(hidden, None, class_token)
+        return hidden, class_token

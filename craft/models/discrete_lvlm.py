@@ -68,24 +68,26 @@ class DiscreteLVLM(CodebookCheckpoint):
         self.post_init()
 
     @classmethod
-    def from_parts(cls, tower: DiscreteVisionTower, reader: AlignedLanguageModel) -> DiscreteLVLM:
+    def from_parts(
+        cls, tower: DiscreteVisionTower, language_model: AlignedLanguageModel
+    ) -> DiscreteLVLM:
         """A tower and a language model aligned to its codebook as one model, sharing memory.
 
         Raises:
             CodebookMismatchError: they speak different codebooks.
         """
-        tower.codebook.require_fingerprint(reader.codebook_fingerprint)
+        tower.codebook.require_fingerprint(language_model.codebook_fingerprint)
         config = DiscreteLVLMConfig(
             vision_config=tower.config,
-            text_config=reader.language_model.config,
-            projector_inner=reader.projector.inner,
-            prefix_ids=reader.prefix_ids or None,
+            text_config=language_model.language_model.config,
+            projector_inner=language_model.projector.inner,
+            prefix_ids=language_model.prefix_ids or None,
         )
         with torch.device("meta"):
             model = cls(config, tower.codebook)
         model.tower = tower
-        model.projector = reader.projector
-        model.language_model = reader.language_model
+        model.projector = language_model.projector
+        model.language_model = language_model.language_model
         return model.eval()
 
     @property

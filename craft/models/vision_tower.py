@@ -168,9 +168,9 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
             own = self.class_token.expand(len(hidden), 1, -1).to(hidden.dtype)
             hidden, _ = self.blocks(torch.cat([own, hidden], 1))
             return hidden[:, 1:].contiguous(), hidden[:, 0]
-        reader = None if class_token is None else class_token.expand(len(hidden), 1, -1)
-        hidden, reader = self.blocks(hidden, reader)
-        return hidden, None if reader is None else reader[:, 0]
+        token = None if class_token is None else class_token.expand(len(hidden), 1, -1)
+        hidden, token = self.blocks(hidden, token)
+        return hidden, None if token is None else token[:, 0]
 
     def forward(self, pixels: Tensor) -> ResidualCodes:
         """Quantise images [B, 3, S, S] in [-1, 1]; gradients pass straight through.

@@ -40,7 +40,7 @@ class Encoder:
     siglip: SiglipModel
 
 
-def new_reader(
+def new_language_model(
     language_model: Path | str,
     tower: DiscreteVisionTower,
     *,
@@ -67,12 +67,12 @@ def new_reader(
         projector = Projector(tower.codebook.dim, model.get_input_embeddings().embedding_dim)
     template = template or PromptTemplate.of_chat(tokenizer)
     fingerprint = tower.codebook.fingerprint
-    reader = AlignedLanguageModel(model, projector, tokenizer, fingerprint, name, template)
-    return reader.eval().requires_grad_(False)
+    language_model = AlignedLanguageModel(model, projector, tokenizer, fingerprint, name, template)
+    return language_model.eval().requires_grad_(False)
 
 
 def align(
-    reader: AlignedLanguageModel,
+    language_model: AlignedLanguageModel,
     encoder: Encoder,
     data: Mapping[AlignStageName, Domain],
     config: CraftConfig,
@@ -85,7 +85,7 @@ def align(
     on_step: Callable[[AlignStageName, int, int], None] = lambda stage, step, steps: None,
     on_phase: OnProgress = ignore_progress,
 ) -> dict[AlignStageName, AdaptationResult]:
-    """Train ``reader`` in place, stage by stage, with the trainer that adapts encoders.
+    """Train ``language_model`` in place, stage by stage, with the trainer that adapts encoders.
 
     Args:
         data: stage -> what it learns from; one may be left out.
@@ -100,7 +100,7 @@ def align(
         on_phase: progress of what is done before and after a stage's steps.
 
     Raises:
-        CodebookMismatchError: the reader belongs to another codebook.
+        CodebookMismatchError: the language model belongs to another codebook.
         CraftError: no data, or a stage nobody knows.
         RuntimeError: see :func:`~craft.training.adapt.adapt`.
     """
@@ -112,7 +112,7 @@ def align(
             continue
         results[stage] = adapt(
             encoder.tower,
-            reader,
+            language_model,
             encoder.siglip,
             data[stage],
             config,

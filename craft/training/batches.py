@@ -71,9 +71,11 @@ class DomainBatches:
         return AUGMENTATION(images, self.size, self.generator, part, len(lessons))
 
     @staticmethod
-    def text(lessons: list[Lesson], reader: AlignedLanguageModel) -> TextBatch:
-        """Prompts and answers as the reader's tokens."""
-        return reader.training_batch([x.prompt for x in lessons], [x.answer for x in lessons])
+    def text(lessons: list[Lesson], language_model: AlignedLanguageModel) -> TextBatch:
+        """Prompts and answers as the language model's tokens."""
+        return language_model.training_batch(
+            [x.prompt for x in lessons], [x.answer for x in lessons]
+        )
 
     def state(self) -> DataState:
         """What :meth:`restore` needs to go on from here."""

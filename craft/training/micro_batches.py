@@ -30,7 +30,7 @@ class MicroBatch(NamedTuple):
 
 def micro_batches(
     batches: DomainBatches,
-    reader: AlignedLanguageModel,
+    language_model: AlignedLanguageModel,
     texts: Tensor,  # [n, D]: embeddings of the domain's contrastive texts
     accelerator: Accelerator,
 ) -> list[MicroBatch]:
@@ -46,7 +46,7 @@ def micro_batches(
     parts = []
     for start in range(0, share, size):
         place = slice(first + start, first + start + size)
-        text = batches.text(lessons[place], reader)
+        text = batches.text(lessons[place], language_model)
         pixels = images[start : start + size] * 2 - 1
         if config.negatives == "local":
             parts.append(MicroBatch(pixels, text, said[place], keys[place], slice(None)))

@@ -27,7 +27,7 @@ class LetterScores(NamedTuple):
 @torch.no_grad()
 def letter_scores(
     tower: DiscreteVisionTower,
-    lvlm: AlignedLanguageModel,
+    language_model: AlignedLanguageModel,
     asked: QuestionSet,
     quantized: bool = True,
 ) -> LetterScores:
@@ -40,12 +40,12 @@ def letter_scores(
     tokens = VisualTokens(tower, asked.images, quantized=quantized)
     right: list[bool] = []
     probability = 0.0
-    batch = questions_together(lvlm, tokens.view().length)
+    batch = questions_together(language_model, tokens.view().length)
     for start in range(0, len(questions), batch):
         chosen = questions[start : start + batch]
-        text = lvlm.training_batch([q.prompt for q in chosen], [q.answer for q in chosen])
+        text = language_model.training_batch([q.prompt for q in chosen], [q.answer for q in chosen])
         visual = tokens.view().show([q.row for q in chosen])
-        logits, targets = lvlm.answer_logits(visual, text)
+        logits, targets = language_model.answer_logits(visual, text)
         logits, targets = logits[text.first_answers].float(), targets[text.first_answers]
         right += (logits.argmax(1) == targets).tolist()
         probability += float(logits.softmax(1).gather(1, targets[:, None]).sum())

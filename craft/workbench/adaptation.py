@@ -186,7 +186,7 @@ def _planned(
             data, manifest = new_domain(
                 data,
                 family,
-                readers=[name],
+                language_models=[name],
                 text_tokenizer=texts,
                 distractors=distractors,
                 option_file=option_file,

@@ -124,7 +124,7 @@ def _opened_model(
 ) -> AlignedLanguageModel:
     """The model with its projector, or with a new one."""
     if not (directory / CARD).is_file():
-        return aligning.new_reader(
+        return aligning.new_language_model(
             directory, encoder.tower, name=name or out.name, seed=config.seed
         )
     aligned = AlignedLanguageModel.from_pretrained(directory, dtype=torch.float32)

@@ -25,7 +25,7 @@ def new_domain(
     request: DataRequest,
     family: ModelFamily,
     *,
-    readers: Sequence[str] = (),
+    language_models: Sequence[str] = (),
     text_tokenizer: PreTrainedTokenizerBase | None = None,
     distractors: Distractors = "random",
     option_file: Path | None = None,
@@ -33,7 +33,7 @@ def new_domain(
     """Read data, decide how it becomes a domain, and build that.
 
     Args:
-        readers: language models that will read and answer it.
+        language_models: names of those that will read and answer it.
         text_tokenizer: SigLIP's, if it will read the contrastive texts.
         distractors: of the test questions: drawn, or the classes each image resembles most to the
             pretrained SigLIP pair.
@@ -51,7 +51,7 @@ def new_domain(
     records = request.read()
     manifest = request.manifest(records)
     wording = Wording.of_records(records, manifest)
-    require_readable(wording, family, readers, text_tokenizer)
+    require_readable(wording, family, language_models, text_tokenizer)
     domain = build_domain(records, manifest, family.image_size)
     if distractors == "random" and option_file is None:
         return domain, manifest

@@ -18,9 +18,9 @@ from craft.workbench.listener import Listener
 from craft.workbench.opening import (
     Family,
     General,
+    answering_models,
     open_pack,
     opened,
-    readers_of,
     retention_probe,
 )
 from craft.workbench.requirements import (
@@ -87,7 +87,7 @@ def evaluate(
         )
     if found.account is not None:
         listener.data(found.account)
-    names = readers_of(language_models, found.encoder, models, found.domain, listener)
+    names = answering_models(language_models, found.encoder, models, found.domain, listener)
     probe = _probe(general, models, names, asked.general_images, listener)
     command = {"command": "evaluate", "pack": str(pack), "domain": found.domain.name}
     with run_directory(out, command, force=force):
@@ -144,7 +144,7 @@ def transfer(
     with listener.reading():
         found = open_pack(rows[0], models, domain=domain, data=data, known=known)
     encoders = {rows[0]: found.encoder} | {pack: models.plug(pack) for pack in rows[1:]}
-    names = readers_of(language_models, found.encoder, models, found.domain, listener)
+    names = answering_models(language_models, found.encoder, models, found.domain, listener)
     probe = _probe(general, models, names, asked.general_images, listener)
     command = {"command": "transfer", "packs": rows, "domain": found.domain.name}
     with run_directory(out, command, force=force):

@@ -36,17 +36,17 @@ def opened(family: Family) -> ModelFamily:
 
 
 def retention_probe(
-    general: General, family: ModelFamily, readers: Sequence[str], listener: Listener
+    general: General, family: ModelFamily, language_models: Sequence[str], listener: Listener
 ) -> RetentionProbe | None:
     """What measures forgetting, if anything does; the listener is told if nothing does.
 
     Args:
         general: data or a probe; by default the data that the family's manifest names, if it lies
             in the family's directory.
-        readers: language models that will answer it.
+        language_models: names of those that will answer it.
 
     Raises:
-        DataError, CraftError: the data cannot be read, or has words that a reader does not know.
+        DataError, CraftError: the data cannot be read, or has words that one of them does not know.
     """
     if general is None and family.retention is not None:
         named = inside(family.directory, family.retention, "the manifest of the models")
@@ -63,7 +63,7 @@ def retention_probe(
         return None
     if isinstance(general, (Path, str)):
         request = DataRequest(Path(general))
-        return DomainProbe(new_domain(request, family, readers=readers)[0])
+        return DomainProbe(new_domain(request, family, language_models=language_models)[0])
     return general
 
 
@@ -129,7 +129,7 @@ def open_pack(
     return OpenedPack(encoder, known(made_for))
 
 
-def readers_of(
+def answering_models(
     names: Sequence[str] | None,
     encoder: PluggedEncoder,
     family: ModelFamily,

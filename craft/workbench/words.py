@@ -22,20 +22,20 @@ from craft.models.vocabulary import (
 def require_readable(
     wording: Wording,
     family: ModelFamily,
-    readers: Sequence[str],
+    language_models: Sequence[str],
     text_tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> None:
     """Refuse data with words that those who must read it do not know.
 
     Args:
-        readers: the language models that will read and answer it.
+        language_models: names of those that will read and answer it.
         text_tokenizer: SigLIP's, if it will read the contrastive texts.
 
     Raises:
         UnknownWordsError: names the model and the words.
         CraftError: no such language model, or answers that it cannot tell apart.
     """
-    for name in readers:
+    for name in language_models:
         require_words(family.language_model(name).tokenizer, wording, name)
     if text_tokenizer is not None:
         require_texts(text_tokenizer, wording)
@@ -63,10 +63,13 @@ def able_to_read(
 
 
 def missing_words(
-    wording: Wording, family: ModelFamily, readers: Sequence[str]
+    wording: Wording, family: ModelFamily, language_models: Sequence[str]
 ) -> dict[str, Counter[str]]:
-    """By reader, the words it does not know and how many texts have them; SigLIP comes last."""
-    found = {name: words_beyond(family.language_model(name).tokenizer, wording) for name in readers}
+    """By model, the words it does not know and how many texts have them; SigLIP comes last."""
+    found = {
+        name: words_beyond(family.language_model(name).tokenizer, wording)
+        for name in language_models
+    }
     if family.has_tokenizer:
         found["SigLIP"] = unknown_words(family.tokenizer, wording.contrasted)
     return found

@@ -111,9 +111,9 @@ def guessing() -> Iterator[None]:
     ever write one, and accuracies that are all zero would show nothing."""
 
     def answer(
-        lvlm: AlignedLanguageModel, visual: Tensor, text: TextBatch, max_new_tokens: int
+        language_model: AlignedLanguageModel, visual: Tensor, text: TextBatch, max_new_tokens: int
     ) -> list[str]:
-        salt = len(lvlm.name)
+        salt = len(language_model.name)
         return ["abcd"[(int((v > 0).sum()) + salt) % 4] for v in visual]  # sums would be rounded
 
     with pytest.MonkeyPatch.context() as patch:
@@ -163,8 +163,10 @@ def tiny_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ):
             model = AutoModelForCausalLM.from_config(config)
             projector = Projector(WIDTH, WIDTH)
-            lvlm = AlignedLanguageModel(model, projector, tokenizer, codebook.fingerprint, name)
-            lvlm.save_pretrained(directory / name)
+            language_model = AlignedLanguageModel(
+                model, projector, tokenizer, codebook.fingerprint, name
+            )
+            language_model.save_pretrained(directory / name)
     manifest = {"files": {}, "language_models": ["qwen2", "llama", "phi"], "retention": "pocket"}
     (directory / "manifest.json").write_text(json.dumps(manifest))
     return directory

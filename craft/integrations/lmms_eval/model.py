@@ -66,9 +66,11 @@ class CraftModel(lmms):
         family = ModelFamily.load(pretrained, device=where)
         encoder = family.plug(pack)
         asked = language_model or family.main or "qwen2"
-        self.reader = encoder.own_language_model or family.language_model(asked)
+        self.language_model = encoder.own_language_model or family.language_model(asked)
         self.reads: Literal["codes", "features"] = encoder.reads
-        self.model = DiscreteLVLM.from_parts(encoder.tower, self.reader).to(cast(Any, self.device))
+        self.model = DiscreteLVLM.from_parts(encoder.tower, self.language_model).to(
+            cast(Any, self.device)
+        )
         self.keep_ratio = float(keep_ratio)
         self.prior = TokenPrior.load(prior) if prior else encoder.prior
         if self.keep_ratio < 1 and self.prior is None:
@@ -113,10 +115,10 @@ class CraftModel(lmms):
                 reads=self.reads,
             )
             longest = max(int(args[1].get("max_new_tokens", 16)) for args in asked)
-            text = self.reader.prompt_batch(
+            text = self.language_model.prompt_batch(
                 [args[0].replace("<image>", "").strip() for args in asked]
             )
-            said = self.reader.answer(visual, text, max_new_tokens=longest)
+            said = self.language_model.answer(visual, text, max_new_tokens=longest)
             answers += [_cut(one, args[1]) for one, args in zip(said, asked, strict=True)]
         return answers
 
@@ -141,10 +143,10 @@ class CraftModel(lmms):
             prior=self.prior,
             reads=self.reads,
         )
-        text = self.reader.training_batch(
+        text = self.language_model.training_batch(
             [context.replace("<image>", "").strip()], [answer.strip()]
         )
-        logits, targets = self.reader.answer_logits(visual, text)
+        logits, targets = self.language_model.answer_logits(visual, text)
         logits, targets = logits[:-1].float(), targets[:-1]  # without the end token
         chosen = logits.log_softmax(-1).gather(1, targets[:, None])
         return float(chosen.sum()), bool((logits.argmax(-1) == targets).all())

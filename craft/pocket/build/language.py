@@ -221,7 +221,7 @@ class LanguageStage:
         hidden = model.config.hidden_size
         start_names(model, tokenizer, meanings)
         projector = Projector(table.shape[1], hidden, inner=4 * hidden)
-        self.lvlm = AlignedLanguageModel(model, projector, tokenizer, fingerprint, family)
+        self.aligned = AlignedLanguageModel(model, projector, tokenizer, fingerprint, family)
 
     def _seed(self, stage: int) -> None:
         """Every stage has its own random numbers, so that a resumed build draws the same ones."""
@@ -238,14 +238,14 @@ class LanguageStage:
         for number, (name, learn) in enumerate(stages.items()):
             directory = cache / f"{self.family}-{name}"
             if directory.is_dir():
-                self.lvlm = AlignedLanguageModel.from_pretrained(directory)
+                self.aligned = AlignedLanguageModel.from_pretrained(directory)
                 log.info("%s: %s taken from %s", self.family, name, directory)
                 continue
             self._seed(number)
-            self.lvlm.train().requires_grad_(True)
+            self.aligned.train().requires_grad_(True)
             learn(name)
-            self.lvlm.save_pretrained(directory)
-        return self.lvlm.eval().requires_grad_(False)
+            self.aligned.save_pretrained(directory)
+        return self.aligned.eval().requires_grad_(False)
 
     def _learn_text(self, name: str) -> None:
         recipe, bare = self.recipe, self.recipe.bare_steps
@@ -280,7 +280,7 @@ class LanguageStage:
     ) -> None:
         """AdamW with warm-up. ``loss_of`` gives the loss and the share of letters right."""
         optimizer = torch.optim.AdamW(
-            self.lvlm.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01
+            self.aligned.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01
         )
         schedule = get_scheduler(
             "cosine" if decay else "constant_with_warmup", optimizer, steps // 10, steps
@@ -291,7 +291,7 @@ class LanguageStage:
             loss, right = loss_of(step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(self.lvlm.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(self.aligned.parameters(), 1.0)
             optimizer.step()
             schedule.step()
             recent.append(right)
@@ -321,7 +321,7 @@ class LanguageStage:
                 options, letter = self.lessons.options(area, label)
                 asked.append((prompts.option_lines(options), letter))
         names = self.tokenizer.convert_tokens_to_ids(labels)
-        words = self.lvlm.language_model.get_input_embeddings()(torch.tensor(names))
+        words = self.aligned.language_model.get_input_embeddings()(torch.tensor(names))
         seen = words[:, None].expand(-1, times, -1)
         blur = torch.rand(count, 1, 1, generator=self.generator) * words.detach().std()
         seen = seen + torch.randn(seen.shape, generator=self.generator) * blur
@@ -338,8 +338,8 @@ class LanguageStage:
         picked = self.lessons.pick(self.recipe.projector_batch)
         visual = noisy_sentence(self._features(picked), self.recipe, self.generator)
         targets = torch.tensor([self.index[self.areas[a].labels[i]] for a, i in picked])
-        words = self.lvlm.language_model.get_input_embeddings().weight.detach()[self.name_ids]
-        pooled = self.lvlm.projector(visual).mean(1)
+        words = self.aligned.language_model.get_input_embeddings().weight.detach()[self.name_ids]
+        pooled = self.aligned.projector(visual).mean(1)
         logits = F.normalize(pooled, dim=-1) @ F.normalize(words, dim=-1).T
         loss = F.cross_entropy(logits * self.recipe.projector_scale, targets)
         # The language model has learnt to read tokens of its own embeddings' size.
@@ -350,11 +350,11 @@ class LanguageStage:
         picked = self.lessons.pick(self.recipe.joint_batch)
         visual = noisy_sentence(self._features(picked), self.recipe, self.generator)
         asked = [self.lessons.ask(a, self.areas[a].labels[i]) for a, i in picked]
-        return self._answer(self.lvlm.projector(visual), asked)
+        return self._answer(self.aligned.projector(visual), asked)
 
     def _answer(self, image: Tensor, asked: list[tuple[str, str]]) -> tuple[Tensor, float]:
         batch = training_batch(self.tokenizer, [q for q, _ in asked], [a for _, a in asked])
-        logits, targets = self.lvlm.answer_logits(image, batch, projected=True)
+        logits, targets = self.aligned.answer_logits(image, batch, projected=True)
         first = batch.first_answers
         right = (logits[first].argmax(1) == targets[first]).float()
         letters = torch.tensor([answer in prompts.LETTERS for _, answer in asked])

@@ -57,9 +57,11 @@ def _over_own_base(baseline: str) -> Callable[[Outcomes], Measure]:
     return find
 
 
-def _ablated(variant: str, reader: str = MAIN) -> Callable[[Outcomes], Measure]:
+def _ablated(variant: str, language_model: str = MAIN) -> Callable[[Outcomes], Measure]:
     return lambda outcomes: outcomes.points(
-        Row("craft", reader=reader), Row(variant, reader=reader), outcomes.scale.ablated
+        Row("craft", language_model=language_model),
+        Row(variant, language_model=language_model),
+        outcomes.scale.ablated,
     )
 
 
@@ -67,11 +69,11 @@ def _transferred(outcomes: Outcomes) -> Measure:
     """The mean gain of all encoders, over all models that were not their surrogate."""
     return measure(
         [
-            outcomes.rights(Row("craft", s, reader), d)
-            - outcomes.rights(Row(PRETRAINED, reader=reader), d)
+            outcomes.rights(Row("craft", s, language_model), d)
+            - outcomes.rights(Row(PRETRAINED, language_model=language_model), d)
             for s in SURROGATES
-            for reader in SURROGATES
-            if s != reader
+            for language_model in SURROGATES
+            if s != language_model
             for d in outcomes.scale.domains
         ]
     )

@@ -137,38 +137,38 @@ class _Sheet:
     justified: dict[str, str] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def examine(self, lvlm: AlignedLanguageModel, name: str = ALL_TOKENS) -> None:
+    def examine(self, language_model: AlignedLanguageModel, name: str = ALL_TOKENS) -> None:
         """Answer with all tokens, on the domain and on the general world."""
         general, asked = self.candidate.general, self.candidate.exam.general
         assert general is not None  # _exam asks both
         assert asked is not None
-        self.ask(lvlm, name, self.candidate.domain.view())
-        rights = _rights(lvlm, general.view(), asked)
-        self.general.setdefault(lvlm.name, {})[name] = rights
+        self.ask(language_model, name, self.candidate.domain.view())
+        rights = _rights(language_model, general.view(), asked)
+        self.general.setdefault(language_model.name, {})[name] = rights
 
-    def ask(self, lvlm: AlignedLanguageModel, name: str, visual: Visual) -> None:
+    def ask(self, language_model: AlignedLanguageModel, name: str, visual: Visual) -> None:
         """The domain's questions about what ``visual`` shows."""
-        rights = _rights(lvlm, visual, self.candidate.exam.domain)
-        self.answers.setdefault(lvlm.name, {})[name] = rights
+        rights = _rights(language_model, visual, self.candidate.exam.domain)
+        self.answers.setdefault(language_model.name, {})[name] = rights
 
-    def justify(self, lvlm: AlignedLanguageModel) -> None:
+    def justify(self, language_model: AlignedLanguageModel) -> None:
         """The multiple-choice questions again, ending in "Justify your answer.", marked by rule."""
         asked = ask_for_reasons(self.candidate.exam.domain.questions)
-        given = self.candidate.justify(lvlm).answers
+        given = self.candidate.justify(language_model).answers
         marks = [examine(q, p.given) for q, p in zip(asked, given, strict=True)]
         for rule in RULES:
             self.justified[rule] = _digits([getattr(mark, rule) for mark in marks])
 
-    def prune(self, lvlm: AlignedLanguageModel, foreign: Tensor) -> None:
+    def prune(self, language_model: AlignedLanguageModel, foreign: Tensor) -> None:
         """Answer at all keep ratios and, at some of them, with other ways to choose tokens."""
         tokens = self.candidate.domain
         for ratio in KEEP_RATIOS[:-1]:
             for selector in ("full", "random"):
-                self.ask(lvlm, condition(ratio, selector), tokens.view(ratio, selector))
+                self.ask(language_model, condition(ratio, selector), tokens.view(ratio, selector))
         for ratio in COMPARED_RATIOS:
             for selector in ("quota_random", "quota_residual"):
-                self.ask(lvlm, condition(ratio, selector), tokens.view(ratio, selector))
-            self.ask(lvlm, condition(ratio, FOREIGN), tokens.view(ratio, prior=foreign))
+                self.ask(language_model, condition(ratio, selector), tokens.view(ratio, selector))
+            self.ask(language_model, condition(ratio, FOREIGN), tokens.view(ratio, prior=foreign))
 
 
 def _pretrained(job: Job, scale: Scale, models: ModelFamily) -> _Sheet:
@@ -187,14 +187,14 @@ def _adapted(job: Job, scale: Scale, models: ModelFamily, run_dir: Path) -> _She
     config = scale.settings(job.changes, job.seed)
     method = METHODS[config.method]
     domain = load_domain(job.domain)
-    reader, readers = models.language_model(job.surrogate), list(models.names)
+    language_model, names = models.language_model(job.surrogate), list(models.names)
     if method.trains != "encoder":
-        reader, readers = copy.deepcopy(reader), [job.surrogate]
+        language_model, names = copy.deepcopy(language_model), [job.surrogate]
     tower = models.pretrained_tower()
     general = PocketProbe().questions(config.validation_images, tower.image_size, "select")
     adapted = adapt(
         tower,
-        reader,
+        language_model,
         models.siglip,
         domain,
         config,
@@ -207,15 +207,15 @@ def _adapted(job: Job, scale: Scale, models: ModelFamily, run_dir: Path) -> _She
         _exam(domain, scale, models), adapted.tower, prior, job.seed, method.quantized
     )
     sheet = _Sheet(candidate)
-    for name in readers:
-        sheet.examine(reader if name == job.surrogate else models.language_model(name))
+    for name in names:
+        sheet.examine(language_model if name == job.surrogate else models.language_model(name))
     if job.pruned:
         foreign = models.general_prior()
         if foreign is None:
             raise CraftError(f"{models.directory} lacks the general world's prior")
-        sheet.prune(reader, foreign.probabilities)
+        sheet.prune(language_model, foreign.probabilities)
     if job.variant in _JUSTIFIES and job.surrogate == MAIN:
-        sheet.justify(reader)
+        sheet.justify(language_model)
     sheet.notes = {"config": config.model_dump(), "history": adapted.history}
     return sheet
 
@@ -225,8 +225,8 @@ def _exam(domain: ClassDomain, scale: Scale, models: ModelFamily) -> Exam:
     return Exam.of(domain, general, scale.test_images)
 
 
-def _rights(lvlm: AlignedLanguageModel, visual: Visual, asked: QuestionSet) -> str:
-    return _digits([p.right for p in answer_questions(lvlm, visual, asked.questions)])
+def _rights(language_model: AlignedLanguageModel, visual: Visual, asked: QuestionSet) -> str:
+    return _digits([p.right for p in answer_questions(language_model, visual, asked.questions)])
 
 
 def _digits(values: Sequence[bool]) -> str:

@@ -25,7 +25,7 @@ class Row:
 
     variant: str
     surrogate: str = MAIN
-    reader: str = MAIN
+    language_model: str = MAIN
     condition: str = ALL_TOKENS
 
 
@@ -70,7 +70,7 @@ class Outcomes:
         """100 where an answer is right, else 0; a row per seed."""
         files = self.files(row.variant, domain, row.surrogate)
         kind = "general" if part == "general" else "answers"
-        table = np.stack([_numbers(f[kind][row.reader][row.condition]) for f in files])
+        table = np.stack([_numbers(f[kind][row.language_model][row.condition]) for f in files])
         if part in ("all", "general"):
             return table
         return table[:, (_numbers(files[0]["heldout"]) > 0) == (part == "heldout")]

@@ -113,12 +113,15 @@ def transfer(outcomes: Outcomes) -> list[dict[str, Any]]:
         if surrogate is None:
             start = row
         cells = {}
-        for reader in SURROGATES:
-            read, before = replace(row, reader=reader), replace(start, reader=reader)
+        for language_model in SURROGATES:
+            read, before = (
+                replace(row, language_model=language_model),
+                replace(start, language_model=language_model),
+            )
             domains = outcomes.scale.domains
             gain = None if surrogate is None else outcomes.points(read, before, domains)
-            cells[reader] = {"all": outcomes.score(read, domains), "gain": gain}
-        table.append({"title": title, "surrogate": surrogate, "readers": cells})
+            cells[language_model] = {"all": outcomes.score(read, domains), "gain": gain}
+        table.append({"title": title, "surrogate": surrogate, "language_models": cells})
     return table
 
 
@@ -128,7 +131,11 @@ def ablation(outcomes: Outcomes, variants: Iterable[str]) -> list[dict[str, Any]
     rows = []
     for name in ("craft", *variants):
         row = Row(name)
-        others = [Row(name, reader=reader) for reader in SURROGATES if reader != MAIN]
+        others = [
+            Row(name, language_model=language_model)
+            for language_model in SURROGATES
+            if language_model != MAIN
+        ]
         entry = _accuracies(outcomes, name, row, ZERO_SHOT, domains)
         entry["transfer"] = measure(
             [outcomes.rights(other, d) for other in others for d in domains]

@@ -120,9 +120,9 @@ def test_align_makes_a_surrogate(tiny_models, conversations, tmp_path):
     for name, tensor in second.language_model.named_parameters():
         assert not torch.equal(tensor, before[name]), name
     assert tensor_hash(second.projector.state_dict()) != tensor_hash(first.projector.state_dict())
-    zoo = ModelFamily(models)
-    assert zoo.names == ("mine", "second")
-    assert zoo.language_model("second").codebook_fingerprint == tiny_models.codebook.fingerprint
+    family = ModelFamily(models)
+    assert family.names == ("mine", "second")
+    assert family.language_model("second").codebook_fingerprint == tiny_models.codebook.fingerprint
     pack = tmp_path / "pack"
     options = ["--out", pack, "--domain", "flags", "--models", models, "--surrogate", "second"]
     done(craft_command("adapt", *options, *QUICK))

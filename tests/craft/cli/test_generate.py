@@ -62,12 +62,14 @@ def test_the_command_says_what_its_python_twin_says(image, tiny_models, pack, tm
 
 def test_plain_decoding_is_what_evaluation_reads(tiny_models):
     image = picture(5, (24, 24))
-    lvlm = tiny_models.language_model("llama")
+    language_model = tiny_models.language_model("llama")
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
     visual = tiny_models.pretrained_tower().encode(pixels).quantized
-    text = prompt_batch(lvlm.tokenizer, [prompts.ask(QUESTION, OPTIONS)])
+    text = prompt_batch(language_model.tokenizer, [prompts.ask(QUESTION, OPTIONS)])
     reader = open_reader(tiny_models, name="llama")
-    assert [generate(reader, image, QUESTION, OPTIONS).written] == lvlm.answer(visual, text)
+    assert [generate(reader, image, QUESTION, OPTIONS).written] == language_model.answer(
+        visual, text
+    )
 
 
 def test_packs_of_models_that_read_no_codes_are_refused(tiny_models, pack, tmp_path):
@@ -195,12 +197,12 @@ def test_an_answer_outside_the_options_becomes_the_likeliest_and_is_told(
     image, tiny_models, monkeypatch, text, llm
 ):
     """Against likelihoods computed from the model's parts."""
-    lvlm = tiny_models.language_model(llm)
+    language_model = tiny_models.language_model(llm)
     small = picture(3, (24, 24))
     pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None] / 255
     visual = tiny_models.pretrained_tower().encode(pixels).quantized
     question = Question("x", 0, "", prompts.ask(QUESTION, OPTIONS), "A", tuple(OPTIONS))
-    (scores,) = option_log_likelihoods(lvlm, FixedTokens(visual), [question])
+    (scores,) = option_log_likelihoods(language_model, FixedTokens(visual), [question])
     likeliest = int(scores.argmax())
     written(monkeypatch, text)
     given = generate(open_reader(tiny_models, name=llm), small, QUESTION, OPTIONS)

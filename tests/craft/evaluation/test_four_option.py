@@ -43,18 +43,18 @@ def questions() -> list[Question]:
 def test_batch_size_and_order_change_nothing(
     tiny_models: ModelFamily, questions: list[Question], name: str, kept: int
 ) -> None:
-    lvlm = tiny_models.language_model(name)
+    language_model = tiny_models.language_model(name)
     visual = torch.randn(7, 6, 16, generator=torch.Generator().manual_seed(0))
     visual = FixedTokens(visual[:, [0, 2, 3, 5]] if kept == 4 else visual)
-    alone = answer_questions(lvlm, visual, questions, batch=1)
+    alone = answer_questions(language_model, visual, questions, batch=1)
     assert len({p.given for p in alone}) > 3  # or the comparison would show nothing
     assert [p.id for p in alone] == [q.id for q in questions]
     for batch in (3, 16, 128):
-        assert answer_questions(lvlm, visual, questions, batch=batch) == alone
+        assert answer_questions(language_model, visual, questions, batch=batch) == alone
         windows = FixedTokens(visual.features, 3)
-        assert answer_questions(lvlm, windows, questions, batch=batch) == alone
+        assert answer_questions(language_model, windows, questions, batch=batch) == alone
     shuffled = random.Random(1).sample(questions, len(questions))
-    again = answer_questions(lvlm, visual, shuffled, batch=8)
+    again = answer_questions(language_model, visual, shuffled, batch=8)
     assert sorted(again, key=lambda p: int(p.id)) == alone
 
 

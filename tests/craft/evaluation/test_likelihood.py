@@ -20,12 +20,12 @@ def question(number: int, options: int = 4) -> Question:
 
 @pytest.mark.parametrize("name", ["qwen2", "llama"])
 def test_equals_the_loss_of_answering_with_each_letter(tiny_models: ModelFamily, name: str) -> None:
-    lvlm = tiny_models.language_model(name)
+    language_model = tiny_models.language_model(name)
     visual = torch.randn(3, 6, 16, generator=torch.Generator().manual_seed(0))
     asked = [question(i, options=4 - i % 2) for i in range(7)]
 
     def found() -> list[torch.Tensor]:
-        return option_log_likelihoods(lvlm, FixedTokens(visual), asked, batch=3)
+        return option_log_likelihoods(language_model, FixedTokens(visual), asked, batch=3)
 
     scores = found()
     allowed = rounding(lambda: torch.cat(found()))
@@ -33,8 +33,8 @@ def test_equals_the_loss_of_answering_with_each_letter(tiny_models: ModelFamily,
     assert [len(row) for row in scores] == [4, 3, 4, 3, 4, 3, 4]
     for row, q in zip(scores, asked, strict=True):
         for i, score in enumerate(row):
-            text = training_batch(lvlm.tokenizer, [q.prompt], [prompts.letter(i)])
-            logits, targets = lvlm.answer_logits(visual[q.row : q.row + 1], text)
+            text = training_batch(language_model.tokenizer, [q.prompt], [prompts.letter(i)])
+            logits, targets = language_model.answer_logits(visual[q.row : q.row + 1], text)
             expected = logits.double().log_softmax(1)[0, targets[0]].item()
             assert score.item() == pytest.approx(expected, abs=allowed)
 

@@ -91,8 +91,8 @@ def test_accuracy_is_what_the_manifest_says(models, manifest, name):
     """On other views than the manifest's, so within four standard errors of it."""
     tower = models.pretrained_tower()
     asked = general_probe(300, tower.image_size, seed=11)
-    reader = models.language_model(name)
-    found = letter_scores(tower, reader, asked).accuracy
+    language_model = models.language_model(name)
+    found = letter_scores(tower, language_model, asked).accuracy
     claimed = manifest["general_four_option_accuracy"][name]
     error = 100 * (claimed / 100 * (1 - claimed / 100) / 300) ** 0.5
     assert abs(found - claimed) < 4 * error

@@ -74,10 +74,10 @@ def test_the_entry_point_leads_to_the_class(lmms_eval):
 def test_answers_are_the_models_own(lmms_eval, tiny_models, tiny_models_dir, documents, batch_size):
     model = lmms_eval.CraftModel(str(tiny_models_dir), "llama", batch_size=batch_size, device="cpu")
     found = model.generate_until(requests(model, documents, {"max_new_tokens": 4}))
-    reader = tiny_models.language_model("llama")
+    language_model = tiny_models.language_model("llama")
     visual = tiny_models.pretrained_tower()(pixels(model.model.tower, documents)).quantized
-    text = reader.prompt_batch([d["question"] for d in documents])
-    expected = reader.answer(visual, text, 4)
+    text = language_model.prompt_batch([d["question"] for d in documents])
+    expected = language_model.answer(visual, text, 4)
     assert found == [answer.strip() for answer in expected]
     assert len(set(found)) > 1
     word = found[0].split()[-1]
@@ -96,11 +96,13 @@ def test_packs_prune_with_their_prior(lmms_eval, tiny_models, tiny_models_dir, d
     where = {"pretrained": str(tiny_models_dir), "device": "cpu"}
     model = lmms_eval.CraftModel(**where, pack=str(tmp_path / "pack"), keep_ratio=0.5)
     seen = []
-    model.reader.answer = lambda visual, *a, **k: seen.append(visual.shape) or [""] * len(visual)
+    model.language_model.answer = lambda visual, *a, **k: (
+        seen.append(visual.shape) or [""] * len(visual)
+    )
     try:
         model.generate_until(requests(model, documents[:1], {}))
     finally:
-        del model.reader.answer
+        del model.language_model.answer
     assert seen == [(1, 5, 16)]  # of nine
     with pytest.raises(ValueError, match="needs a pack with a prior"):
         lmms_eval.CraftModel(**where, keep_ratio=0.5)
@@ -108,12 +110,12 @@ def test_packs_prune_with_their_prior(lmms_eval, tiny_models, tiny_models_dir, d
 
 def test_likelihood_is_the_models_own(lmms_eval, tiny_models, tiny_models_dir, documents):
     model = lmms_eval.CraftModel(str(tiny_models_dir), "qwen2", device="cpu")
-    reader = tiny_models.language_model("qwen2")
+    language_model = tiny_models.language_model("qwen2")
     found = model.loglikelihood(requests(model, documents, {}, "thing aa"))
     visual = tiny_models.pretrained_tower()(pixels(model.model.tower, documents)).quantized
     for i, (score, _) in enumerate(found):
-        text = reader.training_batch([documents[i]["question"]], ["thing aa"])
-        logits, targets = reader.answer_logits(visual[i : i + 1], text)
+        text = language_model.training_batch([documents[i]["question"]], ["thing aa"])
+        logits, targets = language_model.answer_logits(visual[i : i + 1], text)
         rows = logits.log_softmax(-1)[torch.arange(len(targets)), targets][:-1]
         assert score == pytest.approx(float(rows.sum()), abs=1e-4)
     assert len({round(score, 4) for score, _ in found}) == 3
@@ -148,11 +150,11 @@ def test_packs_of_plain_features_are_read_as_such(
     where = {"pretrained": str(tiny_models_dir), "device": "cpu"}
     model = lmms_eval.CraftModel(**where, pack=str(tmp_path / "pack"))
     seen = []
-    model.reader.answer = lambda visual, *a, **k: seen.append(visual) or [""] * len(visual)
+    model.language_model.answer = lambda visual, *a, **k: seen.append(visual) or [""] * len(visual)
     try:
         model.generate_until(requests(model, documents[:1], {}))
     finally:
-        del model.reader.answer
+        del model.language_model.answer
     plain, _ = tower.features(pixels(tower, documents[:1]))
     torch.testing.assert_close(seen[0], plain)
 

@@ -19,16 +19,18 @@ def visual():
 @pytest.mark.parametrize("name", ["qwen2", "llama"])
 def test_answer_logits_are_those_of_each_row_alone(tiny_models, visual, name):
     """One unpadded sequence at a time, all logits, sliced by hand."""
-    lvlm = tiny_models.language_model(name)
-    logits, targets = lvlm.answer_logits(visual, training_batch(lvlm.tokenizer, PROMPTS, ANSWERS))
+    language_model = tiny_models.language_model(name)
+    logits, targets = language_model.answer_logits(
+        visual, training_batch(language_model.tokenizer, PROMPTS, ANSWERS)
+    )
     expected_logits, expected_targets = [], []
     for i in range(3):
-        asked = lvlm.tokenizer(PROMPTS[i], add_special_tokens=False)["input_ids"]
-        given = lvlm.tokenizer(ANSWERS[i], add_special_tokens=False)["input_ids"]
-        given = [*given, lvlm.tokenizer.eos_token_id]
-        words = lvlm.language_model.get_input_embeddings()(torch.tensor([asked + given]))
-        embeds = torch.cat([lvlm.projector(visual[i : i + 1]), words], 1)
-        row = lvlm.language_model(inputs_embeds=embeds).logits[0]
+        asked = language_model.tokenizer(PROMPTS[i], add_special_tokens=False)["input_ids"]
+        given = language_model.tokenizer(ANSWERS[i], add_special_tokens=False)["input_ids"]
+        given = [*given, language_model.tokenizer.eos_token_id]
+        words = language_model.language_model.get_input_embeddings()(torch.tensor([asked + given]))
+        embeds = torch.cat([language_model.projector(visual[i : i + 1]), words], 1)
+        row = language_model.language_model(inputs_embeds=embeds).logits[0]
         first = 5 + len(asked) - 1
         expected_logits.append(row[first : first + len(given)])
         expected_targets += given
@@ -37,45 +39,51 @@ def test_answer_logits_are_those_of_each_row_alone(tiny_models, visual, name):
 
 
 def test_loss_is_the_token_mean(tiny_models, visual):
-    lvlm = tiny_models.language_model("llama")
-    batch = training_batch(lvlm.tokenizer, PROMPTS, ANSWERS)
-    logits, targets = lvlm.answer_logits(visual, batch)
+    language_model = tiny_models.language_model("llama")
+    batch = training_batch(language_model.tokenizer, PROMPTS, ANSWERS)
+    logits, targets = language_model.answer_logits(visual, batch)
     picked = F.log_softmax(logits.double(), -1)[torch.arange(len(targets)), targets]
-    assert float(lvlm.answer_loss(visual, batch)) == pytest.approx(-float(picked.mean()), abs=1e-5)
+    assert float(language_model.answer_loss(visual, batch)) == pytest.approx(
+        -float(picked.mean()), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["qwen2", "llama"])
 def test_answers_do_not_depend_on_padding(tiny_models, visual, name):
-    lvlm = tiny_models.language_model(name)
-    together = lvlm.answer(visual, prompt_batch(lvlm.tokenizer, PROMPTS))
+    language_model = tiny_models.language_model(name)
+    together = language_model.answer(visual, prompt_batch(language_model.tokenizer, PROMPTS))
     alone = [
-        lvlm.answer(visual[i : i + 1], prompt_batch(lvlm.tokenizer, [PROMPTS[i]]))[0]
+        language_model.answer(
+            visual[i : i + 1], prompt_batch(language_model.tokenizer, [PROMPTS[i]])
+        )[0]
         for i in range(3)
     ]
     assert together == alone
 
 
 def test_padding_goes_in_front_of_the_image(tiny_models, visual):
-    lvlm = tiny_models.language_model("llama")
-    embeds, mask = lvlm.embed(visual, prompt_batch(lvlm.tokenizer, PROMPTS))
+    language_model = tiny_models.language_model("llama")
+    embeds, mask = language_model.embed(visual, prompt_batch(language_model.tokenizer, PROMPTS))
     assert (mask.diff(dim=1) >= 0).all()
-    image = lvlm.projector(visual)
+    image = language_model.projector(visual)
     for row, start in enumerate((mask == 0).sum(1).tolist()):
         assert torch.equal(embeds[row, start : start + 5], image[row])
 
 
 def test_round_trip(tiny_models, visual, tmp_path):
-    lvlm = tiny_models.language_model("qwen2")
-    lvlm.save_pretrained(tmp_path)
+    language_model = tiny_models.language_model("qwen2")
+    language_model.save_pretrained(tmp_path)
     back = AlignedLanguageModel.from_pretrained(tmp_path)
-    batch = training_batch(lvlm.tokenizer, PROMPTS, ANSWERS)
-    assert torch.equal(back.answer_logits(visual, batch)[0], lvlm.answer_logits(visual, batch)[0])
-    assert back.codebook_fingerprint == lvlm.codebook_fingerprint
-    assert back.tokenizer.tokenize(PROMPTS[0]) == lvlm.tokenizer.tokenize(PROMPTS[0])
+    batch = training_batch(language_model.tokenizer, PROMPTS, ANSWERS)
+    assert torch.equal(
+        back.answer_logits(visual, batch)[0], language_model.answer_logits(visual, batch)[0]
+    )
+    assert back.codebook_fingerprint == language_model.codebook_fingerprint
+    assert back.tokenizer.tokenize(PROMPTS[0]) == language_model.tokenizer.tokenize(PROMPTS[0])
     assert not any(p.requires_grad for p in back.parameters())
 
 
 def test_a_batch_without_labels_has_no_loss(tiny_models, visual):
-    lvlm = tiny_models.language_model("llama")
+    language_model = tiny_models.language_model("llama")
     with pytest.raises(ValueError, match="build the batch with training_batch"):
-        lvlm.answer_logits(visual, prompt_batch(lvlm.tokenizer, PROMPTS))
+        language_model.answer_logits(visual, prompt_batch(language_model.tokenizer, PROMPTS))

@@ -19,7 +19,7 @@ from craft.models.configuration import DiscreteLVLMConfig
 from craft.models.discrete_lvlm import DiscreteLVLM
 from craft.models.loading import load_config, load_model, load_tokenizer
 from craft.runtime.stored_files import StoredFileError
-from craft.training.align import new_reader
+from craft.training.align import new_language_model
 from tests.craft.models.test_discrete_lvlm import VISION
 from tests.craft.runtime.broken_files import DAMAGE, as_pointer
 
@@ -101,7 +101,7 @@ def test_pointers_that_transformers_passes_over_are_named(family, file):
 def test_pickles_are_never_loaded(foreign, tiny_models):
     (foreign / "model.safetensors").rename(foreign / "pytorch_model.bin")
     with pytest.raises(StoredFileError, match=r"only pytorch_model\.bin: a pickle"):
-        new_reader(foreign, tiny_models.pretrained_tower(), name="x")
+        new_language_model(foreign, tiny_models.pretrained_tower(), name="x")
 
 
 def test_a_weight_that_is_not_there_is_never_made_up(foreign):
@@ -156,7 +156,7 @@ def test_code_in_a_directory_is_never_run(foreign, family, tiny_models, load, tm
             "config": lambda: load_config(foreign, "a model"),
             "model": lambda: load_model(AutoModelForCausalLM, foreign, "a model", dtype=dtype),
             "tokenizer": lambda: load_tokenizer(foreign, "a model"),
-            "align": lambda: new_reader(foreign, tiny_models.pretrained_tower(), name="x"),
+            "align": lambda: new_language_model(foreign, tiny_models.pretrained_tower(), name="x"),
             "aligned": lambda: AlignedLanguageModel.from_pretrained(family / "qwen2"),
             "siglip": lambda: ModelFamily(family).siglip,
         }[load]()
@@ -172,12 +172,12 @@ def test_a_tokenizer_without_a_pad_token_pads_with_its_end_token(family, tiny_mo
     with pytest.raises(StoredFileError, match=r"tokenizer_config.json is not the file that craft"):
         AlignedLanguageModel.from_pretrained(family / "qwen2")
     write_anew(family)
-    reader = AlignedLanguageModel.from_pretrained(family / "qwen2")
-    assert reader.tokenizer.pad_token == reader.tokenizer.eos_token
+    language_model = AlignedLanguageModel.from_pretrained(family / "qwen2")
+    assert language_model.tokenizer.pad_token == language_model.tokenizer.eos_token
     prompts = ["what thing", "what thing is shown in the image"]
     visual = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(0))
     expected = tiny_models.language_model("qwen2")
-    found = reader.answer(visual, reader.prompt_batch(prompts))
+    found = language_model.answer(visual, language_model.prompt_batch(prompts))
     assert found == expected.answer(visual, expected.prompt_batch(prompts))
     del content["eos_token"]
     config.write_text(json.dumps(content))

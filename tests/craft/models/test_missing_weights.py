@@ -35,7 +35,7 @@ from craft.models.loading import load_model
 from craft.prior import TokenPrior
 from craft.runtime.stored_files import StoredFileError
 from craft.settings.heba import PRESETS
-from craft.training.align import new_reader
+from craft.training.align import new_language_model
 from tests.craft.models.test_discrete_lvlm import TEXT, VISION
 
 Load = Callable[[], Any]
@@ -277,7 +277,7 @@ def test_pickles_are_never_loaded(checkpoints, family, tiny_models, tmp_path, ki
         where = shutil.copytree(family / "llama", family / "foreign")
         shutil.copytree(where / "tokenizer", where, dirs_exist_ok=True)
         (where / "projector.safetensors").unlink()
-        loads = [lambda: new_reader(where, tiny_models.pretrained_tower(), name="x")]
+        loads = [lambda: new_language_model(where, tiny_models.pretrained_tower(), name="x")]
     for load in loads:
         load()
     with (where / name).open("wb") as file:

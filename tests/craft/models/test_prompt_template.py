@@ -51,7 +51,7 @@ def test_chat_templates_are_split_at_the_image(tokenizer):
 def test_the_prefix_stands_before_the_image(tiny_models, tmp_path):
     plain = tiny_models.language_model("qwen2")
     template = PromptTemplate("what ", "{question} thing", begin=True)
-    reader = AlignedLanguageModel(
+    language_model = AlignedLanguageModel(
         plain.language_model,
         plain.projector,
         plain.tokenizer,
@@ -61,26 +61,26 @@ def test_the_prefix_stands_before_the_image(tiny_models, tmp_path):
     )
     visual = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(0))
     questions = ["object", "what object thing"]
-    embeds, mask = reader.embed(visual, reader.prompt_batch(questions))
-    prefix = [reader.tokenizer.bos_token_id, *reader.tokenizer("what")["input_ids"]]
-    assert reader.prefix_ids == prefix
-    words = reader.language_model.get_input_embeddings().weight
+    embeds, mask = language_model.embed(visual, language_model.prompt_batch(questions))
+    prefix = [language_model.tokenizer.bos_token_id, *language_model.tokenizer("what")["input_ids"]]
+    assert language_model.prefix_ids == prefix
+    words = language_model.language_model.get_input_embeddings().weight
     for row, pad in zip(embeds, (mask == 0).sum(1), strict=True):
         assert torch.equal(row[pad : pad + len(prefix)], words[prefix])
     spelled = plain.prompt_batch([f"{q} thing" for q in questions])
     before = words[prefix].expand(2, -1, -1)
     with torch.no_grad():
         image = torch.cat([before, plain.projector(visual)], 1)
-        assert reader.answer(visual, reader.prompt_batch(questions)) == _answer(
+        assert language_model.answer(visual, language_model.prompt_batch(questions)) == _answer(
             plain, image, spelled
         )
-        lesson = reader.training_batch(questions, ["A", "thing aa"])
+        lesson = language_model.training_batch(questions, ["A", "thing aa"])
         same = plain.training_batch([f"{q} thing" for q in questions], ["A", "thing aa"])
-        found = reader.answer_logits(visual, lesson)
+        found = language_model.answer_logits(visual, lesson)
         expected = plain.answer_logits(image, same, projected=True)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
-    reader.save_pretrained(tmp_path)
+    language_model.save_pretrained(tmp_path)
     assert AlignedLanguageModel.from_pretrained(tmp_path).template == template
 
 

@@ -126,12 +126,12 @@ def test_language_stages_run_freeze_and_resume(areas, tokenizer, family, tmp_pat
     meanings = {name: torch.randn(16) for name in areas[0].classes}
     shared = (tokenizer, meanings, "f" * 64, recipe)
     stage = LanguageStage(family, areas, codes, torch.randn(12, 16), *shared)
-    lvlm = stage.run(tmp_path)
+    language_model = stage.run(tmp_path)
     shutil.rmtree(tmp_path / f"{family}-joint-2")
     again = LanguageStage(family, areas, codes, stage.table, *shared)
     resumed = again.run(tmp_path)
-    for name, tensor in lvlm.state_dict().items():
+    for name, tensor in language_model.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
-    assert not any(p.requires_grad for p in lvlm.parameters())
-    assert all(math.isfinite(float(p.abs().sum())) for p in lvlm.parameters())
-    assert lvlm.language_model.config.model_type == family
+    assert not any(p.requires_grad for p in language_model.parameters())
+    assert all(math.isfinite(float(p.abs().sum())) for p in language_model.parameters())
+    assert language_model.language_model.config.model_type == family

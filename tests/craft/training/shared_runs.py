@@ -81,8 +81,8 @@ def run(
         before: settings of another run of the same models, before this one.
     """
     out.mkdir(exist_ok=True)
-    reader = copy.deepcopy(models.language_model("llama"))
-    call = (models.pretrained_tower(), reader, models.siglip, random_domain())
+    language_model = copy.deepcopy(models.language_model("llama"))
+    call = (models.pretrained_tower(), language_model, models.siglip, random_domain())
     if before is not None:
         recipe, config = _recipe(before)
         adapt(*call, config, out / "before", recipe=recipe)
@@ -106,12 +106,14 @@ def run(
             _prefer_half(patch)
         result = adapt(*call, config, out, recipe=recipe, resume=resume, on_step=die)
         assert result.resumed == (2 if resume else None)
-        left = [*result.tower.parameters(), *reader.parameters()]
+        left = [*result.tower.parameters(), *language_model.parameters()]
         assert not any(p._post_accumulate_grad_hooks for p in left)  # DeepSpeed's go with it
         if PartialState().is_main_process:
             save_file(dict(result.tower.state_dict()), out / "tower.safetensors")
-            weights = {n: p.clone() for n, p in reader.state_dict().items()}  # some are tied
-            save_file(weights, out / "reader.safetensors")
+            weights = {
+                n: p.clone() for n, p in language_model.state_dict().items()
+            }  # some are tied
+            save_file(weights, out / "language_model.safetensors")
 
 
 def _recipe(settings: tuple[str, ...]) -> tuple[Recipe, CraftConfig]:
@@ -182,7 +184,7 @@ def moved(models: ModelFamily, out: Path) -> bool:
     """Whether a run left other weights than it began with; of adapters, whose gates begin at 0."""
     began = {
         "tower": models.pretrained_tower().state_dict(),
-        "reader": models.language_model("llama").state_dict(),
+        "language_model": models.language_model("llama").state_dict(),
     }
     return any(
         not torch.equal(x, began[part][name])
@@ -195,7 +197,7 @@ def moved(models: ModelFamily, out: Path) -> bool:
 
 def assert_same_results(found: Path, expected: Path, others: list[Path]) -> None:
     """Of directories of whole runs."""
-    for part in ("tower", "reader"):
+    for part in ("tower", "language_model"):
         assert_same(f"{part}.safetensors", found, expected, others)
 
 
@@ -230,7 +232,7 @@ def assert_half_precision(models: ModelFamily, found: Path, out: Path) -> None:
 def assert_goes_on(models: ModelFamily, shared: Path, out: Path, name: str) -> None:
     """A run that was cut off ends as if it had not been: bit for bit with the same processes, and
     to rounding with another number of them, since checkpoints are whole."""
-    for part in ("tower", "reader"):
+    for part in ("tower", "language_model"):
         resumed = (shared / f"{name}-resumed" / f"{part}.safetensors").read_bytes()
         assert resumed == (shared / name / f"{part}.safetensors").read_bytes()
     ended = shutil.copytree(shared / f"{name}-cut", out / name)

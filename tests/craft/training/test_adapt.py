@@ -35,12 +35,15 @@ def run(models, out, config=SHORT, **arguments):
 
 
 def test_the_encoder_moves_and_nothing_else(tiny_models, tmp_path):
-    lvlm = tiny_models.language_model("qwen2")
-    before = tensor_hash(lvlm.state_dict()), tensor_hash(tiny_models.siglip.state_dict())
+    language_model = tiny_models.language_model("qwen2")
+    before = tensor_hash(language_model.state_dict()), tensor_hash(tiny_models.siglip.state_dict())
     base = tiny_models.pretrained_tower()
     config = SHORT.model_copy(update={"blend": False})
     result = run(tiny_models, tmp_path, config)
-    assert (tensor_hash(lvlm.state_dict()), tensor_hash(tiny_models.siglip.state_dict())) == before
+    assert (
+        tensor_hash(language_model.state_dict()),
+        tensor_hash(tiny_models.siglip.state_dict()),
+    ) == before
     assert set(result.frozen_hashes) == {"language_model", "projector", "text_tower", "codebook"}
     still = [
         name

@@ -52,9 +52,9 @@ def test_the_discrete_preset_begins_as_the_encoder_itself(tiny_models):
     base, tower = tiny_models.pretrained_tower(), tiny_models.pretrained_tower()
     tower.adopt_adapters(PRESETS["heba_discrete"])
     token = torch.randn(16, generator=torch.Generator().manual_seed(0))
-    for reader in (None, token):
-        plain, read = base.features(PIXELS, reader)
-        z, output = tower.features(PIXELS, reader)
+    for class_token in (None, token):
+        plain, read = base.features(PIXELS, class_token)
+        z, output = tower.features(PIXELS, class_token)
         assert torch.equal(z, plain)
         assert output is None if read is None else torch.equal(output, read)
     for mine, theirs in zip(tower(PIXELS), base(PIXELS), strict=True):

@@ -26,11 +26,11 @@ def fresh(tiny_models_dir):
 
 
 def hashes(models, tower):
-    lvlm = models.language_model("llama")
+    language_model = models.language_model("llama")
     return {
         "encoder": tensor_hash(tower.state_dict()),
-        "projector": tensor_hash(lvlm.projector.state_dict()),
-        "language_model": tensor_hash(lvlm.language_model.state_dict()),
+        "projector": tensor_hash(language_model.projector.state_dict()),
+        "language_model": tensor_hash(language_model.language_model.state_dict()),
         "siglip": tensor_hash(models.siglip.state_dict()),
     }
 
@@ -127,8 +127,10 @@ def test_continuous_methods_see_no_codes(fresh):
 
     def first_step(method):
         config = CraftConfig(method=method, batch=8, steps=1)
-        reader = copy.deepcopy(fresh.language_model("llama"))
-        return rehearse(fresh.pretrained_tower(), reader, fresh.siglip, random_domain(), config)
+        language_model = copy.deepcopy(fresh.language_model("llama"))
+        return rehearse(
+            fresh.pretrained_tower(), language_model, fresh.siglip, random_domain(), config
+        )
 
     run, discrete = first_step("vision_ft"), first_step("discrete_ft")
     assert run.losses["sal"] != discrete.losses["sal"]
@@ -138,9 +140,9 @@ def test_continuous_methods_see_no_codes(fresh):
 
 def test_a_dry_run_changes_and_writes_nothing(fresh, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    lvlm, tower = fresh.language_model("llama"), fresh.pretrained_tower()
+    language_model, tower = fresh.language_model("llama"), fresh.pretrained_tower()
     before = hashes(fresh, tower)
-    found = rehearse(tower, lvlm, fresh.siglip, random_domain(), CraftConfig(batch=8))
+    found = rehearse(tower, language_model, fresh.siglip, random_domain(), CraftConfig(batch=8))
     assert hashes(fresh, tower) == before
     assert list(tmp_path.iterdir()) == []
     assert found.steps == 500

@@ -98,14 +98,14 @@ def test_depth_size_and_sharing_are_the_files(released, kind, tmp_path):
 
 def test_models_are_built_from_it(released, kind, tmp_path):
     convert(released, tmp_path / "models")
-    zoo = ModelFamily(tmp_path / "models")
-    assert zoo.names == ("vila-u",)
-    reader = zoo.language_model("vila-u")
-    assert reader.language_model.dtype == kind.dtype
-    assert reader.template == VICUNA
+    family = ModelFamily(tmp_path / "models")
+    assert family.names == ("vila-u",)
+    language_model = family.language_model("vila-u")
+    assert language_model.language_model.dtype == kind.dtype
+    assert language_model.template == VICUNA
     llm = LlamaForCausalLM.from_pretrained(released / "llm", dtype=kind.dtype)
-    model = zoo.lvlm("vila-u")
-    assert model.config.prefix_ids == reader.prefix_ids
+    model = family.lvlm("vila-u")
+    assert model.config.prefix_ids == language_model.prefix_ids
     stored = load_file(released / "mm_projector" / "model.safetensors")
     w = {name: x.float() for name, x in stored.items()}
     x = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(2))
@@ -115,10 +115,10 @@ def test_models_are_built_from_it(released, kind, tmp_path):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     weights = load_file(released / "vision_tower" / "model.safetensors")
     trained = weights["rqvaesiglip.logit_scale"].float()
-    assert torch.equal(zoo.siglip.state_dict()["logit_scale"], trained)
+    assert torch.equal(family.siglip.state_dict()["logit_scale"], trained)
     # Prefix, image, question, as VILA-U lays them out.
     tokenizer = AutoTokenizer.from_pretrained(released / "llm")
-    text = reader.prompt_batch(["what thing"])
+    text = language_model.prompt_batch(["what thing"])
     before = tokenizer(VICUNA.before_image, add_special_tokens=False)["input_ids"]
     after = tokenizer("\nwhat thing ASSISTANT:", add_special_tokens=False)["input_ids"]
     assert text.input_ids[0].tolist() == after
@@ -134,7 +134,7 @@ def test_models_are_built_from_it(released, kind, tmp_path):
         found = model(pixels(1).to(model.dtype), text.input_ids, text.attention_mask).logits
     assert torch.equal(found, expected)
     lesson = TextBatch(text.input_ids, text.attention_mask, text.input_ids)
-    loss = reader.answer_loss(visual, lesson)
+    loss = language_model.answer_loss(visual, lesson)
     logits = expected[0, -len(after) - 1 : -1].float()
     torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits, torch.tensor(after)))
 
@@ -376,15 +376,15 @@ def test_a_checkpoint_that_stores_tokenizer_model_alone_answers(plain, tmp_path,
     if config is not None:
         (plain / "llm/tokenizer_config.json").write_text(json.dumps(config))
     convert(plain, tmp_path / "models")
-    reader = ModelFamily(tmp_path / "models").language_model("vila-u")
-    assert reader.tokenizer.pad_token == reader.tokenizer.eos_token == "</s>"
+    language_model = ModelFamily(tmp_path / "models").language_model("vila-u")
+    assert language_model.tokenizer.pad_token == language_model.tokenizer.eos_token == "</s>"
     for text in ("what thing", "\nwhat thing ASSISTANT:", VICUNA.before_image, "é 猫"):
-        found = reader.tokenizer(text, add_special_tokens=False)["input_ids"]
+        found = language_model.tokenizer(text, add_special_tokens=False)["input_ids"]
         assert found == processor.Encode(text)
-    assert reader.prefix_ids[0] == processor.bos_id()
-    batch = reader.prompt_batch(["what thing", "a flag"])
-    visual = torch.randn(2, 9, WIDTH, dtype=reader.language_model.dtype)
-    assert len(reader.answer(visual, batch)) == 2
+    assert language_model.prefix_ids[0] == processor.bos_id()
+    batch = language_model.prompt_batch(["what thing", "a flag"])
+    visual = torch.randn(2, 9, WIDTH, dtype=language_model.language_model.dtype)
+    assert len(language_model.answer(visual, batch)) == 2
     restore(tmp_path / "models", tmp_path / "back")
     assert all_tensors(tmp_path / "back") == all_tensors(plain)
 

@@ -164,7 +164,7 @@ def test_tables_count_what_the_files_say(finished: tuple[dict[str, Any], Path]) 
     gain = rows["craft through llama"]["gain"]["mean"]
     start = rows["zero-shot, codes"]["all"]["mean"]
     assert gain == pytest.approx(np.mean(by_hand) - start)
-    transfer = {row["title"]: row["readers"] for row in results["transfer"]}
+    transfer = {row["title"]: row["language_models"] for row in results["transfer"]}
     assert transfer["craft through llama"]["qwen2"]["gain"]["mean"] == pytest.approx(gain)
 
 
@@ -173,7 +173,7 @@ def test_every_table_is_there(finished: tuple[dict[str, Any], Path]) -> None:
     assert [p["keep"] for p in results["keep_ratios"]["full"]] == list(KEEP_RATIOS)
     assert [r["title"] for r in results["losses"]] == ["craft", *LOSSES]
     assert [r["title"] for r in results["codebooks"]] == ["craft", *CODEBOOKS]
-    assert all(set(row["readers"]) == set(SURROGATES) for row in results["transfer"])
+    assert all(set(row["language_models"]) == set(SURROGATES) for row in results["transfer"])
     assert len(results["claims"]) == len(CLAIMS) + 2
     time, memory = results["claims"][-2:]
     assert (time["verdict"], memory["verdict"]) == (HOLDS, FAILS)  # -75 % and -20 %

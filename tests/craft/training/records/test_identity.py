@@ -86,8 +86,8 @@ def test_questions_of_the_general_world_count():
 @pytest.fixture
 def parts_of_a_run(tiny_models):
     """Copies, to be changed."""
-    reader = copy.deepcopy(tiny_models.language_model("llama"))
-    return tiny_models.pretrained_tower(), reader, copy.deepcopy(tiny_models.siglip)
+    language_model = copy.deepcopy(tiny_models.language_model("llama"))
+    return tiny_models.pretrained_tower(), language_model, copy.deepcopy(tiny_models.siglip)
 
 
 def add_to(module):
@@ -98,24 +98,32 @@ def add_to(module):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda tower, reader, siglip: add_to(tower), "encoder"),
-        (lambda tower, reader, siglip: setattr(tower.config, "layer_norm_eps", 1e-3), "encoder"),
-        (lambda tower, reader, siglip: add_to(reader.language_model), "language model"),
-        (lambda tower, reader, siglip: add_to(reader.projector), "language model"),
+        (lambda tower, language_model, siglip: add_to(tower), "encoder"),
         (
-            lambda tower, reader, siglip: setattr(
-                reader.language_model.config, "rms_norm_eps", 1e-3
+            lambda tower, language_model, siglip: setattr(tower.config, "layer_norm_eps", 1e-3),
+            "encoder",
+        ),
+        (
+            lambda tower, language_model, siglip: add_to(language_model.language_model),
+            "language model",
+        ),
+        (lambda tower, language_model, siglip: add_to(language_model.projector), "language model"),
+        (
+            lambda tower, language_model, siglip: setattr(
+                language_model.language_model.config, "rms_norm_eps", 1e-3
             ),
             "language model",
         ),
         (
-            lambda tower, reader, siglip: setattr(
-                reader, "template", dataclasses.replace(reader.template, before_image="x")
+            lambda tower, language_model, siglip: setattr(
+                language_model,
+                "template",
+                dataclasses.replace(language_model.template, before_image="x"),
             ),
             "language model",
         ),
-        (lambda tower, reader, siglip: add_to(siglip.text_model), "text tower"),
-        (lambda tower, reader, siglip: siglip.logit_scale.data.add_(1), "text tower"),
+        (lambda tower, language_model, siglip: add_to(siglip.text_model), "text tower"),
+        (lambda tower, language_model, siglip: siglip.logit_scale.data.add_(1), "text tower"),
     ],
 )
 def test_other_models_are_told_by_what_differs(parts_of_a_run, change, told):
@@ -135,10 +143,10 @@ def test_another_codebook_is_told(tiny_models, parts_of_a_run):
 
 def test_use_changes_no_models_identity(tiny_models, parts_of_a_run):
     """Neither a kernel that was chosen nor a batch that was padded."""
-    tower, reader, siglip = parts_of_a_run
+    tower, language_model, siglip = parts_of_a_run
     words = load_tokenizer(tiny_models.directory / SIGLIP, "the tokenizer")
-    before = models_identity(tower, reader, siglip, words)
+    before = models_identity(tower, language_model, siglip, words)
     words(["thing aa", "a"], padding="max_length", max_length=8, truncation=True)
-    reader.training_batch(["what", "what is it?"], ["a", "thing aa"])
-    reader.language_model.set_attn_implementation("eager")
-    assert models_identity(tower, reader, siglip, words) == before
+    language_model.training_batch(["what", "what is it?"], ["a", "thing aa"])
+    language_model.language_model.set_attn_implementation("eager")
+    assert models_identity(tower, language_model, siglip, words) == before

@@ -209,9 +209,9 @@ def test_only_the_first_process_tracks(tmp_path):
 def test_a_dry_run_tracks_nothing(tiny_models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = read_settings(assignments=["log.trackers=[tensorboard]", "batch=4"])
-    reader = copy.deepcopy(tiny_models.language_model("llama"))
+    language_model = copy.deepcopy(tiny_models.language_model("llama"))
     tower = tiny_models.pretrained_tower()
-    found = rehearse(tower, reader, tiny_models.siglip, random_domain(), config)
+    found = rehearse(tower, language_model, tiny_models.siglip, random_domain(), config)
     assert found.losses["sal"] > 0
     assert not list(tmp_path.iterdir())
 
