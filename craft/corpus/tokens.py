@@ -110,8 +110,8 @@ class _Tokenize:
     out: Path
 
     def __call__(self, shard: Shard) -> int:
-        images = shard.digests()
         codes = self.encoder.encode(shard)
+        images = shard.digests()  # known now, as all were read
         tokens = CorpusTokens(
             card_of(self.encoder, shard),
             list(shard.ids),

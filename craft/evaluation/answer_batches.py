@@ -1,7 +1,12 @@
-"""How many questions a language model is asked together."""
+"""Which questions a language model is asked together, and how many."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from craft.data.questions import Question
+from craft.evaluation.visual_tokens import Visual
 from craft.models.aligned_language_model import AlignedLanguageModel
 
 #: At most, however small the model.
@@ -25,3 +30,17 @@ def questions_together(language_model: AlignedLanguageModel, shown: int) -> int:
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     per_token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
     return max(1, min(MOST, CACHE_BYTES // (per_token * (shown + TEXT))))
+
+
+def by_window(visual: Visual, questions: Sequence[Question]) -> list[list[int]]:
+    """Numbers of the questions about the images of each window of ``visual``, in order.
+
+    Plain features are made again for every window, so that questions should be asked window by
+    window.
+    """
+    windows = visual.windows
+    starts = [window.start for window in windows]
+    members: list[list[int]] = [[] for _ in windows]
+    for number, question in enumerate(questions):
+        members[bisect_right(starts, question.row) - 1].append(number)
+    return members

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from craft.data.questions import Question
-from craft.evaluation.answer_batches import questions_together
+from craft.evaluation.answer_batches import by_window, questions_together
 from craft.evaluation.bootstrap import interval
 from craft.evaluation.exact_match import lenient_match, strict_match
 from craft.evaluation.visual_tokens import Visual
@@ -92,12 +91,7 @@ def answer_questions(
 
 def _batches(visual: Visual, questions: Sequence[Question], batch: int) -> Iterator[list[int]]:
     """Numbers of questions to ask together."""
-    windows = visual.windows
-    starts = [window.start for window in windows]
-    members: list[list[int]] = [[] for _ in windows]
-    for number, question in enumerate(questions):
-        members[bisect_right(starts, question.row) - 1].append(number)
-    for numbers in members:
+    for numbers in by_window(visual, questions):
         numbers.sort(key=lambda i: len(questions[i].prompt))
         for start in range(0, len(numbers), batch):
             yield numbers[start : start + batch]

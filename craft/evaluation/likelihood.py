@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from craft.data import prompts
 from craft.data.questions import Question
 from craft.errors import CraftError
-from craft.evaluation.answer_batches import questions_together
+from craft.evaluation.answer_batches import by_window, questions_together
 from craft.evaluation.visual_tokens import Visual
 from craft.models.aligned_language_model import AlignedLanguageModel
 
@@ -29,25 +29,29 @@ def option_log_likelihoods(
 ) -> list[Tensor]:  # one [options] float32 a question
     """Log-probability of each option's letter as the first token of the answer.
 
+    Batches hold neighbours among the questions about the images that ``visual`` shows together.
+
     Raises:
         CraftError: a question without options, or letters that the tokenizer cannot tell apart.
     """
-    scores: list[Tensor] = []
+    for question in questions:
+        if len(question.options) < 2:
+            raise CraftError(
+                f"question {question.id!r} has {len(question.options)} options; likelihoods "
+                "compare two or more"
+            )
+    scores: dict[int, Tensor] = {}
     batch = batch or questions_together(language_model, visual.length)
-    for start in range(0, len(questions), batch):
-        asked = questions[start : start + batch]
-        for question in asked:
-            if len(question.options) < 2:
-                raise CraftError(
-                    f"question {question.id!r} has {len(question.options)} options; likelihoods "
-                    "compare two or more"
-                )
+    windows = by_window(visual, questions)
+    for chosen in (n[i : i + batch] for n in windows for i in range(0, len(n), batch)):
+        asked = [questions[number] for number in chosen]
         letters = letter_tokens(language_model.tokenizer, max(len(q.options) for q in asked))
         text = language_model.training_batch([q.prompt for q in asked], ["A"] * len(asked))
         logits, _ = language_model.answer_logits(visual.show([q.row for q in asked]), text)
         likelihoods = logits[text.first_answers].float().log_softmax(1)[:, letters]
-        scores += [row[: len(q.options)] for row, q in zip(likelihoods, asked, strict=True)]
-    return scores
+        for number, question, row in zip(chosen, asked, likelihoods, strict=True):
+            scores[number] = row[: len(question.options)]
+    return [scores[number] for number in range(len(questions))]
 
 
 def letter_tokens(tokenizer: PreTrainedTokenizerBase, count: int) -> list[int]:

@@ -185,6 +185,8 @@ def adapt(
         run.restore(found)
         _restore_selection(selection, found)
     log_bytes = found.state["log_bytes"] if found is not None else 0
+    resumed = None if found is None else found.step
+    found = None  # weights and moments were copied from it: several times the encoder's size
 
     def save(step: int, lines: RunLog) -> None:
         """All processes agree on what is written; the first one does it."""
@@ -208,11 +210,11 @@ def adapt(
     main = accelerator.is_main_process
     with (
         contextlib.closing(run),
-        Trackers(config.log, settings, run_dir, resumed=found is not None, main=main) as trackers,
+        Trackers(config.log, settings, run_dir, resumed=resumed is not None, main=main) as trackers,
         RunLog(run_dir / "train.jsonl", accelerator, trackers, log_bytes) as lines,
     ):
         started = time.monotonic()
-        if found is None:
+        if resumed is None:
             lines.record({"step": 0, "trains": table.rows, **processes})
             on_phase("validating the encoder as it is", 0, 1)
             lines.record({"step": 0, "code_flip_rate": selection.code_flip_rate()})
@@ -255,7 +257,7 @@ def adapt(
         frozen_hashes=proof.check(),
         gradient_norms=norms,
         code_flip_rate=flipped,
-        resumed=found.step if found else None,
+        resumed=resumed,
     )
 
 

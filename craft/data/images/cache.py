@@ -34,6 +34,8 @@ DEFAULT_LIMIT = 20.0
 #: What names depend on beside the images; another number for any change of what files hold.
 _FORMAT = f"1, bicubic, Pillow {PIL.__version__}"
 _WHOLE, _PART, _LOCK, _WARNINGS = ".pixels", ".part", ".lock", ".warnings"
+#: Of files that :mod:`~craft.data.images.known_digests` keeps in the same folder.
+DIGESTS = ".digests"
 #: Bytes between two notes of how much of a file under way is on the disk.
 _STRIDE = 1 << 26
 
@@ -193,7 +195,11 @@ class PixelCache:
 
     def clear(self) -> int:
         """Delete all files but those that another process is making; bytes that became free."""
-        return sum(entry.bytes for entry in self.entries() if _delete(entry.path))
+        freed = sum(entry.bytes for entry in self.entries() if _delete(entry.path))
+        for path in [*self.folder.glob(f"*{DIGESTS}"), *self.folder.glob(f".*{DIGESTS}.*")]:
+            freed += path.stat().st_size
+            path.unlink()
+        return freed
 
     def _make_room(self, needs: int) -> None:
         entries = self.entries()

@@ -206,14 +206,6 @@ def inspect_images(
         on_images(done, len(records))
 
 
-def digests(records: Sequence[Record]) -> list[str]:
-    """Of all images, in order. Raises DataError that names every one that cannot be had."""
-    report = ImageReport()
-    found = [report.attempt(f.result) for f in workers.in_order(Record.digest, records)]
-    report.raise_failures()
-    return [digest for digest in found if digest is not None]
-
-
 def squash(image: Image.Image, size: int) -> Image.Image:
     """``size`` × ``size`` by bicubic resampling with antialiasing, whatever the shape was, as
     VILA-U and transformers' SigLIP processor do it."""

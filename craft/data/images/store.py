@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from craft.data.images import workers
 from craft.data.images.augment import resize
 from craft.runtime.device import pixels_on
 
@@ -104,12 +105,14 @@ def shown(images: ImageStore, rows: Sequence[int], size: int) -> Tensor:  # [n, 
 
 
 def digests(images: ImageStore) -> list[str]:
-    """A hash of each image as it is stored; none is decoded for it.
+    """A hash of each image as it is stored; threads read those that are not known yet, and none
+    is decoded for it.
 
     Raises:
         DataError: an image cannot be read.
     """
-    return [images.digest(row) for row in range(len(images))]
+    found = workers.in_order(images.digest, range(len(images)))
+    return [digest.result() for digest in found]
 
 
 def in_batches(

@@ -90,9 +90,19 @@ class Record:
         Raises:
             DataError: it cannot be read.
         """
-        if "_digest" not in self.__dict__:
+        if not self.is_hashed:
             self._encoded()
         return self.__dict__["_digest"]
+
+    @property
+    def is_hashed(self) -> bool:
+        """Whether :meth:`digest` is known without reading."""
+        return "_digest" in self.__dict__
+
+    def trust(self, digest: str) -> None:
+        """Take the hash as if the image had been read, and been so; that it is so is seen when it
+        is decoded."""
+        self.__dict__.setdefault("_digest", digest)
 
     def rgb(self) -> Image.Image:
         """The image, upright, in RGB. Raises as :meth:`decoded`."""
@@ -121,7 +131,7 @@ class Record:
             raise DataError(
                 self.place,
                 f"image {self.image}: the file was changed while its data set is in use; begin "
-                "again",
+                "again, if need be after `craft data cache --clear`",
             )
         return data
 
