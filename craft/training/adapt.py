@@ -43,6 +43,8 @@ from craft.training.training_run import TrainingRun
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
+#: Seconds to look at the images before the first step, while there is nothing to lose.
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,9 @@ def adapt(
     if found is not None:
         require_same_run(found, settings, identity)
     _require_shared(found, accelerator)
-    domain.train.images.prepare(partial(on_phase, "reading the images"))
+    reading = partial(on_phase, "reading the images")
+    # An earlier run is given up for one whose images are all sound; else there is nothing to lose.
+    domain.train.images.prepare(reading, None if known and not resume else PATIENCE)
     # Whatever it refuses, it does so before anything of an earlier run is overwritten.
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer, recipe)
     if accelerator.is_main_process:
@@ -241,6 +245,7 @@ def adapt(
                 save(step, lines)
             if on_step is not None:
                 on_step(step, run.steps, losses)
+    domain.train.images.prepare(reading)
     blend = _finish(run, selection, on_phase)
     flipped = selection.code_flip_rate()
     run.strategy.close()

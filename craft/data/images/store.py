@@ -55,11 +55,17 @@ class ImageStore(Protocol):
         """
         ...
 
-    def prepare(self, on_images: Callable[[int, int], None] = lambda done, total: None) -> None:
+    def prepare(
+        self,
+        on_images: Callable[[int, int], None] = lambda done, total: None,
+        patience: float | None = None,
+    ) -> None:
         """Look at every image once, before something long begins that reads them many times.
 
         Args:
             on_images: called with (images seen, images).
+            patience: seconds after which threads look at the rest meanwhile; then :meth:`pixels`
+                raises what they find, and calls ``on_images``. Without, it ends when all were seen.
 
         Raises:
             DataError: names every image that is missing or corrupt.
@@ -95,7 +101,11 @@ class TensorStore:
     def expect(self, rows: Sequence[int], size: int | None = None) -> None:
         """Does nothing: all images are there."""
 
-    def prepare(self, on_images: Callable[[int, int], None] = lambda done, total: None) -> None:
+    def prepare(
+        self,
+        on_images: Callable[[int, int], None] = lambda done, total: None,
+        patience: float | None = None,
+    ) -> None:
         """Does nothing: all images are there."""
 
 
