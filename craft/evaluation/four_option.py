@@ -13,6 +13,7 @@ from craft.evaluation.bootstrap import interval
 from craft.evaluation.exact_match import lenient_match, strict_match
 from craft.evaluation.visual_tokens import Visual
 from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.runtime.memory import freed_memory
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def answer_questions(
             found = dict(zip(chosen, answers, strict=True))
             on_answers(found)
             given.update(found)
+            freed_memory.between_batches()
         if on_batch is not None:
             on_batch(len(given), len(questions))
     return [

@@ -18,6 +18,7 @@ from craft.errors import CraftError
 from craft.evaluation.answer_batches import by_window, questions_together
 from craft.evaluation.visual_tokens import Visual
 from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.runtime.memory import freed_memory
 
 
 @torch.inference_mode()
@@ -50,7 +51,9 @@ def option_log_likelihoods(
         logits, _ = language_model.answer_logits(visual.show([q.row for q in asked]), text)
         likelihoods = logits[text.first_answers].float().log_softmax(1)[:, letters]
         for number, question, row in zip(chosen, asked, likelihoods, strict=True):
-            scores[number] = row[: len(question.options)]
+            scores[number] = row[: len(question.options)].clone()
+        del logits, likelihoods
+        freed_memory.between_batches()
     return [scores[number] for number in range(len(questions))]
 
 

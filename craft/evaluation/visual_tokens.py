@@ -101,6 +101,7 @@ class VisualTokens:
             place = slice(done, done + len(pixels))
             self.codes[place] = found.codes.to("cpu", small)
             self.residual_sq[place] = found.residual_sq_norms[..., 0].cpu()
+            del found  # with its features, before others are made
             if file is not None:
                 file.append(self.codes[place], self.residual_sq[place])
             done += len(pixels)

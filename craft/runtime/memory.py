@@ -10,12 +10,14 @@ import os
 import resource
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+#: Bytes by which the memory between batches may grow before what is free of it is given back.
+SLACK = 128 << 20
 
 
 def keep_freed_memory() -> None:
@@ -25,13 +27,56 @@ def keep_freed_memory() -> None:
     than 32 MiB is mapped and later unmapped, and each of its pages faults again; on a CPU this took
     half the time of a small training step.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _glibc("mallopt")
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
         mallopt(_M_TOP_PAD, 1 << 26)
+
+
+class FreedMemory:
+    """Gives freed memory back to the system when what is kept of it grows from batch to batch.
+
+    What is small and stays, such as codes, comes to lie in the gaps that large tensors left, so
+    that the next ones do not fit there: the heap grows with the data set though little of it is in
+    use. Giving all of it back would cost page faults at every batch; it is done only when more than
+    :data:`SLACK` bytes have come on top of what the first batch left.
+    """
+
+    def __init__(self) -> None:
+        self._trim = _glibc("malloc_trim")
+        self._usual = 0
+
+    def between_batches(self) -> None:
+        """To be called whenever a batch's tensors are freed; takes microseconds mostly."""
+        if self._trim is None:
+            return
+        held = _resident("RssAnon")
+        if not self._usual:
+            self._usual = held
+        elif held > self._usual + SLACK:
+            self._trim(0)
+            self._usual = 0  # the next batch takes again what it needs
+
+
+def _glibc(name: str) -> Any:
+    """A function of glibc; None without it."""
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), name, None)
+
+
+def _resident(kind: str) -> int:
+    """Bytes of this process by /proc, such as "RssAnon": resident memory that is no file's."""
+    with open("/proc/self/status", encoding="ascii") as status:
+        for line in status:
+            if line.startswith(kind):
+                return 1024 * int(line.split()[1])
+    return 0  # an old kernel
+
+
+#: Of this process.
+freed_memory = FreedMemory()
 
 
 def memory_in_use() -> int:

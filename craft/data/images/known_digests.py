@@ -108,7 +108,7 @@ def _place(records: Sequence[Record]) -> Path | None:
     paths = [str(r.image.path.absolute()) for r in records if isinstance(r.image, ImageFile)]
     if cache is None or not paths:
         return None
-    folder = os.path.dirname(os.path.commonprefix(paths))
+    folder = os.path.commonpath({os.path.dirname(path) for path in paths})
     name = hashlib.blake2b(os.fsencode(folder), digest_size=16).hexdigest()
     return cache.folder / f"{name}{DIGESTS}"
 

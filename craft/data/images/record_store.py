@@ -23,6 +23,7 @@ from craft.data.readers.pixel_range import Depth
 
 log = logging.getLogger(__name__)
 
+
 class _Seen(NamedTuple):
     """A decoded image at some size, and what became of it; see
     :class:`~craft.data.readers.decoding.Decoded`."""

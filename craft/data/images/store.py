@@ -13,6 +13,7 @@ from torch import Tensor
 from craft.data.images import workers
 from craft.data.images.augment import resize
 from craft.runtime.device import pixels_on
+from craft.runtime.memory import freed_memory
 
 #: Images that are decoded, encoded or counted together. Encoders round by the batch they work on,
 #: so all commands cut data sets alike.
@@ -143,3 +144,4 @@ def in_batches(
         pixels = images.pixels(range(first, end), size)
         images.expect(range(end, min(end + batch, stop)), size)
         yield pixels
+        freed_memory.between_batches()
