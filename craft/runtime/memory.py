@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-#: Bytes by which the memory between batches may grow before what is free of it is given back.
-SLACK = 128 << 20
+#: Bytes of freed memory that are kept from batch to batch.
+SLACK = 256 << 20
 
 
 def keep_freed_memory() -> None:
@@ -35,28 +35,23 @@ def keep_freed_memory() -> None:
 
 
 class FreedMemory:
-    """Gives freed memory back to the system when what is kept of it grows from batch to batch.
+    """Gives freed memory back to the system between batches.
 
     What is small and stays, such as codes, comes to lie in the gaps that large tensors left, so
-    that the next ones do not fit there: the heap grows with the data set though little of it is in
-    use. Giving all of it back would cost page faults at every batch; it is done only when more than
-    :data:`SLACK` bytes have come on top of what the first batch left.
+    that the next ones do not fit there: the heap would grow with the data set though little of it
+    is in use. A batch that takes less than :data:`SLACK` bytes finds again what those before it
+    freed; a larger one pays for page faults once, not at each of its tensors.
     """
 
     def __init__(self) -> None:
         self._trim = _glibc("malloc_trim")
-        self._usual = 0
+        self._floor = 0  # what was left when freed memory was given back
 
     def between_batches(self) -> None:
-        """To be called whenever a batch's tensors are freed; takes microseconds mostly."""
-        if self._trim is None:
-            return
-        held = _resident("RssAnon")
-        if not self._usual:
-            self._usual = held
-        elif held > self._usual + SLACK:
+        """To be called whenever a batch's tensors are freed."""
+        if self._trim is not None and _anonymous() > self._floor + SLACK:
             self._trim(0)
-            self._usual = 0  # the next batch takes again what it needs
+            self._floor = _anonymous()
 
 
 def _glibc(name: str) -> Any:
@@ -66,13 +61,13 @@ def _glibc(name: str) -> Any:
     return getattr(ctypes.CDLL(None), name, None)
 
 
-def _resident(kind: str) -> int:
-    """Bytes of this process by /proc, such as "RssAnon": resident memory that is no file's."""
-    with open("/proc/self/status", encoding="ascii") as status:
+def _anonymous() -> int:
+    """Resident bytes of this process that are no file's, by /proc; 0 if it does not tell."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         for line in status:
-            if line.startswith(kind):
+            if line.startswith("RssAnon"):
                 return 1024 * int(line.split()[1])
-    return 0  # an old kernel
+    return 0
 
 
 #: Of this process.
