@@ -1,0 +1,153 @@
+"""Lloyd's algorithm on residuals: assign every row exactly, then move codewords to their means.
+
+What a level sees, the assignment and the arithmetic of residuals are those of `craft.quantize`.
+With several levels on one table, a codeword moves to the mean of all that was given to it, at any
+level; with one level this is plain k-means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from craft.fitting.exact_sums import (
+    FixedPoint,
+    largest_over_processes,
+    smallest_over_processes,
+    total_over_processes,
+)
+from craft_kernels import FrozenCodebook, residual_quantize
+
+#: Yields a process's rows chunk by chunk: their numbers [n] int64, and values [n, D] float32.
+Chunks = Callable[[], Iterator[tuple[Tensor, Tensor]]]
+
+
+class Iteration(NamedTuple):
+    """How far a fit has come.
+
+    Attributes:
+        level: that is being fitted, from 0; -1 if one table serves all levels.
+        iteration: of this level, from 0, which measures the start.
+        error: mean over rows of |r|^2 after the level; over all levels of a shared table, of
+            |r_1|^2 + ... + |r_L|^2.
+        unused: codewords that no row was given to.
+    """
+
+    level: int
+    iteration: int
+    error: float
+    unused: int
+
+
+@dataclass
+class Tally:
+    """What a pass over all rows has counted, by codeword."""
+
+    sums: Tensor  # [K, D] int64, in units of ``inputs``
+    counts: Tensor  # [K] int64
+    errors: Tensor  # [K] int64, in units of ``squares``
+    farthest: Tensor  # [K] int64, the largest squared distance of a row
+    whose: Tensor  # [K] int64, row * levels + level of the first that is so far away
+    inputs: FixedPoint
+    squares: FixedPoint
+
+    @property
+    def error(self) -> float:
+        """The sum of all squared distances."""
+        return self.squares.number(int(self.errors.sum()))
+
+    @property
+    def unused(self) -> Tensor:  # [k] int64
+        """Codewords that nothing was given to."""
+        return (self.counts == 0).nonzero()[:, 0]
+
+    def means(self) -> Tensor:  # [K, D] float32
+        """Where codewords belong; zero for those without rows."""
+        return (self.inputs.value(self.sums) / self.counts.clamp(min=1)[:, None]).float()
+
+    def donors(self) -> Tensor:  # [k] int64
+        """Codewords that may give up a row to an unused one, that with the largest error first."""
+        order = torch.argsort(self.errors, descending=True, stable=True)
+        return order[self.farthest[order] > 0]
+
+
+def assign(
+    table: Tensor,  # [K, D] float32
+    levels: int,
+    chunks: Chunks,
+    rows: int,
+    largest: float,
+) -> Tally:
+    """One pass: every row to its nearest codewords.
+
+    Args:
+        levels: quantised one after the other on the same table.
+        rows: of all processes together.
+        largest: no component of a row is larger.
+    """
+    size, dim = table.shape
+    bound = largest + levels * float(table.abs().max())  # of any residual's component
+    inputs = FixedPoint.holding(bound, rows * levels)
+    squares = FixedPoint.holding(dim * bound**2, rows * levels)
+    frozen = FrozenCodebook(table, levels)
+    zeros = torch.zeros(size, dtype=torch.int64, device=table.device)
+    none = torch.full_like(zeros, torch.iinfo(torch.int64).max)
+    tally = Tally(
+        torch.zeros(size, dim, dtype=torch.int64, device=table.device),
+        zeros.clone(),
+        zeros.clone(),
+        zeros - 1,
+        none.clone(),
+        inputs,
+        squares,
+    )
+    for numbers, residual in chunks():
+        codes = residual_quantize(residual, frozen).codes
+        for level in range(levels):
+            given = codes[:, level]
+            tally.sums.index_add_(0, given, inputs.of(residual))
+            residual = residual - table[given]
+            distances = squares.of(residual.double().square()).sum(1)
+            tally.counts.index_add_(0, given, torch.ones_like(given))
+            tally.errors.index_add_(0, given, distances)
+            _note_farthest(tally, given, distances, numbers * levels + level)
+    _join_processes(tally)
+    return tally
+
+
+def move(
+    table: Tensor,  # [K, D] float32
+    tally: Tally,
+    input_of: Callable[[Tensor], Tensor],
+) -> Tensor:  # [K, D] float32
+    """The next table: means, and for each unused codeword the farthest row of a crowded one.
+
+    Args:
+        input_of: what stands behind entries of ``Tally.whose``, [k] -> [k, D].
+    """
+    moved = torch.where(tally.counts[:, None] > 0, tally.means(), table)
+    unused, donors = tally.unused, tally.donors()
+    count = min(len(unused), len(donors))
+    if count:
+        moved[unused[:count]] = input_of(tally.whose[donors[:count]])
+    return moved
+
+
+def _note_farthest(tally: Tally, codes: Tensor, distances: Tensor, whose: Tensor) -> None:
+    before = tally.farthest.clone()
+    tally.farthest.scatter_reduce_(0, codes, distances, "amax")
+    tally.whose[tally.farthest > before] = torch.iinfo(torch.int64).max
+    first = distances == tally.farthest[codes]
+    tally.whose.scatter_reduce_(0, codes[first], whose[first], "amin")
+
+
+def _join_processes(tally: Tally) -> None:
+    total_over_processes(tally.sums, tally.counts, tally.errors)
+    own = tally.farthest.clone()
+    largest_over_processes(tally.farthest)
+    tally.whose[own < tally.farthest] = torch.iinfo(torch.int64).max
+    smallest_over_processes(tally.whose)
