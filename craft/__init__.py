@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from craft.codebook import Codebook, CodebookMismatchError
     from craft.errors import CraftError
     from craft.family.family import ModelFamily
+    from craft.fitting.fit import fit_codebook
     from craft.models.encoder_pack import EncoderPack
     from craft.prior import EncoderMismatchWarning, TokenPrior
     from craft.pruning import Pruned, keep_count, prune, prune_order
@@ -32,6 +33,7 @@ __all__ = [
     "align",
     "commitment",
     "evaluate",
+    "fit_codebook",
     "keep_count",
     "prune",
     "prune_order",
@@ -52,6 +54,7 @@ _HOME = {
     "align": "craft.workbench.alignment",
     "commitment": "craft.quantization",
     "evaluate": "craft.workbench.examination",
+    "fit_codebook": "craft.fitting.fit",
     "keep_count": "craft.pruning",
     "prune": "craft.pruning",
     "prune_order": "craft.pruning",

@@ -14,7 +14,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 import craft
-from craft.cli import convert, data
+from craft.cli import codebook, convert, data
 from craft.cli.adapt import adapt
 from craft.cli.align import align
 from craft.cli.corpus import prior, tokenize
@@ -94,6 +94,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(convert.app, name="convert")
+app.add_typer(codebook.app, name="codebook")
 
 
 def _print_version(asked: bool) -> None:
