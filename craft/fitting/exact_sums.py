@@ -1,9 +1,9 @@
 """Sums that do not depend on the order of their terms.
 
-Every term is rounded to a multiple of a power of two and added as an int64. Integer addition is
-associative, so a sum is the same bits for any batch size, number of threads or processes, and
-device, which float addition cannot promise. The multiple is chosen from bounds of the terms and of
-their number, so that no sum overflows; with a million terms a term keeps 41 bits below the bound.
+Every term is first rounded to a multiple of a power of two that is so coarse that float64 adds any
+number of them up to a bound without rounding. A sum is then the same bits for any batch size,
+number of threads or processes, and device, which ordinary floating-point sums cannot promise. With
+a million terms, 33 bits of a term remain below the bound: more than float32 has.
 """
 
 from __future__ import annotations
@@ -14,35 +14,31 @@ from dataclasses import dataclass
 import torch.distributed as dist
 from torch import Tensor
 
-#: Sums stay below 2^62, a bit away from the end of int64.
-_BITS = 62
+_MANTISSA = 53  # of float64
 
 
 @dataclass(frozen=True)
-class FixedPoint:
-    """Numbers as multiples of 2^-shift."""
+class Grid:
+    """Multiples of ``step``, a power of two, that float64 adds exactly."""
 
-    shift: int
+    step: float
 
     @classmethod
-    def holding(cls, bound: float, terms: int) -> FixedPoint:
+    def holding(cls, bound: float, terms: int) -> Grid:
         """For sums of up to ``terms`` numbers, none of them above ``bound`` in absolute value."""
         exponent = math.frexp(bound)[1] if bound > 0 else 0  # bound < 2^exponent
-        return cls(_BITS - exponent - max(1, terms).bit_length())
+        # Rounding may carry a term to 2^exponent itself; the sum still is at most 2^52 steps.
+        return cls(2.0 ** (exponent + max(1, terms).bit_length() - (_MANTISSA - 1)))
 
-    def of(self, numbers: Tensor) -> Tensor:  # [...] float -> [...] int64
-        return (numbers.double() * 2.0**self.shift).round().long()  # the product is exact
-
-    def value(self, sums: Tensor) -> Tensor:  # [...] int64 -> [...] float64
-        return sums.double() * 2.0**-self.shift
-
-    def number(self, total: int) -> float:
-        """One sum, a Python integer, as a float."""
-        return math.ldexp(total, -self.shift)
+    def round(self, numbers: Tensor) -> Tensor:  # [...] float64, changed in place
+        """The nearest multiples, ties to even."""
+        # Where the last bit of float64 is worth one step, addition itself rounds to steps.
+        coarse = 1.5 * 2**52 * self.step
+        return numbers.add_(coarse).sub_(coarse)
 
 
 def total_over_processes(*sums: Tensor) -> None:
-    """Add int64 sums over all processes, in place; nothing to do without torch.distributed."""
+    """Add exact sums over all processes, in place; nothing to do without torch.distributed."""
     _over_processes(dist.ReduceOp.SUM, sums)
 
 

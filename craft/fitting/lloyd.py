@@ -14,8 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from craft.fitting.distances import blocks_of, squared_lengths
 from craft.fitting.exact_sums import (
-    FixedPoint,
+    Grid,
     largest_over_processes,
     smallest_over_processes,
     total_over_processes,
@@ -24,6 +25,8 @@ from craft_kernels import FrozenCodebook, residual_quantize
 
 #: Yields a process's rows chunk by chunk: their numbers [n] int64, and values [n, D] float32.
 Chunks = Callable[[], Iterator[tuple[Tensor, Tensor]]]
+
+_NOBODY = torch.iinfo(torch.int64).max
 
 
 class Iteration(NamedTuple):
@@ -47,18 +50,16 @@ class Iteration(NamedTuple):
 class Tally:
     """What a pass over all rows has counted, by codeword."""
 
-    sums: Tensor  # [K, D] int64, in units of ``inputs``
+    sums: Tensor  # [K, D] float64, exact
     counts: Tensor  # [K] int64
-    errors: Tensor  # [K] int64, in units of ``squares``
-    farthest: Tensor  # [K] int64, the largest squared distance of a row
+    errors: Tensor  # [K] float64, exact: the sum of squared distances
+    farthest: Tensor  # [K] float64, the largest squared distance of a row
     whose: Tensor  # [K] int64, row * levels + level of the first that is so far away
-    inputs: FixedPoint
-    squares: FixedPoint
 
     @property
     def error(self) -> float:
         """The sum of all squared distances."""
-        return self.squares.number(int(self.errors.sum()))
+        return float(self.errors.sum())
 
     @property
     def unused(self) -> Tensor:  # [k] int64
@@ -67,7 +68,7 @@ class Tally:
 
     def means(self) -> Tensor:  # [K, D] float32
         """Where codewords belong; zero for those without rows."""
-        return (self.inputs.value(self.sums) / self.counts.clamp(min=1)[:, None]).float()
+        return (self.sums / self.counts.clamp(min=1)[:, None]).float()
 
     def donors(self) -> Tensor:  # [k] int64
         """Codewords that may give up a row to an unused one, that with the largest error first."""
@@ -91,29 +92,29 @@ def assign(
     """
     size, dim = table.shape
     bound = largest + levels * float(table.abs().max())  # of any residual's component
-    inputs = FixedPoint.holding(bound, rows * levels)
-    squares = FixedPoint.holding(dim * bound**2, rows * levels)
+    sums_of = Grid.holding(bound, rows * levels)
+    squares, errors_of = Grid.holding(bound**2, dim), Grid.holding(dim * bound**2, rows * levels)
     frozen = FrozenCodebook(table, levels)
-    zeros = torch.zeros(size, dtype=torch.int64, device=table.device)
-    none = torch.full_like(zeros, torch.iinfo(torch.int64).max)
+    zeros = torch.zeros(size, dtype=torch.float64, device=table.device)
     tally = Tally(
-        torch.zeros(size, dim, dtype=torch.int64, device=table.device),
-        zeros.clone(),
+        torch.zeros(size, dim, dtype=torch.float64, device=table.device),
+        zeros.long(),
         zeros.clone(),
         zeros - 1,
-        none.clone(),
-        inputs,
-        squares,
+        torch.full_like(zeros, _NOBODY, dtype=torch.int64),
     )
     for numbers, residual in chunks():
         codes = residual_quantize(residual, frozen).codes
         for level in range(levels):
             given = codes[:, level]
-            tally.sums.index_add_(0, given, inputs.of(residual))
+            together = blocks_of(residual)
+            for some, to in zip(residual.split(together), given.split(together), strict=True):
+                tally.sums.index_add_(0, to, sums_of.round(some.double()))
             residual = residual - table[given]
-            distances = squares.of(residual.double().square()).sum(1)
+            parts = residual.split(together)
+            distances = torch.cat([squared_lengths(part, squares) for part in parts])
             tally.counts.index_add_(0, given, torch.ones_like(given))
-            tally.errors.index_add_(0, given, distances)
+            tally.errors.index_add_(0, given, errors_of.round(distances.clone()))
             _note_farthest(tally, given, distances, numbers * levels + level)
     _join_processes(tally)
     return tally
@@ -140,7 +141,7 @@ def move(
 def _note_farthest(tally: Tally, codes: Tensor, distances: Tensor, whose: Tensor) -> None:
     before = tally.farthest.clone()
     tally.farthest.scatter_reduce_(0, codes, distances, "amax")
-    tally.whose[tally.farthest > before] = torch.iinfo(torch.int64).max
+    tally.whose[tally.farthest > before] = _NOBODY
     first = distances == tally.farthest[codes]
     tally.whose.scatter_reduce_(0, codes[first], whose[first], "amin")
 
@@ -149,5 +150,5 @@ def _join_processes(tally: Tally) -> None:
     total_over_processes(tally.sums, tally.counts, tally.errors)
     own = tally.farthest.clone()
     largest_over_processes(tally.farthest)
-    tally.whose[own < tally.farthest] = torch.iinfo(torch.int64).max
+    tally.whose[own < tally.farthest] = _NOBODY
     smallest_over_processes(tally.whose)

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from craft.fitting.exact_sums import FixedPoint
+from craft.fitting.distances import blocks_of, squared_lengths
+from craft.fitting.exact_sums import Grid
 
 Start = Literal["subset", "kmeans++"]
 #: Rows that k-means++ draws from, for each codeword: its time grows with their number times size.
@@ -49,40 +50,23 @@ def starting_codewords(
 
 def _spread(points: Tensor, size: int, generator: torch.Generator) -> Tensor:  # [size] int64
     n, dim = points.shape
-    bound = dim * (2 * float(points.abs().max())) ** 2
-    fixed = FixedPoint.holding(bound, n)
+    bound = (2 * float(points.abs().max())) ** 2
+    squares, distances_of = Grid.holding(bound, dim), Grid.holding(dim * bound, n)
+    together = blocks_of(points)
     chosen = torch.empty(size, dtype=torch.int64)
     chosen[0] = torch.randint(n, (1,), generator=generator)
-    nearest = torch.full((n,), torch.iinfo(torch.int64).max, device=points.device)
+    nearest = torch.full((n,), torch.inf, dtype=torch.float64, device=points.device)
     for i in range(1, size):
-        distances = _squared_distances(points, points[chosen[i - 1]], fixed)
-        nearest = torch.minimum(nearest, distances)
-        reached = nearest.cumsum(0)
-        total = int(reached[-1])
-        if total == 0:  # every row equals one already drawn: any of the others will do
+        center = points[chosen[i - 1]]
+        parts = [squared_lengths(part - center, squares) for part in points.split(together)]
+        nearest = torch.minimum(nearest, distances_of.round(torch.cat(parts)))
+        reached = nearest.cumsum(0)  # exact, so which row is drawn hangs on no order of addition
+        steps = int(reached[-1] / distances_of.step)
+        if steps == 0:  # every row equals one already drawn: any of the others will do
             left = torch.ones(n, dtype=torch.bool)
             left[chosen[:i]] = False
             chosen[i:] = left.nonzero()[: size - i, 0]
             break
-        drawn = torch.randint(total, (1,), generator=generator).to(points.device)
-        chosen[i] = torch.searchsorted(reached, drawn, right=True).cpu()
+        drawn = torch.randint(steps, (1,), generator=generator).double() * distances_of.step
+        chosen[i] = torch.searchsorted(reached, drawn.to(points.device), right=True).cpu()
     return chosen
-
-
-def _squared_distances(
-    points: Tensor,  # [n, D] float32
-    center: Tensor,  # [D]
-    fixed: FixedPoint,
-) -> Tensor:  # [n] int64
-    # Component by component in float64, where the square of a float32 is exact, and added as
-    # integers: which row is drawn must not depend on how a processor sums.
-    parts = [
-        fixed.of((part - center).double().square()).sum(1)
-        for part in points.split(_rows_of(points))
-    ]
-    return torch.cat(parts)
-
-
-def _rows_of(points: Tensor) -> int:
-    """How many rows are squared together: 16 MiB of float64."""
-    return max(1, 2**21 // points.shape[1])

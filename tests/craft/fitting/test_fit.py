@@ -16,7 +16,7 @@ from craft import quantize
 from craft.codebook import Codebook
 from craft.errors import CraftError
 from craft.fitting import FeatureFile, Iteration, fit_codebook
-from craft.fitting.exact_sums import FixedPoint
+from craft.fitting.exact_sums import Grid
 from craft.fitting.lloyd import assign, move
 from craft.fitting.rows import TensorRows
 from tests.craft.training.two_processes import in_two_processes
@@ -79,13 +79,18 @@ def test_an_iteration_is_that_of_rational_arithmetic(levels: int, scale: float) 
     assert int(tally.counts.sum()) == levels * len(features)
 
 
-def test_integer_sums_hold_their_bound() -> None:
-    fixed = FixedPoint.holding(3.0, 1000)
-    numbers = torch.full((1000,), 3.0)
-    assert fixed.number(int(fixed.of(numbers).sum())) == 3000
-    tenth = torch.tensor([0.1])
-    assert fixed.value(fixed.of(tenth)).item() == pytest.approx(tenth.item(), abs=2**-49)
-    assert FixedPoint.holding(0.0, 5).of(torch.zeros(2)).tolist() == [0, 0]
+@pytest.mark.parametrize("bound", [1.0, 3.0, 1e-30, 7e20, 0.0])
+@pytest.mark.parametrize("terms", [1, 1000, 4095, 4096])
+def test_sums_on_a_grid_are_exact_in_any_order(bound: float, terms: int) -> None:
+    grid = Grid.holding(bound, terms)
+    numbers = (torch.rand(terms, dtype=torch.float64) * 2 - 1) * bound
+    numbers[: terms // 2] = bound  # the worst case, or nearly
+    rounded = grid.round(numbers.clone())
+    assert float((rounded - numbers).abs().max()) <= grid.step / 2
+    exact = sum((Fraction(x) for x in rounded.tolist()), Fraction(0))
+    for order in (torch.arange(terms), torch.randperm(terms), torch.arange(terms).flip(0)):
+        assert Fraction(float(rounded[order].cumsum(0)[-1])) == exact
+    assert grid.step <= max(bound, 1.0) * terms * 2**-49
 
 
 @pytest.mark.parametrize("start", ["subset", "kmeans++"])
@@ -228,7 +233,8 @@ def test_a_state_of_another_fit_or_a_damaged_one_is_refused(tmp_path: Path) -> N
     content = state.read_bytes()
     other = features.clone()
     other[17, 2] += 1e-6
-    for changed, how in ((features, {"seed": 1}), (features, {"tolerance": 0.5}), (other, {})):
+    others: list[dict[str, Any]] = [{"seed": 1}, {"tolerance": 0.5}]
+    for changed, how in (*((features, x) for x in others), (other, dict[str, Any]())):
         with pytest.raises(CraftError, match="belongs to a fit of other features or with other"):
             fit_codebook(changed, 9, 2, state=state, **how)
     damaged = bytearray(content)

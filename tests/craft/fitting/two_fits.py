@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
 
 from craft.fitting import FeatureFile, fit_codebook
 
 
-def main(features: str, out: str, shared: str, start: str) -> None:
+def main(features: str, out: str, shared: str, start: Any) -> None:
     dist.init_process_group("gloo")
     state = Path(out) / "state.safetensors"
     codebook = fit_codebook(
