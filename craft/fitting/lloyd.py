@@ -26,6 +26,9 @@ from craft_kernels import FrozenCodebook, residual_quantize
 #: Yields a process's rows chunk by chunk: their numbers [n] int64, and values [n, D] float32.
 Chunks = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 
+#: How far from the mean, as a share of the way to the farthest row. On groups of normal rows a
+#: tenth ended with 1 % less error than the farthest row itself, which is often an outlier.
+_ASIDE = 0.1
 _NOBODY = torch.iinfo(torch.int64).max
 
 
@@ -71,7 +74,7 @@ class Tally:
         return (self.sums / self.counts.clamp(min=1)[:, None]).float()
 
     def donors(self) -> Tensor:  # [k] int64
-        """Codewords that may give up a row to an unused one, that with the largest error first."""
+        """Codewords that can share their rows, that with the largest error first."""
         order = torch.argsort(self.errors, descending=True, stable=True)
         return order[self.farthest[order] > 0]
 
@@ -125,7 +128,9 @@ def move(
     tally: Tally,
     input_of: Callable[[Tensor], Tensor],
 ) -> Tensor:  # [K, D] float32
-    """The next table: means, and for each unused codeword the farthest row of a crowded one.
+    """The next table: means; an unused codeword shares the rows of the one with the largest error.
+
+    Both stand on either side of the mean, on the line to the row that is farthest from it.
 
     Args:
         input_of: what stands behind entries of ``Tally.whose``, [k] -> [k, D].
@@ -134,7 +139,10 @@ def move(
     unused, donors = tally.unused, tally.donors()
     count = min(len(unused), len(donors))
     if count:
-        moved[unused[:count]] = input_of(tally.whose[donors[:count]])
+        donors = donors[:count]
+        aside = _ASIDE * (input_of(tally.whose[donors]) - moved[donors])
+        moved[unused[:count]] = moved[donors] + aside
+        moved[donors] -= aside
     return moved
 
 

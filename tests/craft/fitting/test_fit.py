@@ -144,17 +144,18 @@ def test_batches_and_threads_change_no_bit(shared: bool, start: Any) -> None:
     assert fit_codebook(half, 16, iterations=3) == fit_codebook(half.float(), 16, iterations=3)
 
 
-def test_unused_codewords_take_the_farthest_rows_of_the_worst_groups() -> None:
+def test_unused_codewords_share_the_rows_of_the_worst_groups() -> None:
     """Three codewords on one spot: two of them go to where the error is."""
-    features = torch.tensor([[0.0, 0], [0.1, 0], [9, 0], [9, 0.5], [0, 30], [0, 31]])
+    features = torch.tensor([[0.0, 0], [0.0, 0], [9, 0], [9, 2], [0, 40], [0, 40]])
     table = torch.tensor([[0.0, 0], [0, 0], [0, 0], [8, 0]])
     numbers = torch.arange(len(features))
-    tally = assign(table, 1, lambda: iter([(numbers, features)]), 6, 31.0)
+    tally = assign(table, 1, lambda: iter([(numbers, features)]), 6, 40.0)
     assert tally.unused.tolist() == [1, 2]
     moved = move(table, tally, lambda whose: features[whose])
-    assert moved[1].tolist() == [0, 31]  # of group 0, with the largest error
-    assert moved[2].tolist() == [9, 0.5]
-    assert moved[3].tolist() == [9, 0.25]
+    # Group 0 has the largest error: mean (0, 20), farthest row (0, 40). Then group 3: mean (9, 1),
+    # and (9, 2) is farthest from the codeword that it was given to.
+    expected = torch.tensor([[0.0, 18], [0, 22], [9, 1.1], [9, 0.9]])
+    assert torch.allclose(moved, expected)
 
 
 def test_fewer_distinct_rows_than_codewords_are_reproduced_exactly() -> None:
