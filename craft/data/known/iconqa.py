@@ -1,4 +1,4 @@
-"""IconQA as its authors distribute it: a folder per question with ``data.json`` and ``image.png``."""
+"""IconQA in its authors' format: a folder per question with ``data.json`` and ``image.png``."""
 
 from __future__ import annotations
 

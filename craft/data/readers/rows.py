@@ -18,6 +18,7 @@ from craft.data.readers.labels import label_of
 from craft.data.readers.options import ReadOptions
 from craft.data.readers.place import DataError, Place
 from craft.data.readers.record import Record
+from craft.data.readers.row_values import captions_of, choice_of, split_of, turns_of
 
 NO_IMAGE = "rows without an image"
 
@@ -136,7 +137,7 @@ def _numbers(rows: Sequence[tuple[Row, Columns]], options: ReadOptions) -> Numbe
     for row, columns in rows:
         try:
             with failures_at(row.place):
-                choice = columns.choice(_filled(row, columns), row.place)
+                choice = choice_of(columns, _filled(row, columns), row.place)
         except DataError:
             continue
         if choice is not None:
@@ -171,9 +172,9 @@ def _record(
         image=image,
         place=row.place,
         label=label_of(values[columns.label], names, row.place) if columns.label else None,
-        turns=columns.turns(values, row.place, numbers),
-        captions=columns.captions(values),
-        split=columns.split_of(values, row.place) or row.split,
+        turns=turns_of(columns, values, row.place, numbers),
+        captions=captions_of(columns, values),
+        split=split_of(columns, values, row.place) or row.split,
     )
 
 
