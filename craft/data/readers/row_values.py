@@ -33,9 +33,9 @@ def choice_of(columns: Columns, row: Mapping[str, Any], place: Place) -> Choice 
 
 
 def _answer(columns: Columns, row: Mapping[str, Any], place: Place) -> Any:
-    return (
-        row[columns.answer] if columns.answer else _most_frequent(row[columns.answers or ""], place)
-    )
+    if columns.answer:
+        return row[columns.answer]
+    return _most_frequent(row[columns.answers or ""], place)
 
 
 def turns_of(
