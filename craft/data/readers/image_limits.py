@@ -16,8 +16,8 @@ from craft.errors import CraftError
 #: The environment variable that raises or lowers the limit, in MiB.
 VARIABLE = "CRAFT_MAX_IMAGE_MIB"
 DEFAULT_MIB = 1024
-#: JPEG images with more pixels are decoded at a half, a quarter or an eighth of their size. Encoders
-#: read far fewer pixels; the number is fixed so that no limit changes any pixel.
+#: JPEG images with more pixels are decoded at a half, a quarter or an eighth of their size.
+#: Encoders read far fewer pixels; the number is fixed so that no limit changes any pixel.
 DRAFTED_ABOVE = 1 << 26
 _MIB = 1 << 20
 

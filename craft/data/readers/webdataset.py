@@ -23,7 +23,7 @@ from craft.errors import CraftError
 from craft.runtime.strict_text import object_of
 
 #: The account's reason.
-LONGER = "members of shards that are not used"
+UNUSED = "members of shards that are not used"
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class WebDatasetShard:
                     )
                 )
                 for ending in sorted(members.keys() - _USED - {_ending(image)}):
-                    self._account.skip(LONGER, Place(self._path, part=members[ending].name))
+                    self._account.skip(UNUSED, Place(self._path, part=members[ending].name))
         faults.raise_if_any()
         return rows
 

@@ -14,7 +14,7 @@ from craft.data.readers import DataError, read_records
 from craft.data.readers.rows import NO_IMAGE
 from craft.data.readers.tar_members import tar_members
 from craft.data.readers.walk import HIDDEN
-from craft.data.readers.webdataset import LONGER
+from craft.data.readers.webdataset import UNUSED
 
 
 def shard(path, members, **options):
@@ -223,7 +223,7 @@ def test_plain_endings_count_and_others_are_told(tmp_path, png):
     ]
     (record,) = records = read_records(shard(tmp_path / "a.tar", members))
     assert (record.id, record.label, record.captions) == ("one", "cat", ("a cat",))
-    told = records.account.skipped(LONGER)
+    told = records.account.skipped(UNUSED)
     assert [entry.rpartition(", ")[2] for entry in told] == [
         "s.meta.json",
         "s.pred.cls",
