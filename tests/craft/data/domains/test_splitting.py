@@ -1,4 +1,4 @@
-"""Parts of a data set: kept as given, drawn class by class otherwise, never sharing an image."""
+"""Splits are kept as given or drawn class by class, and drawn ones never share an image."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def test_equal_files_stay_together():
     assert not any("are in the test part" in note for note in notes)
 
 
-def test_given_parts_are_kept_and_shared_images_told():
+def test_given_splits_are_kept_and_shared_images_reported():
     splits = ["train"] * 60 + ["test"] * 40
     digests = [*DIGESTS[:60], *DIGESTS[:1], *DIGESTS[61:]]
     train, val, test, _, notes = split_records(records(LABELS, splits), digests)
@@ -69,7 +69,7 @@ def test_given_parts_are_kept_and_shared_images_told():
     assert any("1 images are in the test part and in training" in note for note in notes)
 
 
-def test_a_validation_part_serves_as_test_where_there_is_none():
+def test_a_validation_split_serves_as_test_if_there_is_none():
     splits = ["train"] * 80 + ["val"] * 20
     train, val, test, _, notes = split_records(records(LABELS, splits), DIGESTS)
     assert test == list(range(80, 100))
@@ -78,7 +78,7 @@ def test_a_validation_part_serves_as_test_where_there_is_none():
     assert train
 
 
-def test_only_train_is_as_good_as_no_parts():
+def test_only_a_training_split_is_like_none():
     assert (
         split_records(records(LABELS, ["train"] * 100), DIGESTS)[:3]
         == (split_records(records(LABELS), DIGESTS)[:3])
@@ -90,7 +90,7 @@ def test_what_cannot_be_split_is_refused():
         split_records(records([*LABELS, "z"]), [*DIGESTS, "z"])
     with pytest.raises(DataError, match=r"x:99: names no split, but others do"):
         split_records(records(LABELS, ["train"] * 99 + [None]), DIGESTS)
-    with pytest.raises(DataError, match=r"no training part, only \['test'\]"):
+    with pytest.raises(DataError, match=r"no training split, only \['test'\]"):
         split_records(records(LABELS, ["test"] * 100), DIGESTS)
 
 
