@@ -185,7 +185,7 @@ def test_other_ids_are_refused(encoder: CorpusEncoder, shards: list[Shard], writ
         "tokens of other images, according to their ids",
     )
     more = images.take([*range(12), *range(12)])
-    refused(encoder, shards_of(more, 5), written, "tokens of 3 shards, these would be 5", 0)
+    refused(encoder, shards_of(more, 5), written, "tokens of 3 shards, this run has 5", 0)
 
 
 def test_another_encoder_is_refused(
@@ -203,7 +203,7 @@ def test_another_encoder_is_refused(
             replace(pack, vision_config=config),
             "tokens of another encoder, according to its configuration",
         ),
-        (half, "tokens of an encoder in fp32, this one works in bf16"),
+        (half, "tokens of an encoder in fp32, this one computes in bf16"),
     ]
     sorted(written.iterdir())[1].unlink()
     before = contents(written)

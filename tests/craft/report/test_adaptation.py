@@ -50,7 +50,7 @@ def test_if_nothing_was_gained_a_sentence_says_what_to_try(
 
 def test_a_method_that_trains_nothing_is_not_blamed() -> None:
     _, sentence = lines(result("10", "10"), method="zero_shot")
-    assert sentence == "method zero_shot trains nothing: the encoder is as it was"
+    assert sentence == "method zero_shot trains nothing: the encoder is unchanged"
 
 
 def test_images_with_one_question_are_counted_once() -> None:

@@ -58,7 +58,7 @@ def test_options_of_a_file_are_asked_and_kept_in_the_manifest(built, tmp_path):
         (lambda entry: entry.update(image="elsewhere.png"), "entries for the test image .*, not 1"),
         (lambda entry: entry.update(groundtruth="unicorn"), "no class of the data is called 'unic"),
         (lambda entry: entry["options"].pop(), "must have four different options"),
-        (lambda entry: entry.pop("options"), r"is no option file"),
+        (lambda entry: entry.pop("options"), r"is not an option file"),
         (
             lambda entry: entry.update(groundtruth=entry["options"][1]),
             "there and 'thing .*' in the",

@@ -80,7 +80,7 @@ def test_vqarad(tmp_path, png):
         "b?\nAnswer as succinctly as possible.",
     }
     notes = make_manifest(records).notes
-    assert any("2 images are in the test part and in training" in note for note in notes)
+    assert any("2 images are in both test and training" in note for note in notes)
 
 
 def test_ocrvqa_has_lists_of_questions(tmp_path, png):

@@ -150,7 +150,7 @@ def test_splits_in_paths_are_not_mixed_silently(tmp_path, draw, below, whole_fol
     records = read_records(tmp_path if whole_folder else path)
     (warned,) = records.account.summary(3).warnings
     assert (warned.reason, warned.count) == (ELSEWHERE, 3)
-    assert warned.places[2] == f"{path}:4: read as of no part"
+    assert warned.places[2] == f"{path}:4: read as without a split"
     assert "column split" in warned.reason
     labels(path, [(name, "cat", name.split("/")[0]) for name in names])
     assert not read_records(path).account.summary(3).warnings

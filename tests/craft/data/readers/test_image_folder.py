@@ -154,7 +154,7 @@ def test_small_classes_are_left_out_and_counted(class_folder):
     assert len(records) == 70
     assert "thing_bb" not in records.labels
     (tally,) = records.account.summary(70).skipped
-    assert (tally.reason, tally.count) == ("images of classes with too few of them", 3)
+    assert (tally.reason, tally.count) == ("images of classes with too few images", 3)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_postscript_reaches_no_program(tmp_path, ghostscript, place):
 def test_postscript_given_to_generate_reaches_no_program(tmp_path, ghostscript):
     (tmp_path / "a.png").write_bytes(EPS)
     line = one_error_line(craft_command("generate", tmp_path / "a.png", "--question", "what?"))
-    assert "a.png: is PostScript, which is not read" in line
+    assert "a.png: is PostScript, which is not supported" in line
     assert not ghostscript.exists()
 
 

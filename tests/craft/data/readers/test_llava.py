@@ -127,7 +127,7 @@ WRONG = [
     ({"image": "gone.png"}, "no such image file: .*gone.png"),
     ({"image": ["a.png", "a.png"]}, "2 images; a record must have exactly one"),
     ({"image": 3}, "image must be a path, got 3"),
-    ({"id": "x1"}, "id 'x1' was given before, at .*d.json:2"),
+    ({"id": "x1"}, "id 'x1' was used before, at .*d.json:2"),
     (
         {"conversations": said(("gpt", "A."), ("human", "<image>\nB?"))},
         "turn 1 must come from human",
@@ -137,14 +137,17 @@ WRONG = [
         "turn 2 must come from assistant or gpt, it comes from 'human'",
     ),
     ({"conversations": said(("human", "<image>\nA?"))}, "a question without an answer"),
-    ({"conversations": said(("human", "A?"), ("gpt", "B"))}, r"exactly once .* counted \[0, 0\]"),
+    (
+        {"conversations": said(("human", "A?"), ("gpt", "B"))},
+        r"exactly once .* counts by turn are \[0, 0\]",
+    ),
     (
         {"conversations": said(("human", "<image><image>\nA?"), ("gpt", "B"))},
-        r"exactly once .* counted \[2, 0\]",
+        r"exactly once .* counts by turn are \[2, 0\]",
     ),
     (
         {"conversations": said(("human", "A?"), ("gpt", "B <image>"))},
-        r"exactly once .* counted \[0, 1\]",
+        r"exactly once .* counts by turn are \[0, 1\]",
     ),
     ({"conversations": said(("human", "<image>\n"), ("gpt", "B"))}, "turn 1 has no text"),
     ({"conversations": said(("human", "<image>\nA?"), ("gpt", " "))}, "turn 2 has no text"),

@@ -186,13 +186,13 @@ def test_an_lfs_pointer_is_not_skipped(write, tmp_path):
     [
         ("a.png,What?,cat\nb.png,Who?,dog\n", 1, "no header: the first row is .*a.png.*expected"),
         ("image,title\na.png,x\n", 1, "expected an image column with question and answer"),
-        ("image,label,label\na.png,x,y\n", 1, "two columns of one name"),
+        ("image,label,label\na.png,x,y\n", 1, "two columns have the same name"),
         ("image,label\na.png,cat\nb.png,dog,3\n", 3, "3 fields, the header has 2"),
         ("image,label\na.png,cat\nb.png,\n", 3, "label must be a class name or number, got ''"),
         ("image,label\na.png,cat\nc.png,dog\n", 3, "no such image file: .*c.png"),
         ('image,label\na.png,"cat\n', 2, "malformed CSV"),
         ("image,label,split\na.png,cat,later\n", 2, "split must be train, val or test"),
-        ("id,image,label\n1,a.png,cat\n1,b.png,dog\n", 3, "id '1' was given before, at .*:2"),
+        ("id,image,label\n1,a.png,cat\n1,b.png,dog\n", 3, "id '1' was used before, at .*:2"),
         ("image,question,answer\na.png,,cat\n", 2, "question must be a text, got ''"),
     ],
 )

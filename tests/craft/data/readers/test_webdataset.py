@@ -168,10 +168,10 @@ def test_a_compressed_shard_is_refused_with_the_way_out(tmp_path, png, name):
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (lambda body: body + bytes(512), "ends within its end-of-archive mark"),
-        (lambda body: body, "ends without its end-of-archive mark"),
+        (lambda body: body + bytes(512), "ends inside its end-of-archive mark"),
+        (lambda body: body, "has no end-of-archive mark"),
         (lambda body: body + bytes(512) + body, "a member's header is empty, but more follows"),
-        (lambda body: body[:-1] + b"x" + bytes(1024), "something stands between '2.txt' and"),
+        (lambda body: body[:-1] + b"x" + bytes(1024), "there is data between '2.txt' and"),
         (lambda body: bytes(512) + body[512:] + bytes(1024), "header is empty, but more follows"),
     ],
 )
