@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -49,11 +50,16 @@ def fit(
     """
     process.prepare()
     require_new_file(out, "--out", force)
+    from accelerate import PartialState
+
     from craft.cli.interrupt import telling_what_is_kept, typed_line
     from craft.fitting import FeatureFile, fit_codebook
     from craft.runtime.device import choose_device
     from craft.runtime.rank import is_main_process
 
+    chosen = choose_device(device).device
+    if "WORLD_SIZE" in os.environ:  # torchrun's
+        PartialState(cpu=chosen.type == "cpu")
     rows = FeatureFile(features)
     state = out.with_name(f"{out.name}.unfinished")
     main = is_main_process()
@@ -77,7 +83,7 @@ def fit(
             iterations=iterations,
             tolerance=tolerance,
             seed=seed,
-            device=choose_device(device).device,
+            device=chosen,
             state=state,
             on_iteration=show,
         )

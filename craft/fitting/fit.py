@@ -125,7 +125,7 @@ class _Fit:
         self.iterations, self.tolerance = limits
         self.on_iteration = on_iteration
         self.span = _share(len(rows))
-        self.largest = _over_processes(largest_component(rows, self.span, at_once))
+        self.largest = self._over_processes(largest_component(rows, self.span, at_once))
 
     def levels(self, sizes: list[int], start: Start, seed: int) -> list[Tensor]:  # [K_l, D] each
         """A table for each level, fitted to what the levels before it left over."""
@@ -141,7 +141,7 @@ class _Fit:
                 self._lloyd(level, 1, residuals, largest)
             if level + 1 < len(sizes):
                 found = self.state.finished[level].to(self.device)
-                largest = _over_processes(residuals.subtract(found))
+                largest = self._over_processes(residuals.subtract(found))
         return [table.to(self.device) for table in self.state.finished[: len(sizes)]]
 
     def all_levels_at_once(self, table: Tensor, levels: int) -> Tensor:  # [K, D] -> [K, D]
@@ -181,6 +181,11 @@ class _Fit:
             state.write()
         state.finish_level(state.best)
 
+    def _over_processes(self, largest: float) -> float:
+        found = torch.tensor(largest, dtype=torch.float64, device=self.device)
+        largest_over_processes(found)
+        return float(found)
+
 
 def _inputs(rows: Residuals, table: Tensor, levels: int, whose: Tensor) -> Tensor:  # [k, D]
     """The inputs that entries row * levels + level stand for."""
@@ -209,9 +214,3 @@ def _rank_and_count() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
-
-
-def _over_processes(largest: float) -> float:
-    found = torch.tensor(largest, dtype=torch.float64)
-    largest_over_processes(found)
-    return float(found)

@@ -11,6 +11,7 @@ import torch
 from craft.codebook import Codebook
 from craft.fitting import fit_codebook
 from tests.craft.cli.commands import craft_command, done, one_error_line
+from tests.craft.training.two_processes import in_two_processes
 
 
 @pytest.fixture
@@ -63,6 +64,19 @@ def test_an_interrupted_fit_resumes(
     assert "iteration 0" not in said.partition("level 2")[0]
     assert Codebook.load(out) == fit_codebook(torch.from_numpy(np.load(features)), 8, 2)
     assert not (tmp_path / "codebook.safetensors.unfinished").exists()
+
+
+@pytest.mark.parametrize("how", [("--start", "kmeans++"), ("--shared",)])
+def test_two_processes_fit_what_one_does(
+    how: tuple[str, ...], features: Path, tmp_path: Path
+) -> None:
+    line = ["codebook", "fit", features, "--size", 24, "--levels", 3, *how, "--device", "cpu"]
+    in_two_processes("craft.cli", *line, "--out", tmp_path / "two.safetensors")
+    done(craft_command(*line, "--out", tmp_path / "one.safetensors"))
+    assert (tmp_path / "two.safetensors").read_bytes() == (
+        tmp_path / "one.safetensors"
+    ).read_bytes()
+    assert not (tmp_path / "two.safetensors.unfinished").exists()
 
 
 def _interrupt_at(call: int):

@@ -19,7 +19,6 @@ from craft.fitting import FeatureFile, Iteration, fit_codebook
 from craft.fitting.exact_sums import Grid
 from craft.fitting.lloyd import assign, move
 from craft.fitting.rows import TensorRows
-from tests.craft.training.two_processes import in_two_processes
 
 
 def blobs(rows: int = 600, dim: int = 5, centers: int = 12, seed: int = 0) -> Tensor:
@@ -286,15 +285,3 @@ def test_rows_of_a_tensor_are_its_own_values() -> None:
     rows = TensorRows(torch.arange(6.0).reshape(3, 2).requires_grad_())
     assert rows.take(1, 3).tolist() == [[2, 3], [4, 5]]
     assert not rows.take(0, 1).requires_grad
-
-
-@pytest.mark.parametrize(("shared", "start"), [(False, "kmeans++"), (True, "subset")])
-def test_two_processes_fit_what_one_does(shared: bool, start: Any, tmp_path: Path) -> None:
-    features = blobs(rows=301)
-    np.save(tmp_path / "features.npy", features.numpy())
-    in_two_processes(
-        "tests.craft.fitting.two_fits", tmp_path / "features.npy", tmp_path, shared, start
-    )
-    known = fit_codebook(features, 24, 3, shared=shared, start=start)
-    assert [Codebook.load(tmp_path / f"{rank}.safetensors") for rank in (0, 1)] == [known, known]
-    assert not (tmp_path / "state.safetensors").exists()
