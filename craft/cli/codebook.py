@@ -33,7 +33,7 @@ def fit(
     out: Annotated[Path, typer.Option(help="safetensors file of the codebook")],
     levels: Annotated[int, typer.Option(min=1, help="residual levels")] = 1,
     shared: Annotated[bool, typer.Option("--shared", help="one table for all levels")] = False,
-    start: Annotated[
+    init: Annotated[
         Literal["subset", "kmeans++"], typer.Option(help="how the first codewords are drawn")
     ] = "subset",
     iterations: Annotated[int, typer.Option(min=0, help="at most, per level")] = 25,
@@ -79,7 +79,7 @@ def fit(
             size,
             levels,
             shared=shared,
-            start=start,
+            init=init,
             iterations=iterations,
             tolerance=tolerance,
             seed=seed,

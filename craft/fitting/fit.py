@@ -19,7 +19,7 @@ from craft.fitting.exact_sums import largest_over_processes
 from craft.fitting.lloyd import Iteration, assign, move
 from craft.fitting.residuals import Residuals
 from craft.fitting.rows import Rows, as_rows, chunks, largest_component
-from craft.fitting.start import Start, starting_codewords
+from craft.fitting.initial import Init, initial_codewords
 from craft.fitting.state import FitState
 from craft_kernels import residual_quantize
 
@@ -30,7 +30,7 @@ def fit_codebook(
     levels: int = 1,
     *,
     shared: bool = False,
-    start: Start = "subset",
+    init: Init = "subset",
     iterations: int = 25,
     tolerance: float = 1e-4,
     seed: int = 0,
@@ -52,7 +52,7 @@ def fit_codebook(
         levels: L. Level l is fitted to what levels before it left over.
         shared: one table for all levels. It starts from the levels of a smaller codebook of its own
             and is fitted to the inputs of all levels at once.
-        start: codewords to begin with; see `craft.fitting.start`.
+        init: how the first codewords are drawn; see `craft.fitting.initial`.
         iterations: at most so many moves of the codewords, per level.
         tolerance: ends a level when an iteration lowers the error by less than this share.
         seed: of the draws.
@@ -88,7 +88,7 @@ def fit_codebook(
     at_once = rows_at_once or max(1, 2**22 // rows.dim)
     identity = ""
     if state is not None:
-        asked = (size, levels, shared, start, iterations, tolerance, seed)
+        asked = (size, levels, shared, init, iterations, tolerance, seed)
         identity = _identity(asked, rows, at_once)
     fit = _Fit(
         rows,
@@ -100,9 +100,9 @@ def fit_codebook(
     )
     if one_table:
         sizes = [size // levels + (level < size % levels) for level in range(levels)]
-        table = fit.all_levels_at_once(torch.cat(fit.levels(sizes, start, seed)), levels)
+        table = fit.all_levels_at_once(torch.cat(fit.levels(sizes, init, seed)), levels)
     else:
-        tables = fit.levels([size] * levels, start, seed)
+        tables = fit.levels([size] * levels, init, seed)
         table = tables[0] if shared else torch.stack(tables)
     codebook = Codebook(table.cpu(), levels)
     fit.state.remove()
@@ -127,7 +127,7 @@ class _Fit:
         self.span = _share(len(rows))
         self.largest = self._over_processes(largest_component(rows, self.span, at_once))
 
-    def levels(self, sizes: list[int], start: Start, seed: int) -> list[Tensor]:  # [K_l, D] each
+    def levels(self, sizes: list[int], init: Init, seed: int) -> list[Tensor]:  # [K_l, D] each
         """A table for each level, fitted to what the levels before it left over."""
         residuals = Residuals(self.rows, self.span, self.device, self.at_once)
         largest = self.largest
@@ -135,8 +135,8 @@ class _Fit:
             if level == len(self.state.finished):
                 if self.state.table is None:
                     generator = torch.Generator().manual_seed(seed + (level << 32))
-                    self.state.table = starting_codewords(
-                        start, size, len(self.rows), residuals.gather, generator
+                    self.state.table = initial_codewords(
+                        init, size, len(self.rows), residuals.gather, generator
                     )
                 self._lloyd(level, 1, residuals, largest)
             if level + 1 < len(sizes):

@@ -66,7 +66,7 @@ def test_an_interrupted_fit_resumes(
     assert not (tmp_path / "codebook.safetensors.unfinished").exists()
 
 
-@pytest.mark.parametrize("how", [("--start", "kmeans++"), ("--shared",)])
+@pytest.mark.parametrize("how", [("--init", "kmeans++"), ("--shared",)])
 def test_two_processes_fit_what_one_does(
     how: tuple[str, ...], features: Path, tmp_path: Path
 ) -> None:

@@ -92,15 +92,15 @@ def test_sums_on_a_grid_are_exact_in_any_order(bound: float, terms: int) -> None
     assert grid.step <= max(bound, 1.0) * terms * 2**-49
 
 
-@pytest.mark.parametrize("start", ["subset", "kmeans++"])
-def test_well_separated_groups_are_found(start: Any) -> None:
+@pytest.mark.parametrize("init", ["subset", "kmeans++"])
+def test_well_separated_groups_are_found(init: Any) -> None:
     features = blobs(rows=900, centers=12, seed=3)
-    codebook, log = iterations_of(features, 12, start=start)
+    codebook, log = iterations_of(features, 12, init=init)
     assert log[-1].unused == 0
     assert log[-1].error < log[0].error
     # An optimum leaves the noise alone, 5 x 0.09 a row; a bad local one, several times as much.
     assert error_of(codebook, features) == pytest.approx(min(x.error for x in log), rel=1e-6)
-    if start == "kmeans++":
+    if init == "kmeans++":
         assert error_of(codebook, features) < 0.6
 
 
@@ -122,12 +122,12 @@ def test_levels_lower_the_error_and_the_best_table_is_returned(shared: bool) -> 
 
 
 @pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("start", ["subset", "kmeans++"])
-def test_batches_and_threads_change_no_bit(shared: bool, start: Any) -> None:
+@pytest.mark.parametrize("init", ["subset", "kmeans++"])
+def test_batches_and_threads_change_no_bit(shared: bool, init: Any) -> None:
     features = blobs()
 
     def fit(**how: Any) -> Codebook:
-        return fit_codebook(features, 16, 3, shared=shared, start=start, iterations=5, **how)
+        return fit_codebook(features, 16, 3, shared=shared, init=init, iterations=5, **how)
 
     known = fit()
     for at_once in (1, 7, 600, 10_000):
@@ -159,8 +159,8 @@ def test_unused_codewords_share_the_rows_of_the_worst_groups() -> None:
 
 def test_fewer_distinct_rows_than_codewords_are_reproduced_exactly() -> None:
     features = torch.tensor([[1.0, 2], [3, 4], [5, 6]]).repeat(10, 1)
-    for start in ("subset", "kmeans++"):
-        codebook, log = iterations_of(features, 8, start=start)
+    for init in ("subset", "kmeans++"):
+        codebook, log = iterations_of(features, 8, init=init)
         assert error_of(codebook, features) == 0
         assert log[-1].unused == 5
 

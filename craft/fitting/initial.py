@@ -1,4 +1,4 @@
-"""The codewords that k-means starts from, drawn from the rows."""
+"""The first codewords of k-means, drawn from the rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from craft.fitting.distances import blocks_of, squared_lengths
 from craft.fitting.exact_sums import Grid
 
-Start = Literal["subset", "kmeans++"]
+Init = Literal["subset", "kmeans++"]
 #: Rows that k-means++ draws from, for each codeword: its time grows with their number times size.
 ROWS_A_CODEWORD = 4
 
@@ -25,8 +25,8 @@ def sample(
     return torch.randperm(rows, generator=generator)[:count].sort().values
 
 
-def starting_codewords(
-    start: Start,
+def initial_codewords(
+    init: Init,
     size: int,
     rows: int,
     gather: Callable[[Tensor], Tensor],
@@ -35,14 +35,14 @@ def starting_codewords(
     """``size`` of the rows.
 
     Args:
-        start: "subset" draws distinct rows; "kmeans++" draws each with a probability that grows
+        init: "subset" draws distinct rows; "kmeans++" draws each with a probability that grows
             with the squared distance to those already drawn (Arthur and Vassilvitskii, 2007), from
             a sample of ``4 * size`` rows; for thousands of codewords that takes minutes.
         rows: their number, at least ``size``.
         gather: rows by number, float32 on the device that is to be used.
         generator: on the CPU.
     """
-    if start == "subset":
+    if init == "subset":
         return gather(sample(rows, size, generator))
     points = gather(sample(rows, ROWS_A_CODEWORD * size, generator))
     return points[_spread(points, size, generator)]
