@@ -39,7 +39,7 @@ class OtherFormatError(CraftError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``tensors`` maps a file name without suffix to its tensors; ``state`` is the rest, as JSON."""
+    """``tensors`` maps a file name without suffix to its tensors; ``state`` is the rest as JSON."""
 
     step: int
     tensors: dict[str, dict[str, Tensor]]

@@ -38,7 +38,7 @@ def models_identity(
     siglip: SiglipModel,
     text_tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> dict[str, str]:
-    """Hashes of the models that a run starts from: part -> hash of weights, config and tokenizer."""
+    """Hashes of the models a run starts from: part -> hash of weights, config and tokenizer."""
     template = surrogate.template.to_dict()
     return {
         "encoder": value_hash(tensor_hash(tower.state_dict()), _settings(tower.config)),

@@ -21,7 +21,8 @@ from craft.data.images.image_set import ImageSet
 from craft.data.images.store import TensorStore
 from craft.family.family import ModelFamily
 from craft.settings.training import CraftConfig
-from craft.training.adapt import AdaptationResult, adapt
+from craft.training.adapt import adapt
+from craft.training.result import AdaptationResult
 from craft.training.training_run import TrainingRun
 from tests.craft.training.same_training import smooth_updates
 
