@@ -69,8 +69,8 @@ def new_language_model(
         projector = Projector(tower.codebook.dim, model.get_input_embeddings().embedding_dim)
     template = template or PromptTemplate.of_chat(tokenizer)
     fingerprint = tower.codebook.fingerprint
-    language_model = AlignedLanguageModel(model, projector, tokenizer, fingerprint, name, template)
-    return language_model.eval().requires_grad_(False)
+    aligned = AlignedLanguageModel(model, projector, tokenizer, fingerprint, name, template)
+    return aligned.eval().requires_grad_(False)
 
 
 def align(

@@ -114,7 +114,7 @@ def test_tokens_before_the_patches_are_unchanged_and_unused():
 
 @pytest.mark.parametrize("tokens", [8, 11])
 def test_a_sequence_of_another_grid_is_refused(tokens):
-    with pytest.raises(ValueError, match=rf"{tokens} tokens .* 9 patches \(3 x 3\)"):
+    with pytest.raises(ValueError, match=rf"9 patches \(3 x 3\) .* a sequence of {tokens} tokens"):
         filled(STEADY, (3, 3))(torch.zeros(1, tokens, 8, dtype=torch.float64))
 
 

@@ -218,9 +218,7 @@ def test_a_toy_answer_flips_to_that_of_the_evidence(discrete, monkeypatch):
         out = forward(**inputs)
         logits = torch.zeros_like(out.logits)
         logits[..., b] = 3.0
-        logits[: max(1, len(logits) // 2), ..., a] = (
-            2.0  # the stream with the evidence
-        )
+        logits[: max(1, len(logits) // 2), ..., a] = 2.0  # the stream with the evidence
         out.logits = logits
         return out
 
