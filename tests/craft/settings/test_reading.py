@@ -162,7 +162,7 @@ def test_a_users_steps_override_a_presets_epochs(read, tmp_path):
     [
         (["steps=3", "epochs=1"], r"--set steps=3 and --set epochs=1 both say how long"),
         (["lr=1e-3", "lr=1e-4"], r"lr is set twice, by --set lr=1e-3 and by --set lr=1e-4"),
-        (
+        (["method=align"], r"--set method=align: align is not a method but .*mean `craft align`"),
             ["method=align"],
             r"--set method=align: align is not a method but .*did you mean `craft align`",
         ),
