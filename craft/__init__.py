@@ -1,6 +1,7 @@
 """CRAFT: adapt discrete vision-language models by fine-tuning only the vision encoder.
 
-Names are imported when first used, so that `import craft` loads neither torch nor anything large.
+Names are imported on first use, so that `import craft` loads neither torch nor other large
+packages.
 """
 
 from importlib import import_module

@@ -5,7 +5,7 @@ from __future__ import annotations
 from craft.evaluation.validation_gain import ValidationGain
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
-from craft.training.adapt import AdaptationResult
+from craft.training.result import AdaptationResult
 
 
 def adaptation_lines(

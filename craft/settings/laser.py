@@ -1,4 +1,4 @@
-"""LASER's settings, each labelled with its origin as in docs/laser.md."""
+"""LASER's settings; docs/laser.md gives the origin of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class LaserSettings(BaseModel):
     """How evidence is found, cropped, hidden and decoded.
 
     Raises:
-        CraftError: a value outside its range; both ``layer_range`` and ``fixed_layer``.
+        pydantic.ValidationError: a value is outside its range, or both ``layer_range`` and
+            ``fixed_layer`` are given.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""The table of settings in docs/training.md, made from the settings themselves."""
+"""The table of settings in docs/training.md, generated from the settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from craft.settings.reading import setting_names
 
 
 def settings_table() -> str:
-    """Every setting with its type, its default, what craft_paper sets it to, and what it does."""
+    """Every setting with its type, default, value in craft_paper, and description."""
     paper = PRESETS["craft_paper"]
     lines = [
         "| setting | type | default | craft_paper | what it does |",

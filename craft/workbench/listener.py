@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from craft.data.readers import AccountSummary
 from craft.settings.training import CraftConfig
-from craft.training.adapt import AdaptationResult
+from craft.training.result import AdaptationResult
 from craft.training.trainee import TrainableTable
 
 log = logging.getLogger(__name__)

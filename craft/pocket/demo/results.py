@@ -81,7 +81,7 @@ class ModelResults(_Entry):
 
 
 class Adaptation(_Entry):
-    """How one encoder came about, see :class:`~craft.training.adapt.AdaptationResult`."""
+    """How one encoder came about, see :class:`~craft.training.result.AdaptationResult`."""
 
     seed: int
     encoder_hash: str

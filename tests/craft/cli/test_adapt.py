@@ -126,9 +126,9 @@ def test_every_phase_has_a_name_in_a_log(
     done(craft_command(*adapt(tiny_models, tmp_path / "p")))
     assert list(dict.fromkeys(name for name, *_ in seen)) == [
         "flags: encoding the validation images",
-        "flags: validating the encoder as it is",
+        "flags: validating the pretrained encoder",
         "flags: adapting with qwen2",
-        "flags: mixing with the weights as they were",
+        "flags: mixing with the pretrained weights",
         "flags: counting the token prior",
         "flags: saving the pack",
     ]

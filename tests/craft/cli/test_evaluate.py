@@ -171,4 +171,4 @@ def test_judge_needs_justified_answers(
     (tmp_path / "predictions.jsonl").write_text(json.dumps(row) + "\n")
     result = judging(tmp_path / "predictions.jsonl", tmp_path / "v.jsonl")
     assert result.exit_code == 2
-    assert "make them with craft evaluate --justify" in result.stderr
+    assert "write them with craft evaluate --justify" in result.stderr

@@ -57,8 +57,8 @@ def test_what_held_no_verdict_is_counted(server: Server, given: list[object]) ->
 @pytest.mark.parametrize(
     ("script", "complaint"),
     [
-        ([answer(completion())] + [answer(b"<html>")] * 6, "is that an OpenAI server's URL"),
-        ([answer(completion())] + [hang_up] * 6, "the connection broke off"),
+        ([answer(completion())] + [answer(b"<html>")] * 6, "is this an OpenAI server's URL"),
+        ([answer(completion())] + [hang_up] * 6, "the connection broke"),
         ([answer(completion()), refuse(401, f"no such key: {KEY}")], "no such key: [key]"),
         ([answer(completion()), refuse(404, "no model")], "404 Not Found: no model"),
     ],

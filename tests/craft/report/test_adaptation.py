@@ -9,7 +9,7 @@ import pytest
 from craft.evaluation.validation_gain import ValidationGain
 from craft.report.adaptation import adaptation_lines
 from craft.settings.training import CraftConfig
-from craft.training.adapt import AdaptationResult, ValidationAnswers
+from craft.training.result import AdaptationResult, ValidationAnswers
 
 NONE: Any = None
 
