@@ -16,10 +16,10 @@ from torch import Tensor
 from craft.codebook import Codebook
 from craft.errors import CraftError
 from craft.fitting.exact_sums import largest_over_processes
+from craft.fitting.initial import Init, initial_codewords
 from craft.fitting.lloyd import Iteration, assign, move
 from craft.fitting.residuals import Residuals
 from craft.fitting.rows import Rows, as_rows, chunks, largest_component
-from craft.fitting.initial import Init, initial_codewords
 from craft.fitting.state import FitState
 from craft_kernels import residual_quantize
 
