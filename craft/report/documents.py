@@ -1,6 +1,6 @@
 """Generated sections, between two marks, in documents that are written by hand.
 
-``python -m craft.report.documents docs/training.md`` updates that document's table of settings.
+``python -m craft.report.documents docs/training.md docs/laser.md`` updates the settings in them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from pathlib import Path
 
 from craft.errors import CraftError
 from craft.runtime.whole_file import write_text
-from craft.settings.table import settings_table
+from craft.settings.table import laser_table, settings_table
 
 BEGIN = "<!-- settings: written by python -m craft.report.documents -->"
+LASER = "<!-- settings of LASER: written by python -m craft.report.documents -->"
 END = "<!-- end of settings -->"
 
 
@@ -35,9 +36,11 @@ def with_table(text: str) -> str:
     Raises:
         CraftError: the marks are missing.
     """
+    if LASER in text:
+        return between_marks(text, LASER, END, laser_table())
     return between_marks(text, BEGIN, END, settings_table())
 
 
 if __name__ == "__main__":
-    document = Path(sys.argv[1])
-    write_text(document, with_table(document.read_text()))
+    for document in map(Path, sys.argv[1:]):
+        write_text(document, with_table(document.read_text()))

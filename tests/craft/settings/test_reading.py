@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from craft.errors import CraftError
 from craft.report.documents import settings_table, with_table
 from craft.settings.idle import why_idle
+from craft.settings.laser import LaserSettings
 from craft.settings.methods import ALIGN_STAGES, METHODS
 from craft.settings.presets import PRESETS, preset
 from craft.settings.reading import read_align_settings, read_settings, setting_names
@@ -129,6 +130,14 @@ def test_the_documented_table_is_up_to_date():
     for name, field in setting_names().items():
         assert field.description, name
         assert f"| `{name}` |" in settings_table()
+
+
+def test_laser_settings_are_documented_too():
+    text = DOCUMENT.with_name("laser.md").read_text()
+    assert with_table(text) == text, "run python -m craft.report.documents docs/laser.md"
+    for name, field in LaserSettings.model_fields.items():
+        assert field.description, name
+        assert f"| `{name}` |" in text
 
 
 def test_the_table_is_written_between_its_markers(tmp_path, monkeypatch):
