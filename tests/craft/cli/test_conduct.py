@@ -143,7 +143,7 @@ def test_resuming_a_finished_run_without_checkpoints_does_not_train_anew(
     given += ["--set", "checkpoint.every=0"]
     done(craft_command(*given))
     before = contents(out)
-    assert "no checkpoint to go on from" in one_error_line(
+    assert "no checkpoint to resume from" in one_error_line(
         craft_command(*given, "--resume", "auto")
     )
     assert contents(out) == before
@@ -192,7 +192,10 @@ def test_a_full_disk_after_training_keeps_the_checkpoint_and_says_where(
         patch.setattr(EncoderPack, "save", save)
         line = one_error_line(craft_command(*given))
     assert f"{out}/encoder.safetensors could not be written: File too large; it needs" in line
-    assert f"the training is kept, to step 2, in {out}/checkpoints: go on from it with" in line
+    assert (
+        f"the checkpoint of the last step, 2, is kept in {out}/checkpoints: finish from it with"
+        in line
+    )
     assert not (out / "pack.json").exists()
     done(craft_command(*given, "--resume", "auto"))
     assert EncoderPack.load(out).notes["config"]["steps"] == 2

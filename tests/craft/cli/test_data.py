@@ -89,7 +89,7 @@ def test_moved_data_is_found_and_changed_data_refused(
     moved = shutil.move(class_folder, tmp_path / "moved")
     arguments = ["evaluate", pack, "--out", tmp_path / "s", "--models", models]
     line = one_error_line(craft_command(*arguments))
-    assert f"{class_folder}, where nothing is now; say where it lies with --data PATH" in line
+    assert f"{class_folder}, which no longer exists; give its new place with --data PATH" in line
     few = ["--general-images", "3", "--llm", "qwen2", "--test-limit", "4"]
     done(craft_command(*arguments, "--data", moved, *few))
     done(craft_command("prior", pack, "--data", moved, "--models", models, "--force"))

@@ -152,7 +152,7 @@ def test_questions_beyond_the_vocabulary_are_refused(tiny_models):
         ),
         (["--laser", "--set", "fixed_layer=9"], "fixed_layer must be in 0..1"),
         (["--option", "a quokka", "--option", NAMES[0]], "does not know 1 word: 'quokka'"),
-        (["--option", NAMES[0]], "is no choice; give two or more"),
+        (["--option", NAMES[0]], "is the only option; give two or more"),
         ([*AS_OPTIONS, "--instruction", "Justify"], "--instruction is for open questions"),
         (["--llm", "gpt"], "language model must be one of qwen2, llama"),
     ],

@@ -254,5 +254,8 @@ def test_a_full_disk_at_the_end_loses_no_training(
     assert EncoderPack.load(there).notes["domain"] == "flags"
     # With a checkpoint the pack can be made from it again.
     line = one_error_line(craft_command(*run, "--set", "checkpoint.every=1", "--force"))
-    assert f"the training is kept, to step 2, in {out}/checkpoints: go on from it with" in line
+    assert (
+        f"the checkpoint of the last step, 2, is kept in {out}/checkpoints: finish from it with"
+        in line
+    )
     assert not (out / "pack.json").exists()

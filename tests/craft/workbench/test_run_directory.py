@@ -88,7 +88,7 @@ def test_a_file_is_not_a_directory(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(CraftError, match="is a file; name a directory"):
         open_run_directory(path, {"command": "demo"}, force=True)
-    with pytest.raises(CraftError, match=r"cannot be: .*/file is a file"):
+    with pytest.raises(CraftError, match=r"cannot be made: .*/file is a file"):
         open_run_directory(path / "deep" / "er", {"command": "demo"}, force=True)
 
 
