@@ -6,7 +6,7 @@ from craft.cli.terminal import console
 
 
 def list_settings() -> None:
-    """Every training setting: its type, its default, and what it does."""
+    """List every training setting: its type, its default, and what it does."""
     from craft.settings.table import settings_table
 
     console.print(settings_table(), soft_wrap=True)
