@@ -30,8 +30,7 @@ def pictures(
     models: Models = None,
     force: Force = False,
 ) -> None:
-    """Draw each patch's code, the patches that pruning keeps, and which codes are frequent or
-    rare."""
+    """Draw each patch's code, what pruning keeps, and which codes are frequent or rare."""
     process.prepare()
     from craft.family.family import ModelFamily
     from craft.pocket.domains import load_domain

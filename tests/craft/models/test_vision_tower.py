@@ -167,7 +167,7 @@ def test_a_class_token_of_its_own_is_read_by_patches_and_saved(tiny_models, pixe
     with torch.no_grad():
         tower.class_token.add_(1)
     assert not torch.equal(tower.features(pixels)[0], z)
-    with pytest.raises(ValueError, match="class token of its own"):
+    with pytest.raises(ValueError, match="its own class token"):
         tower.features(pixels, torch.ones(16))
     tower.save_pretrained(tmp_path)
     back = DiscreteVisionTower.from_pretrained(tmp_path)
@@ -186,7 +186,7 @@ def test_flash_attention_falls_back_with_a_line_in_the_log(tiny_models, tmp_path
     tiny_models.pretrained_tower().save_pretrained(tmp_path)
     tower = DiscreteVisionTower.from_pretrained(tmp_path, attn_implementation="flash_attention_2")
     assert tower.config._attn_implementation == "sdpa"
-    assert "flash_attention_2 was asked for but cannot run here" in caplog.text
+    assert "flash_attention_2 was requested but cannot run here" in caplog.text
     with pytest.raises(ValueError, match="attention must be one of"):
         available_attention("fast")
     assert available_attention("eager") == "eager"

@@ -46,15 +46,15 @@ def test_a_run_that_left_nothing_but_notes_may_be_begun_again(tmp_path: Path) ->
     assert noted(tmp_path) == 2
 
 
-def test_an_earlier_run_is_gone_on_with_or_replaced_only_if_asked(tmp_path: Path) -> None:
+def test_an_earlier_run_is_resumed_or_replaced_only_if_asked(tmp_path: Path) -> None:
     open_run_directory(tmp_path, {"command": "adapt", "n": 1})
     (tmp_path / "pack.json").write_text("hours of work")
-    said = "holds an earlier run of `craft adapt`; choose another directory, --resume auto to go on"
-    with pytest.raises(CraftError, match=said + r" with that run, or --force to replace it$"):
+    said = "holds an earlier run of `craft adapt`; choose another directory, --resume auto to"
+    with pytest.raises(CraftError, match=said + r" resume that run, or --force to replace it$"):
         open_run_directory(tmp_path, {"command": "adapt", "n": 2}, resume=False)
     with pytest.raises(CraftError, match=r"choose another directory, or --force to replace it$"):
         open_run_directory(tmp_path, {"command": "adapt", "n": 2})
-    # What goes on keeps the note of what began.
+    # A resumed run keeps its first note.
     assert open_run_directory(tmp_path, {"command": "adapt", "n": 2}, resume=True)
     assert noted(tmp_path) == 1
     assert not open_run_directory(tmp_path, {"command": "adapt", "n": 3}, force=True)

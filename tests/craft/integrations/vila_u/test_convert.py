@@ -519,7 +519,7 @@ def test_names_that_are_no_folder_are_refused(plain, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["siglip", "vila_u", "VILA_U", "manifest.json"])
 def test_names_that_parts_have_are_refused(plain, tmp_path, name):
-    refused(plain, tmp_path, "is what a part of the directory is called", name=name)
+    refused(plain, tmp_path, "is taken by another part of the directory", name=name)
 
 
 @pytest.mark.parametrize(
