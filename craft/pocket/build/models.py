@@ -25,7 +25,8 @@ from craft.family.family import ModelFamily
 from craft.family.layout import CODEBOOK, PRIOR, SIGLIP
 from craft.models.siglip_texts import text_embeddings
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.pocket.build.language import VIEWS, LanguageRecipe, LanguageStage
+from craft.pocket.build.language import LanguageStage
+from craft.pocket.build.language_recipe import VIEWS, LanguageRecipe
 from craft.pocket.build.vision import VisionRecipe, VisionStage
 from craft.pocket.build.vocabulary import build_tokenizer
 from craft.pocket.family import FAMILIES, RETENTION

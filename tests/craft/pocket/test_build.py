@@ -9,7 +9,9 @@ import torch
 from craft.data import prompts
 from craft.models.text_batch import prompt_batch
 from craft.pocket import retention
-from craft.pocket.build.language import LanguageRecipe, LanguageStage, Lessons, noisy_sentence
+from craft.pocket.build.language import LanguageStage
+from craft.pocket.build.language_recipe import LanguageRecipe
+from craft.pocket.build.lessons import Lessons, noisy_sentence
 from craft.pocket.build.vision import Phase, ResidualCodebook, VisionRecipe, VisionStage
 from craft.pocket.build.vocabulary import build_tokenizer
 
