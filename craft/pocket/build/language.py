@@ -4,7 +4,7 @@ There are three stages. *Text*: choosing the letter of the matching option is a 
 forms in a few hundred steps on bare options without any image; with the questions' words around
 them, it does not form in two thousand. *Projector*: the mean projected token learns to point in the
 direction of its name's embedding, so that the circuit finds in images what it knows from names.
-*Joint*: all kinds of questions about images of the general world.
+*Joint*: the model learns from all kinds of questions about images of the general world.
 
 Visual sentences are deliberately noisy: a language model that expects only clean codes of its own
 training images cannot follow an encoder that was adapted with another language model.
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class LanguageStage:
-    """One language model and its projector in training."""
+    """Trains one language model and its projector."""
 
     def __init__(
         self,
@@ -72,14 +72,14 @@ class LanguageStage:
         self.aligned = AlignedLanguageModel(model, projector, tokenizer, fingerprint, family)
 
     def _seed(self, stage: int) -> None:
-        """Every stage has its own random numbers, so that a resumed build draws the same ones."""
+        """Seed a stage's own random numbers, so that a resumed build draws the same ones."""
         seed = self.recipe.seed + 1000 * stage
         torch.manual_seed(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.lessons = Lessons(self.areas, self.recipe.shares, seed)
 
     def run(self, cache: Path) -> AlignedLanguageModel:
-        """Run all stages, each stored in ``cache`` or taken from there; the result is frozen."""
+        """Run all stages, or load finished ones from ``cache``; the result is frozen."""
         stages = {"text": self._learn_text, "projector": self._learn_projector}
         for i, steps in enumerate(self.recipe.joint_steps):
             stages[f"joint-{i + 1}"] = partial(self._learn_jointly, steps)
@@ -126,7 +126,7 @@ class LanguageStage:
         loss_of: Callable[[int], tuple[Tensor, float]],
         decay: bool = True,
     ) -> None:
-        """AdamW with warm-up. ``loss_of`` gives the loss and the share of letters right."""
+        """Run AdamW with warm-up; ``loss_of`` returns the loss and the share of correct letters."""
         optimizer = torch.optim.AdamW(
             self.aligned.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01
         )
@@ -152,7 +152,8 @@ class LanguageStage:
                 recent.clear()
 
     def _text(self, worded: bool) -> tuple[Tensor, float]:
-        """Questions for the letter of the name that precedes the options, blurred and repeated."""
+        """Loss on letters of names; a name's embedding, repeated and blurred, stands for the
+        image."""
         count = self.recipe.text_batch if not worded else self.recipe.joint_batch * 2
         times = self.lessons.rng.randint(1, self.recipe.name_tokens)
         picked = self.lessons.pick(count)
@@ -182,7 +183,7 @@ class LanguageStage:
         return F.embedding(torch.stack(views).long(), self.table).sum(2)
 
     def _pooled(self) -> tuple[Tensor, float]:
-        """A loss that turns the mean projected token of an image towards its name's embedding."""
+        """Loss that turns the mean projected token of an image towards its name's embedding."""
         picked = self.lessons.pick(self.recipe.projector_batch)
         visual = noisy_sentence(self._features(picked), self.recipe, self.generator)
         targets = torch.tensor([self.index[self.areas[a].labels[i]] for a, i in picked])

@@ -20,8 +20,8 @@ from craft.data.images.augment import Augmentation
 from craft.errors import CraftError
 from craft.pocket.family import FAMILIES
 
-#: The views of the general world that language models learn to read: unchanged drawings. Only the
-#: encoder knows outlines and pen strokes; it is CRAFT's task to make it say so.
+#: Augmentations of the images that language models learn to read: nearly unchanged drawings. Only
+#: the encoder knows outlines and pen strokes; making it express them in codes is CRAFT's task.
 VIEWS = {
     "icons": Augmentation(blur=0.1),
     "flags": Augmentation(scale=(0.8, 1.2), rotation=8, blur=0.1),
@@ -31,7 +31,7 @@ VIEWS = {
 
 @dataclass(frozen=True)
 class LanguageRecipe:
-    """Schedule of one language model's alignment; the module's docstring explains the stages."""
+    """Schedule of one language model's alignment; the ``language`` module explains the stages."""
 
     shares: tuple[float, ...] = (0.6, 0.15, 0.25)
     bare_steps: int = 250
@@ -54,10 +54,10 @@ class LanguageRecipe:
 
 
 def language_config(family: str, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
-    """The pocket configuration of a family. The wide initialisation lets the look-up circuit form.
+    """Pocket-size config of a model class; its wide initialisation lets the look-up circuit form.
 
     Raises:
-        CraftError: unknown family.
+        CraftError: ``family`` is unknown.
     """
     ids = {
         "vocab_size": len(tokenizer),
@@ -83,10 +83,10 @@ def language_config(family: str, tokenizer: PreTrainedTokenizerBase) -> Pretrain
 def start_names(
     model: Any, tokenizer: PreTrainedTokenizerBase, meanings: dict[str, Tensor]
 ) -> None:
-    """Initialise the embeddings of names with those of a text tower, reduced to the model's width.
+    """Initialise the embeddings of names from a text tower's, reduced to the model's width.
 
-    Things that look alike then have similar names, and learning to name an image is a smooth map
-    instead of a table. The principal components keep as much of the differences as the width
+    Things that look alike then have similar embeddings, so naming an image is learnt as a smooth
+    map instead of a table. Principal components keep as much of the differences as the width
     allows; every embedding keeps the norm of its random initialisation.
     """
     ids = torch.tensor(tokenizer.convert_tokens_to_ids(list(meanings)))

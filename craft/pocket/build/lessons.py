@@ -14,7 +14,7 @@ from craft.pocket.build.language_recipe import LanguageRecipe
 
 
 class Lessons:
-    """Question and answer texts about images of the general world."""
+    """Draws questions and answers about images of the general world."""
 
     def __init__(self, areas: list[ImageSet], shares: tuple[float, ...], seed: int):
         self.areas = areas
@@ -30,18 +30,18 @@ class Lessons:
         self.shares = shares
 
     def pick(self, count: int) -> list[tuple[int, int]]:
-        """Area and row of `count` random images."""
+        """Area and row of ``count`` random images."""
         areas = self.rng.choices(range(len(self.areas)), self.shares, k=count)
         return [(a, self.rng.randrange(len(self.areas[a]))) for a in areas]
 
     def options(self, area: int, label: str) -> tuple[list[str], str]:
-        """Four options, three in ten times from the label's own group, and the right letter."""
+        """Four options, in 30 % of cases from the label's own group, and the correct letter."""
         near = self.members[area][self.group_of[area][label]]
         pool = near if len(near) > 3 and self.rng.random() < 0.3 else self.classes[area]
         return draw_options(label, [c for c in pool if c != label], self.rng)
 
     def ask(self, area: int, label: str) -> tuple[str, str]:
-        """A random question about an image of ``label`` and its answer."""
+        """A random question about an image of ``label``, and its answer."""
         subject, group = self.areas[area].subject, self.group_of[area][label]
         kind = self.rng.random()
         if kind < 0.3:
@@ -60,7 +60,7 @@ def noisy_sentence(
     recipe: LanguageRecipe,
     generator: torch.Generator,
 ) -> Tensor:  # [B, M, D]
-    """Replace, zero, jitter and drop visual tokens, in the same order."""
+    """Replace, zero, jitter and drop visual tokens at random; their order stays."""
     b, n, _ = features.shape
     draw = torch.rand(b, n, generator=generator)
     strength = torch.rand(b, 1, generator=generator)

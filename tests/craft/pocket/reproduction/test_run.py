@@ -103,7 +103,7 @@ def test_what_is_damaged_is_done_again_before_it_is_read(
     assert changed == {first, second}
     for path in (again / COSTS_FILE, first, second):
         assert f"{path}" in caplog.text
-    assert "is empty; get the file again; they are measured again" in caplog.text
+    assert "is empty; get the file again; costs will be measured again" in caplog.text
 
 
 def test_other_models_do_not_mix_with_what_is_there(
