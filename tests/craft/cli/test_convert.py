@@ -1,4 +1,4 @@
-"""`craft convert` and `craft align`: from files of others to a surrogate that adapts."""
+"""`craft convert` and `craft align`: from other projects' files to a surrogate."""
 
 import json
 

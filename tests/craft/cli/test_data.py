@@ -1,4 +1,4 @@
-"""A user's own data, from check to adapted encoder to evaluation, on pictures these tests draw."""
+"""A user's data, from check to adapted encoder to evaluation, on pictures drawn here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def llava_file(tmp_path: Path, draw: Callable[..., Path]) -> Path:
 
 
 def adapt_and_evaluate(data: Path, models: Path, out: Path, *options: object) -> dict:
-    """The two commands."""
+    """Run ``craft adapt`` and ``craft evaluate``."""
     pack = out / "pack"
     done(
         craft_command("adapt", "--data", data, "--out", pack, "--models", models, *QUICK, *options)
@@ -204,7 +204,7 @@ def test_check_and_adapt_refuse_the_same_words(
     checked = craft_command("data", "check", class_folder, *models)
     adapted = craft_command("adapt", "--data", class_folder, "--out", tmp_path / "o", *models)
     assert one_error_line(checked) == one_error_line(adapted)
-    assert "image_folder: 80 images" in checked.stdout  # all the same, it is shown
+    assert "image_folder: 80 images" in checked.stdout  # it is shown all the same
 
 
 @pytest.fixture
@@ -355,8 +355,7 @@ def test_several_undecodable_images_are_told_in_one_run(
 
 @pytest.fixture
 def mixed_folder(class_folder: Path, tmp_path: Path, draw: Callable[..., Path]) -> Path:
-    """Eighty sound images in folders of classes, two more behind links, and what people have
-    beside them."""
+    """Eighty sound images in class folders, two behind links, and the usual other files."""
     aa, bb, cc = (class_folder / f"thing_{name}" for name in ("aa", "bb", "cc"))
     for junk in (".DS_Store", "._0.png", "Thumbs.db", ".ipynb_checkpoints/0.png", "@eaDir/0.png"):
         draw(aa / "x.png").rename(aa / "x.tmp")
@@ -398,7 +397,7 @@ def test_the_report_on_a_mixed_folder_says_what_to_do(
     assert "image_folder: 84 images, 8 classes" in shown
 
     def told(output: str, reason: str) -> dict[str, str]:
-        """The places listed under a reason, with what is said about each."""
+        """The places listed under a reason, with the remark on each."""
         _, _, after = output.partition(f"{reason}\n")
         lines = []
         for text in after.splitlines():

@@ -1,4 +1,4 @@
-"""The recipes of the pocket models, on a world of ten classes and a handful of steps."""
+"""The pocket models' recipes, on a world of ten classes and for a few steps."""
 
 import math
 import shutil
@@ -99,7 +99,7 @@ def test_codebook_losses_are_the_mean_over_levels():
     assert torch.equal(gradient, torch.ones_like(z))
 
 
-def test_vision_goes_on_from_a_saved_phase(areas, tokenizer):
+def test_vision_resumes_from_a_saved_phase(areas, tokenizer):
     whole, resumed = (VisionStage(areas, tokenizer, VISION) for _ in range(2))
     whole.run(0)
     saved = {name: x.clone() for name, x in whole.state().items()}

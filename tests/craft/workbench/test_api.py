@@ -1,4 +1,4 @@
-"""The method from Python: three calls, the same results as the commands."""
+"""The Python API: its calls give the same results as the commands."""
 
 from __future__ import annotations
 

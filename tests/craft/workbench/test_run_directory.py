@@ -1,4 +1,4 @@
-"""What a command may write over, and what it must not."""
+"""What a command may overwrite and what it may not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def noted(directory: Path) -> int:
 
 
 def open_run_directory(*args: Any, **kwargs: Any) -> bool:
-    """As a command does, which ends at once."""
+    """Open a run directory as a command that ends at once."""
     try:
         return run_directory.open_run_directory(*args, **kwargs)
     finally:
@@ -39,7 +39,7 @@ def test_new_and_empty_directories_are_taken(tmp_path: Path) -> None:
     open_run_directory(tmp_path / "empty", {"command": "demo"})
 
 
-def test_a_run_that_left_nothing_but_notes_may_be_begun_again(tmp_path: Path) -> None:
+def test_a_run_that_left_only_notes_may_start_over(tmp_path: Path) -> None:
     open_run_directory(tmp_path, {"command": "adapt", "n": 1}, resume=False)
     (tmp_path / "config.yaml").write_text("")
     open_run_directory(tmp_path, {"command": "adapt", "n": 2}, resume=False)

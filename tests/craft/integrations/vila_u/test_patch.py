@@ -1,4 +1,4 @@
-"""Patching: reversible, on one instance, and pruning only where it is safe."""
+"""Patching is reversible, affects one instance, and prunes only where that is safe."""
 
 import copy
 import warnings

@@ -1,4 +1,4 @@
-"""craft reproduce on a tiny world: what the tables say is what was answered, and it resumes."""
+"""``craft reproduce`` on a tiny world: tables agree with the answers, and it resumes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def finished(
     three_models: ModelFamily,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[dict[str, Any], Path]:
-    """Results of the tiny scale, stopped once in the middle."""
+    """Results of the tiny scale, interrupted once in the middle."""
     out = tmp_path_factory.mktemp("reproduction")
     calls = []
 
@@ -72,7 +72,7 @@ def finished(
 
 
 def made_of(out: Path) -> str:
-    """The hash of the models that jobs note."""
+    """Hash of the models, which jobs record."""
     path = out / JOBS / f"{Job(PRETRAINED, 'flags').name}.json"
     return json.loads(path.read_text())["models"]
 
