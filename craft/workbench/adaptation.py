@@ -94,8 +94,8 @@ def adapt(
     out, listener = Path(out), listener or Listener()
     config = _config(settings, preset)
     require_trainable(config)
-    going_on = require_run_directory(out, "adapt", resume=resume, force=force)
-    _require_checkpoint(out, going_on, force)
+    resuming = require_run_directory(out, "adapt", resume=resume, force=force)
+    _require_checkpoint(out, resuming, force)
     models = opened(family)
     weights = models.siglip.vision_model.state_dict().values()
     require_room(out, sum(x.nbytes for x in weights), "the encoder pack")
@@ -211,14 +211,14 @@ def _config(settings: CraftConfig | Mapping[str, Any] | None, preset: PresetName
     return read_settings(preset, None, as_assignments(settings))
 
 
-def _require_checkpoint(out: Path, going_on: bool, force: bool) -> None:
+def _require_checkpoint(out: Path, resuming: bool, force: bool) -> None:
     """Refuse to resume a finished run that has no checkpoints, which would train it again.
 
     Raises:
         CraftError: there is such a run in ``out``.
     """
     finished = (out / CARD).is_file() and not CheckpointDirectory(out / CHECKPOINTS).steps()
-    if going_on and finished and not force:
+    if resuming and finished and not force:
         raise CraftError(
             f"--out {out} holds a pack and no checkpoint to resume from; choose another directory, "
             "or --force to train again and replace it"

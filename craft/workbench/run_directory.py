@@ -140,10 +140,10 @@ def require_run_directory(
             "one cannot resume; choose another directory, or --force to replace it"
         )
     resumable = resume is not None and note.format == FORMAT
-    go_on = "--resume auto to resume that run, " if resumable else ""
+    resume_hint = "--resume auto to resume that run, " if resumable else ""
     raise CraftError(
         f"--out {directory} holds an earlier run of `craft {command}`; choose another directory, "
-        f"{go_on}or --force to replace it"
+        f"{resume_hint}or --force to replace it"
     )
 
 
@@ -206,13 +206,13 @@ def note_run(
         CraftError: see :func:`require_run_directory`.
         OSError: ``directory`` cannot be written.
     """
-    going_on = require_run_directory(
+    resuming = require_run_directory(
         directory, command["command"], resume=resume, force=force, locked=False
     )
-    if not going_on:
+    if not resuming:
         ran_with = {name: value for name, value in command.items() if name != "command"}
         RunNote(command=command["command"], ran_with=ran_with).save(directory)
-    return going_on
+    return resuming
 
 
 def require_new_file(path: Path | None, option: str, force: bool = False) -> None:
