@@ -223,7 +223,7 @@ def test_what_does_not_fit_is_refused(kind, change, message, tmp_path):
 
 
 def test_other_mistakes(tmp_path):
-    with pytest.raises(ValueError, match="no VILA-U checkpoint"):
+    with pytest.raises(ValueError, match="not a VILA-U checkpoint"):
         convert(tmp_path, tmp_path / "models")
     with pytest.raises(ValueError, match="not converted from VILA-U"):
         restore(tmp_path, tmp_path / "models")
