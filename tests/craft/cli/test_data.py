@@ -162,7 +162,7 @@ def test_check_shows_questions(llava_file: Path, tiny_models: ModelFamily) -> No
     shown = done(craft_command("data", "check", llava_file, "--models", tiny_models.directory))
     assert "llava: 20 images, questions" in shown
     assert "questions 30" in shown
-    assert "10 conversations have several questions; each is asked on its own" in shown
+    assert "10 conversations have several questions; each is asked separately" in shown
 
 
 def test_check_refuses_with_file_and_line(llava_file: Path, tiny_models: ModelFamily) -> None:
@@ -389,7 +389,10 @@ def test_the_report_on_a_mixed_folder_says_what_to_do(
     line = one_error_line(refused)  # sound images that are not read are never skipped
     assert f"{pointer}: image {pointer}: is a Git LFS pointer" in line
     assert "run `git lfs pull`" in line
-    assert f"{phone}: image {phone}: is HEIC, which is not read; convert it to PNG or JPEG" in line
+    assert (
+        f"{phone}: image {phone}: is HEIC, which is not supported; convert it to PNG or JPEG"
+        in line
+    )
     draw(pointer, 103)
     draw(phone, 104)
     passed = craft_command(*arguments, "--skip-corrupt")
@@ -416,9 +419,9 @@ def test_the_report_on_a_mixed_folder_says_what_to_do(
         names = (".DS_Store", "._0.png", "Thumbs.db", ".ipynb_checkpoints", "@eaDir")
         junk = {aa / name for name in names} | {mixed_folder / ".git", mixed_folder / "__MACOSX"}
         assert hidden.keys() == set(map(str, junk))
-        heic = told(result.stdout, "skipped 1 images of kinds that are not read")
+        heic = told(result.stdout, "skipped 1 images in unsupported formats")
         assert heic == {str(cc / "phone.heic"): "convert it to PNG or JPEG"}
-        others = told(result.stdout, "skipped 2 files that are no images")
+        others = told(result.stdout, "skipped 2 files that are not images")
         assert others.keys() == {str(cc / "note.txt"), str(mixed_folder / "README.md")}
         circles = told(result.stdout, "skipped 1 links back to a folder above them")
         assert circles.keys() == {str(aa / "circle")}
@@ -468,9 +471,9 @@ def test_pages_are_told_by_check_and_by_adapt(
     pages = [Image.new("RGB", (30, 20), (40 * i, 90, 90)) for i in range(3)]
     pages[0].save(class_folder / "thing_aa/pages.tiff", save_all=True, append_images=pages[1:])
     shown = done(craft_command("data", "check", class_folder, *models))
-    told = "warning 1 images of several pages or frames, of which only the first is read"
+    told = "warning 1 images with several pages or frames, of which only the first is read"
     assert told in shown
     assert "pages.tiff: the first of 3" in shown
     pack = tmp_path / "pack"
     done(craft_command("adapt", "--data", class_folder, "--out", pack, *models, *QUICK))
-    assert "images of several pages or frames" in caplog.text
+    assert "images with several pages or frames" in caplog.text
