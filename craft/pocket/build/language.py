@@ -152,8 +152,7 @@ class LanguageStage:
                 recent.clear()
 
     def _text(self, worded: bool) -> tuple[Tensor, float]:
-        """Loss on letters of names; a name's embedding, repeated and blurred, stands for the
-        image."""
+        """Loss on the letters of names, whose repeated, blurred embeddings stand for images."""
         count = self.recipe.text_batch if not worded else self.recipe.joint_batch * 2
         times = self.lessons.rng.randint(1, self.recipe.name_tokens)
         picked = self.lessons.pick(count)
