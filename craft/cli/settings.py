@@ -6,7 +6,7 @@ from craft.cli.terminal import console
 
 
 def list_settings() -> None:
-    """Every setting: its type, its default, and what it does."""
+    """List every setting: its type, its default, and what it does."""
     from craft.settings.table import laser_table, settings_table
 
     console.print("craft adapt, align, few-shot: --set KEY=VALUE\n")

@@ -1,4 +1,4 @@
-"""What ``craft adapt`` tells: whether it helped, what to type next, and what Ctrl-C leaves."""
+"""What ``craft adapt`` reports: whether it helped, what to type next, and what Ctrl-C leaves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def adapt(models: ModelFamily, out: Path, *more: object) -> list[object]:
 
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C is pressed in the second step."""
+    """Run a command with Ctrl-C pressed in the second step."""
     step = TrainingRun.step
 
     def interrupted(self: TrainingRun, first: bool = False) -> Any:

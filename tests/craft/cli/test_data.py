@@ -1,4 +1,4 @@
-"""A user's own data, from check to adapted encoder to evaluation, on pictures these tests draw."""
+"""A user's data, from check to adapted encoder to evaluation, on pictures drawn here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def llava_file(tmp_path: Path, draw: Callable[..., Path]) -> Path:
 
 
 def adapt_and_evaluate(data: Path, models: Path, out: Path, *options: object) -> dict:
-    """The two commands."""
+    """Run ``craft adapt`` and ``craft evaluate``."""
     pack = out / "pack"
     done(
         craft_command("adapt", "--data", data, "--out", pack, "--models", models, *QUICK, *options)
@@ -89,7 +89,7 @@ def test_moved_data_is_found_and_changed_data_refused(
     moved = shutil.move(class_folder, tmp_path / "moved")
     arguments = ["evaluate", pack, "--out", tmp_path / "s", "--models", models]
     line = one_error_line(craft_command(*arguments))
-    assert f"{class_folder}, where nothing is now; say where it lies with --data PATH" in line
+    assert f"{class_folder}, which no longer exists; give its new place with --data PATH" in line
     few = ["--general-images", "3", "--llm", "qwen2", "--test-limit", "4"]
     done(craft_command(*arguments, "--data", moved, *few))
     done(craft_command("prior", pack, "--data", moved, "--models", models, "--force"))
@@ -204,7 +204,7 @@ def test_check_and_adapt_refuse_the_same_words(
     checked = craft_command("data", "check", class_folder, *models)
     adapted = craft_command("adapt", "--data", class_folder, "--out", tmp_path / "o", *models)
     assert one_error_line(checked) == one_error_line(adapted)
-    assert "image_folder: 80 images" in checked.stdout  # all the same, it is shown
+    assert "image_folder: 80 images" in checked.stdout  # it is shown all the same
 
 
 @pytest.fixture
@@ -328,7 +328,7 @@ def test_a_missing_siglip_tokenizer_is_found_before_anything_is_read(
         ["demo", "--out", tmp_path / "o"],
     ):
         line = one_error_line(craft_command(*command, *models))
-        assert "holds no tokenizer of SigLIP's" in line
+        assert "holds no SigLIP tokenizer" in line
         assert not (tmp_path / "o").exists()
     assert "--set lambda_con=0" in one_error_line(craft_command("data", "check", nowhere, *models))
     assert "nowhere" in one_error_line(craft_command("data", "check", nowhere, *models, *without))
@@ -355,8 +355,7 @@ def test_several_undecodable_images_are_told_in_one_run(
 
 @pytest.fixture
 def mixed_folder(class_folder: Path, tmp_path: Path, draw: Callable[..., Path]) -> Path:
-    """Eighty sound images in folders of classes, two more behind links, and what people have
-    beside them."""
+    """Eighty sound images in class folders, two behind links, and the usual other files."""
     aa, bb, cc = (class_folder / f"thing_{name}" for name in ("aa", "bb", "cc"))
     for junk in (".DS_Store", "._0.png", "Thumbs.db", ".ipynb_checkpoints/0.png", "@eaDir/0.png"):
         draw(aa / "x.png").rename(aa / "x.tmp")
@@ -401,7 +400,7 @@ def test_the_report_on_a_mixed_folder_says_what_to_do(
     assert "image_folder: 84 images, 8 classes" in shown
 
     def told(output: str, reason: str) -> dict[str, str]:
-        """The places listed under a reason, with what is said about each."""
+        """The places listed under a reason, with the remark on each."""
         _, _, after = output.partition(f"{reason}\n")
         lines = []
         for text in after.splitlines():

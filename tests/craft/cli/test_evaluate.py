@@ -64,7 +64,7 @@ def test_evaluate_compares_with_the_pretrained_encoder(
         assert before.all is not None
         assert after.all is not None
         assert after.gain.all == pytest.approx(after.all - before.all)
-        # Question by question, from what is written down.
+        # Question by question, from the predictions that were written.
         pairs = [
             100.0 * (after_right - right[name, "pretrained", key])
             for (model, condition, key), after_right in right.items()
