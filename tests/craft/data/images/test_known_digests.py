@@ -164,5 +164,5 @@ def test_missing_images_are_all_named(folder: Path, class_folder: Path) -> None:
 def test_a_wrong_hash_is_found_by_decoding(folder: Path, class_folder: Path) -> None:
     records = fresh(class_folder)
     records[0].trust(records[1].digest())
-    with pytest.raises(DataError, match="was changed while its data set is in use"):
+    with pytest.raises(DataError, match="has changed since it was first read"):
         RecordStore(records, 24).pixels([0])
