@@ -1,5 +1,8 @@
-"""Which implementation runs, and why: on the CPU the native module where it was built, on a GPU
-Triton where it is installed, else the reference. CUDA C++ runs where it is asked for by name."""
+"""Which implementation runs, and why.
+
+By default that is the native module on the CPU if it was built, Triton on a GPU if it is installed,
+and the reference otherwise. The CUDA C++ kernels run only when asked for by name.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ IMPLS = ("auto", "native", "triton", "cuda", "reference")
 
 
 class BackendInfo(NamedTuple):
-    """What ``impl="auto"`` stands for in this process."""
+    """What ``impl="auto"`` resolves to in this process."""
 
     impl: str  # "native", "triton" or "reference"
     reason: str
@@ -28,7 +31,7 @@ class BackendInfo(NamedTuple):
 
 @functools.cache
 def _import_native() -> ModuleType | ImportError:
-    """The module, or why it cannot be had; a failure is kept so that retries cost nothing."""
+    """The module, or why it cannot be imported. Failures are cached: retries cost nothing."""
     try:
         return importlib.import_module("craft_kernels._native")
     except ImportError as error:
@@ -37,10 +40,14 @@ def _import_native() -> ModuleType | ImportError:
 
 @functools.cache
 def native_module() -> ModuleType:
-    """The compiled module; ImportError says how to get it.
+    """The compiled module.
 
     The environment variable CRAFT_KERNELS_ISA (baseline, avx2, avx512, avx512_bf16, amx) forces an
-    instruction set; ValueError if this build or processor lacks it.
+    instruction set.
+
+    Raises:
+        ImportError: the module is not installed; the message says how to get it.
+        ValueError: this build or this processor lacks the instruction set asked for.
     """
     module = _import_native()
     if isinstance(module, ImportError):
@@ -62,7 +69,7 @@ def _import_cuda() -> ModuleType | ImportError:
 
 
 def cuda_module() -> ModuleType:
-    """The CUDA C++ kernels; ImportError says how to get them."""
+    """The CUDA C++ kernels; the ImportError raised without them says how to get them."""
     module = _import_cuda()
     if isinstance(module, ImportError):
         raise ImportError(
@@ -84,14 +91,16 @@ def _import_triton() -> ModuleType | ImportError:
         module = importlib.import_module("triton")
     except ImportError as error:
         return error
-    if importlib.util.find_spec("triton.knobs") is None:  # as what torch 2.3 brings, 2.3
+    if importlib.util.find_spec("triton.knobs") is None:  # Triton 2.3, which torch 2.3 installs
         return ImportError(f"it is triton {module.__version__}, 3.4 or newer is needed")
     return module
 
 
 def resolve_impl(impl: str, tensor: Tensor) -> str:
-    """What runs for tensors where this one is, never "auto"; a named implementation runs or
-    raises."""
+    """The implementation for tensors on this tensor's device, never "auto".
+
+    A named implementation either runs or raises; nothing else takes its place.
+    """
     device = tensor.device
     if impl == "auto":
         return _choose(device).impl
@@ -125,7 +134,7 @@ def resolve_impl(impl: str, tensor: Tensor) -> str:
 
 
 def backend_info(device: torch.device | str = "cpu") -> BackendInfo:
-    """What ``impl="auto"`` picks for tensors on a device, and why."""
+    """What ``impl="auto"`` chooses for tensors on a device, and why."""
     return _choose(torch.device(device))
 
 
