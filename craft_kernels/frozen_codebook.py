@@ -102,7 +102,7 @@ class FrozenCodebook:
 
     @property
     def handle(self) -> int:
-        """A number that identifies this object to a torch op, which cannot take the object itself."""
+        """A number that stands for this object in a torch op, which cannot take the object."""
         return self._handle
 
     def __reduce__(self):

@@ -1,9 +1,9 @@
 """The sign of a difference of two distances, in real arithmetic.
 
 The fixed-point number of csrc/exact_sum.h: bit 0 stands for 2^-298, the square of the smallest
-denormal, and each int64 limb holds 32 bits and leaves the rest for carries. There, a product is added
-to three limbs of an array; here every limb looks at every product, because Triton has no indexable
-array. That is slow but rarely needed: only where float64 cannot separate two codewords.
+denormal, and each int64 limb holds 32 bits and leaves the rest for carries. There, a product is
+added to three limbs of an array; here every limb looks at every product, because Triton has no
+indexable array. That is slow but rarely needed: only where float64 cannot separate two codewords.
 """
 
 import triton

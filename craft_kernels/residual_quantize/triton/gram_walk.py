@@ -1,7 +1,7 @@
 """The path for a shared codebook: one product z C^T for all levels.
 
-Then one program per token keeps its row of scores on chip and goes through the levels, subtracting a
-row of the Gram matrix C C^T after each.
+Then one program per token keeps its row of scores on chip and goes through the levels, subtracting
+a row of the Gram matrix C C^T after each.
 """
 
 import triton
@@ -59,8 +59,8 @@ def gram_walk(
             bound = bound_from_gram(bound, norm, max_norm, relative, D)
         margin = 2 * bound_in_float64(norm, max_norm, D)
         threshold = near_threshold(tl.max(scores, 0), bound)
-        # Written so that a NaN score is examined. Columns from K on are -inf; the search below stops
-        # at K, in case even those are near.
+        # Written so that a NaN score is examined. Columns from K on are -inf; the search below
+        # stops at K, in case even those are near.
         near = (scores < threshold) == 0
         best = tl.full((), -1, tl.int32)
         best_score = tl.full((), float("-inf"), tl.float64)

@@ -148,7 +148,7 @@ def fused_seconds(
 
 
 def _flops(device: Device, precision: str) -> float:
-    """Operations per second of a product in this precision, however many products it consists of."""
+    """Operations per second of a product in this precision, counting split products as one."""
     rate, products = {
         "ieee": (device.float32, 1),
         "tf32": (device.tf32, 1),

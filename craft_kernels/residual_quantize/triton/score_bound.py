@@ -1,7 +1,7 @@
 """How far a score of a Triton or cuBLAS product may lie from its value in real arithmetic.
 
-csrc/score_bound.h derives the bound for float32 products. Two things are added here: operands may be
-rounded before they are multiplied, and tensor cores add products without IEEE rounding.
+csrc/score_bound.h derives the bound for float32 products. Two things are added here: operands may
+be rounded before they are multiplied, and tensor cores add products without IEEE rounding.
 
 * Operands stored in bfloat16: <r, c> - <r', c'> = <r - r', c> + <r', c - c'>, both bounded by
   Cauchy-Schwarz, with the measured norms of the differences.
@@ -50,9 +50,9 @@ def bound_from_gram(previous, norm, max_norm, relative, D):
 
 @triton.jit
 def near_threshold(greatest, bound):  # float32
-    """The least computed score of the nearest codeword. Its true score is at least that of any other
-    codeword, so its computed one lies at most two bounds below the greatest. Rounded down; the
-    bound has enough slack for flushed denormals."""
+    """The least computed score that the nearest codeword can have: its true score is at least that
+    of any other codeword, so its computed one lies at most two bounds below the greatest. Rounded
+    down; the bound has enough slack for flushed denormals."""
     threshold = (greatest.to(tl.float64) - 2 * bound).to(tl.float32)
     return threshold - tl.abs(threshold) * 2.0**-22
 

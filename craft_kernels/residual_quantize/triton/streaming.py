@@ -34,7 +34,7 @@ def screen(
     BLOCK_D: tl.constexpr,
 ):
     """maxima[n, g] = max over the group of <r_n, c_j> - |c_j|^2 / 2, in fast arithmetic."""
-    # Programs of one codebook tile are neighbours, so that the tile is read from L2, not from memory.
+    # Programs of one codebook tile are neighbours, so that it is read from L2 and not from memory.
     blocks = tl.cdiv(N, BLOCK_N)
     n = (tl.program_id(0) % blocks).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     tile = tl.program_id(0) // blocks
