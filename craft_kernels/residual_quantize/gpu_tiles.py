@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from craft_kernels.residual_quantize.arguments import raise_not_finite
+from craft_kernels.residual_quantize.finite_checks import check_finite
 from craft_kernels.triton_target import capturing
 
 #: Takes a tile's residuals [T, D], which it updates, and writes its quantized [T, D], codes [T, L]
@@ -32,8 +32,8 @@ def quantize_in_tiles(
     for start in range(0, len(tokens), step):
         rows = slice(start, start + step)
         quantize_tile(residual[rows], quantized[rows], codes[rows], sq_norms[rows])
-    # NaN and infinity persist in the residual to the end. Looking for them waits for the GPU, which
-    # is impossible while a graph is captured: the graph returns NaN norms for such tokens instead.
-    if not capturing(z) and not torch.isfinite(residual).all():
-        raise_not_finite(z)
+    # A graph that is being captured cannot wait for the GPU: it returns NaN norms for tokens that are
+    # not finite.
+    if not capturing(z):
+        check_finite(z, residual)
     return codes, quantized, sq_norms
