@@ -39,6 +39,7 @@ from craft.training.objective import ContrastiveHead
 from craft.training.proofs import MovementCheck
 from craft.training.records.checkpoint import Checkpoint
 from craft.training.trainee import checkpoint_activations, keep_activations, mark_encoder
+from craft_kernels import deferred_finite_checks
 
 
 class TrainingRun:
@@ -206,11 +207,12 @@ class TrainingRun:
         strategy.zero_grad()
         if first:
             norms = strategy.term_norms(partial(self._preview, parts[0], tokens))
-        for number, part in enumerate(parts, 1):
-            with strategy.part(last=number == len(parts)):
-                terms, error = self.terms(part, tokens)
-                strategy.backward(torch.stack(list(terms.values())).sum())
-            found.append({n: x.detach() for n, x in (terms | {"qerr": error}).items()})
+        with deferred_finite_checks():  # the device is busy with all parts before it is waited for
+            for number, part in enumerate(parts, 1):
+                with strategy.part(last=number == len(parts)):
+                    terms, error = self.terms(part, tokens)
+                    strategy.backward(torch.stack(list(terms.values())).sum())
+                found.append({n: x.detach() for n, x in (terms | {"qerr": error}).items()})
         strategy.finish()
         return self._losses(found), norms
 

@@ -32,8 +32,8 @@ def quantize_in_tiles(
     for start in range(0, len(tokens), step):
         rows = slice(start, start + step)
         quantize_tile(residual[rows], quantized[rows], codes[rows], sq_norms[rows])
-    # A graph that is being captured cannot wait for the GPU: it returns NaN norms for tokens that are
-    # not finite.
+    # A graph that is being captured cannot wait for the GPU: it returns NaN norms for tokens that
+    # are not finite.
     if not capturing(z):
         check_finite(z, residual)
     return codes, quantized, sq_norms

@@ -64,14 +64,16 @@ def test_a_block_waits_once():
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_the_first_bad_position_is_named_at_the_end(value):
-    reached = False
-    with pytest.raises(ValueError, match=rf"z must be finite, got {value} at position \(1, 0, 2\)"):
+    done = []
+
+    def block():
         with deferred_finite_checks():
-            quantized(tokens())
-            quantized(tokens(value))
-            quantized(tokens(value, at=(0, 0, 0)))
-            reached = True
-    assert reached
+            for z in (tokens(), tokens(value), tokens(value, at=(0, 0, 0))):
+                done.append(quantized(z))
+
+    with pytest.raises(ValueError, match=rf"z must be finite, got {value} at position \(1, 0, 2\)"):
+        block()
+    assert len(done) == 3
 
 
 def test_a_check_within_the_block_is_not_made_again():
@@ -90,17 +92,30 @@ def test_outside_a_block_a_call_raises():
 
 
 def test_an_inner_block_checks_its_own_calls():
-    with pytest.raises(ValueError, match=r"position \(0, 0, 0\)"), deferred_finite_checks():
-        quantized(tokens(torch.nan, at=(0, 0, 0)))
+    done = []
+
+    def blocks():
         with deferred_finite_checks():
-            quantized(tokens())
+            done.append(quantized(tokens(torch.nan, at=(0, 0, 0))))
+            with deferred_finite_checks():
+                done.append(quantized(tokens()))
+            done.append("after the inner block")
+
+    with pytest.raises(ValueError, match=r"position \(0, 0, 0\)"):
+        blocks()
+    assert len(done) == 3
 
 
 def test_another_error_is_not_replaced():
-    with pytest.raises(KeyError), deferred_finite_checks():
+    def block():
+        with deferred_finite_checks():
+            quantized(tokens(torch.nan))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        block()
+    with pytest.raises(ValueError, match="z must be finite"):  # at once: no block is left open
         quantized(tokens(torch.nan))
-        raise KeyError
-    quantized(tokens())
 
 
 def test_other_threads_are_not_affected():
