@@ -17,7 +17,7 @@ from craft_kernels import prune_order
 
 CODES = 16384
 KEPT = 0.8
-REPEATS = 20  # one call of a single image is too short beside what ran before it
+REPEATS = 20  # a single call for one image is too short to be timed
 COLD = "ours, a single call after other work"
 
 
@@ -33,7 +33,7 @@ def images(
 
 
 def searched_in_python(ids: Tensor, residual_sq: Tensor, prior: Tensor, side: int) -> list[int]:
-    """One image, as the paper tells it: bisect gamma for the quotas, then the best of each ID."""
+    """One image, as in the paper: bisect gamma for the quotas, then keep the best of each ID."""
     groups: dict[int, list[int]] = {}
     for position, code in enumerate(ids.tolist()):
         groups.setdefault(code, []).append(position)

@@ -1,8 +1,9 @@
 """Residual quantisation beside its peers and one matrix product, all in turn in the same run.
 
-`make bench` takes the short set: the cases of docs/performance.md. `make bench-full` takes every
-combination of depth, dimension, number of tokens and codebooks, on one thread and on two. Rows go
-to benchmarks/results/residual_quantize.csv.
+`make bench` runs the short set, the cases of docs/performance.md. `make bench-full` runs every
+combination of levels, dimension, number of tokens and codebooks, on one thread and on two. Each
+case prints its times and the peaks measured in the same run; rows go to
+benchmarks/results/residual_quantize.csv.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 from benchmarks import results
 from benchmarks.fma_peak import peaks_tflops
 from benchmarks.interleaved import interleaved, peak_extra_bytes, percentiles
-from benchmarks.peers import PEERS, faiss_blas
+from benchmarks.peers import PEERS, faiss_blas, missing_peers
 from craft_kernels import FrozenCodebook, residual_quantize
 
 K = 16384
@@ -56,7 +57,7 @@ FULL = [
     for dim, levels, tokens, shared, threads in itertools.product(
         (256, 1024, 1152), (4, 16), (256, 729, 2048, 6144), (True, False), (1, 2)
     )
-    if shared or levels == 4  # sixteen separate codebooks would take gigabytes
+    if shared or levels == 4  # sixteen separate codebooks would need gigabytes
 ]
 CASES = [pytest.param(case, id=str(case)) for case in SHORT] + [
     pytest.param(case, id=str(case), marks=pytest.mark.full) for case in FULL if case not in SHORT
@@ -94,16 +95,20 @@ def true_codes(z: Tensor, codebook: Tensor, levels: int) -> Tensor:  # [N, L]
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch.compile's own
 @pytest.mark.parametrize("case", CASES)
-def test_beside_peers(case: Case, benchmark) -> None:
+def test_beside_peers(case: Case, benchmark, capsys) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(case.threads)
     try:
-        compare(case, benchmark)
+        rows, peaks = compare(case, benchmark)
     finally:
         torch.set_num_threads(before)
+    results.append("residual_quantize.csv", rows)
+    with capsys.disabled():
+        print("\n" + "\n".join(summary(case, rows, peaks)))
 
 
-def compare(case: Case, benchmark) -> None:
+def compare(case: Case, benchmark) -> tuple[list[dict], dict[str, float]]:
+    """The rows of a case, and the peaks in TFLOP/s that its limit stands on."""
     codebook = codebook_of(case)
     z = tokens_of(case, codebook)
     frozen = FrozenCodebook(codebook, case.levels)
@@ -114,7 +119,7 @@ def compare(case: Case, benchmark) -> None:
         "ours, cold": lambda x: residual_quantize(x, FrozenCodebook(codebook, case.levels)).codes,
         **{name: make(codebook, case.levels) for name, make in PEERS.items()},
     }
-    sample = z[:256]  # enough to see what a peer gets wrong; ours must be right on all
+    sample = z[:256]  # enough to show how often a peer is wrong; ours must always be right
     truth = true_codes(sample, codebook, case.levels)
     wrong = {
         name: (quantize(sample) != truth).any(1).float().mean().item()
@@ -126,7 +131,7 @@ def compare(case: Case, benchmark) -> None:
     }
     memory = {}
     for name, call in variants.items():
-        call() if name == "ours" else None  # Gram rows have a budget of their own
+        call() if name == "ours" else None  # the Gram rows, which have their own budget, first
         memory[name] = peak_extra_bytes(call)
     variants["torch.mm"] = lambda: torch.mm(z, words.t(), out=product)
     coarse, coarse_words = z.bfloat16(), words.bfloat16()
@@ -134,28 +139,28 @@ def compare(case: Case, benchmark) -> None:
     fast = {name: variants.pop(name) for name in FAST}
     rounds = max(3, min(15, 15 * 256 * 1024 // (case.tokens * case.dim)))
     seconds = interleaved(fast, rounds)
-    # The slow peers once, with a product before and after, which ties them to the others.
+    # The slow peers run once each, between two products that relate them to the other variants.
     for name, call in variants.items():
         around = interleaved({"before": fast["torch.mm"], name: call, "after": fast["torch.mm"]}, 1)
         product_then = (around["before"][0] + around["after"][0]) / 2
         product_now = percentiles(seconds["torch.mm"])[1]
         seconds[name] = [around[name][0] * product_now / product_then]
     benchmark.pedantic(fast["ours"], rounds=1)  # so that pytest-benchmark lists the case
-    record(case, seconds, wrong, memory)
+    peaks = peaks_tflops(case.threads)
+    return rows_of(case, seconds, wrong, memory, peaks), peaks
 
 
-def record(
+def rows_of(
     case: Case,
     seconds: dict[str, list[float]],
     wrong: dict[str, float],
     memory: dict[str, int],
-) -> None:
+    peaks: dict[str, float],  # TFLOP/s by unit
+) -> list[dict]:
     product = percentiles(seconds["torch.mm"])[1]
-    peaks = peaks_tflops(case.threads)
-    print(case, {unit: f"{peak:.3f} TFLOP/s" for unit, peak in peaks.items()})
     unit = max(peaks, key=lambda unit: peaks[unit])
     flops = 2 * case.tokens * K * case.dim  # of one level
-    # What the limit counts: one product for all levels where they share a codebook.
+    # The limit counts one product for all levels if they share a codebook.
     needed = flops * (1 if case.shared else case.levels)
     rows = []
     for name, values in seconds.items():
@@ -179,4 +184,16 @@ def record(
                 "faiss_blas": faiss_blas() if "FAISS" in name else "",
             }
         )
-    results.append("residual_quantize.csv", rows)
+    return rows
+
+
+def summary(case: Case, rows: list[dict], peaks: dict[str, float]) -> list[str]:
+    """What a case's run found, with the peaks that were measured in it."""
+    measured = ", ".join(f"{unit} {peak:.3f} TFLOP/s" for unit, peak in peaks.items())
+    lines = [f"{case}: peaks {measured}; the limit is that of {rows[0]['limit_unit']}"]
+    for row in sorted(rows, key=lambda row: float(row["p50_ms"])):
+        limit = f"{100 * float(row['of_limit']):5.1f} % of the limit" if row["of_limit"] else ""
+        blas = f", {row['faiss_blas']}" if row["faiss_blas"] else ""
+        name = row["variant"] + blas
+        lines.append(f"  {name:44} {row['p50_ms']:>10} ms {row['times_one_mm']:>7} x mm  {limit}")
+    return lines + [f"  {name}: not installed, left out" for name in missing_peers()]

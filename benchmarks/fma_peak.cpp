@@ -1,5 +1,5 @@
-// What this processor reaches in multiply-adds on registers alone: the most that any matrix product
-// could, in float32 and in bfloat16.
+// The rate of multiply-adds that this processor reaches on registers alone, in float32 and in
+// bfloat16: the most that any matrix product could reach.
 #include <chrono>
 #include <cstdint>
 #include <thread>
@@ -19,7 +19,7 @@ constexpr int kBytes = 16;
 typedef float Vector __attribute__((vector_size(kBytes)));
 
 constexpr int64_t kSteps = 10'000'000;
-constexpr int kChains = 24;  // independent ones, which hide the latency of the units
+constexpr int kChains = 24;  // independent chains, which hide the latency of the units
 
 static float multiply_add(int64_t steps) {
   constexpr int chains = kBytes == 64 ? kChains : 12;
@@ -66,7 +66,7 @@ extern "C" double float32_peak(int threads) {
   return rate(threads, 2.0 * kChains * (kBytes / 4), multiply_add);
 }
 
-// Of AVX512-BF16; 0 where the processor lacks it.
+// The rate of AVX512-BF16; 0 if the processor lacks it.
 extern "C" double bfloat16_peak([[maybe_unused]] int threads) {
 #if defined(__AVX512BF16__)
   return rate(threads, 4.0 * kChains * 16, multiply_bfloat16_pairs);

@@ -1,4 +1,4 @@
-"""Times variants in turn, so that whatever else the machine does strikes them alike."""
+"""Times variants in turn, so that other work on the machine affects them alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def interleaved(
     variants: Mapping[str, Callable[[], object]],
     rounds: int,
 ) -> dict[str, list[float]]:
-    """Seconds of every call; each round calls every variant once. Call them once before."""
+    """Seconds of every call; each round calls every variant once. Warm them up before."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, variant in variants.items():
@@ -26,7 +26,7 @@ def interleaved(
 
 
 def percentiles(seconds: list[float]) -> tuple[float, float, float]:
-    """p20, p50, p80."""
+    """The 20th, 50th and 80th percentiles."""
     if len(seconds) == 1:
         return seconds[0], seconds[0], seconds[0]
     deciles = statistics.quantiles(seconds, n=10, method="inclusive")
@@ -34,11 +34,11 @@ def percentiles(seconds: list[float]) -> tuple[float, float, float]:
 
 
 def peak_extra_bytes(call: Callable[[], object]) -> int:
-    """How far resident memory rises above where it stood, sampled all the while.
+    """How far resident memory rises during a call, sampled continuously.
 
-    The call runs on a thread of its own, so that buffers which a thread keeps count as well.
-    Memory that was freed but kept for later would hide what the call takes, and is given back
-    first. Linux with glibc only.
+    The call runs on a new thread, so that buffers which a thread keeps are counted as well. Memory
+    that was freed but kept by the allocator would hide what the call takes, so it is returned to
+    the system first. Linux with glibc only.
     """
     ctypes.CDLL(None).malloc_trim(0)
     statm = Path("/proc/self/statm")

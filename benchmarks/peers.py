@@ -1,6 +1,6 @@
-"""Other people's ways to quantise residuals, each a function z [N, D] -> codes [N, L].
+"""Other implementations of residual quantisation, each a function z [N, D] -> codes [N, L].
 
-All are given the codewords beforehand and prepare what they like; only the call is timed.
+All get the codewords beforehand and may prepare what they like; only the call is timed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def words_of(codebook: Tensor, level: int) -> Tensor:  # [K, D]
 
 
 def plain_formula(codebook: Tensor, levels: int, dtype: torch.dtype) -> Quantizer:
-    """|x|^2 + |c|^2 - 2 x.c by addmm and argmin at every level, as rq-vae and VILA-U have it."""
+    """|x|^2 + |c|^2 - 2 x.c by addmm and argmin at every level, as in rq-vae and VILA-U."""
     books = [words_of(codebook, level).to(dtype).t() for level in range(levels)]
 
     def nearest(level: int, residual: Tensor) -> Tensor:
@@ -93,8 +93,11 @@ def vector_quantize_pytorch(codebook: Tensor, levels: int) -> Quantizer:
 
 @functools.cache
 def _faiss():
-    """The module, with the fastest kernels of the OpenBLAS in its wheel: that release takes some
-    processors for old ones, and what the environment says of OpenBLAS is meant for others."""
+    """The module, with the fastest kernels of the OpenBLAS in its wheel.
+
+    That OpenBLAS mistakes some recent processors for old ones, and any OPENBLAS_ variables in the
+    environment are meant for other programs.
+    """
     for name in [name for name in os.environ if name.startswith("OPENBLAS_")]:
         del os.environ[name]
     if "AVX512" in torch.backends.cpu.get_cpu_capability():
@@ -103,7 +106,7 @@ def _faiss():
 
 
 def faiss_blas() -> str:
-    """The library that FAISS multiplies with, its version and its kernels."""
+    """The BLAS library that FAISS uses, its version and its kernels."""
     _faiss()
     for library in threadpool_info():
         if "faiss" in library["filepath"] and library["user_api"] == "blas":
@@ -128,7 +131,7 @@ def faiss_flat(codebook: Tensor, levels: int) -> Quantizer:
 
 
 def faiss_residual_quantizer(codebook: Tensor, levels: int) -> Quantizer:
-    """FAISS's own residual quantiser with a beam of one: greedy, as everybody else here."""
+    """FAISS's own residual quantiser with a beam of one: greedy, like all others here."""
     faiss = _faiss()
     K, D = codebook.shape[-2:]
     bits = K.bit_length() - 1
@@ -163,8 +166,8 @@ def scikit_learn(codebook: Tensor, levels: int) -> Quantizer:
 
 
 def super_k_means(codebook: Tensor, levels: int) -> Quantizer:
-    """SuperKMeans' assignment at every level. It multiplies all pairs, by its own OpenBLAS: the
-    pruning that the library is known for belongs to its training."""
+    """SuperKMeans' assignment at every level. It multiplies all pairs with its own OpenBLAS; the
+    pruning that the library is known for is part of its training only."""
     module = importlib.import_module("superkmeans")
     K, D = codebook.shape[-2:]
     peer = module.SuperKMeans(
@@ -188,5 +191,12 @@ PEERS: dict[str, Callable[[Tensor, int], Quantizer]] = {
     "FAISS ResidualQuantizer": faiss_residual_quantizer,
     "scikit-learn": scikit_learn,
 }
-if importlib.util.find_spec("superkmeans"):  # no dependency: pip install superkmeans
-    PEERS["SuperKMeans"] = super_k_means
+_OPTIONAL = {"SuperKMeans": ("superkmeans", super_k_means)}  # not dependencies: pip install them
+PEERS |= {
+    name: make for name, (module, make) in _OPTIONAL.items() if importlib.util.find_spec(module)
+}
+
+
+def missing_peers() -> list[str]:
+    """Peers that are left out because their package is not installed."""
+    return [f"{name} (pip install {_OPTIONAL[name][0]})" for name in _OPTIONAL if name not in PEERS]

@@ -1,6 +1,6 @@
 """python -m benchmarks.report: plots, and the tables of docs/performance.md, from the newest rows.
 
-Only what stands between the two marks of a table is written; the text around them is ours.
+Only the lines between the two marks of a table are replaced; the text around them stays.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CASE = ("dim", "levels", "tokens", "shared", "threads")
 
 
 def newest(rows: list[dict[str, str]]) -> dict[tuple[str, ...], dict[str, dict[str, str]]]:
-    """Rows by case and variant, those of the last run only."""
+    """The rows of each case's last run, by case and variant."""
     cases: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
     for row in sorted(rows, key=lambda row: row["date"]):
         case = cases.setdefault(tuple(row[key] for key in CASE), {})
@@ -49,7 +49,7 @@ def by_processor(rows: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
 
 
 def notes(rows: list[dict[str, str]]) -> list[str]:
-    """What the limit and FAISS stand on."""
+    """What the limit and FAISS are based on."""
     units = sorted({row["limit_unit"] for row in rows if row["limit_unit"]})
     blas = sorted({row["faiss_blas"] for row in rows if row["faiss_blas"]})
     lines = []
@@ -116,7 +116,7 @@ TRAINING = {
 
 
 def efficiency_table(file: str, columns: dict[str, str]) -> list[str]:
-    """The rows of the last run, one column for each of `columns`, by title."""
+    """The rows of the last run, with a column for each of `columns`, by title."""
     rows = results.read(file)
     rows = [row for row in rows if row["date"] == rows[-1]["date"]]
     last = rows[-1]

@@ -1,4 +1,4 @@
-"""Rows of measurements, appended to benchmarks/results/*.csv with what they were measured on."""
+"""Rows of measurements, appended to benchmarks/results/*.csv with the machine that made them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def machine() -> dict[str, str | int | None]:
 
 
 def append(file: str, rows: list[dict]) -> None:
-    """Rows of one file have the same columns; a file with others is an old one: move it away."""
+    """Append rows to a file, which must have the same columns; move an old file away first."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / file
     rows = [{**row, **machine()} for row in rows]
