@@ -103,7 +103,7 @@ def resolve_impl(impl: str, tensor: Tensor) -> str:
     """
     device = tensor.device
     if impl == "auto":
-        return _choose(device).impl
+        return _automatic(device)
     if impl == "native" and device.type != "cpu":
         raise ValueError(
             f"impl='native' runs on the CPU, but the tensors are on {device}: move them with "
@@ -135,20 +135,21 @@ def resolve_impl(impl: str, tensor: Tensor) -> str:
 
 def backend_info(device: torch.device | str = "cpu") -> BackendInfo:
     """What ``impl="auto"`` chooses for tensors on a device, and why."""
-    return _choose(torch.device(device))
-
-
-def _choose(device: torch.device) -> BackendInfo:
-    if device.type == "cpu":
-        module = _import_native()
-        if isinstance(module, ImportError):
-            reason = f"the compiled module cannot be imported: {module}"
-            return BackendInfo("reference", reason, None)
-        isa = native_module().isa()
-        reason = f"the compiled module is installed and runs its {isa} code"
-        return BackendInfo("native", reason, isa)
-    module = _import_triton()
+    device = torch.device(device)
+    impl = _automatic(device)
+    module = _import_native() if device.type == "cpu" else _import_triton()
     if isinstance(module, ImportError):
-        return BackendInfo("reference", f"triton cannot be imported: {module}", None)
+        what = "the compiled module" if device.type == "cpu" else "triton"
+        return BackendInfo(impl, f"{what} cannot be imported: {module}", None)
+    if device.type == "cpu":
+        isa = native_module().isa()
+        return BackendInfo(impl, f"the compiled module is installed and runs its {isa} code", isa)
     arch = architecture(device)
-    return BackendInfo("triton", f"triton {module.__version__} is installed, for {arch}", arch)
+    return BackendInfo(impl, f"triton {module.__version__} is installed, for {arch}", arch)
+
+
+def _automatic(device: torch.device) -> str:
+    """What impl="auto" stands for; a small call's time depends on it, so reasons are left out."""
+    if device.type == "cpu":
+        return "reference" if isinstance(_import_native(), ImportError) else "native"
+    return "reference" if isinstance(_import_triton(), ImportError) else "triton"

@@ -60,9 +60,10 @@ def check_arguments(
 def check_values(ids: Tensor, residual_sq: Tensor, prior: Tensor) -> None:
     """Check that ids are in [0, K), residual_sq finite and >= 0, and prior finite and > 0.
 
-    The error names the first offender. Unless there is one, the device is waited for only once.
+    The error names the first offender. Unless there is one, a GPU is waited for only once.
     """
-    if _all_fine(ids, residual_sq, prior):
+    # On the CPU, where nothing waits, the tests one by one take less than half the time.
+    if ids.device.type != "cpu" and _all_fine(ids, residual_sq, prior):
         return
     lowest, highest = _bounds(prior)
     if not (lowest > 0 and highest < math.inf):

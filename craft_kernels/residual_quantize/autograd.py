@@ -23,8 +23,11 @@ def quantize_differentiably(
 ) -> Outputs:
     """The op, with derivatives if the caller may ask for them."""
     # Inside a transform of torch.func, a tensor does not show whether it is being differentiated.
-    transformed = torch._C._are_functorch_transforms_active()
-    if transformed or any(forward_ad.unpack_dual(x).tangent is not None for x in (z, codebook)):
+    if (
+        torch._C._are_functorch_transforms_active()
+        or forward_ad.unpack_dual(z).tangent is not None
+        or forward_ad.unpack_dual(codebook).tangent is not None
+    ):
         return _in_torch_operations(z, codebook, levels, handle, impl)
     if z.requires_grad and torch.is_grad_enabled():
         return ResidualQuantizeFunction.apply(z, codebook, levels, handle, impl)
