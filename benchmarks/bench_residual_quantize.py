@@ -1,8 +1,8 @@
-"""Residual quantisation beside its peers and one matrix product, all in turn in the same run.
+"""Residual quantisation, its peers and one matrix product, interleaved in the same run.
 
-`make bench` runs the short set, the cases of docs/performance.md. `make bench-full` runs every
-combination of levels, dimension, number of tokens and codebooks, on one thread and on two. Each
-case prints its times and the peaks measured in the same run; rows go to
+`make bench` runs the short set: the cases of docs/performance.md. `make bench-full` runs every
+combination of depth, dimension, number of tokens and codebooks, on one and two threads. Each case
+prints its times and the peaks measured in the same run; rows go to
 benchmarks/results/residual_quantize.csv.
 """
 
@@ -57,7 +57,7 @@ FULL = [
     for dim, levels, tokens, shared, threads in itertools.product(
         (256, 1024, 1152), (4, 16), (256, 729, 2048, 6144), (True, False), (1, 2)
     )
-    if shared or levels == 4  # sixteen separate codebooks would need gigabytes
+    if shared or levels == 4  # sixteen separate codebooks need gigabytes
 ]
 CASES = [pytest.param(case, id=str(case)) for case in SHORT] + [
     pytest.param(case, id=str(case), marks=pytest.mark.full) for case in FULL if case not in SHORT
@@ -119,7 +119,7 @@ def compare(case: Case, benchmark) -> tuple[list[dict], dict[str, float]]:
         "ours, cold": lambda x: residual_quantize(x, FrozenCodebook(codebook, case.levels)).codes,
         **{name: make(codebook, case.levels) for name, make in PEERS.items()},
     }
-    sample = z[:256]  # enough to show how often a peer is wrong; ours must always be right
+    sample = z[:256]  # enough to see a peer's errors; ours must be correct on all
     truth = true_codes(sample, codebook, case.levels)
     wrong = {
         name: (quantize(sample) != truth).any(1).float().mean().item()
@@ -131,7 +131,7 @@ def compare(case: Case, benchmark) -> tuple[list[dict], dict[str, float]]:
     }
     memory = {}
     for name, call in variants.items():
-        call() if name == "ours" else None  # the Gram rows, which have their own budget, first
+        call() if name == "ours" else None  # Gram rows have their own memory budget
         memory[name] = peak_extra_bytes(call)
     variants["torch.mm"] = lambda: torch.mm(z, words.t(), out=product)
     coarse, coarse_words = z.bfloat16(), words.bfloat16()
@@ -139,7 +139,7 @@ def compare(case: Case, benchmark) -> tuple[list[dict], dict[str, float]]:
     fast = {name: variants.pop(name) for name in FAST}
     rounds = max(3, min(15, 15 * 256 * 1024 // (case.tokens * case.dim)))
     seconds = interleaved(fast, rounds)
-    # The slow peers run once each, between two products that relate them to the other variants.
+    # Slow peers run once, between two products that relate them to the others.
     for name, call in variants.items():
         around = interleaved({"before": fast["torch.mm"], name: call, "after": fast["torch.mm"]}, 1)
         product_then = (around["before"][0] + around["after"][0]) / 2

@@ -1,6 +1,6 @@
-"""Other implementations of residual quantisation, each a function z [N, D] -> codes [N, L].
+"""Residual quantisation by other libraries, each as a function z [N, D] -> codes [N, L].
 
-All get the codewords beforehand and may prepare what they like; only the call is timed.
+All of them get the codewords beforehand and may prepare anything; only the call is timed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def plain_formula(codebook: Tensor, levels: int, dtype: torch.dtype) -> Quantize
 
 
 def compiled_plain_formula(codebook: Tensor, levels: int) -> Quantizer:
-    """The plain formula in float32, each level compiled by torch.compile for its shapes."""
+    """The plain formula in float32, with each level compiled by torch.compile for its shapes."""
 
     @torch.compile(dynamic=False)
     def nearest_of(x: Tensor, words: Tensor) -> Tensor:
@@ -93,10 +93,10 @@ def vector_quantize_pytorch(codebook: Tensor, levels: int) -> Quantizer:
 
 @functools.cache
 def _faiss():
-    """The module, with the fastest kernels of the OpenBLAS in its wheel.
+    """The module, set to the fastest kernels of the OpenBLAS in its wheel.
 
-    That OpenBLAS mistakes some recent processors for old ones, and any OPENBLAS_ variables in the
-    environment are meant for other programs.
+    That release mistakes some processors for old ones, and the environment's OpenBLAS settings are
+    meant for other libraries.
     """
     for name in [name for name in os.environ if name.startswith("OPENBLAS_")]:
         del os.environ[name]
@@ -106,7 +106,7 @@ def _faiss():
 
 
 def faiss_blas() -> str:
-    """The BLAS library that FAISS uses, its version and its kernels."""
+    """Name, version and kernels of the BLAS that FAISS uses."""
     _faiss()
     for library in threadpool_info():
         if "faiss" in library["filepath"] and library["user_api"] == "blas":
@@ -136,7 +136,7 @@ def faiss_residual_quantizer(codebook: Tensor, levels: int) -> Quantizer:
     K, D = codebook.shape[-2:]
     bits = K.bit_length() - 1
     if 1 << bits != K:
-        raise ValueError(f"FAISS's ResidualQuantizer wants a power of two codewords, got {K}")
+        raise ValueError(f"FAISS's ResidualQuantizer needs a power of two codewords, got {K}")
     faiss.omp_set_num_threads(torch.get_num_threads())
     peer = faiss.ResidualQuantizer(D, levels, bits)
     peer.max_beam_size = 1
@@ -166,8 +166,11 @@ def scikit_learn(codebook: Tensor, levels: int) -> Quantizer:
 
 
 def super_k_means(codebook: Tensor, levels: int) -> Quantizer:
-    """SuperKMeans' assignment at every level. It multiplies all pairs with its own OpenBLAS; the
-    pruning that the library is known for is part of its training only."""
+    """SuperKMeans' assignment at every level.
+
+    It multiplies all pairs with its own OpenBLAS: the library's well-known pruning is part of its
+    training only.
+    """
     module = importlib.import_module("superkmeans")
     K, D = codebook.shape[-2:]
     peer = module.SuperKMeans(
@@ -191,7 +194,7 @@ PEERS: dict[str, Callable[[Tensor, int], Quantizer]] = {
     "FAISS ResidualQuantizer": faiss_residual_quantizer,
     "scikit-learn": scikit_learn,
 }
-_OPTIONAL = {"SuperKMeans": ("superkmeans", super_k_means)}  # not dependencies: pip install them
+_OPTIONAL = {"SuperKMeans": ("superkmeans", super_k_means)}  # no dependencies of ours
 PEERS |= {
     name: make for name, (module, make) in _OPTIONAL.items() if importlib.util.find_spec(module)
 }

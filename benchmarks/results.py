@@ -1,4 +1,4 @@
-"""Rows of measurements, appended to benchmarks/results/*.csv with the machine that made them."""
+"""Append rows of measurements, and the machine they were made on, to benchmarks/results/*.csv."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def machine() -> dict[str, str | int | None]:
 
 
 def append(file: str, rows: list[dict]) -> None:
-    """Append rows to a file, which must have the same columns; move an old file away first."""
+    """Append rows to a file; raises ValueError if it has other columns."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / file
     rows = [{**row, **machine()} for row in rows]
