@@ -195,5 +195,5 @@ def summary(case: Case, rows: list[dict], peaks: dict[str, float]) -> list[str]:
         limit = f"{100 * float(row['of_limit']):5.1f} % of the limit" if row["of_limit"] else ""
         blas = f", {row['faiss_blas']}" if row["faiss_blas"] else ""
         name = row["variant"] + blas
-        lines.append(f"  {name:44} {row['p50_ms']:>10} ms {row['times_one_mm']:>7} x mm  {limit}")
+        lines.append(f"  {name:52} {row['p50_ms']:>10} ms {row['times_one_mm']:>7} x mm  {limit}")
     return lines + [f"  {name}: not installed, left out" for name in missing_peers()]
