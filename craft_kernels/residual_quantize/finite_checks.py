@@ -45,13 +45,13 @@ def deferred_finite_checks() -> Iterator[FiniteChecks]:
     """Check at the end of the block whether the tokens quantised in it are finite.
 
     Outside such a block every `residual_quantize` of GPU tensors waits for the GPU, to raise
-    NotFiniteError before it returns. Within it the calls of this thread return at once, and the
-    block waits a single time, at its end or when its `check` is called. Until then the codes of
-    tokens that are not finite are arbitrary and their squared norms NaN, so nothing that depends on
+    NotFiniteError before it returns. Within it the calls of this thread do not wait; the block does
+    so a single time, at its end or when its `check` is called. Until then the codes of tokens that
+    are not finite are arbitrary, and only their squared norms show it, so nothing that depends on
     them may be kept before the check. Each z is kept alive, and must not be changed, until then.
 
     Blocks may be nested; each checks its own calls. If the block itself raises, nothing is checked.
-    On the CPU, where there is nothing to wait for, calls always raise at once.
+    On the CPU, where there is nothing to wait for, and with impl="reference", calls raise at once.
 
     Raises:
         NotFiniteError: at the end, for the first call whose z was not finite.
