@@ -14,7 +14,8 @@ from craft.data.readers import AccountSummary
 from craft.report.adaptation import adaptation_lines
 from craft.runtime.rank import is_main_process
 from craft.settings.training import CraftConfig
-from craft.training.adapt import CHECKPOINTS, AdaptationResult
+from craft.training.adapt import AdaptationResult
+from craft.training.admission import CHECKPOINTS
 from craft.training.trainee import TrainableTable
 from craft.workbench.listener import Listener
 

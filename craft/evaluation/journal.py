@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from craft.runtime.appended_file import AppendedFile, tell_torn, whole_lines
 from craft.runtime.directory_lock import LOCK, directory_lock
 from craft.runtime.strict_text import parse_json
 from craft.runtime.whole_file import remove_unfinished, write_text
@@ -52,20 +52,22 @@ class Journal:
                     path.unlink()
             write_text(noted, text)
         self._given: dict[str, dict[int, str]] = {}
-        self._read()
-        self._file = (self.folder / _ANSWERS).open("a", encoding="utf-8")
+        path = self.folder / _ANSWERS
+        self._file = AppendedFile(path, self._read(path))
 
     def given(self, run: Mapping[str, Any], part: str) -> Mapping[int, str]:
         """Question number -> answer, of what an earlier process wrote down."""
         return self._given.get(_key(run, part), {})
 
     def add(self, run: Mapping[str, Any], part: str, answers: Mapping[int, str]) -> None:
-        """Write answers down, by question number; they are on the disk when this returns."""
+        """Write answers down, by question number; they are on the disk when this returns.
+
+        Raises:
+            OSError: they could not be written; names the file, whose earlier answers are whole.
+        """
         numbered = {str(number): text for number, text in answers.items()}
         line = json.dumps([_key(run, part), numbered], ensure_ascii=False)
-        self._file.write(line + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._file.append(line.encode() + b"\n")
 
     def codes(self, name: str) -> CodeFile:
         """The file for the codes of one set of images under one encoder."""
@@ -83,24 +85,19 @@ class Journal:
             shutil.rmtree(self.folder)
         self._held.close()
 
-    def _read(self) -> None:
-        """Take up the whole lines, and cut off one that was half-written."""
-        path = self.folder / _ANSWERS
-        if not path.is_file():
-            return
+    def _read(self, path: Path) -> int:
+        """Take up the whole lines; how many bytes they are."""
         whole = 0
-        with path.open("r+b") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    key, numbered = parse_json(line)
-                except ValueError:  # what a machine that lost its power left
-                    break
-                answers = {int(number): text for number, text in numbered.items()}
-                self._given.setdefault(key, {}).update(answers)
-                whole += len(line)
-            file.truncate(whole)
+        for number, line in enumerate(whole_lines(path), 1):
+            try:
+                key, numbered = parse_json(line)
+            except ValueError:  # what a machine that lost its power left
+                tell_torn(path, f"what stands from line {number} on is")
+                break
+            answers = {int(number): text for number, text in numbered.items()}
+            self._given.setdefault(key, {}).update(answers)
+            whole += len(line) + 1
+        return whole
 
 
 def _key(run: Mapping[str, Any], part: str) -> str:

@@ -71,7 +71,7 @@ def write_bytes(path: Path | str, content: bytes) -> None:
         written.write_bytes(content)
 
 
-def write_json(path: Path | str, content: Any, indent: int = 2) -> None:
+def write_json(path: Path | str, content: Any, indent: int | None = 2) -> None:
     """Write ``content`` as JSON, with a line break at its end; errors as :func:`whole_file`'s."""
     write_text(path, json.dumps(content, indent=indent) + "\n")
 
@@ -122,7 +122,7 @@ def flush(path: Path) -> None:
 
 
 def flush_directory(path: Path) -> None:
-    """Its names, as :func:`_flush` a file's content."""
+    """Its names, as :func:`flush` a file's content."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -162,13 +162,6 @@ def write_errors(path: Path, needs: int | None = None) -> Iterator[None]:
 
 class WriteError(OSError):
     """A file could not be written; the message is a whole sentence."""
-
-
-def follow_umask(path: Path) -> None:
-    """Give a file the mode that new files get; safetensors and temporary files are 0600."""
-    probe = path.with_name(f".{path.name}.mode")
-    path.chmod(new_file(probe))
-    probe.unlink()
 
 
 def room(path: Path) -> int:

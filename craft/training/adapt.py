@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import yaml
-from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, SiglipModel
 
@@ -26,23 +25,21 @@ from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.whole_file import write_text
-from craft.settings.methods import METHODS, AlignStage, Recipe
+from craft.settings.methods import METHODS, Recipe
 from craft.settings.training import CraftConfig
-from craft.training.distributed.processes import make_accelerator
+from craft.training.admission import admit
 from craft.training.divergence import divergence
 from craft.training.proofs import FrozenProof
-from craft.training.records.checkpoint import Checkpoint, CheckpointDirectory
-from craft.training.records.identity import data_identity, models_identity, require_same_run
+from craft.training.records.checkpoint import Checkpoint
+from craft.training.records.identity import models_identity
 from craft.training.records.pace import Pace
 from craft.training.records.run_log import RunLog
-from craft.training.records.trackers import Trackers, require_trackers
+from craft.training.records.trackers import Trackers
 from craft.training.selection import Selection
 from craft.training.trainee import TrainableTable
 from craft.training.training_run import TrainingRun
 
 log = logging.getLogger(__name__)
-
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -94,6 +91,7 @@ def adapt(
     resume: bool = False,
     device: torch.device | None = None,
     manifest: DomainManifest | None = None,
+    models: Mapping[str, str] | None = None,
     on_ready: Callable[[], object] = lambda: None,
     on_start: Callable[[TrainableTable], None] | None = None,
     on_begin: Callable[[int, int], None] = lambda step, steps: None,
@@ -121,6 +119,8 @@ def adapt(
         device: where to train, see
             :func:`~craft.training.distributed.processes.make_accelerator`.
         manifest: of the domain, if it is a user's data; a run is resumed with the same one alone.
+        models: what tells this run from others with other models; by default, hashes of those
+            that are passed in.
         on_ready: called by the first process once nothing is refused any more, before anything is
             written; what it raises ends the run.
         on_start: called with what trains.
@@ -140,26 +140,27 @@ def adapt(
             finite.
     """
     recipe = recipe or METHODS[config.method]
-    settings = _recorded(recipe, config)
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
     tower.codebook = tower.codebook.restrict(config.codebook.chosen)
-    require_trackers(config.log)
-    accelerator = make_accelerator(config, device)
-    checkpoints = CheckpointDirectory(run_dir / CHECKPOINTS, config.checkpoint.keep)
-    known = checkpoints.steps()
-    found = checkpoints.load() if resume else None
-    identity = models_identity(tower, surrogate, siglip, text_tokenizer)
-    identity |= data_identity(domain, general, manifest)
-    identity["precision"] = config.hardware.encoding_on(accelerator.device.type)
-    if found is not None:
-        require_same_run(found, settings, identity)
-    _require_shared(found, accelerator)
-    domain.train.images.prepare(partial(on_phase, "reading the images"))
+    admission = admit(
+        models or models_identity(tower, surrogate, siglip, text_tokenizer),
+        domain,
+        config,
+        run_dir,
+        recipe,
+        general=general,
+        resume=resume,
+        device=device,
+        manifest=manifest,
+        on_phase=on_phase,
+    )
+    settings, accelerator = admission.settings, admission.accelerator
+    checkpoints, found = admission.checkpoints, admission.found
     # Whatever it refuses, it does so before anything of an earlier run is overwritten.
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer, recipe)
     if accelerator.is_main_process:
         on_ready()
-        if checkpoints.steps() != known:
+        if checkpoints.steps() != admission.steps:
             raise CraftError(f"another process trained in {run_dir} meanwhile; start again")
         run_dir.mkdir(parents=True, exist_ok=True)
         write_text(run_dir / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
@@ -195,7 +196,7 @@ def adapt(
                 tensors["best"] = selection.best[0]
             state |= {
                 "config": settings,
-                "identity": identity,
+                "identity": admission.identity,
                 "gradient_norms": norms,
                 "history": selection.history,
                 "right": [_digits(right) for right in selection.right],
@@ -291,24 +292,3 @@ def _digits(right: tuple[bool, ...]) -> str:
 
 def _answers(digits: str) -> tuple[bool, ...]:
     return tuple(digit == "1" for digit in digits)
-
-
-def _require_shared(found: Checkpoint | None, accelerator: Accelerator) -> None:
-    """Raises CraftError unless all processes go on from the same checkpoint."""
-    step = torch.tensor([-1 if found is None else found.step], device=accelerator.device)
-    steps = cast(Tensor, accelerator.gather(step)).tolist()
-    if len(set(steps)) > 1:
-        raise CraftError(
-            f"processes see checkpoints of different steps ({steps}, -1 being none); --out must be "
-            "on a disk that all of them share"
-        )
-
-
-def _recorded(recipe: Recipe, config: CraftConfig) -> dict[str, Any]:
-    """The settings as config.yaml and checkpoints have them; a stage stands in the method's
-    place."""
-    settings = config.model_dump()
-    if isinstance(recipe, AlignStage):
-        del settings["method"]
-        settings = {"stage": recipe.name} | settings
-    return settings

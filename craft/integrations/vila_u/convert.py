@@ -7,7 +7,6 @@ decoder, the depth transformer and EMA buffers, is kept aside in ``vila_u/``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from craft.models.prompt_template import VICUNA
 from craft.runtime.inside import require_plain_name
 from craft.runtime.json_cards import read_json, with_checksum
 from craft.runtime.stored_tensors import StoredTensor, TensorFile, require_shapes, tensor_files
-from craft.runtime.whole_file import require_room
+from craft.runtime.whole_file import require_room, write_json
 from craft.runtime.whole_folder import whole_directory
 
 ASIDE, CARD, REST = "vila_u", "conversion.json", "rest.safetensors"
@@ -112,7 +111,7 @@ def convert(
         if siglip_tokenizer is not None:
             copy_siglip_tokenizer(Path(siglip_tokenizer), unfinished / "siglip", config)
         copied = copy_tokenizer(source.root / "llm", unfinished, name, llm_config)
-        _write_json(unfinished / name / "craft.json", card)
+        write_json(unfinished / name / "craft.json", card)
         codebook.save(unfinished / "codebook.safetensors")
         write_tensors(unfinished / SIGLIP_WEIGHTS, siglip, {"format": "pt"})
         copied |= _copy_language_model(source.root / "llm", unfinished, name)
@@ -143,7 +142,7 @@ def _write_record(
             for file, held in group.items()
         },
     }
-    _write_json(out / ASIDE / CARD, with_checksum(conversion))
+    write_json(out / ASIDE / CARD, with_checksum(conversion))
 
 
 def _siglip(config: Mapping[str, Any]) -> SiglipConfig:
@@ -264,8 +263,3 @@ def _copy_the_rest(
                 copied[relative] = f"{ASIDE}/{relative}"
                 carry(file.parent, file.name, out / ASIDE / relative, f"the files in {file.parent}")
     return copied
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")
