@@ -24,7 +24,7 @@ from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.progress import OnProgress, ignore_progress
-from craft.runtime.whole_file import write_text
+from craft.runtime.whole_file import remove_unfinished, write_text
 from craft.settings.methods import METHODS, Recipe
 from craft.settings.training import CraftConfig
 from craft.training.admission import admit
@@ -163,6 +163,7 @@ def adapt(
         if checkpoints.steps() != admission.steps:
             raise CraftError(f"another process trained in {run_dir} meanwhile; start again")
         run_dir.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(run_dir)
         write_text(run_dir / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
         checkpoints.tidy()
         if not resume:

@@ -144,7 +144,7 @@ def align(
     def ready() -> None:
         on_ready()
         if not resume:
-            for stage in ALIGN_STAGES:
+            for stage in reversed(ALIGN_STAGES):  # none is left whose stage before it has none
                 CheckpointDirectory(directory / stage / CHECKPOINTS).clear()
 
     results: dict[AlignStageName, AdaptationResult] = {}

@@ -12,6 +12,7 @@ import torch
 from craft.data.domains.building import build_domain
 from craft.data.domains.domain import Domain
 from craft.data.domains.user_data import DataRequest
+from craft.data.readers.place import shown
 from craft.errors import CraftError
 from craft.models.aligned_language_model import CARD, AlignedLanguageModel
 from craft.runtime.rank import is_main_process
@@ -78,7 +79,7 @@ def align(
     aligned.to(models.device)
     weights = aligned.state_dict().values()
     require_room(out, sum(x.nbytes for x in weights), "the aligned model")
-    command = {"command": "align", "language_model": str(language_model), "stages": list(data)}
+    command = {"command": "align", "language_model": shown(language_model), "stages": list(data)}
     noted = command | {"config": config.model_dump(exclude={"method"})}
     for stage in data:
         listener.images_per_step(f"aligning: {stage}", config.batch)

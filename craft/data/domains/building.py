@@ -15,6 +15,7 @@ from craft.data.images.image_set import ImageSet
 from craft.data.images.record_store import RecordStore, digests
 from craft.data.questions import heldout_classes
 from craft.data.readers import DataError, Place, ReadOptions, Record, RecordSet
+from craft.data.readers.place import shown
 from craft.errors import CraftError
 
 
@@ -40,8 +41,14 @@ def make_manifest(
     Raises:
         DataError: too few classes or images, or see
             :func:`~craft.data.domains.splitting.split_records`.
-        CraftError: two classes of one name.
+        CraftError: two classes of one name, or a folder of images whose name no file can hold.
     """
+    images = None if reading is None else reading.images
+    if images is not None and shown(images) != str(images):
+        raise CraftError(
+            f"the name of --images {shown(images)} is not UTF-8, so that no manifest could hold "
+            "it; rename the folder, or name it by a link"
+        )
     hashes = digests(records.records)
     entries: tuple[ClassEntry, ...] = ()
     if records.labelled:
@@ -64,9 +71,9 @@ def make_manifest(
         return tuple(records.records[row].id for row in rows)
 
     return DomainManifest(
-        name=name or records.path.stem,
+        name=name or shown(records.path.stem),
         kind="classes" if records.labelled else "questions",
-        source=str(records.path) if from_hub else str(records.path.resolve()),
+        source=shown(records.path if from_hub else records.path.resolve()),
         from_hub=from_hub,
         reading=reading or ReadOptions(),
         dataset=dataset,

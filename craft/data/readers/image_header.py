@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from PIL import Image, JpegImagePlugin
 
 from craft.data.readers.image_kinds import content_format
+from craft.data.readers.libtiff_messages import silence_libtiff
 from craft.errors import CraftError
 from craft.runtime.stored_files import LFS_POINTER
 from craft_kernels.fork_aware_lock import ForkAwareLock
@@ -48,10 +49,9 @@ def opened(data: bytes) -> Image.Image:
     try:
         with quiet():
             image = _identified(data)
-            if (
-                image is not None and image.format == "TIFF"
-            ):  # turns itself upright, could warn then
-                image.getexif()
+            if image is not None and image.format == "TIFF":
+                silence_libtiff()
+                image.getexif()  # turns itself upright, could warn then
     except Exception as error:  # see the module's docstring
         raise CorruptImage(f"cannot be decoded, {_said(error)}") from error
     if image is None:
