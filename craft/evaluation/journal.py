@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from craft.runtime.appended_file import AppendedFile, tell_torn, whole_lines
 from craft.runtime.directory_lock import LOCK, directory_lock
+from craft.runtime.json_cards import CHECKSUM, checksum, with_checksum
 from craft.runtime.strict_text import parse_json
 from craft.runtime.whole_file import remove_unfinished, write_text
 
@@ -44,9 +45,9 @@ class Journal:
             self._held = held.pop_all()
 
     def _open(self, identity: Mapping[str, Any]) -> None:
-        text = json.dumps(identity, sort_keys=True)
+        text = json.dumps(identity, sort_keys=True)  # in ASCII
         noted = self.folder / _IDENTITY
-        if not noted.is_file() or noted.read_text(encoding="utf-8") != text:
+        if not noted.is_file() or noted.read_bytes() != text.encode():
             for path in self.folder.iterdir():
                 if path.name != LOCK:
                     path.unlink()
@@ -66,7 +67,7 @@ class Journal:
             OSError: they could not be written; names the file, whose earlier answers are whole.
         """
         numbered = {str(number): text for number, text in answers.items()}
-        line = json.dumps([_key(run, part), numbered], ensure_ascii=False)
+        line = json.dumps(with_checksum({"run": _key(run, part), "answers": numbered}))
         self._file.append(line.encode() + b"\n")
 
     def codes(self, name: str) -> CodeFile:
@@ -90,12 +91,14 @@ class Journal:
         whole = 0
         for number, line in enumerate(whole_lines(path), 1):
             try:
-                key, numbered = parse_json(line)
+                entry = parse_json(line)
             except ValueError:  # what a machine that lost its power left
-                tell_torn(path, f"what stands from line {number} on is")
+                entry = None
+            if not isinstance(entry, dict) or entry.get(CHECKSUM) != checksum(entry):
+                tell_torn(path, f"what stands from line {number} on is damaged or")
                 break
-            answers = {int(number): text for number, text in numbered.items()}
-            self._given.setdefault(key, {}).update(answers)
+            answers = {int(number): text for number, text in entry["answers"].items()}
+            self._given.setdefault(entry["run"], {}).update(answers)
             whole += len(line) + 1
         return whole
 

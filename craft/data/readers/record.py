@@ -20,7 +20,6 @@ from craft.data.readers.pixel_range import PixelRange
 from craft.data.readers.place import DataError, Place
 from craft.errors import CraftError
 
-
 _HALF = re.compile("[\ud800-\udfff]")
 
 
