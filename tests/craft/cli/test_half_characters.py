@@ -79,7 +79,7 @@ def test_half_of_a_character_is_refused_by_file_and_row(
     change(rows)
     path = tmp_path / f"d.{ending}"
     lines = [json.dumps(row) for row in rows]
-    path.write_text("\n".join(lines) if ending == "jsonl" else f"[\n{',\n'.join(lines)}\n]")
+    path.write_text("\n".join(lines) if ending == "jsonl" else "[\n" + ",\n".join(lines) + "\n]")
     line = one_error_line(craft_command("data", "check", path, "--models", tiny_models.directory))
     row = 3 if ending == "jsonl" else 4
     assert f"{path}:{row}" in line

@@ -1,4 +1,4 @@
-"""``kill -9`` at any instant of a command: run again it writes the same files, or tells the way out."""
+"""``kill -9`` at any instant of a command: run again it gives the same, or tells the way out."""
 
 from __future__ import annotations
 
