@@ -143,8 +143,8 @@ def align(
 
     def ready() -> None:
         on_ready()
-        if not resume:
-            for stage in reversed(ALIGN_STAGES):  # none is left whose stage before it has none
+        if not resume:  # the first stage's go after this, so that none is left without them
+            for stage in ALIGN_STAGES.keys() - {next(iter(stages))}:
                 CheckpointDirectory(directory / stage / CHECKPOINTS).clear()
 
     results: dict[AlignStageName, AdaptationResult] = {}

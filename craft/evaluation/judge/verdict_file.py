@@ -18,6 +18,7 @@ from craft.runtime.whole_file import WriteError, require_room
 
 #: Bytes that must be free before a verdict is paid for; its line has some three hundred.
 ROOM = 2**16
+_BEGIN = b'{"id":'  # of every line
 
 
 class VerdictFile:
@@ -115,7 +116,7 @@ class VerdictFile:
         try:
             self._take(_record(last, self.path, number), number)
         except CraftError:
-            if not last.startswith(b'{"id":'):
+            if not _BEGIN.startswith(last[: len(_BEGIN)]):
                 raise CraftError(
                     f"{self.path}:{number}: not a verdict; give another file as --out"
                 ) from None

@@ -51,6 +51,7 @@ def writers_in(source: str) -> list[str]:
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("craft.")
         for name in node.names
     }
+    ours |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
