@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from craft.data.domains.domain import Domain
-from craft.data.readers.place import shown
 from craft.errors import CraftError
 from craft.evaluation.results import EvaluationResults, TransferResults
 from craft.evaluation.retention import RetentionProbe
@@ -90,7 +89,7 @@ def evaluate(
         listener.data(found.account)
     names = answering_models(language_models, found.encoder, models, found.domain, listener)
     probe = _probe(general, models, names, asked.general_images, listener)
-    command = {"command": "evaluate", "pack": shown(pack), "domain": found.domain.name}
+    command = {"command": "evaluate", "pack": str(pack), "domain": found.domain.name}
     with run_directory(out, command, force=force):
         return evaluate_pack(
             found.encoder,
@@ -133,7 +132,7 @@ def transfer(
     """
     out, listener = Path(out), listener or Listener()
     asked = exam_settings(TransferSettings, settings)
-    rows = [shown(pack) for pack in packs]
+    rows = [str(pack) for pack in packs]
     if not rows:
         raise CraftError("no pack to examine; name at least one")
     if len(set(rows)) < len(rows):
@@ -143,9 +142,8 @@ def transfer(
     for name in language_models or ():
         require_language_model(models, name)
     with listener.reading():
-        found = open_pack(packs[0], models, domain=domain, data=data, known=known)
-    encoders = {rows[0]: found.encoder}
-    encoders |= {row: models.plug(pack) for row, pack in zip(rows[1:], packs[1:], strict=True)}
+        found = open_pack(rows[0], models, domain=domain, data=data, known=known)
+    encoders = {rows[0]: found.encoder} | {pack: models.plug(pack) for pack in rows[1:]}
     names = answering_models(language_models, found.encoder, models, found.domain, listener)
     probe = _probe(general, models, names, asked.general_images, listener)
     command = {"command": "transfer", "packs": rows, "domain": found.domain.name}

@@ -41,14 +41,8 @@ def make_manifest(
     Raises:
         DataError: too few classes or images, or see
             :func:`~craft.data.domains.splitting.split_records`.
-        CraftError: two classes of one name, or a folder of images whose name no file can hold.
+        CraftError: two classes of one name.
     """
-    images = None if reading is None else reading.images
-    if images is not None and shown(images) != str(images):
-        raise CraftError(
-            f"the name of --images {shown(images)} is not UTF-8, so that no manifest could hold "
-            "it; rename the folder, or name it by a link"
-        )
     hashes = digests(records.records)
     entries: tuple[ClassEntry, ...] = ()
     if records.labelled:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from craft.data.domains.manifest import DomainManifest
-from craft.evaluation.results import EvaluationResults, TransferResults
+from craft.evaluation.results import EvaluationResults
 from craft.family.family import ModelFamily
 from craft.runtime.json_cards import read_json_lines
-from tests.craft.cli.commands import FEW, QUICK, craft_command, done, one_error_line
+from tests.craft.cli.commands import QUICK, craft_command, done, one_error_line
 from tests.craft.conftest import NAMES
 
 pytestmark = pytest.mark.usefixtures("small_world", "quiet_process")
@@ -95,32 +95,33 @@ def wild(path: Path, name: bytes) -> Path:
 def test_names_that_are_not_utf8_are_read_told_and_written_escaped(
     tiny_models: ModelFamily, draw: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Of images, of the folder of the data, and of what results go to."""
-    data = wild(tmp_path, b"ph\xf6tos")
+    """Of images; models and results lie where text can say it."""
+    data = tmp_path / "photos"
     for number in range(80):
         folder = data / NAMES[number // 10].replace(" ", "_")
         os.rename(draw(folder / "x.png", number), wild(folder, b"caf\xe9-%d.png" % number))
     models = ["--models", tiny_models.directory]
     shown = done(craft_command("data", "check", data, *models))
     assert "80 names that are not UTF-8; ids show their bytes as \\x.." in shown
-    assert r"ph\xf6tos/thing_aa/caf\xe9-0.png" in shown.replace(" ", "")
-    pack, out = wild(tmp_path, b"p\xe4ck"), wild(tmp_path, b"\xfcberall")
+    assert r"photos/thing_aa/caf\xe9-0.png" in shown.replace(" ", "")
+    pack, out = tmp_path / "pack", tmp_path / "out"
+    for command in ("adapt", "evaluate", "transfer", "few-shot"):
+        words = [tmp_path] if command in ("evaluate", "transfer") else []
+        words += ["--out", wild(tmp_path, b"\xfcberall"), *models]
+        assert r"\xfcberall: the path is not UTF-8" in one_error_line(
+            craft_command(command, *words)
+        )
     done(craft_command("adapt", "--data", data, "--out", pack, *models, *QUICK))
     manifest = DomainManifest.load(pack / "domain.json")
-    assert manifest.name == r"ph\xf6tos"
     assert r"thing_aa/caf\xe9-" in manifest.parts.train[0]
-    line = one_error_line(craft_command("evaluate", pack, "--out", out, *models, *FEW))
-    assert r"ph\xf6tos, where nothing is now" in line
-    evaluate = ["evaluate", pack, "--data", data, "--out", out, *models, "--test-limit", "6"]
-    done(craft_command(*evaluate))
-    assert EvaluationResults.load(out).domain == r"ph\xf6tos"
+    done(craft_command("evaluate", pack, "--out", out, *models, "--test-limit", "6"))
+    assert EvaluationResults.load(out).domain == "photos"
     rows = list(read_json_lines(out / "predictions.jsonl", "predictions"))
     assert all(r"/caf\xe9-" in row["id"] for row in rows)
-    table = ["transfer", pack, "--data", data, "--out", tmp_path / "t", *models]
-    done(craft_command(*table, "--test-limit", "6"))
-    assert list(TransferResults.load(tmp_path / "t").encoder_hashes) == [rf"{tmp_path}/p\xe4ck"]
-    rows = list(read_json_lines(tmp_path / "t" / "predictions.jsonl", "predictions"))
-    assert {row["encoder"] for row in rows} == {"pretrained", rf"{tmp_path}/p\xe4ck"}
+    os.rename(pack, moved := wild(tmp_path, b"p\xe4ck"))
+    line = one_error_line(craft_command("info", moved, *models))
+    assert r"p\xe4ck/" in line
+    assert "has a path that is not UTF-8; rename its folder" in line
 
 
 def test_a_class_whose_name_is_not_utf8_is_refused(
@@ -133,13 +134,15 @@ def test_a_class_whose_name_is_not_utf8_is_refused(
     assert r"d\xf6g: its name is not UTF-8" in one_error_line(check)
 
 
-def test_a_folder_of_images_that_no_manifest_could_hold_is_refused(
-    tiny_models: ModelFamily, draw: Callable[..., Path], tmp_path: Path
+@pytest.mark.parametrize("option", [False, True])
+def test_a_folder_that_no_manifest_could_hold_is_refused(
+    option: bool, tiny_models: ModelFamily, draw: Callable[..., Path], tmp_path: Path
 ) -> None:
-    images = wild(tmp_path, b"\xe4")
-    pictures = [draw(images / f"{n}.png", n).name for n in range(8)]
-    path = tmp_path / "d.json"
+    folder = wild(tmp_path, b"\xe4")
+    pictures = [draw(folder / f"{n}.png", n).name for n in range(8)]
+    path = (tmp_path if option else folder) / "d.json"
     path.write_text(json.dumps(questions(pictures)))
-    check = ["data", "check", path, "--images", images, "--models", tiny_models.directory]
-    assert r"--images " in (line := one_error_line(craft_command(*check)))
-    assert r"\xe4 is not UTF-8" in line
+    check = ["data", "check", path, "--models", tiny_models.directory]
+    line = one_error_line(craft_command(*check, *(["--images", folder] if option else [])))
+    assert line.endswith(r"the path is not UTF-8; rename it")
+    assert rf"{tmp_path}/\xe4" in line
