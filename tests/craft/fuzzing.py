@@ -135,6 +135,14 @@ def watched() -> Iterator[list[str]]:
         _changed = None
 
 
+def _state(folder: Path | None) -> dict[str, tuple[int, int]]:
+    """Sizes and times of everything in a folder, and of itself."""
+    if folder is None:
+        return {}
+    found = ((str(path), path.lstat()) for path in [folder, *folder.rglob("*")])
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found}
+
+
 def fuzz(
     data: bytes,
     read: Callable[[bytes], Any],
@@ -143,18 +151,20 @@ def fuzz(
     seed: str,
     damage: Damage = damaged,
     folder: Path | None = None,
+    put: Callable[[bytes], bytes] = bytes,
 ) -> None:
     """Read damaged data again and again.
 
     Args:
         read: takes the damaged data; asserts what must hold where it does not refuse.
-        error: what it may raise, with a message of one line; nothing is written then.
-        folder: the only one that may be written to, where nothing is refused.
+        error: what it may raise, with a message of one line; nothing is changed then.
+        folder: the only one in which anything may be changed, where nothing is refused.
+        put: puts the damaged data where it is read from.
     """
     rng = random.Random(seed)
     for number in range(rounds):
-        case = damage(data, rng)
-        told = None
+        case = put(damage(data, rng))
+        told, before = None, _state(folder)
         with watched() as changed:
             began = time.perf_counter()
             try:
@@ -165,7 +175,7 @@ def fuzz(
         assert took < LONGEST, (number, took)
         if told is not None:
             assert "\n" not in told, (number, told)
-            assert not changed, (number, told, changed)
+            assert _state(folder) == before, (number, told, changed)
         outside = [x for x in changed if folder is None or not Path(x).is_relative_to(folder)]
         assert not outside, (number, outside)
 
@@ -198,23 +208,24 @@ def fuzz_file(
     """As :func:`fuzz`, with the damage in a file, which is whole again afterwards.
 
     Only a CraftError or an OSError may be raised, and its message must name the file or its folder.
-    No read of ours changes the file that it reads, except where ``folder`` is given.
 
     Args:
         read: reads the file; it gets the damaged data too, to tell kinds of damage apart.
+        folder: what a read may change something in; by default nothing at all.
     """
+    root = folder or path.parent
 
     def read_case(case: bytes) -> None:
+        before = _state(root)
         try:
-            read(put(case))
-            if folder is None:
-                assert path.read_bytes() == case
+            read(case)
         except (CraftError, OSError) as error:
             if str(path.parent) not in str(error):
                 pytest.fail(f"does not say where: {error!r}")
             raise
+        assert folder is not None or _state(root) == before
 
     with in_place(path) as put:
         seed = f"{path.name} {damage.__name__}"
         errors = (CraftError, OSError)
-        fuzz(path.read_bytes(), read_case, errors, rounds, seed, damage, folder)
+        fuzz(path.read_bytes(), read_case, errors, rounds, seed, damage, root, put)

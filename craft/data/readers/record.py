@@ -243,6 +243,8 @@ def _require_text(record: Record) -> None:
 def _require_encodable(said: Mapping[str, Sequence[str]], place: Place) -> None:
     for what, texts in said.items():
         for text in texts:
+            if not isinstance(text, str):  # such as the name that a data set gives a class
+                raise DataError(place, f"{what} must be text, got {text!r:.60}")
             if not text.isascii() and (half := _HALF.search(text)):
                 raise DataError(
                     place,

@@ -86,4 +86,5 @@ def test_commands(
             raise Refused(line)
 
     with in_place(path) as put:
-        fuzz(path.read_bytes(), lambda case: read(put(case)), Refused, rounds, kind.__name__)
+        whole = path.read_bytes()
+        fuzz(whole, read, Refused, rounds, kind.__name__, folder=tmp_path, put=put)

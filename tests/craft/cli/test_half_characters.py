@@ -105,12 +105,9 @@ def test_names_that_are_not_utf8_are_read_told_and_written_escaped(
     assert "80 names that are not UTF-8; ids show their bytes as \\x.." in shown
     assert r"photos/thing_aa/caf\xe9-0.png" in shown.replace(" ", "")
     pack, out = tmp_path / "pack", tmp_path / "out"
-    for command in ("adapt", "evaluate", "transfer", "few-shot"):
-        words = [tmp_path] if command in ("evaluate", "transfer") else []
-        words += ["--out", wild(tmp_path, b"\xfcberall"), *models]
-        assert r"\xfcberall: the path is not UTF-8" in one_error_line(
-            craft_command(command, *words)
-        )
+    for words in (["adapt", "--data", data], ["evaluate", pack], ["transfer", pack], ["few-shot"]):
+        refused = craft_command(*words, "--out", wild(tmp_path, b"\xfcberall"), *models)
+        assert "berall: the path is not UTF-8" in one_error_line(refused)
     done(craft_command("adapt", "--data", data, "--out", pack, *models, *QUICK))
     manifest = DomainManifest.load(pack / "domain.json")
     assert r"thing_aa/caf\xe9-" in manifest.parts.train[0]
