@@ -162,9 +162,16 @@ def _require_weights(
     stored: Mapping[str, tuple[int, ...]], kind: Any, config: Any, folder: Path
 ) -> None:
     """Raises CraftError unless the stored tensors are those of a model of this config."""
-    with torch.device("meta"):
-        auto = hasattr(kind, "from_config")  # AutoModel..., not a model's own class
-        model = kind.from_config(config, trust_remote_code=False) if auto else kind(config)
+    auto = hasattr(kind, "from_config")  # AutoModel..., not a model's own class
+    try:
+        with torch.device("meta"):
+            model = kind.from_config(config, trust_remote_code=False) if auto else kind(config)
+    except Exception as error:  # whatever a model makes of a config that is none
+        said = " ".join(str(error).split())[:200]
+        raise CraftError(
+            f"{folder}: no model can be made of its config ({type(error).__name__}: {said}); get "
+            "config.json again"
+        ) from error
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     # Of weights that this config ties, one is enough.
     pairs = dict(getattr(model, "all_tied_weights_keys", None) or {})

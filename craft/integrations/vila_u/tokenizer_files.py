@@ -68,7 +68,10 @@ def copy_tokenizer(folder: Path, out: Path, name: str, config: Any) -> dict[str,
 def _require_vocabulary(
     directory: Path, what: str, size: int, origin: Path
 ) -> PreTrainedTokenizerBase:
-    tokenizer = load_tokenizer(directory, what)
+    try:
+        tokenizer = load_tokenizer(directory, what)
+    except CraftError as error:  # name the files themselves, not copies that are about to vanish
+        raise CraftError(str(error).replace(str(directory), str(origin))) from error
     if len(tokenizer) > size:
         raise CraftError(
             f"the tokenizer in {origin} knows {len(tokenizer)} tokens, {what} has a vocab_size of "
