@@ -97,7 +97,7 @@ def convert(
             if stored in aside:
                 siglip.setdefault(scale, aside[stored])
     codebook = source.codebook
-    config = _siglip(source.siglip_config(siglip_config))
+    config = _siglip(source.siglip_config(siglip_config), source.folder)
     _require_weights(_shapes(siglip), SiglipModel, config, source.folder)
     projector_files = tensor_files(source.root / "mm_projector", "VILA-U's projector")
     projector = _projector(projector_files, source.root / "mm_projector")
@@ -145,13 +145,19 @@ def _write_record(
     write_json(out / ASIDE / CARD, with_checksum(conversion))
 
 
-def _siglip(config: Mapping[str, Any]) -> SiglipConfig:
+def _siglip(config: Mapping[str, Any], folder: Path) -> SiglipConfig:
     parts: dict[str, Any] = {key: dict(part) for key, part in config.items()}
     for part in parts.values():
         part.pop("architectures", None)
     # The text tower's width is the pair's.
     parts["text_config"].setdefault("projection_size", parts["vision_config"]["hidden_size"])
-    return SiglipConfig(**parts)
+    try:
+        return SiglipConfig(**parts)
+    except Exception as error:  # whatever transformers makes of other types
+        said = " ".join(str(error).split())[:200]
+        raise CraftError(
+            f"{folder}: its SigLIP config is none ({said}); pass another siglip_config"
+        ) from error
 
 
 def _shapes(tensors: Mapping[str, StoredTensor]) -> dict[str, tuple[int, ...]]:
