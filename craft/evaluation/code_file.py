@@ -1,4 +1,4 @@
-"""Codes of images in a file that grows while they are made, whole batches of it always readable."""
+"""An append-only file of image codes, from which complete batches can always be read."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class CodeFile:
     half-written is told and cut off by the next :meth:`read`.
 
     Args:
-        path: of the file, which may not exist. Whoever names it sees to it that it is of the same
-            images and the same encoder, and that one process at a time uses it.
+        path: of the file, which need not exist. The caller ensures that it belongs to the same
+            images and encoder, and that only one process at a time uses it.
     """
 
     def __init__(self, path: Path):
         self.path = path
 
     def read(self, codes: Tensor, residual_sq: Tensor) -> int:
-        """Fill the first rows of both with what the file holds; how many rows those are.
+        """Fill the first rows of both tensors from the file; returns the number of rows.
 
         Args:
-            codes: [n, N, L], of the type that was appended.
+            codes: [n, N, L], of the dtype that was appended.
             residual_sq: [n, N].
         """
         if not self.path.is_file():
@@ -62,7 +62,7 @@ class CodeFile:
 
 
 def _next(file: BinaryIO, codes: Tensor, residual_sq: Tensor) -> int | None:
-    """Read one batch; its length, or None at the end or where it is not whole."""
+    """Read one batch; returns its length, or None at the end or if it is incomplete."""
     header = file.read(_HEADER.size)
     if len(header) < _HEADER.size:
         return None

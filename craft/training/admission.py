@@ -6,23 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from craft.data.domains.domain import Domain
 from craft.data.domains.manifest import DomainManifest
 from craft.data.questions import QuestionSet
-from craft.errors import CraftError
 from craft.runtime.progress import OnProgress, ignore_progress
-from craft.settings.methods import AlignStage, Recipe
+from craft.settings.methods import Recipe
 from craft.settings.training import CraftConfig
 from craft.training.distributed.processes import make_accelerator
 from craft.training.records.checkpoint import Checkpoint, CheckpointDirectory
 from craft.training.records.identity import data_identity, require_same_run
 from craft.training.records.trackers import require_trackers
+from craft.training.run_checkpoint import recorded_settings, require_shared
 from craft.training.selection import validation_sets
 
 CHECKPOINTS = "checkpoints"
@@ -65,7 +64,7 @@ def admit(
 
     Other arguments and all errors are those of :func:`~craft.training.adapt.adapt`.
     """
-    settings = _recorded(recipe, config)
+    settings = recorded_settings(recipe, config)
     require_trackers(config.log)
     accelerator = make_accelerator(config, device)
     checkpoints = CheckpointDirectory(run_dir / CHECKPOINTS, config.checkpoint.keep)
@@ -75,29 +74,8 @@ def admit(
     identity["precision"] = config.hardware.encoding_on(accelerator.device.type)
     if found is not None:
         require_same_run(found, settings, identity)
-    _require_shared(found, accelerator)
+    require_shared(found, accelerator)
     domain.train.images.prepare(partial(on_phase, "reading the images"))
     for asked in validation_sets(domain, general, config).values():
         asked.images.prepare()
     return Admission(settings, identity, accelerator, checkpoints, steps, found)
-
-
-def _require_shared(found: Checkpoint | None, accelerator: Accelerator) -> None:
-    """Raises CraftError unless all processes go on from the same checkpoint."""
-    step = torch.tensor([-1 if found is None else found.step], device=accelerator.device)
-    steps = cast(Tensor, accelerator.gather(step)).tolist()
-    if len(set(steps)) > 1:
-        raise CraftError(
-            f"processes see checkpoints of different steps ({steps}, -1 being none); --out must be "
-            "on a disk that all of them share"
-        )
-
-
-def _recorded(recipe: Recipe, config: CraftConfig) -> dict[str, Any]:
-    """The settings as config.yaml and checkpoints have them; a stage stands in the method's
-    place."""
-    settings = config.model_dump()
-    if isinstance(recipe, AlignStage):
-        del settings["method"]
-        settings = {"stage": recipe.name} | settings
-    return settings

@@ -1,4 +1,4 @@
-"""Checkpoints that are there in whole or not at all, whatever happens to the process or the disk.
+"""Atomic checkpoints: complete or absent, whatever happens to the process or the disk.
 
 One is a directory ``step-<n>`` of safetensors files and a ``state.json`` with their hashes. It is
 written whole (:mod:`craft.runtime.whole_folder`); older ones go only after that.
@@ -30,12 +30,12 @@ _STATE, _STEP, _DELETING = "state.json", "step-", ".deleting-"
 
 
 class OtherFormatError(CraftError):
-    """A checkpoint is whole, but of another version."""
+    """A checkpoint is intact, but was written by another version."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``tensors``: file name without suffix -> its tensors; ``state``: everything else, JSON."""
+    """``tensors`` maps a file name without suffix to its tensors; ``state`` is the rest as JSON."""
 
     step: int
     tensors: dict[str, dict[str, Tensor]]
@@ -46,8 +46,8 @@ class CheckpointDirectory:
     """The checkpoints of one run.
 
     Args:
-        root: made when the first one is written.
-        keep: so many of the newest stay.
+        root: created when the first checkpoint is written.
+        keep: how many of the newest are kept.
     """
 
     def __init__(self, root: Path, keep: int = 2):
@@ -55,7 +55,7 @@ class CheckpointDirectory:
         self.keep = keep
 
     def steps(self) -> list[int]:
-        """Steps that have a checkpoint, the newest last."""
+        """Steps that have a checkpoint, newest last."""
         found = (x.name for x in self.root.glob(f"{_STEP}*") if (x / _STATE).is_file())
         return sorted(int(name.removeprefix(_STEP)) for name in found)
 
@@ -69,8 +69,8 @@ class CheckpointDirectory:
         """Write a checkpoint, then delete the oldest beyond ``keep``.
 
         Raises:
-            OSError: the disk is full or fails; nothing of the new checkpoint stays, and all earlier
-                ones do. The message says which is the last good one.
+            OSError: the disk is full or failing; the new checkpoint is removed and all earlier ones
+                are kept. The message names the last good one.
         """
         target = self.root / f"{_STEP}{step:08d}"
         if (target / _STATE).is_file():
@@ -95,7 +95,7 @@ class CheckpointDirectory:
         return target
 
     def load(self) -> Checkpoint | None:
-        """The newest checkpoint whose files are as they were written; None if there is none.
+        """The newest undamaged checkpoint; None if there is none.
 
         Raises:
             OtherFormatError: it was written by another version.
@@ -131,24 +131,24 @@ class CheckpointDirectory:
     def _delete(self, directory: Path) -> None:
         doomed = directory.with_name(_DELETING + directory.name)
         shutil.rmtree(doomed, ignore_errors=True)
-        directory.rename(doomed)  # never half a checkpoint under a checkpoint's name
+        directory.rename(doomed)  # never a partial checkpoint under a checkpoint's name
         shutil.rmtree(doomed, ignore_errors=True)
 
     def _failure(self, step: int, error: WriteError) -> str:
         last = self.steps()[-1:]
-        good = f"that of step {last[0]} is whole" if last else "there is no earlier one"
-        return f"the checkpoint of step {step}: {error}; {good}; go on with --resume auto"
+        good = f"that of step {last[0]} is intact" if last else "there is no earlier one"
+        return f"the checkpoint of step {step}: {error}; {good}; continue with --resume auto"
 
 
 def _read(directory: Path) -> Checkpoint:
-    # Norms of gradients may be infinite, in half precision.
+    # Gradient norms may be infinite in half precision.
     card = read_json(directory / _STATE, "the state of a checkpoint", foreign=True)
     if card.get(CHECKSUM) != checksum(card):
         raise CraftError(f"{_STATE} is not what was written")
     if card.get("format") != FORMAT:
         raise OtherFormatError(
-            f"{directory} was written by another version (format {card.get('format')!r}, this one "
-            f"has {FORMAT}); resume with that version, or start anew in another directory"
+            f"{directory} was written by another version (format {card.get('format')!r}, expected "
+            f"{FORMAT}); resume with that version, or start over in another directory"
         )
     tensors = {}
     for name, known in card["hashes"].items():
