@@ -26,7 +26,7 @@ from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.random_numbers import own_random_numbers
 from craft.settings.choices import AlignStageName
-from craft.settings.methods import ALIGN_STAGES
+from craft.settings.methods import ALIGN_STAGES, AlignStage
 from craft.settings.training import CraftConfig
 from craft.training.adapt import adapt
 from craft.training.admission import CHECKPOINTS, admit
@@ -113,7 +113,9 @@ def align(
     """
     if not data or set(data) - set(ALIGN_STAGES):
         raise CraftError(f"data must be for some of {', '.join(ALIGN_STAGES)}, got {list(data)}")
-    stages = {name: recipe for name, recipe in ALIGN_STAGES.items() if name in data}
+    stages: dict[AlignStageName, AlignStage] = {
+        name: recipe for name, recipe in ALIGN_STAGES.items() if name in data
+    }
     tower = encoder.tower
     tower.codebook.require_fingerprint(language_model.codebook_fingerprint)
     tower.codebook = tower.codebook.restrict(config.codebook.chosen)

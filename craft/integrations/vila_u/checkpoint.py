@@ -155,8 +155,8 @@ class VilaUCheckpoint:
             config = read_json(path, "SigLIP's config", foreign=True)
         if config is None:
             raise CraftError(
-                f"this encoder has width {width}, unlike both releases, and its config only names "
-                f"SigLIP as {named!r}; pass siglip_config, a folder with SigLIP's config.json"
+                f"{self.folder}: this encoder has width {width}, unlike both releases, and its "
+                f"config only names SigLIP as {named!r}; pass siglip_config, a folder with SigLIP's config.json"
             )
         self._require_fit(config, "passed or found" if given is not None else f"of width {width}")
         return {key: config[key] for key in ("vision_config", "text_config")}

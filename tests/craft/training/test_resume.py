@@ -139,7 +139,9 @@ def test_a_full_disk_costs_no_checkpoint(tiny_models, tmp_path, monkeypatch):
     told = r"step 2: .*step-00000002/\w+\.safetensors could not be written: No space left .*; "
     with monkeypatch.context() as patch:
         patch.setattr(safetensors.torch, "save_file", full)
-        with pytest.raises(OSError, match=told + "that of step 1 is intact; continue with --resume"):
+        with pytest.raises(
+            OSError, match=told + "that of step 1 is intact; continue with --resume"
+        ):
             short_run(tiny_models, tmp_path / "full")
     assert [x.name for x in (tmp_path / "full" / CHECKPOINTS).iterdir()] == ["step-00000001"]
     resumed = short_run(tiny_models, tmp_path / "full", resume=True)
