@@ -156,8 +156,8 @@ class VilaUCheckpoint:
         if config is None:
             raise CraftError(
                 f"{self.folder}: this encoder has width {width}, unlike both releases, and its "
-                f"config only names SigLIP as {named!r}; pass siglip_config, a folder with SigLIP's "
-                "config.json"
+                f"config only names SigLIP as {named!r}; pass siglip_config, a folder with "
+                "SigLIP's config.json"
             )
         self._require_fit(config, "passed or found" if given is not None else f"of width {width}")
         return {key: config[key] for key in ("vision_config", "text_config")}
