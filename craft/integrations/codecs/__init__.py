@@ -1,10 +1,10 @@
 """Exact, fast codes in transformers' audio codecs and image tokenizers.
 
-    from craft.integrations.codecs import patch
+from craft.integrations.codecs import patch
 
-    handle = patch(model)  # Mimi, EnCodec, X-Codec, Chameleon, Emu3, Janus, GLM-Image
-    codes = model.encode(audio).audio_codes
-    handle.unpatch()
+handle = patch(model)  # a model that holds one of the quantisers that are known
+codes = model.encode(audio).audio_codes
+handle.unpatch()
 """
 
 from craft.integrations.codecs.patch import (

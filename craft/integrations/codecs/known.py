@@ -17,6 +17,7 @@ from craft.integrations.codecs.image import (
     Emu3Replacement,
     VqVaeReplacement,
 )
+from craft.integrations.codecs.projected import DacReplacement, HiggsReplacement
 from craft.integrations.codecs.replacement import Replacement
 from craft.integrations.codecs.residual import (
     EncodecReplacement,
@@ -34,6 +35,7 @@ class Known(NamedTuple):
 
 
 _MODELS = "transformers.models."
+_HIGGS = "higgs_audio_v2_tokenizer.modeling_higgs_audio_v2_tokenizer.HiggsAudioV2Tokenizer"
 KNOWN = {
     "mimi.modeling_mimi.MimiResidualVectorQuantizer": Known(
         MimiReplacement, ("encode",), "MimiVectorQuantization", "MimiEuclideanCodebook"
@@ -52,10 +54,17 @@ KNOWN = {
         CosineVqVaeReplacement, ("forward",)
     ),
     "emu3.modeling_emu3.Emu3VQVAEVectorQuantizer": Known(Emu3Replacement, ("forward",)),
+    "dac.modeling_dac.DacVectorQuantize": Known(DacReplacement, ("decode_latents",)),
+    f"{_HIGGS}EuclideanCodebook": Known(HiggsReplacement, ("quantize",)),
 }
 
 # Containers whose parts are what is known; not worth a word of their own.
-_CONTAINERS = ("mimi.modeling_mimi.MimiSplitResidualVectorQuantizer",)
+_CONTAINERS = (
+    "mimi.modeling_mimi.MimiSplitResidualVectorQuantizer",
+    "dac.modeling_dac.DacResidualVectorQuantizer",
+    f"{_HIGGS}ResidualVectorQuantization",
+    f"{_HIGGS}VectorQuantization",
+)
 
 _QUANTIZER = re.compile(r"(quantiz(e|er|ation)|codebook|fsq)\d*$", re.IGNORECASE)
 _REASONS = (

@@ -56,7 +56,8 @@ def patch(model: nn.Module) -> Handle:
     and gradients where the model trains through its quantiser.
 
     Known are Mimi (also inside Moshi, CSM, Kyutai speech-to-text and subclasses), EnCodec (also
-    inside MusicGen), X-Codec, Chameleon, Emu3, Janus and GLM-Image. What ``model`` holds
+    inside MusicGen), X-Codec, DAC, HiggsAudio's tokenizer, Chameleon, Emu3, Janus and GLM-Image.
+    What ``model`` holds
     besides is left alone and named. Only this instance changes, by attributes that ``unpatch``
     takes off again.
 
@@ -83,7 +84,7 @@ def patch(model: nn.Module) -> Handle:
         raise UnsupportedModelError(
             f"{type(model).__name__} holds no quantiser that can be replaced"
             f"{f' (left alone: {others})' if others else ''}; pass a model with a quantiser of "
-            "Mimi, EnCodec, X-Codec, Chameleon, Emu3, Janus or GLM-Image"
+            "Mimi, EnCodec, X-Codec, DAC, HiggsAudio, Chameleon, Emu3, Janus or GLM-Image"
         )
     for replacement in found.replacements:
         replacement.require_still()

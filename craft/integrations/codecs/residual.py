@@ -7,6 +7,16 @@ from torch import Tensor
 from craft.integrations.codecs.replacement import Replacement
 
 
+def average_in_training(replacement: Replacement) -> str | None:
+    """For codewords that are running averages: why they are about to move."""
+    if not replacement.quantizer.training:
+        return None
+    return (
+        "it is in training mode, where the running averages it is made of follow the features; "
+        f"call {replacement.path}.eval() before encoding"
+    )
+
+
 class ResidualReplacement(Replacement):
     """``encode`` of a residual quantiser: [B, D, T] features to [levels, B, T] codes.
 
@@ -28,12 +38,7 @@ class ResidualReplacement(Replacement):
         return len(levels), size, dim
 
     def training_reason(self) -> str | None:
-        if not self.quantizer.training:
-            return None
-        return (
-            "it is in training mode, where the running averages it is made of follow the features; "
-            f"call {self.path}.eval() before encoding"
-        )
+        return average_in_training(self)
 
     def codes(
         self,

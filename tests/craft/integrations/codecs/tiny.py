@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +17,7 @@ from torch import Tensor, nn
 from transformers import (
     ChameleonVQVAE,
     DacConfig,
+    DacModel,
     EncodecConfig,
     EncodecModel,
     GlmImageVQVAE,
@@ -26,6 +32,9 @@ from transformers.models.chameleon.configuration_chameleon import ChameleonVQVAE
 from transformers.models.emu3.configuration_emu3 import Emu3VQVAEConfig
 from transformers.models.emu3.modeling_emu3 import Emu3VQVAE
 from transformers.models.glm_image.configuration_glm_image import GlmImageVQVAEConfig
+from transformers.models.higgs_audio_v2_tokenizer.configuration_higgs_audio_v2_tokenizer import (
+    HiggsAudioV2TokenizerConfig,
+)
 from transformers.models.janus.configuration_janus import JanusVQVAEConfig
 
 K = 64
@@ -81,7 +90,7 @@ def mimi(**changes: Any) -> MimiModel:
         for level, layer in enumerate(group.layers):
             usage = 1 + noise(K, seed=level).abs()
             layer.codebook.cluster_usage.copy_(usage)
-            layer.codebook.embed_sum.copy_(0.2 * noise(K, 16, seed=level) * usage[:, None])
+            layer.codebook.embed_sum.copy_(4 * noise(K, 16, seed=level) * usage[:, None])
     return model
 
 
@@ -104,7 +113,7 @@ def encodec(**changes: Any) -> EncodecModel:
         **changes,
     )
     model = seeded(lambda: EncodecModel(config))
-    fill(model.quantizer.layers, 0.3)
+    fill(model.quantizer.layers, 0.03)
     return model
 
 
@@ -132,13 +141,73 @@ def xcodec() -> XcodecModel:
         semantic_model_config=semantic,
     )
     model = seeded(lambda: XcodecModel(config))
-    fill(model.quantizer.quantizers, 0.05)
+    fill(model.quantizer.quantizers, 1.0)
     return model
 
 
 def fill(levels: Any, scale: float) -> None:
     for level, layer in enumerate(levels):
         layer.codebook.embed.copy_(scale * noise(*layer.codebook.embed.shape, seed=level))
+
+
+def dac() -> DacModel:
+    config = DacConfig(
+        encoder_hidden_size=4,
+        downsampling_ratios=[4, 2],
+        decoder_hidden_size=16,
+        upsampling_ratios=[2, 4],
+        n_codebooks=3,
+        codebook_size=K,
+        codebook_dim=4,
+    )
+    model = seeded(lambda: DacModel(config))
+    with torch.no_grad():
+        for level, quantizer in enumerate(model.quantizer.quantizers):
+            quantizer.codebook.weight.copy_(noise(K, 4, seed=level))
+            quantizer.in_proj.weight.copy_(noise(*quantizer.in_proj.weight.shape, seed=level))
+    return model
+
+
+class Higgs(nn.Module):
+    """The tokenizer's quantiser alone: the whole of it needs torchaudio."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        acoustic = DacConfig(hidden_size=16)
+        semantic = HubertConfig(hidden_size=16, num_attention_heads=2)
+        config = HiggsAudioV2TokenizerConfig(
+            codebook_size=K,
+            codebook_dim=8,
+            target_bandwidths=[0.15, 0.45],  # 1 and 4 levels
+            sample_rate=8000,
+            acoustic_model_config=acoustic,
+            semantic_model_config=semantic,
+        )
+        self.quantizer = _higgs().HiggsAudioV2TokenizerResidualVectorQuantization(config)
+
+    def encode(self, embeddings: Tensor, bandwidth: float | None = None) -> Tensor:
+        return self.quantizer.encode(embeddings, bandwidth)
+
+
+@functools.cache
+def _higgs() -> ModuleType:
+    """The tokenizer's code, which imports torchaudio; the quantiser uses nothing of that."""
+    missing = importlib.util.find_spec("torchaudio") is None
+    if missing:
+        sys.modules["torchaudio"] = ModuleType("torchaudio")
+    try:
+        return importlib.import_module(
+            "transformers.models.higgs_audio_v2_tokenizer.modeling_higgs_audio_v2_tokenizer"
+        )
+    finally:
+        if missing:
+            del sys.modules["torchaudio"]
+
+
+def higgs() -> Higgs:
+    model = seeded(Higgs)
+    fill(model.quantizer.quantizers, 0.5)
+    return model
 
 
 def chameleon() -> ChameleonVQVAE:
@@ -151,7 +220,7 @@ def chameleon() -> ChameleonVQVAE:
         channel_multiplier=[1, 2],
         num_res_blocks=1,
     )
-    return with_table(lambda: ChameleonVQVAE(config))
+    return with_table(lambda: ChameleonVQVAE(config), 0.02)
 
 
 def janus() -> JanusVQVAE:
@@ -164,7 +233,7 @@ def janus() -> JanusVQVAE:
         num_res_blocks=1,
         num_patches=8,
     )
-    return with_table(lambda: JanusVQVAE(config))
+    return with_table(lambda: JanusVQVAE(config), 0.02)
 
 
 def glm_image() -> GlmImageVQVAE:
@@ -186,11 +255,11 @@ def emu3() -> Emu3VQVAE:
     return with_table(lambda: Emu3VQVAE(config))
 
 
-def with_table(make: Callable[[], nn.Module]) -> Any:
+def with_table(make: Callable[[], nn.Module], scale: float = 0.5) -> Any:
     model = seeded(make)
     weight = model.get_parameter("quantize.embedding.weight")
     with torch.no_grad():
-        weight.copy_(0.5 * noise(*weight.shape))
+        weight.copy_(scale * noise(*weight.shape))
     return model
 
 
@@ -218,8 +287,19 @@ CASES = {
         compared=project,
     ),
     "encodec": Case(encodec, lambda n: sound(n) | {"bandwidth": 108.0}, ("quantizer",)),  # type: ignore
-    "xcodec": Case(
-        xcodec, lambda n: {"input_values": noise(n, 1, 3200, seed=1)}, ("quantizer",)
+    "xcodec": Case(xcodec, lambda n: {"input_values": noise(n, 1, 3200, seed=1)}, ("quantizer",)),
+    "dac": Case(
+        dac,
+        sound,
+        tuple(f"quantizer.quantizers.{level}" for level in range(3)),
+        method="decode_latents",
+        compared=lambda quantizer, x: F.normalize(x, dim=1),
+    ),
+    "higgs": Case(
+        higgs,
+        lambda n: {"embeddings": noise(n, 32, 20, seed=1)},
+        tuple(f"quantizer.quantizers.{level}.codebook" for level in range(4)),
+        method="quantize",
     ),
     "chameleon": Case(chameleon, pixels, **TABLE),
     "janus": Case(janus, pixels, **TABLE),

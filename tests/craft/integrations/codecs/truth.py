@@ -16,6 +16,10 @@ def tables_of(quantizer: nn.Module) -> list[Tensor]:  # L of [K, D] float32
     if kind.endswith(("VQVAEVectorQuantizer",)):
         weight = module.embedding.weight.detach()
         return [(F.normalize(weight, dim=-1) if "Glm" in kind else weight).float()]
+    if hasattr(module, "out_proj"):  # a level of DAC
+        return [F.normalize(module.codebook.weight.detach(), dim=-1).float()]
+    if hasattr(module, "embed"):  # a level of HiggsAudio
+        return [module.embed.float()]
     tables = []
     for level in getattr(module, "layers", None) or module.quantizers:
         book = level.codebook
