@@ -18,9 +18,10 @@ import pytest
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import EncodecConfig, MimiConfig
+from transformers import DacConfig, EncodecConfig, MimiConfig
 from transformers.models.chameleon.configuration_chameleon import ChameleonVQVAEConfig
 from transformers.models.chameleon.modeling_chameleon import ChameleonVQVAEVectorQuantizer
+from transformers.models.dac.modeling_dac import DacResidualVectorQuantizer
 from transformers.models.emu3.configuration_emu3 import Emu3VQVAEConfig
 from transformers.models.emu3.modeling_emu3 import Emu3VQVAEVectorQuantizer
 from transformers.models.encodec.modeling_encodec import EncodecResidualVectorQuantizer
@@ -47,11 +48,14 @@ class Case(NamedTuple):
         return f"{self.model}-L{self.levels}-N{self.tokens}-{self.threads}threads"
 
 
-# Frames: 1 is a step of a stream. Mimi has 12.5 a second, EnCodec 75: 20 seconds, 10 minutes.
+# Frames: 1 is a step of a stream. Mimi has 12.5 a second, EnCodec 75, DAC 86: 20 seconds
+# (DAC 10), 10 minutes.
 SHORT = [
     *(Case("mimi", levels, frames) for levels in (1, 8, 32) for frames in (1, 250)),
     *(Case("encodec", levels, frames) for levels in (8, 32) for frames in (1, 1500)),
     Case("mimi", 32, 7500),
+    Case("dac", 9, 1),
+    Case("dac", 9, 860),
     Case("chameleon", 1, 1024),
     Case("janus", 1, 576),
     Case("emu3", 1, 1024),
@@ -133,6 +137,43 @@ def encodec(case: Case) -> Subject:
     return Subject(quantizer, lambda: quantizer.encode(z, bandwidth), codes, truth)
 
 
+def dac(case: Case) -> Subject:
+    quantizer: Any = DacResidualVectorQuantizer(DacConfig()).eval()
+    z = noise(1, 1024, case.tokens)
+    for level in quantizer.quantizers:
+        level.in_proj.weight.copy_(noise(8, 1024, 1) / 32)
+        level.out_proj.weight.copy_(noise(1024, 8, 1, seed=1) / 16)
+        level.codebook.weight.copy_(noise(1024, 8, seed=2))
+
+    def codes() -> Tensor:
+        return quantizer(z[..., :SAMPLE], case.levels)[1][0].T
+
+    def truth() -> Tensor:
+        """The levels' own projections; in float64 the search alone."""
+        found: list[Tensor] = []
+        undo = [_listen_to_dac(level, found) for level in quantizer.quantizers[: case.levels]]
+        quantizer(z[..., :SAMPLE], case.levels)
+        for step in undo:
+            step()
+        return torch.stack(found, 1)
+
+    return Subject(quantizer, lambda: quantizer(z, case.levels), codes, truth)
+
+
+def _listen_to_dac(level: Any, found: list[Tensor]) -> Callable[[], None]:
+    """Has a level give the true codes, and lists them."""
+
+    def decode_latents(latents: Tensor) -> tuple[Tensor, Tensor]:
+        unit = nn.functional.normalize
+        directions = unit(latents[0].T)
+        codes = true_codes(directions, [unit(level.codebook.weight)])[:, 0]
+        found.append(codes)
+        return level.codebook(codes[None]).transpose(1, 2), codes[None]
+
+    level.decode_latents = decode_latents
+    return lambda: vars(level).pop("decode_latents") and None
+
+
 def table(make: Callable[[], nn.Module], layout: Callable[[Tensor], Tensor]):
     """An image tokenizer; `layout` gives features [N, D] the shape that its quantiser takes."""
 
@@ -167,6 +208,7 @@ SUBJECTS = {
     "chameleon": table(lambda: ChameleonVQVAEVectorQuantizer(ChameleonVQVAEConfig()), as_image),
     "janus": table(lambda: JanusVQVAEVectorQuantizer(JanusVQVAEConfig()), as_image),
     "glm_image": table(lambda: GlmImageVQVAEVectorQuantizer(GlmImageVQVAEConfig()), as_image),
+    "dac": dac,
     "emu3": table(
         lambda: Emu3VQVAEVectorQuantizer(Emu3VQVAEConfig()), lambda x: as_image(x)[:, None]
     ),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import MimiConfig, MimiModel
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
     parser.add_argument("--levels", type=int, default=32, help="codebooks to use")
     options = parser.parse_args(argv)
 
+    model: Any
     if options.checkpoint:
         model = MimiModel.from_pretrained(options.checkpoint).eval()
     else:
@@ -52,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
     return {"own": own, "ours": codes}
 
 
-def encode(model: MimiModel, audio: torch.Tensor, levels: int) -> tuple[torch.Tensor, float]:
+def encode(model: Any, audio: torch.Tensor, levels: int) -> tuple[torch.Tensor, float]:
     """Codes [1, levels, frames], and the least time of three calls in milliseconds."""
-    times = []
+    times, codes = [], torch.empty(0)
     with torch.no_grad():
         for _ in range(3):
             begin = time.perf_counter()
@@ -70,10 +72,10 @@ def chirp(seconds: float, rate: int) -> torch.Tensor:  # [samples]
     return 0.5 * torch.sin(2 * torch.pi * (200 + 300 * moments) * moments) + 0.05 * noise
 
 
-def random_mimi() -> MimiModel:
+def random_mimi() -> Any:
     """Mimi's architecture, with codebooks about as long as its random features."""
     torch.manual_seed(0)
-    model = MimiModel(MimiConfig()).eval()
+    model: Any = MimiModel(MimiConfig()).eval()
     with torch.no_grad():
         latents = model.encoder(chirp(1.0, 24000)[None, None]).latents
         quantizer = model.quantizer

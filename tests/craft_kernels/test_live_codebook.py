@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -96,7 +97,7 @@ def test_threads_share_one():
 
 def test_misuse_is_refused():
     live = LiveCodebook()
-    for z, books, options, message in (
+    refused: list[tuple[Any, Any, dict[str, Any], str]] = [
         (Z, tables(), {"levels": 4}, r"levels must be in \[1, 3\]"),
         (Z, [], {}, r"tables must hold at least one level"),
         (Z[..., :4], tables(), {}, "D=6"),
@@ -105,7 +106,8 @@ def test_misuse_is_refused():
         (Z, [*tables()[:2], noise(K + 1, D)], {}, "all of one shape"),
         (Z, [tables()[0] * torch.inf], {}, "codebook must be finite"),
         (Z, tables(), {"impl": "best"}, "impl must be one of"),
-    ):
+    ]
+    for z, books, options, message in refused:
         with pytest.raises(ValueError, match=message):
             live.codes(z, books, **options)
 

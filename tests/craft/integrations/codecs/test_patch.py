@@ -4,6 +4,7 @@ import copy
 import gc
 import pickle
 import weakref
+from typing import Any
 
 import pytest
 import torch
@@ -43,6 +44,10 @@ class Holder(nn.Module):
             self.add_module(name, part)
 
 
+def holding(**parts: nn.Module) -> Any:
+    return Holder(**parts)
+
+
 def states(model):
     return {name: dict(vars(module)) for name, module in model.named_modules()}
 
@@ -67,7 +72,7 @@ def test_unpatch_restores_everything(name):
 
 
 def test_it_says_what_it_did():
-    model = Holder(codec=mimi(), fsq=NeuCodecFiniteScalarQuantization(NeuCodecConfig()))
+    model = holding(codec=mimi(), fsq=NeuCodecFiniteScalarQuantization(NeuCodecConfig()))
     handle = patch(model)
     assert repr(handle).splitlines() == [
         "Holder, exact codes",
@@ -175,7 +180,7 @@ def test_a_context_manager_unpatches():
 
 
 def test_patching_twice_is_refused():
-    model = Holder(codec=mimi())
+    model = holding(codec=mimi())
     handle = patch(model.codec)
     for part in (model, model.codec, model.codec.quantizer):
         with pytest.raises(CraftError, match=r"semantic_residual_vector_quantizer .* patched alre"):
@@ -225,11 +230,11 @@ def test_models_without_a_known_quantiser_are_refused():
     with pytest.raises(UnsupportedModelError, match="Linear holds no quantiser that can be repl"):
         patch(nn.Linear(2, 2))
     with pytest.raises(UnsupportedModelError, match=r"left alone: x \(FancyVectorQuantizer\): no "):
-        patch(Holder(x=FancyVectorQuantizer()))
+        patch(holding(x=FancyVectorQuantizer()))
 
 
 def test_unknown_quantisers_are_left_alone_and_named():
-    model = Holder(codec=encodec(), x=FancyVectorQuantizer())
+    model = holding(codec=encodec(), x=FancyVectorQuantizer())
     handle = patch(model)
     (left,) = handle.left_alone
     assert (left.path, left.quantizer) == ("x", "FancyVectorQuantizer")
@@ -238,7 +243,7 @@ def test_unknown_quantisers_are_left_alone_and_named():
 
 def test_subclasses_count_unless_they_compute_something_else():
     config = mimi().config
-    patch(Holder(q=RenamedQuantizer(config).eval()))
+    patch(holding(q=RenamedQuantizer(config).eval()))
     with pytest.raises(UnsupportedModelError, match="ShiftingQuantizer overrides MimiResidualVec"):
         patch(ShiftingQuantizer(config).eval())
     quantizer = RenamedQuantizer(config).eval()
