@@ -263,7 +263,7 @@ def compare(case: Case, benchmark) -> None:
     wrong = {name: (call() != truth).any(1).float().mean().item() for name, call in codes.items()}
     assert wrong["ours"] == 0
     interleaved(variants, 2)
-    rounds = 50 if case.tokens == 1 else 3 if case.tokens > 2000 else 9
+    rounds = 50 if case.tokens == 1 else 2 if case.tokens > 2000 else 9
     wall = interleaved(variants, rounds)
     processor = interleaved(variants, rounds, time.process_time)
     benchmark.pedantic(variants["ours"], rounds=1)  # so that pytest-benchmark lists the case
