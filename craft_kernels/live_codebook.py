@@ -17,6 +17,7 @@ from craft_kernels.registration import register_fake
 from craft_kernels.residual_quantize import cuda, native, reference
 from craft_kernels.residual_quantize.arguments import check_codebook, check_z
 from craft_kernels.residual_quantize.codewords import Codewords, codewords_of_levels
+from craft_kernels.tensor_snapshot import Snapshot
 
 _library = torch.library.Library("craft", "FRAGMENT")
 _handles = itertools.count(1)
@@ -81,10 +82,10 @@ class LiveCodebook:
 
     def _codewords(self, tables: list[Tensor]) -> tuple[Codewords, ...]:
         read = self._read
-        if read is None or not read.still(tables):
+        if read is None or not read.tables.still(tables):
             with self._reading:
                 read = self._read
-                if read is None or not read.still(tables):
+                if read is None or not read.tables.still(tables):
                     read = self._read = _read(tables, self.normalized)
         return read.codewords
 
@@ -103,21 +104,8 @@ def _empty(normalized: bool) -> LiveCodebook:
 
 
 class _Read(NamedTuple):
-    """Tables as they were read. They are kept alive: else their memory could be another's."""
-
-    tables: list[Tensor]
-    versions: list[int]
+    tables: Snapshot
     codewords: tuple[Codewords, ...]
-
-    def still(self, tables: list[Tensor]) -> bool:
-        return len(tables) == len(self.tables) and all(
-            new.data_ptr() == old.data_ptr()
-            and _version(new) == version
-            and new.dtype == old.dtype
-            and new.shape == old.shape
-            and new.stride() == old.stride()
-            for new, old, version in zip(tables, self.tables, self.versions, strict=True)
-        )
 
 
 def _read(tables: list[Tensor], normalized: bool) -> _Read:
@@ -125,15 +113,10 @@ def _read(tables: list[Tensor], normalized: bool) -> _Read:
     if len(shapes) != 1 or tables[0].ndim != 2:
         raise ValueError(f"tables must be [K, D], all of one shape, got {sorted(shapes)}")
     with torch.inference_mode(False), torch.no_grad():
-        kept = [table.detach() for table in tables]
-        versions = [_version(table) for table in kept]
-        words = [F.normalize(table, dim=-1) if normalized else table for table in kept]
+        snapshot = Snapshot.of(tables)
+        words = [F.normalize(table, dim=-1) if normalized else table for table in snapshot.tensors]
         copy = torch.stack([check_codebook(table).float() for table in words])
-        return _Read(kept, versions, codewords_of_levels(copy))
-
-
-def _version(table: Tensor) -> int:
-    return -1 if table.is_inference() else table._version
+        return _Read(snapshot, codewords_of_levels(copy))
 
 
 _library.define(

@@ -30,8 +30,8 @@ from craft.integrations.codecs.residual import (
 class Known(NamedTuple):
     replacement: type[Replacement]
     methods: tuple[str, ...]  # of the quantiser, that must be the known class's own
-    level: str = ""  # class of a level, with encode and decode
-    codebook: str = ""  # class of a level's codebook, with quantize, encode and decode
+    level: str = ""  # class of a level
+    codebook: str = ""  # class of a level's codebook
 
 
 _MODELS = "transformers.models."
@@ -54,14 +54,15 @@ KNOWN = {
         CosineVqVaeReplacement, ("forward",)
     ),
     "emu3.modeling_emu3.Emu3VQVAEVectorQuantizer": Known(Emu3Replacement, ("forward",)),
-    "dac.modeling_dac.DacVectorQuantize": Known(DacReplacement, ("decode_latents",)),
+    "dac.modeling_dac.DacResidualVectorQuantizer": Known(
+        DacReplacement, ("forward",), "DacVectorQuantize"
+    ),
     f"{_HIGGS}EuclideanCodebook": Known(HiggsReplacement, ("quantize",)),
 }
 
 # Containers whose parts are what is known; not worth a word of their own.
 _CONTAINERS = (
     "mimi.modeling_mimi.MimiSplitResidualVectorQuantizer",
-    "dac.modeling_dac.DacResidualVectorQuantizer",
     f"{_HIGGS}ResidualVectorQuantization",
     f"{_HIGGS}VectorQuantization",
 )
@@ -94,6 +95,10 @@ def _overridden(quantizer: nn.Module, known_class: type, known: Known) -> str | 
     parts: list[tuple[nn.Module, type | None, tuple[str, ...]]] = [
         (quantizer, known_class, known.methods)
     ]
+    if known.replacement is DacReplacement:
+        for level in getattr(quantizer, "quantizers", ()):
+            original = _ancestor(level, known.level)
+            parts.append((level, original, ("forward", "decode_latents")))
     if issubclass(known.replacement, ResidualReplacement):
         for level in getattr(quantizer, known.replacement.layers):
             codebook = getattr(level, "codebook", nn.Identity())

@@ -14,7 +14,12 @@ from tests.craft.integrations.codecs.tiny import (
     recorded,
     xcodec,
 )
-from tests.craft.integrations.codecs.truth import differing_tokens, tables_of, true_codes
+from tests.craft.integrations.codecs.truth import (
+    differing_from,
+    tables_of,
+    true_codes,
+    truth_of,
+)
 
 
 def encoded(name, model, batch=2, dtype=torch.float32):
@@ -28,8 +33,7 @@ def encoded(name, model, batch=2, dtype=torch.float32):
 
 def assert_true(calls):
     for quantizer, features, codes in calls:
-        tables = tables_of(quantizer)[: codes.shape[1]]
-        assert torch.equal(codes, true_codes(features, tables))
+        assert torch.equal(codes, truth_of(quantizer, features, codes.shape[1]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
@@ -51,8 +55,7 @@ def test_own_codes_differ_by_near_ties_only(name):
     after = encoded(name, model, batch=8)
     for own, ours in zip(before, after, strict=True):
         assert torch.equal(own.features, ours.features)
-        tables = tables_of(own.quantizer)
-        differing = differing_tokens(own.features, tables, own.codes)
+        differing = differing_from(own.quantizer, own.features, own.codes)
         found = (own.codes != ours.codes).any(1).sum()
         assert found == differing
         assert differing <= 0.01 * len(own.codes)
@@ -177,6 +180,10 @@ def test_decoding_and_forward_are_unchanged(name):
         patch(model)
         ours = model(**inputs)
     assert torch.equal(own.audio_codes, ours.audio_codes)
+    if name == "dac":  # whose quantised features are a sum in another order
+        torch.testing.assert_close(ours, own, check_stride=False)
+        ours = model.decode(audio_codes=ours.audio_codes)
+        own = model.decode(audio_codes=own.audio_codes)
     assert torch.equal(own.audio_values, ours.audio_values)
 
 
@@ -229,6 +236,22 @@ def test_gradients_through_dac():
     assert "quantizer.quantizers.1.codebook.weight" in our_grads
     assert our_grads.keys() == own_grads.keys()
     assert all(torch.equal(grad, own_grads[name]) for name, grad in our_grads.items())
+
+
+def test_dac_in_training_drops_levels_as_its_own_does():
+    model = CASES["dac"].build().train()
+    model.quantizer.quantizer_dropout = 0.5
+    for level in model.quantizer.quantizers:
+        level.codebook.requires_grad_(False)
+
+    def outputs():
+        torch.manual_seed(5)
+        return model.quantizer(noise(4, 16, 9, seed=1))
+
+    own = outputs()
+    patch(model)
+    for left, right in zip(own, outputs(), strict=True):
+        assert torch.equal(left, right)
 
 
 def test_dac_levels_at_run_time():

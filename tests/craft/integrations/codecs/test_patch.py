@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers.models.dac.modeling_dac import DacVectorQuantize
 from transformers.models.mimi.modeling_mimi import (
     MimiEuclideanCodebook,
     MimiResidualVectorQuantizer,
@@ -26,13 +27,14 @@ from craft.integrations.codecs import (
 from tests.craft.integrations.codecs.tiny import (
     CASES,
     chameleon,
+    dac,
     encodec,
     groups,
     mimi,
     noise,
     recorded,
 )
-from tests.craft.integrations.codecs.truth import tables_of, true_codes
+from tests.craft.integrations.codecs.truth import truth_of
 
 SOUND = noise(1, 1, 640, seed=1)
 
@@ -119,8 +121,7 @@ def assert_truth(model, name):
     with torch.no_grad(), recorded(model, CASES[name]) as calls:
         model.encode(**CASES[name].inputs(1))
     for quantizer, features, codes in calls:
-        tables = tables_of(quantizer)[: codes.shape[1]]
-        assert torch.equal(codes, true_codes(features, tables))
+        assert torch.equal(codes, truth_of(quantizer, features, codes.shape[1]))
 
 
 def test_pickling_a_patched_model():
@@ -221,6 +222,11 @@ class RenamedQuantizer(MimiResidualVectorQuantizer):
     pass
 
 
+class ShiftingLevel(DacVectorQuantize):
+    def decode_latents(self, hidden_states):
+        return super().decode_latents(hidden_states + 1)
+
+
 class ManhattanCodebook(MimiEuclideanCodebook):
     def quantize(self, hidden_states):
         return torch.cdist(hidden_states, self.embed, p=1).argmin(1)
@@ -250,6 +256,10 @@ def test_subclasses_count_unless_they_compute_something_else():
     quantizer.layers[1].codebook = ManhattanCodebook(config)
     with pytest.raises(UnsupportedModelError, match="ManhattanCodebook overrides MimiEuclideanCo"):
         patch(quantizer)
+    codec = dac()
+    codec.quantizer.quantizers[1] = ShiftingLevel(codec.config)
+    with pytest.raises(UnsupportedModelError, match="ShiftingLevel overrides DacVectorQuantize"):
+        patch(codec)
     quantizer.layers[1] = nn.Identity()
     with pytest.raises(UnsupportedModelError, match="a level of it is a Identity"):
         patch(quantizer)
@@ -299,7 +309,7 @@ def test_nothing_is_kept_alive():
     assert alive() is None
 
 
-@pytest.mark.parametrize("name", ["mimi", "encodec", "chameleon", "glm_image"])
+@pytest.mark.parametrize("name", ["mimi", "encodec", "dac", "chameleon", "glm_image"])
 def test_beside_torch_compile(name):
     """One graph without a break, which reads the codebook again when it changes."""
     case = CASES[name]
@@ -313,12 +323,16 @@ def test_beside_torch_compile(name):
     (dim,) = {calls[-1].features.shape[1]}
     if name == "mimi":
         quantizer.input_proj = None
-    features = noise(2, dim, 5) if case.method == "encode" else noise(2, dim, 5, 1)
+    image = name in ("chameleon", "glm_image")
+    features = noise(2, dim, 5, 1) if image else noise(2, dim, 5)
     with torch.no_grad():
         for _ in range(2):
             expected, found = call(features), compiled(features)
             for left, right in zip(expected, found, strict=True):
                 assert torch.equal(left, right)
-            if name != "mimi":
-                table = quantizer.embedding.weight if name in ("chameleon", "glm_image") else None
-                (quantizer.layers[0].codebook.embed if table is None else table).mul_(-1)
+            if image:
+                quantizer.embedding.weight.mul_(-1)
+            elif name == "encodec":
+                quantizer.layers[0].codebook.embed.mul_(-1)
+            elif name == "dac":
+                quantizer.quantizers[1].in_proj.weight.mul_(-1)

@@ -57,6 +57,7 @@ class Case(NamedTuple):
     method: str = "encode"
     compared: Callable[[nn.Module, Tensor], Tensor] = lambda quantizer, x: x  # [..., D, ...]
     channels: int = 1  # the dimension of them
+    result: int = -1  # where codes are in what the method returns
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -290,13 +291,7 @@ CASES = {
     ),
     "encodec": Case(encodec, lambda n: sound(n) | {"bandwidth": 108.0}, ("quantizer",)),
     "xcodec": Case(xcodec, lambda n: {"input_values": noise(n, 1, 3200, seed=1)}, ("quantizer",)),
-    "dac": Case(
-        dac,
-        sound,
-        tuple(f"quantizer.quantizers.{level}" for level in range(3)),
-        method="decode_latents",
-        compared=lambda quantizer, x: F.normalize(x, dim=1),
-    ),
+    "dac": Case(dac, sound, ("quantizer",), method="forward", result=1),
     "higgs": Case(
         higgs,
         lambda n: {"embeddings": noise(n, 32, 20, seed=1)},
@@ -354,7 +349,10 @@ def _listening(quantizer: nn.Module, call: Callable[..., Any], case: Case, calls
         if case.method == "encode":
             codes = result.permute(1, 2, 0).reshape(len(features), -1)
         else:
-            codes = (result[-1] if isinstance(result, tuple) else result).reshape(-1, 1)
+            codes = result[case.result] if isinstance(result, tuple) else result
+            if hasattr(quantizer, "n_codebooks"):  # DAC: [B, levels, T]
+                codes = codes.movedim(1, -1)
+            codes = codes.reshape(len(features), -1)
         calls.append(Call(quantizer, features, codes))
         return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,8 +17,6 @@ def tables_of(quantizer: nn.Module) -> list[Tensor]:  # L of [K, D] float32
     if kind.endswith(("VQVAEVectorQuantizer",)):
         weight = module.embedding.weight.detach()
         return [(F.normalize(weight, dim=-1) if "Glm" in kind else weight).float()]
-    if hasattr(module, "out_proj"):  # a level of DAC
-        return [F.normalize(module.codebook.weight.detach(), dim=-1).float()]
     if hasattr(module, "embed"):  # a level of HiggsAudio
         return [module.embed.float()]
     tables = []
@@ -28,6 +27,52 @@ def tables_of(quantizer: nn.Module) -> list[Tensor]:  # L of [K, D] float32
         else:
             tables.append(book.embed)
     return [table.float() for table in tables]
+
+
+def truth_of(
+    quantizer: nn.Module,
+    features: Tensor,  # [N, D]
+    levels: int,
+) -> Tensor:  # [N, levels]
+    if hasattr(quantizer, "n_codebooks"):
+        return torch.stack([scores.argmax(1) for scores, _ in dac_scores(quantizer, features)], 1)
+    return true_codes(features, tables_of(quantizer)[:levels])
+
+
+def dac_scores(
+    quantizer: Any,
+    features: Tensor,  # [N, D]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Cosine similarities [N, K] of every level in float64, and how far the model's own float32 may
+    be off [N]. The residual is that of the best codes."""
+    residual = features.double()
+    with torch.no_grad():
+        for level in quantizer.quantizers:
+            into, out = (p.weight[..., 0].double() for p in (level.in_proj, level.out_proj))
+            seen = residual @ into.T + level.in_proj.bias.double()
+            units = F.normalize(level.codebook.weight, dim=-1).double()
+            scores = seen @ units.T / seen.norm(dim=1, keepdim=True)
+            spread = into.norm() * features.double().norm(dim=1) / seen.norm(dim=1)
+            yield scores, 2.0**-22 * (features.shape[1] + 8) * (1 + spread)
+            words = level.codebook.weight[scores.argmax(1)].double()
+            residual = residual - words @ out.T - level.out_proj.bias.double()
+
+
+def differing_from(
+    quantizer: nn.Module,
+    features: Tensor,  # [N, D] float32
+    codes: Tensor,  # [N, L]
+) -> int:
+    """How many tokens have other codes than the true ones, every one of them at a near tie."""
+    if not hasattr(quantizer, "n_codebooks"):
+        return differing_tokens(features, tables_of(quantizer), codes)
+    alike = torch.ones(len(features), dtype=torch.bool)
+    for level, (scores, rounding) in enumerate(dac_scores(quantizer, features)):
+        gaps = scores.amax(1) - scores.gather(1, codes[:, level, None])[:, 0]
+        first = alike & (codes[:, level] != scores.argmax(1))
+        assert (gaps <= rounding)[first].all()
+        alike &= ~first
+    return int((~alike).sum())
 
 
 def distances(
