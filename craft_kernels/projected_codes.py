@@ -55,7 +55,7 @@ class LiveProjections:
 
     def __init__(self, *, cosine: bool = False) -> None:
         self.cosine = cosine
-        self._read: tuple[Snapshot, Prepared] | None = None
+        self._read: dict[int, tuple[Snapshot, Prepared]] = {}  # by how many levels are asked for
         self._reading = ForkAwareLock()
         self._handle = next(_handles)
         _alive[self._handle] = self
@@ -99,11 +99,12 @@ class LiveProjections:
         )
 
     def _prepared(self, tensors: list[Tensor]) -> Prepared:
-        read = self._read
+        read = self._read.get(len(tensors))
         if read is None or not read[0].still(tensors):
             with self._reading, torch.inference_mode(False), torch.no_grad():
                 snapshot = Snapshot.of(tensors)
-                read = self._read = snapshot, _prepare(snapshot.tensors, self.cosine)
+                read = snapshot, _prepare(snapshot.tensors, self.cosine)
+                self._read[len(tensors)] = read
         return read[1]
 
     def __reduce__(self):

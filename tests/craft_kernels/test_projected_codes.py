@@ -130,6 +130,7 @@ def test_what_float64_cannot_tell_apart():
 def test_changes_are_noticed():
     live, z, parts = LiveProjections(cosine=True), noise(9, D, seed=3), levels()
     before = live.codes(z, parts).codes
+    assert torch.equal(live.codes(z, parts[:2]).codes, before[:, :2])
     parts[1].into.neg_()
     after = live.codes(z, parts).codes
     assert not torch.equal(before, after)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from craft.integrations.codecs.replacement import Replacement
+from craft_kernels.live_codebook import LiveCodebook
 
 
 class TableReplacement(Replacement):
@@ -17,6 +20,11 @@ class TableReplacement(Replacement):
     """
 
     method = "forward"
+    normalized: ClassVar[bool] = False
+
+    def __init__(self, quantizer: nn.Module, path: str) -> None:
+        super().__init__(quantizer, path)
+        self.codebook = LiveCodebook(normalized=self.normalized)
 
     def tables(self) -> list[Tensor]:  # 1 of [K, D]
         return [self.quantizer.embedding.weight]

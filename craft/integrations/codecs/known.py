@@ -22,7 +22,6 @@ from craft.integrations.codecs.replacement import Replacement
 from craft.integrations.codecs.residual import (
     EncodecReplacement,
     MimiReplacement,
-    ResidualReplacement,
     XcodecReplacement,
 )
 
@@ -32,16 +31,22 @@ class Known(NamedTuple):
     methods: tuple[str, ...]  # of the quantiser, that must be the known class's own
     level: str = ""  # class of a level
     codebook: str = ""  # class of a level's codebook
+    levels: str = "quantizers"  # where they are
+    level_methods: tuple[str, ...] = ("encode", "decode")
 
 
 _MODELS = "transformers.models."
 _HIGGS = "higgs_audio_v2_tokenizer.modeling_higgs_audio_v2_tokenizer.HiggsAudioV2Tokenizer"
 KNOWN = {
     "mimi.modeling_mimi.MimiResidualVectorQuantizer": Known(
-        MimiReplacement, ("encode",), "MimiVectorQuantization", "MimiEuclideanCodebook"
+        MimiReplacement, ("encode",), "MimiVectorQuantization", "MimiEuclideanCodebook", "layers"
     ),
     "encodec.modeling_encodec.EncodecResidualVectorQuantizer": Known(
-        EncodecReplacement, ("encode",), "EncodecVectorQuantization", "EncodecEuclideanCodebook"
+        EncodecReplacement,
+        ("encode",),
+        "EncodecVectorQuantization",
+        "EncodecEuclideanCodebook",
+        "layers",
     ),
     "xcodec.modeling_xcodec.XcodecResidualVectorQuantization": Known(
         XcodecReplacement, ("encode",), "XcodecVectorQuantization", "XcodecEuclideanCodebook"
@@ -55,17 +60,21 @@ KNOWN = {
     ),
     "emu3.modeling_emu3.Emu3VQVAEVectorQuantizer": Known(Emu3Replacement, ("forward",)),
     "dac.modeling_dac.DacResidualVectorQuantizer": Known(
-        DacReplacement, ("forward",), "DacVectorQuantize"
+        DacReplacement,
+        ("forward",),
+        "DacVectorQuantize",
+        level_methods=("forward", "decode_latents"),
     ),
-    f"{_HIGGS}EuclideanCodebook": Known(HiggsReplacement, ("quantize",)),
+    f"{_HIGGS}ResidualVectorQuantization": Known(
+        HiggsReplacement,
+        ("encode",),
+        "HiggsAudioV2TokenizerVectorQuantization",
+        "HiggsAudioV2TokenizerEuclideanCodebook",
+    ),
 }
 
 # Containers whose parts are what is known; not worth a word of their own.
-_CONTAINERS = (
-    "mimi.modeling_mimi.MimiSplitResidualVectorQuantizer",
-    f"{_HIGGS}ResidualVectorQuantization",
-    f"{_HIGGS}VectorQuantization",
-)
+_CONTAINERS = ("mimi.modeling_mimi.MimiSplitResidualVectorQuantizer",)
 
 _QUANTIZER = re.compile(r"(quantiz(e|er|ation)|codebook|fsq)\d*$", re.IGNORECASE)
 _REASONS = (
@@ -95,17 +104,13 @@ def _overridden(quantizer: nn.Module, known_class: type, known: Known) -> str | 
     parts: list[tuple[nn.Module, type | None, tuple[str, ...]]] = [
         (quantizer, known_class, known.methods)
     ]
-    if known.replacement is DacReplacement:
-        for level in getattr(quantizer, "quantizers", ()):
-            original = _ancestor(level, known.level)
-            parts.append((level, original, ("forward", "decode_latents")))
-    if issubclass(known.replacement, ResidualReplacement):
-        for level in getattr(quantizer, known.replacement.layers):
-            codebook = getattr(level, "codebook", nn.Identity())
-            parts.append((level, _ancestor(level, known.level), ("encode", "decode")))
-            parts.append(
-                (codebook, _ancestor(codebook, known.codebook), ("quantize", "encode", "decode"))
-            )
+    if known.level:
+        for level in getattr(quantizer, known.levels):
+            parts.append((level, _ancestor(level, known.level), known.level_methods))
+            if known.codebook:
+                codebook = getattr(level, "codebook", level)
+                original = _ancestor(codebook, known.codebook)
+                parts.append((codebook, original, ("quantize", "encode", "decode")))
     for module, original, methods in parts:
         kind = type(module)
         if original is None:

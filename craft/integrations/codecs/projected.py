@@ -1,4 +1,4 @@
-"""Audio codecs that project features into and out of every level: DAC and HiggsAudio's tokenizer."""
+"""Audio codecs that project features into and out of every level: DAC, HiggsAudio's tokenizer."""
 
 from __future__ import annotations
 
@@ -132,28 +132,39 @@ def _at_once(
 
 
 class HiggsReplacement(Replacement):
-    """``quantize`` of one level's codebook: the nearest codeword to the projected features.
+    """``encode`` of HiggsAudio's residual quantiser: [B, D, T] features to [levels, B, T] codes.
 
-    The projections, and the residuals between levels, are computed by the model, in its dtype. The
-    projected features are taken as float32, exactly, and each code is the nearest codeword to them
-    in real arithmetic, the lowest index on ties.
+    The features are taken exactly, and so are the projections' weights and the codewords. With r
+    the features less all that earlier levels take off, in real arithmetic with nothing rounded,
+    each code is the nearest codeword to the projected r, the lowest index on ties.
     """
 
-    method = "quantize"
+    method = "encode"
 
-    def tables(self) -> list[Tensor]:  # 1 of [K, d]
-        return [self.quantizer.embed]
+    def __init__(self, quantizer: Any, path: str) -> None:
+        super().__init__(quantizer, path)
+        self.projections = LiveProjections()
 
     def shape(self) -> tuple[int, int, int]:
-        (size, dim) = self.quantizer.embed.shape
-        return 1, size, dim
+        levels = self.quantizer.quantizers
+        (size, dim) = levels[0].codebook.embed.shape
+        return len(levels), size, dim
 
     def training_reason(self) -> str | None:
         return average_in_training(self)
 
-    def quantize(
-        self,
-        hidden_states: Tensor,  # [N, d]
-    ) -> Tensor:  # [N] int64
+    def encode(self, embeddings: Tensor, bandwidth: float | None = None) -> Tensor:
         self.require_still()
-        return self.codebook.codes(hidden_states, self.tables()).squeeze(-1)
+        count = self.quantizer.get_num_quantizers_for_bandwidth(bandwidth)
+        levels = [
+            Level(
+                level.project_in.weight,
+                level.project_in.bias,
+                level.project_out.weight,
+                level.project_out.bias,
+                level.codebook.embed,
+            )
+            for level in self.quantizer.quantizers[:count]
+        ]
+        codes = self.projections.codes(embeddings.transpose(1, 2), levels).codes
+        return codes.permute(2, 0, 1).contiguous()

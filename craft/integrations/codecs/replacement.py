@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from craft.errors import CraftError
-from craft_kernels.live_codebook import LiveCodebook
 
 
 class TrainedCodebookError(CraftError):
@@ -23,17 +22,11 @@ class Replacement:
     """
 
     method: ClassVar[str]  # of the quantiser, and of the subclass, which has it under this name
-    normalized: ClassVar[bool] = False
 
     def __init__(self, quantizer: nn.Module, path: str) -> None:
         self.quantizer: Any = quantizer
         self.path = path
-        self.codebook = LiveCodebook(normalized=self.normalized)
         self._before: Callable[..., Any] | None = None
-
-    def tables(self) -> list[Tensor]:  # L of [K, D]
-        """The codewords of every level, as the model decodes with them."""
-        raise NotImplementedError
 
     def shape(self) -> tuple[int, int, int]:
         """Levels, codewords of a level, numbers of a codeword; reads no codewords."""

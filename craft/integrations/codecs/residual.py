@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from craft.integrations.codecs.replacement import Replacement
+from craft_kernels.live_codebook import LiveCodebook
 
 
 def average_in_training(replacement: Replacement) -> str | None:
@@ -29,7 +30,12 @@ class ResidualReplacement(Replacement):
     layers = "layers"  # where the quantiser has its levels
     stored = "embed"  # the buffer of a level's codebook that codewords come from
 
+    def __init__(self, quantizer: nn.Module, path: str) -> None:
+        super().__init__(quantizer, path)
+        self.codebook = LiveCodebook()
+
     def tables(self) -> list[Tensor]:  # L of [K, D]
+        """The codewords of every level, as the model decodes with them."""
         return [level.codebook.embed for level in getattr(self.quantizer, self.layers)]
 
     def shape(self) -> tuple[int, int, int]:

@@ -254,6 +254,16 @@ def test_dac_in_training_drops_levels_as_its_own_does():
         assert torch.equal(left, right)
 
 
+def test_higgs_levels_at_run_time():
+    model, features = CASES["higgs"].build(), noise(2, 32, 20, seed=1)
+    with torch.no_grad():
+        own = [model.encode(features, bandwidth) for bandwidth in (0.15, 0.45, None)]
+        patch(model)
+        ours = [model.encode(features, bandwidth) for bandwidth in (0.15, 0.45, None)]
+    assert len({len(codes) for codes in ours}) > 1
+    assert all(torch.equal(left, right) for left, right in zip(own, ours, strict=True))
+
+
 def test_dac_levels_at_run_time():
     model = CASES["dac"].build()
     patch(model)

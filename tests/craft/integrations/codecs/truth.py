@@ -17,8 +17,6 @@ def tables_of(quantizer: nn.Module) -> list[Tensor]:  # L of [K, D] float32
     if kind.endswith(("VQVAEVectorQuantizer",)):
         weight = module.embedding.weight.detach()
         return [(F.normalize(weight, dim=-1) if "Glm" in kind else weight).float()]
-    if hasattr(module, "embed"):  # a level of HiggsAudio
-        return [module.embed.float()]
     tables = []
     for level in getattr(module, "layers", None) or module.quantizers:
         book = level.codebook
@@ -34,28 +32,43 @@ def truth_of(
     features: Tensor,  # [N, D]
     levels: int,
 ) -> Tensor:  # [N, levels]
-    if hasattr(quantizer, "n_codebooks"):
-        return torch.stack([scores.argmax(1) for scores, _ in dac_scores(quantizer, features)], 1)
+    if _projects(quantizer):
+        found = [scores.argmax(1) for scores, _ in projected_scores(quantizer, features)]
+        return torch.stack(found[:levels], 1)
     return true_codes(features, tables_of(quantizer)[:levels])
 
 
-def dac_scores(
+def _projects(quantizer: nn.Module) -> bool:
+    return type(quantizer).__name__.startswith(("Dac", "Higgs"))
+
+
+def projected_scores(
     quantizer: Any,
     features: Tensor,  # [N, D]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Cosine similarities [N, K] of every level in float64, and how far the model's own float32 may
-    be off [N]. The residual is that of the best codes."""
-    residual = features.double()
+    """Scores [N, K] of every level in float64, with residuals of the full length that are those of
+    the best codes, and how far the model's own float32 may be off [N]."""
+    residual, dim = features.double(), features.shape[1]
     with torch.no_grad():
         for level in quantizer.quantizers:
-            into, out = (p.weight[..., 0].double() for p in (level.in_proj, level.out_proj))
-            seen = residual @ into.T + level.in_proj.bias.double()
-            units = F.normalize(level.codebook.weight, dim=-1).double()
-            scores = seen @ units.T / seen.norm(dim=1, keepdim=True)
-            spread = into.norm() * features.double().norm(dim=1) / seen.norm(dim=1)
-            yield scores, 2.0**-22 * (features.shape[1] + 8) * (1 + spread)
-            words = level.codebook.weight[scores.argmax(1)].double()
-            residual = residual - words @ out.T - level.out_proj.bias.double()
+            cosine = hasattr(level, "in_proj")
+            into, out = (
+                (level.in_proj, level.out_proj) if cosine else (level.project_in, level.project_out)
+            )
+            (a, b) = (p.weight.reshape(p.weight.shape[:2]).double() for p in (into, out))
+            words = level.codebook.weight if cosine else level.codebook.embed
+            seen = residual @ a.T + into.bias.double()
+            off = a.norm() * features.double().norm(dim=1) + seen.norm(dim=1)
+            if cosine:
+                units = F.normalize(words, dim=-1).double()
+                scores = seen @ units.T / seen.norm(dim=1, keepdim=True)
+                off = 1 + off / seen.norm(dim=1)
+            else:
+                wide = words.double()
+                scores = seen @ wide.T - 0.5 * wide.square().sum(1)
+                off = (off + wide.norm(dim=1).max()) ** 2
+            yield scores, 2.0**-22 * (dim + 8) * off
+            residual = residual - words[scores.argmax(1)].double() @ b.T - out.bias.double()
 
 
 def differing_from(
@@ -64,10 +77,10 @@ def differing_from(
     codes: Tensor,  # [N, L]
 ) -> int:
     """How many tokens have other codes than the true ones, every one of them at a near tie."""
-    if not hasattr(quantizer, "n_codebooks"):
+    if not _projects(quantizer):
         return differing_tokens(features, tables_of(quantizer), codes)
     alike = torch.ones(len(features), dtype=torch.bool)
-    for level, (scores, rounding) in enumerate(dac_scores(quantizer, features)):
+    for level, (scores, rounding) in enumerate(projected_scores(quantizer, features)):
         gaps = scores.amax(1) - scores.gather(1, codes[:, level, None])[:, 0]
         first = alike & (codes[:, level] != scores.argmax(1))
         assert (gaps <= rounding)[first].all()
