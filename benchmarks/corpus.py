@@ -1,9 +1,9 @@
-"""Images a second when a corpus is tokenised: in this process, and by one and two workers of Ray.
+"""Images per second when tokenising a corpus: in this process, and by one and two Ray workers.
 
     python -m benchmarks.corpus
 
-The pocket encoder reads the general world's images, which are decoded and in memory; one thread
-each. Workers have done a few images each before the clock starts. Rows go to benchmarks/results.
+The pocket encoder reads the general world's images, decoded and in memory, on one thread per
+process. Workers process a few images before the clock starts. Rows go to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ BACKENDS = {"this process": None, "Ray, 1 worker": 1, "Ray, 2 workers": 2}
 
 
 def images_per_second(encoder: CorpusEncoder, images: ImageStore, workers: Workers | None) -> float:
-    shards = shards_of(images, 512)  # a task costs Ray tenths of a second
+    shards = shards_of(images, 512)  # a task costs tenths of a second in Ray
     with tempfile.TemporaryDirectory() as out:
-        # Starting workers takes seconds, once; with a corpus worth of images it does not count.
+        # Starting workers takes seconds, once, which does not matter for a real corpus.
         warm = shards_of(images.take(range(64)), 16)
         list(tokenize_corpus(encoder, warm, Path(out) / "warm", workers))
         begin = time.perf_counter()
@@ -40,7 +40,7 @@ def images_per_second(encoder: CorpusEncoder, images: ImageStore, workers: Worke
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=1, help="the corpus, so many times over")
+    parser.add_argument("--times", type=int, default=1, help="repetitions of the corpus")
     args = parser.parse_args()
     torch.set_num_threads(1)
     models = ModelFamily.load()

@@ -1,4 +1,4 @@
-"""What a command does before torch and transformers are imported."""
+"""Process settings that must be made before torch and transformers are imported."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 
 
 def prepare() -> None:
-    """What must happen before torch and transformers are imported."""
+    """Set up memory and logging; call it before torch and transformers are imported."""
     from craft.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
     # transformers warns about token ids of default configurations that nobody uses.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # transformers would draw a bar of its own for every little model it loads.
+    # transformers would draw its own progress bar for every small model it loads.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,4 +1,4 @@
-"""Where shards are worked on: in this process, or by workers of Ray, here or on a cluster."""
+"""Where shards are processed: in this process, or by Ray workers on this machine or a cluster."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from craft.corpus.shard import Shard
 from craft.errors import MissingPackageError
 
 T = TypeVar("T")
-#: What is done with a shard.
+#: A function applied to each shard.
 Work = Callable[[Shard], Any]
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Workers of Ray.
+    """Ray workers.
 
     Args:
-        count: how many work at a time.
-        threads: of each. Rounding in the encoder depends on it, and with it a code in a near-tie.
-        address: of a running cluster, or "local"; by default whatever ``RAY_ADDRESS`` names.
+        count: number of workers that run at a time.
+        threads: number of threads per worker. Rounding in the encoder depends on it, and so do
+            codes in a near-tie.
+        address: address of a running cluster, or "local"; by default the value of
+            ``RAY_ADDRESS``.
     """
 
     count: int
@@ -36,16 +38,16 @@ class Workers:
 def each_shard(
     work: Callable[[Shard], T], shards: Sequence[Shard], workers: Workers | None = None
 ) -> Iterator[T]:
-    """``work`` done on every shard; results come as they are ready, each shard's once.
+    """Apply ``work`` to every shard, and yield one result per shard as soon as it is ready.
 
-    With Ray, a worker that dies is replaced and its shard done again, as often as it takes; an
-    error that ``work`` raises ends everything.
+    With Ray, a worker that dies is replaced and its shard is processed again, as often as
+    necessary. An error raised by ``work`` ends the run.
 
     Args:
-        work: picklable; what it keeps between shards stays with a worker.
+        work: a picklable function; state that it keeps between shards is per worker.
 
     Raises:
-        ImportError: workers are asked for and Ray is not installed.
+        MissingPackageError: ``workers`` are given but Ray is not installed.
     """
     if workers is None:
         yield from map(work, shards)
@@ -53,8 +55,8 @@ def each_shard(
     ray_data = _connect(workers)
     strategy = ray_data.TaskPoolStrategy(size=workers.count)
     rows = [{"shard": pickle.dumps(shard)} for shard in shards]
-    # Tasks, not actors: a task that dies with its worker is simply done again by another one.
-    # The work travels as bytes, by which each worker recognises what it has unpacked already.
+    # Tasks, not actors: if its worker dies, a task is simply run again by another.
+    # The work is sent as bytes, by which a worker recognises what it has already unpickled.
     results = ray_data.from_items(rows, override_num_blocks=max(1, len(rows))).map(
         _do,
         fn_args=(pickle.dumps(work), workers.threads),

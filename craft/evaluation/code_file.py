@@ -1,4 +1,4 @@
-"""Codes of images in a file that grows while they are made, whole batches of it always readable."""
+"""An append-only file of image codes, from which complete batches can always be read."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Before each batch: how many images it has, and the checksum of what follows.
+#: Header of a batch: its number of images, and the checksum of the data that follows.
 _HEADER = struct.Struct("<II")
 
 
 class CodeFile:
     """Batches of codes and |r_1|^2, appended one by one.
 
-    A batch is on the disk when :meth:`append` returns. What a process that was killed left
-    half-written is cut off by the next :meth:`read`.
+    A batch is on disk when :meth:`append` returns. If a process is killed while writing, the next
+    :meth:`read` cuts off the partial batch.
 
     Args:
-        path: of the file, which may not exist. Whoever names it sees to it that it is of the same
-            images and the same encoder, and that one process at a time uses it.
+        path: of the file, which need not exist. The caller ensures that it belongs to the same
+            images and encoder, and that only one process at a time uses it.
     """
 
     def __init__(self, path: Path):
         self.path = path
 
     def read(self, codes: Tensor, residual_sq: Tensor) -> int:
-        """Fill the first rows of both with what the file holds; how many rows those are.
+        """Fill the first rows of both tensors from the file; returns the number of rows.
 
         Args:
-            codes: [n, N, L], of the type that was appended.
+            codes: [n, N, L], of the dtype that was appended.
             residual_sq: [n, N].
         """
         if not self.path.is_file():
@@ -48,7 +48,7 @@ class CodeFile:
         return done
 
     def append(self, codes: Tensor, residual_sq: Tensor) -> None:
-        """Add a batch: codes [b, N, L] and |r_1|^2 [b, N]."""
+        """Append a batch: codes [b, N, L] and |r_1|^2 [b, N]."""
         content = _bytes(codes) + _bytes(residual_sq)
         with self.path.open("ab") as file:
             file.write(_HEADER.pack(len(codes), zlib.crc32(content)) + content)
@@ -57,7 +57,7 @@ class CodeFile:
 
 
 def _next(file: BinaryIO, codes: Tensor, residual_sq: Tensor) -> int | None:
-    """Read one batch; its length, or None at the end or where it is not whole."""
+    """Read one batch; returns its length, or None at the end or if it is incomplete."""
     header = file.read(_HEADER.size)
     if len(header) < _HEADER.size:
         return None

@@ -1,4 +1,4 @@
-"""Exams under way: what is encoded and answered is on the disk at once, and not made again."""
+"""Journal of an unfinished exam: codes and answers are saved as they come, and reused."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from craft.runtime.whole_file import remove_unfinished, write_text
 if TYPE_CHECKING:
     from craft.evaluation.code_file import CodeFile
 
-#: The folder, inside the one that results go to, that is there while an exam is unfinished.
+#: Folder inside the results directory that exists only while an exam is unfinished.
 UNFINISHED = ".unfinished"
 _IDENTITY, _ANSWERS = "identity.json", "answers.jsonl"
 
 
 class Journal:
-    """Codes and answers of an exam, written as they come; a run that was stopped finds them again.
+    """Codes and answers of an exam, written as they come, so that an interrupted run resumes.
 
     Args:
         directory: where the results will go; the journal is a folder in it.
-        identity: all that answers depend on, as JSON. What a run of another identity left is
-            deleted.
+        identity: everything the answers depend on, as JSON. Files left by a run with a different
+            identity are deleted.
 
     Raises:
-        LockedError: another process examines into the same directory.
+        LockedError: another process writes exam results to the same directory.
         OSError: the folder cannot be written.
     """
 
@@ -56,11 +56,11 @@ class Journal:
         self._file = (self.folder / _ANSWERS).open("a", encoding="utf-8")
 
     def given(self, run: Mapping[str, Any], part: str) -> Mapping[int, str]:
-        """Question number -> answer, of what an earlier process wrote down."""
+        """Answers that an earlier process recorded, by question number."""
         return self._given.get(_key(run, part), {})
 
     def add(self, run: Mapping[str, Any], part: str, answers: Mapping[int, str]) -> None:
-        """Write answers down, by question number; they are on the disk when this returns."""
+        """Record answers by question number; they are on disk when this returns."""
         numbered = {str(number): text for number, text in answers.items()}
         line = json.dumps([_key(run, part), numbered], ensure_ascii=False)
         self._file.write(line + "\n")
@@ -69,7 +69,7 @@ class Journal:
 
     def codes(self, name: str) -> CodeFile:
         """The file for the codes of one set of images under one encoder."""
-        from craft.evaluation.code_file import CodeFile  # needs torch, as commands do later
+        from craft.evaluation.code_file import CodeFile  # imports torch, which is slow
 
         return CodeFile(self.folder / f"{name}.codes")
 
@@ -77,14 +77,14 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Delete the folder if the block ended well: the results are written."""
+        """Delete the folder if the block succeeded, since the results are then written."""
         self._file.close()
         if kind is None:
             shutil.rmtree(self.folder)
         self._held.close()
 
     def _read(self) -> None:
-        """Take up the whole lines, and cut off one that was half-written."""
+        """Read the complete lines and cut off a partly written one."""
         path = self.folder / _ANSWERS
         if not path.is_file():
             return
@@ -95,7 +95,7 @@ class Journal:
                     break
                 try:
                     key, numbered = parse_json(line)
-                except ValueError:  # what a machine that lost its power left
+                except ValueError:  # left by a power failure
                     break
                 answers = {int(number): text for number, text in numbered.items()}
                 self._given.setdefault(key, {}).update(answers)

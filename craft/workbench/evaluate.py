@@ -1,4 +1,4 @@
-"""Examining an encoder through language models that share its codebook."""
+"""Examine an encoder through language models that share its codebook."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from craft.settings.choices import Selector
 from craft.settings.exams import ExamSettings
 from craft.workbench.exam_identity import encoder_identity, exam_identity
 
-#: The condition of the encoder that nobody adapted, on all tokens.
+#: Condition of the encoder before adaptation, with all tokens.
 PRETRAINED = "pretrained"
 
 
@@ -44,22 +44,23 @@ def evaluate_pack(
 ) -> EvaluationResults:
     """Examine an encoder; writes ``results.json`` and ``predictions.jsonl``.
 
-    A call that was stopped goes on where it was when it is made again.
+    An interrupted call resumes where it stopped when it is made again.
 
     Args:
         encoder: from :meth:`~craft.family.family.ModelFamily.plug`.
-        names: language models to read it; a language model of its own reads it instead of them.
-        probe: measures forgetting; without, ``general`` is None.
-        settings: what is asked. With ``pretrained``, the same is asked of the pretrained encoder,
-            on all tokens and through the family's language models, and other conditions have their
-            gain over it; it costs one more encoding and the answers. ``likelihood`` and ``justify``
-            examine with :mod:`~craft.evaluation.likelihood` and
-            :mod:`~craft.evaluation.instruction_following` too.
-        prior: instead of the encoder's own.
+        names: language models to read it; if the encoder has its own language model, that one reads
+            it instead.
+        probe: measures forgetting; without it, ``general`` is None.
+        settings: what is asked. With ``pretrained``, the pretrained encoder is asked the same, with
+            all tokens and through the family's language models, and the other conditions report
+            their gain over it; this costs one more encoding and the answers. ``likelihood`` and
+            ``justify`` add the scores of :mod:`~craft.evaluation.likelihood` and
+            :mod:`~craft.evaluation.instruction_following`.
+        prior: replaces the encoder's own.
 
     Raises:
         CraftError: no such language model, no prior to prune by, fewer general questions than the
-            probe can do with, or another process that writes to ``out``.
+            probe needs, or another process is writing to ``out``.
         DataError: an image is missing or corrupt.
     """
     settings = settings or ExamSettings()
@@ -95,7 +96,7 @@ def evaluate_pack(
             base = family.pretrained_tower()
             candidate = sitting.candidate(exam, encoder, base, PRETRAINED, None)
             for name in marks:
-                if name not in family.names:  # a language model of the pack's own
+                if name not in family.names:  # the pack's own language model
                     continue
                 model = family.language_model(name)
                 before, found = sitting.examine(candidate, model, PRETRAINED)
@@ -120,7 +121,7 @@ def evaluate_pack(
 
 @dataclass(frozen=True)
 class _Sitting:
-    """How every encoder is examined."""
+    """What all encoders of one evaluation share."""
 
     domain: str
     predictions: TextIO
@@ -136,7 +137,7 @@ class _Sitting:
         name: str,
         prior: TokenPrior | None,
     ) -> Candidate:
-        """A tower that is read as ``encoder`` is; ``name`` is "" for its own."""
+        """A tower, read the way ``encoder`` is read; ``name`` is "" for the encoder's own tower."""
         return Candidate(
             exam,
             tower,
@@ -157,7 +158,7 @@ class _Sitting:
         keep_ratio: float = 1.0,
         selector: Selector = "full",
     ) -> tuple[Marks, dict[str, Any]]:
-        """Answers, written down, and their scores."""
+        """Answer, write the answers to the predictions, and score them."""
         run = {"model": model.name, "condition": condition}
         marks = candidate.answer(
             model,
