@@ -8,7 +8,6 @@ what level l sees by A_l (B_m c + b_m), a row of a small table.
 from __future__ import annotations
 
 import itertools
-import sys
 import weakref
 from fractions import Fraction
 from typing import NamedTuple
@@ -26,6 +25,7 @@ _library = torch.library.Library("craft", "FRAGMENT")
 _handles = itertools.count(1)
 _alive: weakref.WeakValueDictionary[int, LiveProjections] = weakref.WeakValueDictionary()
 _TILE = 256  # tokens whose scores are held at a time
+_BLOCK = 64  # codewords whose greatest score is kept
 _UNIT = 2.0**-53
 
 
@@ -184,6 +184,8 @@ def search(
     wide = z.double()
     seen = torch.addmm(prepared.bias, wide, prepared.project)  # [N, L d]
     lengths = wide.norm(dim=1)
+    if not torch.isfinite(lengths).all():
+        raise_if_not_finite("z", z)
     codes = z.new_empty((len(z), depth), dtype=torch.int64)
     for level in range(depth):
         now = seen[:, level * short : (level + 1) * short]
@@ -211,32 +213,24 @@ def _nearest(
     off = terms * (prepared.gain[level] * lengths + prepared.reach[level]) * longest
     off += (short + 8) * (now.norm(dim=1) * longest + heaviest)
     widths = 2.02 * _UNIT * off  # [N]; twice, as both of two scores may be off
+    size = prepared.scores_of.shape[2]
+    block_size = size if size % _BLOCK else _BLOCK
     for start in range(0, len(now), _TILE):
         part = slice(start, start + _TILE)
         scores = now[part] @ prepared.scores_of[level]
         if heaviest:
             scores -= prepared.half_sq_norms[level]
-        near = scores >= (scores.amax(dim=1) - widths[part]).unsqueeze(1)
-        (codes[part, level], several) = _first_of_each_row(near)
+        blocks = scores.unflatten(1, (-1, block_size))
+        maxima = blocks.amax(dim=2)  # so that only the best block is looked through again
+        least = maxima.amax(dim=1, keepdim=True) - widths[part, None]
+        best = maxima.argmax(dim=1)
+        inside = blocks.gather(1, best[:, None, None].expand(-1, 1, block_size)).squeeze(1)
+        codes[part, level] = best * block_size + inside.argmax(dim=1)
+        several = (inside >= least).sum(1) + (maxima >= least).sum(1) > 2
         for row in several.nonzero().flatten().tolist():
-            candidates = near[row].nonzero().flatten().tolist()
+            candidates = (scores[row] >= least[row]).nonzero().flatten().tolist()
             token = start + row
             codes[token, level] = _settle(z[token], codes[token, :level], candidates, prepared)
-
-
-def _first_of_each_row(
-    near: Tensor,  # [n, K] bool, at least one in every row
-) -> tuple[Tensor, Tensor]:  # [n] int64, [n] bool
-    """Where the only one of a row is, and whether there are several."""
-    if near.shape[1] % 8 or sys.byteorder == "big":
-        return near.int().argmax(1), near.sum(1) > 1
-    eights = near.view(torch.int64)  # an eighth as many numbers to look through
-    found = eights != 0
-    block = found.int().argmax(1)
-    eight = eights.gather(1, block.unsqueeze(1)).squeeze(1)
-    several = (found.sum(1) > 1) | ((eight & (eight - 1)) != 0)
-    # A single True is the power 256^i; of several, any will do, as they are settled otherwise.
-    return 8 * block + (torch.frexp(eight.double()).exponent - 1) // 8, several
 
 
 def _settle(
@@ -295,7 +289,6 @@ def _projected_codes(
     handle: int,
     cosine: bool,
 ) -> tuple[Tensor, Tensor]:  # [..., L] int64, [..., L, d] float32
-    raise_if_not_finite("z", z)
     owner = _alive.get(handle)
     if owner is None:  # a program that was exported elsewhere
         owner = LiveProjections(cosine=cosine)

@@ -10,21 +10,21 @@ from torch.library import opcheck
 
 from craft_kernels.projected_codes import Level, LiveProjections
 
-L, K, D, SHORT = 4, 30, 24, 3
+L, K, D, SHORT = 4, 30, 24, 3  # 128 codewords are looked through in blocks
 
 
 def noise(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def levels(seed=0, scale=1.0):
+def levels(size=K):
     return [
         Level(
-            noise(SHORT, D, seed=seed + 10 * i),
-            noise(SHORT, seed=seed + 10 * i + 1),
-            noise(D, SHORT, seed=seed + 10 * i + 2) * scale,
-            noise(D, seed=seed + 10 * i + 3),
-            noise(K, SHORT, seed=seed + 10 * i + 4),
+            noise(SHORT, D, seed=10 * i),
+            noise(SHORT, seed=10 * i + 1),
+            noise(D, SHORT, seed=10 * i + 2),
+            noise(D, seed=10 * i + 3),
+            noise(size, SHORT, seed=10 * i + 4),
         )
         for i in range(L)
     ]
@@ -72,10 +72,9 @@ def test_codes_are_those_of_rational_numbers(cosine, dtype):
 
 
 @pytest.mark.parametrize("cosine", [False, True])
-@pytest.mark.parametrize("size", [K, 24, 1])
+@pytest.mark.parametrize("size", [K, 128, 1])
 def test_brute_force_in_float64(cosine, size):
-    z, parts = noise(3, 200, D, seed=3), levels()
-    parts = [part._replace(words=part.words[:size]) for part in parts]
+    z, parts = noise(3, 200, D, seed=3), levels(size)
     found = LiveProjections(cosine=cosine).codes(z, parts)
     residual = z.double()
     for level, part in enumerate(parts):
@@ -94,13 +93,12 @@ def whole_numbers(*shape, seed=0):
 
 
 @pytest.mark.parametrize("cosine", [False, True])
-@pytest.mark.parametrize("size", [K, 24])
+@pytest.mark.parametrize("size", [K, 128])
 def test_ties_go_to_the_lowest_code(cosine, size):
     parts = [
         Level(*(whole_numbers(*t.shape, seed=7 * i + j) for j, t in enumerate(level)))
-        for i, level in enumerate(levels())
+        for i, level in enumerate(levels(size))
     ]
-    parts = [part._replace(words=part.words[:size].clone()) for part in parts]
     for part in parts:
         part.words[size // 2 :] = part.words[: size // 2]
         if cosine:
@@ -153,7 +151,7 @@ def test_misuse_is_refused():
         live.codes(z, [])
     with pytest.raises(ValueError, match="as many columns as z has numbers"):
         live.codes(z[:, :5], parts)
-    with pytest.raises(ValueError, match=r"z must be finite, got inf at position \(0, 0\)"):
+    with pytest.raises(ValueError, match=r"z must be finite, got inf at position"):
         live.codes(z.abs() / 0, parts)
     parts[2].words[3, 1] = torch.nan
     with pytest.raises(ValueError, match=r"words must be finite, got nan at position \(3, 1\)"):
