@@ -282,3 +282,13 @@ def with_codes(quantizer, codes, call):
     finally:
         torch.argmin = before
         quantizer.forward = ours
+
+
+def test_dac_with_weight_norm():
+    model = CASES["dac"].build()
+    model.apply_weight_norm()
+    patch(model)
+    assert_true(encoded("dac", model))
+    with torch.no_grad():
+        model.quantizer.quantizers[0].in_proj.bias.add_(1)
+    assert_true(encoded("dac", model))
