@@ -13,6 +13,8 @@ from craft.corpus.shard import CorpusEncoder, Shard
 from craft.corpus.token_file import CorpusTokens, TokenCard, read_tokens, write_tokens
 from craft.errors import CraftError
 from craft.prior import TokenPrior
+from craft.runtime.directory_lock import directory_lock, require_unlocked
+from craft.runtime.whole_file import remove_unfinished
 
 __all__ = ["CorpusTokens", "prior_of", "read_tokens", "tokenize_corpus"]
 
@@ -50,16 +52,20 @@ def tokenize_corpus(
     an interrupted run resumes, and a refused one writes nothing. Files are written atomically.
 
     Raises:
-        CraftError: a file in ``out`` is damaged, was made with another encoder, codebook, precision
-            or ``--shard-size``, or from images that have changed since; the message says which.
+        CraftError: a file in ``out`` is damaged, or of another encoder, codebook, precision or
+            ``--shard-size``, or of images that are others now; says which.
+        LockedError: another process writes to ``out``.
         DataError: an image is missing or corrupt.
+        OSError: a file cannot be written; those that are there are whole.
     """
+    require_unlocked(out)
     _require_same_cut(out, shards)
-    out.mkdir(parents=True, exist_ok=True)
     there = [shard for shard in shards if token_path(out, shard).is_file()]
     yield from each_shard(_Check(encoder, out.absolute()), there, workers)
-    missing = [shard for shard in shards if not token_path(out, shard).is_file()]
-    yield from each_shard(_Tokenize(encoder, out.absolute()), missing, workers)
+    with directory_lock(out):
+        remove_unfinished(out)
+        missing = [shard for shard in shards if not token_path(out, shard).is_file()]
+        yield from each_shard(_Tokenize(encoder, out.absolute()), missing, workers)
 
 
 def token_path(out: Path, shard: Shard) -> Path:

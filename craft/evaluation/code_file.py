@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from pathlib import Path
@@ -12,15 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Header of a batch: its number of images, and the checksum of the data that follows.
+from craft.runtime.appended_file import AppendedFile, tell_torn
+
+#: Before each batch: how many images it has, and the checksum of what follows.
 _HEADER = struct.Struct("<II")
 
 
 class CodeFile:
     """Batches of codes and |r_1|^2, appended one by one.
 
-    A batch is on disk when :meth:`append` returns. If a process is killed while writing, the next
-    :meth:`read` cuts off the partial batch.
+    A batch is on the disk when :meth:`append` returns. What a process that was killed left
+    half-written is told and cut off by the next :meth:`read`.
 
     Args:
         path: of the file, which need not exist. The caller ensures that it belongs to the same
@@ -40,20 +41,24 @@ class CodeFile:
         if not self.path.is_file():
             return 0
         done = whole = 0
-        with self.path.open("r+b") as file:
+        with self.path.open("rb") as file:
             while (count := _next(file, codes[done:], residual_sq[done:])) is not None:
                 done += count
                 whole = file.tell()
-            file.truncate(whole)
+        if whole < self.path.stat().st_size:
+            tell_torn(self.path, f"what follows the codes of {done} images is")
+            AppendedFile(self.path, whole).close()
         return done
 
     def append(self, codes: Tensor, residual_sq: Tensor) -> None:
-        """Append a batch: codes [b, N, L] and |r_1|^2 [b, N]."""
+        """Add a batch: codes [b, N, L] and |r_1|^2 [b, N].
+
+        Raises:
+            OSError: it could not be written; names the file, which is as it was.
+        """
         content = _bytes(codes) + _bytes(residual_sq)
-        with self.path.open("ab") as file:
-            file.write(_HEADER.pack(len(codes), zlib.crc32(content)) + content)
-            file.flush()
-            os.fsync(file.fileno())
+        with AppendedFile(self.path) as file:
+            file.append(_HEADER.pack(len(codes), zlib.crc32(content)) + content)
 
 
 def _next(file: BinaryIO, codes: Tensor, residual_sq: Tensor) -> int | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from craft.runtime.appended_file import AppendedFile, tell_torn, whole_lines
 from craft.runtime.directory_lock import LOCK, directory_lock
+from craft.runtime.json_cards import CHECKSUM, checksum, with_checksum
 from craft.runtime.strict_text import parse_json
 from craft.runtime.whole_file import remove_unfinished, write_text
 
@@ -44,28 +45,30 @@ class Journal:
             self._held = held.pop_all()
 
     def _open(self, identity: Mapping[str, Any]) -> None:
-        text = json.dumps(identity, sort_keys=True)
+        text = json.dumps(identity, sort_keys=True)  # in ASCII
         noted = self.folder / _IDENTITY
-        if not noted.is_file() or noted.read_text(encoding="utf-8") != text:
+        if not noted.is_file() or noted.read_bytes() != text.encode():
             for path in self.folder.iterdir():
                 if path.name != LOCK:
                     path.unlink()
             write_text(noted, text)
         self._given: dict[str, dict[int, str]] = {}
-        self._read()
-        self._file = (self.folder / _ANSWERS).open("a", encoding="utf-8")
+        path = self.folder / _ANSWERS
+        self._file = AppendedFile(path, self._read(path))
 
     def given(self, run: Mapping[str, Any], part: str) -> Mapping[int, str]:
         """Answers that an earlier process recorded, by question number."""
         return self._given.get(_key(run, part), {})
 
     def add(self, run: Mapping[str, Any], part: str, answers: Mapping[int, str]) -> None:
-        """Record answers by question number; they are on disk when this returns."""
+        """Write answers down, by question number; they are on the disk when this returns.
+
+        Raises:
+            OSError: they could not be written; names the file, whose earlier answers are whole.
+        """
         numbered = {str(number): text for number, text in answers.items()}
-        line = json.dumps([_key(run, part), numbered], ensure_ascii=False)
-        self._file.write(line + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        line = json.dumps(with_checksum({"run": _key(run, part), "answers": numbered}))
+        self._file.append(line.encode() + b"\n")
 
     def codes(self, name: str) -> CodeFile:
         """The file for the codes of one set of images under one encoder."""
@@ -83,24 +86,21 @@ class Journal:
             shutil.rmtree(self.folder)
         self._held.close()
 
-    def _read(self) -> None:
-        """Read the complete lines and cut off a partly written one."""
-        path = self.folder / _ANSWERS
-        if not path.is_file():
-            return
+    def _read(self, path: Path) -> int:
+        """Take up the whole lines; how many bytes they are."""
         whole = 0
-        with path.open("r+b") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    key, numbered = parse_json(line)
-                except ValueError:  # left by a power failure
-                    break
-                answers = {int(number): text for number, text in numbered.items()}
-                self._given.setdefault(key, {}).update(answers)
-                whole += len(line)
-            file.truncate(whole)
+        for number, line in enumerate(whole_lines(path), 1):
+            try:
+                entry = parse_json(line)
+            except ValueError:  # what a machine that lost its power left
+                entry = None
+            if not isinstance(entry, dict) or entry.get(CHECKSUM) != checksum(entry):
+                tell_torn(path, f"what stands from line {number} on is damaged or")
+                break
+            answers = {int(number): text for number, text in entry["answers"].items()}
+            self._given.setdefault(entry["run"], {}).update(answers)
+            whole += len(line) + 1
+        return whole
 
 
 def _key(run: Mapping[str, Any], part: str) -> str:
