@@ -34,6 +34,8 @@ from craft.cli.transfer import transfer
 from craft.cli.usage import usage_line
 from craft.cli.words import words
 from craft.errors import CraftError
+from craft.runtime.processes import says_first
+from craft.runtime.rank import is_main_process
 from craft.workbench.run_directory import release_directories
 
 
@@ -53,7 +55,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            tell("nothing of this command is kept but what was written already")
+            if is_main_process():
+                tell("nothing of this command is kept but what was written already")
             raise typer.Exit(EXIT_CODE) from None
         except (CraftError, OSError) as error:
             if os.environ.get("CRAFT_DEBUG"):
@@ -63,7 +66,8 @@ class _Commands(TyperGroup):
             text = str(error)
             if isinstance(error, OSError) and error.strerror and error.filename:
                 text = f"{error.strerror}: {error.filename}"  # without the system's number
-            _print_error(text)
+            if says_first():
+                _print_error(text)
             raise typer.Exit(2) from None
         except Exception as error:
             _end_misuse(error)
@@ -76,7 +80,8 @@ def _end_misuse(error: Exception) -> None:
     """End with one line if the command line cannot be understood; otherwise nothing."""
     line = usage_line(error)
     if line is not None:
-        _print_error(line)
+        if is_main_process():  # they all were given the same line
+            _print_error(line)
         raise typer.Exit(2) from None
 
 
@@ -141,5 +146,6 @@ def main() -> None:
     try:
         app()
     except Exception:  # a fault of ours
-        print_traceback()
+        if says_first():
+            print_traceback()
         sys.exit(1)

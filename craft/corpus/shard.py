@@ -13,11 +13,15 @@ import torch
 from torch import Tensor
 
 from craft.codebook import Codebook
-from craft.data.images.store import ImageStore, digests, in_batches
+from craft.data.images.pace import EncodingPace
+from craft.data.images.store import ImageStore, cut, digests, each_batch
 from craft.errors import CraftError
 from craft.family.plugged import PluggedEncoder
 from craft.models.encoder_pack import EncoderPack
 from craft.models.vision_tower import DiscreteVisionTower
+
+#: Ends the precision of what a compiled encoder made.
+COMPILED = ", compiled"
 
 
 @dataclass(frozen=True)
@@ -88,32 +92,50 @@ def shards_of(images: ImageStore, size: int = 256, ids: Sequence[str] | None = N
 @dataclass(frozen=True)
 class CorpusEncoder:
     """An encoder and its codebook, small enough to send to every worker, which places them on
-    ``device``."""
+    ``device``.
+
+    Args:
+        compiled: it runs compiled by torch.compile, and codes may differ in near-ties.
+    """
 
     pack: EncoderPack
     codebook: Codebook
     device: str = "cpu"
+    compiled: bool = False
 
     @classmethod
-    def of(cls, encoder: PluggedEncoder, codebook: Codebook) -> CorpusEncoder:
+    def of(
+        cls, encoder: PluggedEncoder, codebook: Codebook, compiled: bool = False
+    ) -> CorpusEncoder:
         """A plugged encoder; the pretrained one is sent as a pack too."""
-        return cls(
-            encoder.pack or EncoderPack.of(encoder.tower), codebook, str(encoder.tower.device)
-        )
+        pack = encoder.pack or EncoderPack.of(encoder.tower)
+        return cls(pack, codebook, str(encoder.tower.device), compiled)
+
+    @property
+    def precision(self) -> str:
+        """Of the encoder's products, as files of tokens note it."""
+        return self.pack.precision + (COMPILED if self.compiled else "")
 
     @cached_property
     def tower(self) -> DiscreteVisionTower:
         """Made when it is first asked for; CodebookMismatchError if the codebook is another."""
-        return cast(Any, self.pack.tower(self.codebook)).to(self.device)
+        tower: DiscreteVisionTower = cast(Any, self.pack.tower(self.codebook)).to(self.device)
+        if self.compiled:
+            tower.compile_features()
+        return tower
 
-    def encode(self, shard: Shard) -> ShardCodes:
+    def encode(self, shard: Shard, pace: EncodingPace | None = None) -> ShardCodes:
         """Quantise a shard's images, a batch at a time; features are not kept.
+
+        Args:
+            pace: is told how fast.
 
         Raises:
             DataError: an image is missing or corrupt.
         """
         parts = []
-        for pixels in in_batches(shard.images, self.tower.image_size):
+        batches = cut(0, len(shard.images))
+        for pixels in each_batch(shard.images, batches, self.tower.image_size, pace):
             found = self.tower.encode(pixels)
             parts.append((found.codes.cpu(), found.residual_sq_norms.cpu()))
         return ShardCodes(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

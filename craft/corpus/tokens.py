@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from craft.corpus.backend import Workers, each_shard
-from craft.corpus.shard import CorpusEncoder, Shard
+from craft.corpus.backend import Workers, shard_workers
+from craft.corpus.shard import COMPILED, CorpusEncoder, Shard
 from craft.corpus.token_file import CorpusTokens, TokenCard, read_tokens, write_tokens
+from craft.data.images.pace import EncodingPace
 from craft.errors import CraftError
 from craft.prior import TokenPrior
+from craft.runtime.processes import ALONE, Processes
 
 __all__ = ["CorpusTokens", "prior_of", "read_tokens", "tokenize_corpus"]
 
@@ -41,13 +43,23 @@ _ASIDE = {
 
 
 def tokenize_corpus(
-    encoder: CorpusEncoder, shards: Sequence[Shard], out: Path, workers: Workers | None = None
+    encoder: CorpusEncoder,
+    shards: Sequence[Shard],
+    out: Path,
+    workers: Workers | None = None,
+    processes: Processes = ALONE,
+    pace: EncodingPace | None = None,
 ) -> Iterator[int]:
     """Write each shard's tokens to ``out``; yields how many images each had, as they are done.
 
     Shards that are there already are read first, and their images hashed: only if all of them are
     whole, of this encoder and of these images as they are now, are the others written. So a run
     that was stopped resumes, and a refusal writes nothing. Every file appears at once, complete.
+
+    Args:
+        processes: each of them works on some of the shards, and yields those; afterwards all are
+            done.
+        pace: is told how fast images were encoded, by all of them.
 
     Raises:
         CraftError: a file in ``out`` is damaged, or of another encoder, codebook, precision or
@@ -56,10 +68,22 @@ def tokenize_corpus(
     """
     _require_same_cut(out, shards)
     out.mkdir(parents=True, exist_ok=True)
-    there = [shard for shard in shards if token_path(out, shard).is_file()]
-    yield from each_shard(_Check(encoder, out.absolute()), there, workers)
-    missing = [shard for shard in shards if not token_path(out, shard).is_file()]
-    yield from each_shard(_Tokenize(encoder, out.absolute()), missing, workers)
+    there = processes.from_main(
+        lambda: [number for number, x in enumerate(shards) if token_path(out, x).is_file()]
+    )
+    missing = sorted(set(range(len(shards))) - set(there))
+    mine = EncodingPace()
+    with shard_workers(workers) as each_shard:
+        present = processes.claimed([shards[number] for number in there])
+        yield from each_shard(_Check(encoder, out.absolute()), present)
+        processes.wait()  # nothing is written before all of them are known to be good
+        absent = processes.claimed([shards[number] for number in missing])
+        for made in each_shard(_Tokenize(encoder, out.absolute()), absent):
+            mine.add(made)
+            yield made.images
+    for part in processes.gathered(mine):
+        if pace is not None:
+            pace.add(part)
 
 
 def token_path(out: Path, shard: Shard) -> Path:
@@ -109,9 +133,10 @@ class _Tokenize:
     encoder: CorpusEncoder
     out: Path
 
-    def __call__(self, shard: Shard) -> int:
+    def __call__(self, shard: Shard) -> EncodingPace:
+        pace = EncodingPace()
         images = shard.digests()
-        codes = self.encoder.encode(shard)
+        codes = self.encoder.encode(shard, pace)
         tokens = CorpusTokens(
             card_of(self.encoder, shard),
             list(shard.ids),
@@ -120,7 +145,7 @@ class _Tokenize:
             codes.residual_sq_norms,
         )
         write_tokens(token_path(self.out, shard), tokens)
-        return len(shard.ids)
+        return pace
 
 
 def _refuse(path: Path, fields: dict[str, tuple[object, object]]) -> None:
@@ -142,7 +167,7 @@ def card_of(encoder: CorpusEncoder, shard: Shard) -> TokenCard:
         codebook_fingerprint=encoder.codebook.fingerprint,
         encoder_hash=encoder.pack.encoder_hash,
         encoder_config=_config_hash(encoder),
-        precision=encoder.pack.precision,
+        precision=encoder.precision,
         shard=shard.number,
         of=shard.of,
         shard_size=shard.size,
@@ -188,6 +213,9 @@ def prior_of(directory: Path, encoder: CorpusEncoder) -> TokenPrior:
             )
         of_the_first = {"corpus": tokens.card.corpus, "shard_size": tokens.card.shard_size}
         known = of_the_first | known | {"shard": number}
-        _refuse(path, {name: (getattr(tokens.card, name), known[name]) for name in known})
+        found = {name: getattr(tokens.card, name) for name in known}
+        # Compiled or not: what differs are near-ties, of which a frequency knows nothing.
+        found["precision"] = tokens.card.precision.removesuffix(COMPILED)
+        _refuse(path, {name: (found[name], known[name]) for name in known})
         prior.update(tokens.codes)
     return prior

@@ -1,10 +1,14 @@
-"""Codes of images in a file that grows while they are made, whole batches of it always readable."""
+"""Codes of images in a file that grows while they are made, whole batches of it always readable.
+
+Batches may come in any order, and of several processes each has a file of its own.
+"""
 
 from __future__ import annotations
 
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Before each batch: how many images it has, and the checksum of what follows.
-_HEADER = struct.Struct("<II")
+#: Before each batch: number of its first image, how many it has, the checksum of what follows.
+_HEADER = struct.Struct("<III")
 
 
 class CodeFile:
@@ -25,52 +29,58 @@ class CodeFile:
     Args:
         path: of the file, which may not exist. Whoever names it sees to it that it is of the same
             images and the same encoder, and that one process at a time uses it.
+        beside: other files of the same images and encoder, which are read too.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, beside: Sequence[Path] = ()):
         self.path = path
+        self.beside = beside
 
-    def read(self, codes: Tensor, residual_sq: Tensor) -> int:
-        """Fill the first rows of both with what the file holds; how many rows those are.
+    def read(self, codes: Tensor, residual_sq: Tensor) -> list[range]:
+        """Fill rows of both with what the files hold; which rows those are, batch by batch.
 
         Args:
             codes: [n, N, L], of the type that was appended.
             residual_sq: [n, N].
         """
-        if not self.path.is_file():
-            return 0
-        done = whole = 0
-        with self.path.open("r+b") as file:
-            while (count := _next(file, codes[done:], residual_sq[done:])) is not None:
-                done += count
-                whole = file.tell()
-            file.truncate(whole)
-        return done
+        found: list[range] = []
+        for path in (self.path, *self.beside):
+            if not path.is_file():
+                continue
+            whole = 0
+            with path.open("r+b") as file:
+                while (rows := _next(file, codes, residual_sq)) is not None:
+                    found.append(rows)
+                    whole = file.tell()
+                file.truncate(whole)
+        return found
 
-    def append(self, codes: Tensor, residual_sq: Tensor) -> None:
-        """Add a batch: codes [b, N, L] and |r_1|^2 [b, N]."""
+    def append(self, first: int, codes: Tensor, residual_sq: Tensor) -> None:
+        """Add a batch, the images from ``first`` on: codes [b, N, L] and |r_1|^2 [b, N]."""
         content = _bytes(codes) + _bytes(residual_sq)
+        checksum = zlib.crc32(content, first)
         with self.path.open("ab") as file:
-            file.write(_HEADER.pack(len(codes), zlib.crc32(content)) + content)
+            file.write(_HEADER.pack(first, len(codes), checksum) + content)
             file.flush()
             os.fsync(file.fileno())
 
 
-def _next(file: BinaryIO, codes: Tensor, residual_sq: Tensor) -> int | None:
-    """Read one batch; its length, or None at the end or where it is not whole."""
+def _next(file: BinaryIO, codes: Tensor, residual_sq: Tensor) -> range | None:
+    """Read one batch; its rows, or None at the end or where it is not whole."""
     header = file.read(_HEADER.size)
     if len(header) < _HEADER.size:
         return None
-    count, checksum = _HEADER.unpack(header)
-    if not 0 < count <= len(codes):
+    first, count, checksum = _HEADER.unpack(header)
+    if not 0 < count <= len(codes) - first:
         return None
-    sizes = [x[:count].numel() * x.element_size() for x in (codes, residual_sq)]
+    rows = slice(first, first + count)
+    sizes = [x[rows].numel() * x.element_size() for x in (codes, residual_sq)]
     content = file.read(sum(sizes))
-    if len(content) < sum(sizes) or zlib.crc32(content) != checksum:
+    if len(content) < sum(sizes) or zlib.crc32(content, first) != checksum:
         return None
-    codes[:count] = _tensor(content[: sizes[0]], codes[:count])
-    residual_sq[:count] = _tensor(content[sizes[0] :], residual_sq[:count])
-    return count
+    codes[rows] = _tensor(content[: sizes[0]], codes[rows])
+    residual_sq[rows] = _tensor(content[sizes[0] :], residual_sq[rows])
+    return range(first, first + count)
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -14,6 +14,7 @@ from craft.evaluation.bootstrap import interval
 from craft.evaluation.exact_match import lenient_match, strict_match
 from craft.evaluation.visual_tokens import Visual
 from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.runtime.processes import ALONE, Processes
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def answer_questions(
     max_new_tokens: int = 5,
     known: Mapping[int, str] | None = None,
     on_answers: Callable[[Mapping[int, str]], None] = lambda answers: None,
-    on_batch: Callable[[int, int], None] | None = None,
+    on_batch: Callable[[int, int], None] = lambda done, total: None,
+    processes: Processes = ALONE,
 ) -> list[Prediction]:
     """Greedy answers; a question looks at image ``question.row`` of ``visual``.
 
@@ -53,28 +55,39 @@ def answer_questions(
         known: question number -> the answer of an earlier run that was stopped; a batch is asked
             again unless all of it is known.
         on_answers: called with the answers of a batch, by question number, when it was asked.
-        on_batch: called with (answered, questions) after every batch.
+        on_batch: called with (answered, questions) after every batch, and before the first one if
+            some are known.
+        processes: each of them asks some of the batches, and has all answers afterwards.
 
     Returns:
         One prediction a question, in the order of the questions.
     """
-    given: dict[int, str] = {}
     known = known or {}
     batch = batch or questions_together(language_model, visual.length)
-    for chosen in _batches(visual, questions, batch):
-        if all(i in known for i in chosen):
-            given.update((i, known[i]) for i in chosen)
-        else:
+    windows = [
+        [chosen for chosen in window if not all(i in known for i in chosen)]
+        for window in _batches(visual, questions, batch)
+    ]
+    missing = sum(len(chosen) for window in windows for chosen in window)
+    tally = processes.tally(len(questions) - missing, len(questions), on_batch)
+    if missing < len(questions):
+        tally.tell()
+    found: dict[int, str] = {}
+    for part in processes.claimed(_parts(windows, processes.count)):
+        for chosen in part:
             asked = [questions[i] for i in chosen]
             text = language_model.prompt_batch([q.prompt for q in asked])
             answers = language_model.answer(
                 visual.show([q.row for q in asked]), text, max_new_tokens
             )
-            found = dict(zip(chosen, answers, strict=True))
-            on_answers(found)
-            given.update(found)
-        if on_batch is not None:
-            on_batch(len(given), len(questions))
+            said = dict(zip(chosen, answers, strict=True))
+            on_answers(said)
+            found.update(said)
+            tally.add(len(chosen))
+    given = dict(known)
+    for answered in processes.gathered(found):
+        given.update(answered)
+    tally.close()
     return [
         Prediction(
             id=q.id,
@@ -90,8 +103,8 @@ def answer_questions(
     ]
 
 
-def _batches(visual: Visual, questions: Sequence[Question], batch: int) -> Iterator[list[int]]:
-    """Numbers of questions to ask together."""
+def _batches(visual: Visual, questions: Sequence[Question], batch: int) -> list[list[list[int]]]:
+    """Numbers of questions to ask together, batch by batch, of each window."""
     windows = visual.windows
     starts = [window.start for window in windows]
     members: list[list[int]] = [[] for _ in windows]
@@ -99,8 +112,16 @@ def _batches(visual: Visual, questions: Sequence[Question], batch: int) -> Itera
         members[bisect_right(starts, question.row) - 1].append(number)
     for numbers in members:
         numbers.sort(key=lambda i: len(questions[i].prompt))
-        for start in range(0, len(numbers), batch):
-            yield numbers[start : start + batch]
+    return [[numbers[i : i + batch] for i in range(0, len(numbers), batch)] for numbers in members]
+
+
+def _parts(windows: list[list[list[int]]], processes: int) -> list[list[list[int]]]:
+    """What one process asks: whole windows, which it alone then makes, if there are enough of them
+    for all; else batch by batch."""
+    windows = [window for window in windows if window]
+    if len(windows) >= processes > 1:
+        return windows
+    return [[chosen] for window in windows for chosen in window]
 
 
 def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -10,16 +11,21 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from craft.runtime.directory_lock import LOCK, directory_lock
+from craft.runtime.directory_lock import LOCK, directory_lock, require_unlocked
+from craft.runtime.processes import ALONE, Processes
 from craft.runtime.strict_text import parse_json
 from craft.runtime.whole_file import remove_unfinished, write_text
 
 if TYPE_CHECKING:
     from craft.evaluation.code_file import CodeFile
 
+log = logging.getLogger(__name__)
+
 #: The folder, inside the one that results go to, that is there while an exam is unfinished.
 UNFINISHED = ".unfinished"
 _IDENTITY, _ANSWERS = "identity.json", "answers.jsonl"
+#: Of several processes, all but the first have a folder each, which ends in their number.
+_PART = "process-"
 
 
 class Journal:
@@ -29,31 +35,57 @@ class Journal:
         directory: where the results will go; the journal is a folder in it.
         identity: all that answers depend on, as JSON. What a run of another identity left is
             deleted.
+        processes: all of them open the journal together. Each writes to files of its own, and knows
+            what any of them wrote in earlier runs, however many those were.
 
     Raises:
         LockedError: another process examines into the same directory.
         OSError: the folder cannot be written.
     """
 
-    def __init__(self, directory: Path, identity: Mapping[str, Any]):
+    def __init__(self, directory: Path, identity: Mapping[str, Any], processes: Processes = ALONE):
         self.folder = directory / UNFINISHED
+        self._processes = processes
+        self._own = self.folder if processes.is_main else self.folder / f"{_PART}{processes.index}"
         with ExitStack() as held:
-            held.enter_context(directory_lock(self.folder))
-            remove_unfinished(directory)
-            self._open(identity)
+            if processes.is_main:
+                held.enter_context(directory_lock(self.folder))
+            self._given = processes.from_main(lambda: self._opened(directory, identity))
+            if not processes.is_main:
+                held.enter_context(directory_lock(self._own))
+            self._file = (self._own / _ANSWERS).open("a", encoding="utf-8")
             self._held = held.pop_all()
 
-    def _open(self, identity: Mapping[str, Any]) -> None:
+    def _opened(self, directory: Path, identity: Mapping[str, Any]) -> dict[str, dict[int, str]]:
+        """The answers that are there; what is of another identity goes."""
+        for part in self._parts:  # of a run whose first process has died
+            require_unlocked(part)
+        remove_unfinished(directory)
         text = json.dumps(identity, sort_keys=True)
         noted = self.folder / _IDENTITY
-        if not noted.is_file() or noted.read_text(encoding="utf-8") != text:
+        before = noted.read_text(encoding="utf-8") if noted.is_file() else None
+        if before != text:
+            if before is not None:
+                log.warning(
+                    "what an earlier run left in %s is not used: its %s",
+                    self.folder,
+                    _difference(before, identity),
+                )
             for path in self.folder.iterdir():
-                if path.name != LOCK:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != LOCK:
                     path.unlink()
             write_text(noted, text)
-        self._given: dict[str, dict[int, str]] = {}
-        self._read()
-        self._file = (self.folder / _ANSWERS).open("a", encoding="utf-8")
+        found: dict[str, dict[int, str]] = {}
+        for folder in (self.folder, *self._parts):
+            _read_answers(folder / _ANSWERS, found)
+        return found
+
+    @property
+    def _parts(self) -> list[Path]:
+        """Folders of processes other than the first."""
+        return sorted(self.folder.glob(f"{_PART}*"))
 
     def given(self, run: Mapping[str, Any], part: str) -> Mapping[int, str]:
         """Question number -> answer, of what an earlier process wrote down."""
@@ -71,7 +103,8 @@ class Journal:
         """The file for the codes of one set of images under one encoder."""
         from craft.evaluation.code_file import CodeFile  # needs torch, as commands do later
 
-        return CodeFile(self.folder / f"{name}.codes")
+        file = f"{name}.codes"
+        return CodeFile(self._own / file, [part / file for part in self._parts])
 
     def __enter__(self) -> Journal:
         return self
@@ -79,28 +112,52 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Delete the folder if the block ended well: the results are written."""
         self._file.close()
+        if not self._processes.is_main:
+            self._held.close()
         if kind is None:
-            shutil.rmtree(self.folder)
+            self._processes.wait()  # until no other process holds a folder in this one
+            if self._processes.is_main:
+                shutil.rmtree(self.folder)
         self._held.close()
 
-    def _read(self) -> None:
-        """Take up the whole lines, and cut off one that was half-written."""
-        path = self.folder / _ANSWERS
-        if not path.is_file():
-            return
-        whole = 0
-        with path.open("r+b") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    key, numbered = parse_json(line)
-                except ValueError:  # what a machine that lost its power left
-                    break
-                answers = {int(number): text for number, text in numbered.items()}
-                self._given.setdefault(key, {}).update(answers)
-                whole += len(line)
-            file.truncate(whole)
+
+def _difference(before: str, identity: Mapping[str, Any]) -> str:
+    """What an earlier identity says otherwise, for a message."""
+    try:
+        found = parse_json(before)
+    except ValueError:
+        return "identity is damaged"
+    names: list[str] = []
+    for name, now in identity.items():
+        was = found.get(name) if isinstance(found, dict) else None
+        if isinstance(was, dict) and isinstance(now, dict):
+            names += [
+                f"{key} was {was.get(key)}, not {now[key]}"
+                for key in now
+                if was.get(key) != now[key]
+            ]
+        elif was != now:
+            names.append(f"{name} was another")
+    return "; its ".join(names) or "identity was another"
+
+
+def _read_answers(path: Path, given: dict[str, dict[int, str]]) -> None:
+    """Add the answers of whole lines, and cut off one that was half-written."""
+    if not path.is_file():
+        return
+    whole = 0
+    with path.open("r+b") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                key, numbered = parse_json(line)
+            except ValueError:  # what a machine that lost its power left
+                break
+            answers = {int(number): text for number, text in numbered.items()}
+            given.setdefault(key, {}).update(answers)
+            whole += len(line)
+        file.truncate(whole)
 
 
 def _key(run: Mapping[str, Any], part: str) -> str:

@@ -18,6 +18,7 @@ from craft.errors import CraftError
 from craft.evaluation.answer_batches import questions_together
 from craft.evaluation.visual_tokens import Visual
 from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.runtime.processes import ALONE, Processes
 
 
 @torch.inference_mode()
@@ -26,15 +27,19 @@ def option_log_likelihoods(
     visual: Visual,
     questions: Sequence[Question],
     batch: int | None = None,
+    processes: Processes = ALONE,
 ) -> list[Tensor]:  # one [options] float32 a question
     """Log-probability of each option's letter as the first token of the answer.
+
+    Args:
+        processes: each of them scores some of the batches, and has all scores afterwards.
 
     Raises:
         CraftError: a question without options, or letters that the tokenizer cannot tell apart.
     """
     scores: list[Tensor] = []
     batch = batch or questions_together(language_model, visual.length)
-    for start in range(0, len(questions), batch):
+    for start in processes.block(range(0, len(questions), batch)):
         asked = questions[start : start + batch]
         for question in asked:
             if len(question.options) < 2:
@@ -47,7 +52,7 @@ def option_log_likelihoods(
         logits, _ = language_model.answer_logits(visual.show([q.row for q in asked]), text)
         likelihoods = logits[text.first_answers].float().log_softmax(1)[:, letters]
         scores += [row[: len(q.options)] for row, q in zip(likelihoods, asked, strict=True)]
-    return scores
+    return [row for part in processes.gathered(scores) for row in part]
 
 
 def letter_tokens(tokenizer: PreTrainedTokenizerBase, count: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -68,6 +69,7 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
         self._codebook = codebook
         #: Of the products of :meth:`encode` and :meth:`continuous`; the quantiser's are float32.
         self.precision: Precision = "fp32"
+        self._compiled: Callable[[Tensor], tuple[Tensor, Tensor | None]] | None = None
         self.class_token = None
         if config.class_token:
             self.class_token = nn.Parameter(torch.zeros(config.hidden_size))
@@ -172,6 +174,15 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
         hidden, token = self.blocks(hidden, token)
         return hidden, None if token is None else token[:, 0]
 
+    def compile_features(self) -> None:
+        """From now on :meth:`encode` and :meth:`continuous` run compiled by torch.compile.
+
+        Its products are rounded otherwise, so a code in a near-tie may be another one. Compiled
+        for the first size of batch, and once more for all others.
+        """
+        if self._compiled is None:
+            self._compiled = torch.compile(self.features)
+
     def forward(self, pixels: Tensor) -> ResidualCodes:
         """Quantise images [B, 3, S, S] in [-1, 1]; gradients pass straight through.
 
@@ -193,11 +204,12 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
 
     def _seen(self, images: Tensor) -> Tensor:  # [b, N, D]
         """Features of images in [0, 1] by products of :attr:`precision`."""
+        features = self._compiled or self.features
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         if half is None:
-            return self.features(self._pixels(images))[0]
+            return features(self._pixels(images))[0]
         with torch.autocast(self.device.type, half):
-            return self.features(self._pixels(images))[0].float()
+            return features(self._pixels(images))[0].float()
 
     def _pixels(self, images: Tensor) -> Tensor:
         place = self.embeddings.patch_embedding.weight

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import AbstractContextManager, nullcontext
 
+from craft.data.images.pace import EncodingPace
 from craft.data.readers import AccountSummary
 from craft.settings.training import CraftConfig
 from craft.training.adapt import AdaptationResult
@@ -42,6 +43,9 @@ class Listener:
 
     def images_per_step(self, task: str, images: int) -> None:
         """Each count of ``task`` will stand for so many images."""
+
+    def encoded(self, pace: EncodingPace) -> None:
+        """After an examination: how fast images were encoded, by all processes."""
 
     def adapted(self, result: AdaptationResult, config: CraftConfig, measured: bool) -> None:
         """What an adaptation came to, and whether forgetting could hold its weights back."""
