@@ -164,9 +164,10 @@ def each_batch(
         DataError: see :meth:`ImageStore.pixels`.
     """
     pace = pace or EncodingPace()
-    for rows, following in zip(batches, [*batches[1:], range(0)], strict=True):
+    following = [*batches[1:], range(0)][: len(batches)]
+    for rows, after in zip(batches, following, strict=True):
         with pace.working(len(rows)):
             with pace.waiting():
                 pixels = images.pixels(rows, size)
-            images.expect(following, size)
+            images.expect(after, size)
             yield pixels

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from craft.codebook import CodebookMismatchError
-from craft.corpus.backend import Workers, each_shard
+from craft.corpus.backend import Workers, shard_workers
 from craft.corpus.count import count_corpus
 from craft.corpus.shard import CorpusEncoder, Shard, shards_of
 from craft.corpus.tokens import prior_of, read_tokens, tokenize_corpus
@@ -196,8 +196,11 @@ def test_without_ray_the_way_out_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     encoder, shards = corpus(tiny_models)
-    with pytest.raises(ImportError, match=r"pip install 'ray\[data\]>=2.51'"):
-        list(each_shard(encoder.encode, shards, Workers(2)))
+    with (
+        shard_workers(Workers(2)) as each_shard,
+        pytest.raises(ImportError, match=r"pip install 'ray>=2.51'"),
+    ):
+        list(each_shard(encoder.encode, shards))
 
 
 @pytest.mark.usefixtures("quiet_process")
