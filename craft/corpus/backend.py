@@ -123,7 +123,7 @@ class _Worker:
     def __init__(self, threads: int):
         torch.set_num_threads(threads)
         self._number = 0
-        self._work: Work | None = None
+        self._work: Any = None
 
     def begin(self) -> None:
         """Returns once the worker runs."""
@@ -132,9 +132,10 @@ class _Worker:
         """Work number ``number``, which is fetched when it is first asked for."""
         import ray
 
-        if self._work is None or number != self._number:
+        if number != self._number:
             self._work = None  # let go of its models before others come
-            self._work, self._number = ray.get(work[0]), number
+            self._work = ray.get(work[0])
+            self._number = number
         return self._work(shard)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
@@ -109,7 +109,12 @@ class CorpusEncoder:
     ) -> CorpusEncoder:
         """A plugged encoder; the pretrained one is sent as a pack too."""
         pack = encoder.pack or EncoderPack.of(encoder.tower)
+        # From the CPU they go wherever a worker places them.
+        pack = replace(pack, weights={name: x.cpu() for name, x in pack.weights.items()})
         return cls(pack, codebook, str(encoder.tower.device), compiled)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: x for name, x in self.__dict__.items() if name != "tower"}
 
     @property
     def precision(self) -> str:

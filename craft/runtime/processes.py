@@ -243,12 +243,12 @@ def says_first() -> bool:
     """
     if not _started_with_others():
         return True
-    from torch.distributed import TCPStore
+    from torch import distributed
 
     host, port = os.environ.get("MASTER_ADDR", ""), int(os.environ.get("MASTER_PORT", "0"))
     key = f"craft/error {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     try:
-        store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=5))
+        store = distributed.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=5))
         return store.add(key, 1) == 1
     except RuntimeError:  # the launcher is gone: better said twice than never
         return True

@@ -142,6 +142,7 @@ def transfer_matrix(
             versions=environment() | (COMPILED if compiled else {}),
         )
         results.save(written)
-        for part in processes.gathered(encoding) if pace is not None else ():
-            pace.add(part)
+        if pace is not None:
+            for part in processes.gathered(encoding):
+                pace.add(part)
     return results
