@@ -248,7 +248,8 @@ def says_first() -> bool:
     host, port = os.environ.get("MASTER_ADDR", ""), int(os.environ.get("MASTER_PORT", "0"))
     key = f"craft/error {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     try:
-        store = distributed.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=5))
+        shared: Any = distributed.TCPStore  # pyright: ignore[reportPrivateImportUsage]
+        store = shared(host, port, is_master=False, timeout=timedelta(seconds=5))
         return store.add(key, 1) == 1
     except RuntimeError:  # the launcher is gone: better said twice than never
         return True
