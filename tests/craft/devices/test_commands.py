@@ -115,13 +115,21 @@ def test_a_pack_with_a_language_model_of_its_own(request, tiny_models_dir, place
         assert (tmp_path / "far" / name).read_bytes() == (tmp_path / "near" / name).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["evaluate", "tokenize", "prior", "a folder"])
-def test_images_are_sent_as_bytes(name, request, tiny_models_dir, places):
+@pytest.mark.parametrize(
+    "line",
+    [
+        "evaluate {pack} --out {out} --general {folder}",
+        EXACT["tokenize"],
+        EXACT["prior"],
+        TRAINING["a folder"],
+    ],
+)
+def test_images_are_sent_as_bytes(line, request, tiny_models_dir, places):
     """A quarter of what float32 takes; they are converted on the device."""
     request.getfixturevalue("away")
     with sent() as found:
-        run((EXACT | TRAINING)[name], tiny_models_dir, places)
-    images = [x for x in found if x.ndim == 4 and x.shape[1] == 3 and x.shape[2:] == (24, 24)]
+        run(line, tiny_models_dir, places)
+    images = [x for x in found if x.ndim == 4 and x.shape[1] == 3 and x.shape[2] == x.shape[3]]
     assert images
     assert {x.dtype for x in images} == {torch.uint8}
 
