@@ -24,7 +24,7 @@ help:  ## list the targets
 
 venv: .venv/.installed  ## fill .venv with all that the other targets need, and nothing else
 
-demo: venv  ## the whole method on the embedded world; results in runs/demo
+demo: venv  ## the whole method on the pocket world; results in runs/demo
 	$(BIN)/craft demo --out runs/demo --force  # the only run that goes there
 
 # One lane per process: Triton reads TRITON_INTERPRET once, and the compile lane replaces its driver.

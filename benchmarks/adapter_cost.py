@@ -1,12 +1,12 @@
-"""What adapters cost in a training step of a real-size encoder, and where their time goes.
+"""Cost of adapters in a training step of a real-size encoder, and where their time goes.
 
     python -m benchmarks.adapter_cost
 
-One step (forward, backward, AdamW) of SigLIP-L/16 at 256 pixels, weights random, read at block 23:
-everything trains, or a part of it does, or nothing but that gradients still go through. Every mode
-runs in a process of its own, so that peak memory is that of all it needs. For HeBA the profiler's
-share of each kind of operation inside the adapters tells what a fused kernel could save at most:
-everything there that is no matrix product.
+One step (forward, backward, AdamW) of SigLIP-L/16 at 256 pixels with random weights, read at block
+23: all of it trains, or a part, or nothing while gradients still pass through. Every mode runs in
+its own process, so that peak memory includes everything it needs. For HeBA, the profiler's share of
+each kind of operation inside the adapters shows what a fused kernel could save at most: everything
+except matrix products.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from craft.settings.reading import read_settings
 from craft.training.trainee import mark_encoder
 
 MODES = ("frozen", "norm_only", "lora", "heba_discrete", "heba", "full")
-#: Products of matrices, which a fused kernel would have to compute as well.
+#: Matrix products, which a fused kernel would have to compute as well.
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::matmul", "aten::linear")
 
 
 class Step:
-    """Forward, backward and AdamW on what trains."""
+    """Forward pass, backward pass and an AdamW step of the trained parameters."""
 
     def __init__(self, mode: str, batch: int, blocks: int):
         torch.manual_seed(0)
         shape: Any = VISION.to_dict()
         shape.pop("model_type")
-        shape["num_hidden_layers"] = blocks + 1  # the last one feeds nothing
+        shape["num_hidden_layers"] = blocks + 1  # the output of the last one is unused
         self.tower = DiscreteVisionTower(DiscreteVisionConfig(**shape)).train()
         assignments = ["method=zero_shot"] if mode == "frozen" else [f"encoder={mode}"]
         settings = read_settings(assignments=[*assignments, "lora.rank=16", "lora.alpha=32"])
@@ -52,7 +52,7 @@ class Step:
         self.weights = sum(p.numel() for p in trained)
         self.optimizer = torch.optim.AdamW(trained, lr=1e-5) if trained else None
         side = self.tower.image_size
-        # Pixels that want a gradient: something is always backpropagated through all blocks.
+        # Pixels require a gradient, so that all blocks are always backpropagated through.
         self.pixels = torch.rand(batch, 3, side, side, requires_grad=True)
 
     def __call__(self) -> None:
@@ -63,7 +63,7 @@ class Step:
 
 
 def adapter_shares(step: Step) -> dict[str, float]:
-    """Share of the forward pass that adapters take, and of that the share that is no product."""
+    """Adapters' share of the forward pass, and the part of it without matrix products."""
     original = Adapter.forward
 
     def marked(self: Adapter, *args: Any) -> Any:
@@ -99,7 +99,7 @@ def adapter_shares(step: Step) -> dict[str, float]:
 
 
 def run(mode: str, batch: int, steps: int, blocks: int) -> None:
-    """The body of a mode's process: seconds a step and peak memory, as one line of JSON."""
+    """Body of a mode's process: print seconds per step and peak memory as one line of JSON."""
     step = Step(mode, batch, blocks)
     measured = step_cost(step, steps)
     shares = adapter_shares(step) if mode in PRESETS else {}
@@ -109,9 +109,9 @@ def run(mode: str, batch: int, steps: int, blocks: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--blocks", type=int, default=23, help="of the encoder's, with adapters")
-    parser.add_argument("--steps", type=int, default=3, help="timed steps of each process")
-    parser.add_argument("--rounds", type=int, default=2, help="processes of each mode")
+    parser.add_argument("--blocks", type=int, default=23, help="encoder blocks with adapters")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps per process")
+    parser.add_argument("--rounds", type=int, default=2, help="processes per mode")
     parser.add_argument("--mode", choices=MODES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.mode:

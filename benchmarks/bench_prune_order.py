@@ -1,4 +1,4 @@
-"""The pruning order beside the torch reference and a plain-Python search for gamma.
+"""The pruning order, compared with the torch reference and a plain-Python search for gamma.
 
 Rows go to benchmarks/results/prune_order.csv.
 """
@@ -17,7 +17,7 @@ from craft_kernels import prune_order
 
 CODES = 16384
 KEPT = 0.8
-REPEATS = 20  # one call of a single image is too short beside what ran before it
+REPEATS = 20  # a single call on one image is too short compared with what ran before it
 COLD = "ours, a single call after other work"
 
 
@@ -25,7 +25,7 @@ def images(
     batch: int,
     tokens: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # ids [B, N], residual_sq [B, N], prior [K]
-    """About half as many IDs as tokens, a few of them large."""
+    """Random input with about half as many IDs as tokens, a few of them frequent."""
     generator = torch.Generator().manual_seed(0)
     ids = (torch.rand(batch, tokens, generator=generator) ** 3 * 0.7 * tokens).long()
     residual_sq = torch.rand(batch, tokens, generator=generator)
@@ -33,7 +33,7 @@ def images(
 
 
 def searched_in_python(ids: Tensor, residual_sq: Tensor, prior: Tensor, side: int) -> list[int]:
-    """One image, as the paper tells it: bisect gamma for the quotas, then the best of each ID."""
+    """One image as in the paper: bisect gamma for the quotas, then keep the best of each ID."""
     groups: dict[int, list[int]] = {}
     for position, code in enumerate(ids.tolist()):
         groups.setdefault(code, []).append(position)

@@ -1,8 +1,8 @@
-"""Residual quantisation beside its peers and one matrix product, all in turn in the same run.
+"""Residual quantisation, its peers and one matrix product, interleaved in the same run.
 
-`make bench` takes the short set: the cases of docs/performance.md. `make bench-full` takes every
-combination of depth, dimension, number of tokens and codebooks, on one thread and on two. Rows go
-to benchmarks/results/residual_quantize.csv.
+`make bench` runs the short set: the cases of docs/performance.md. `make bench-full` runs every
+combination of depth, dimension, number of tokens and codebooks, on one and two threads. Rows go to
+benchmarks/results/residual_quantize.csv.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ FULL = [
     for dim, levels, tokens, shared, threads in itertools.product(
         (256, 1024, 1152), (4, 16), (256, 729, 2048, 6144), (True, False), (1, 2)
     )
-    if shared or levels == 4  # sixteen separate codebooks would take gigabytes
+    if shared or levels == 4  # sixteen separate codebooks need gigabytes
 ]
 CASES = [pytest.param(case, id=str(case)) for case in SHORT] + [
     pytest.param(case, id=str(case), marks=pytest.mark.full) for case in FULL if case not in SHORT
@@ -114,7 +114,7 @@ def compare(case: Case, benchmark) -> None:
         "ours, cold": lambda x: residual_quantize(x, FrozenCodebook(codebook, case.levels)).codes,
         **{name: make(codebook, case.levels) for name, make in PEERS.items()},
     }
-    sample = z[:256]  # enough to see what a peer gets wrong; ours must be right on all
+    sample = z[:256]  # enough to see a peer's errors; ours must be correct on all
     truth = true_codes(sample, codebook, case.levels)
     wrong = {
         name: (quantize(sample) != truth).any(1).float().mean().item()
@@ -126,7 +126,7 @@ def compare(case: Case, benchmark) -> None:
     }
     memory = {}
     for name, call in variants.items():
-        call() if name == "ours" else None  # Gram rows have a budget of their own
+        call() if name == "ours" else None  # Gram rows have their own memory budget
         memory[name] = peak_extra_bytes(call)
     variants["torch.mm"] = lambda: torch.mm(z, words.t(), out=product)
     coarse, coarse_words = z.bfloat16(), words.bfloat16()
@@ -134,7 +134,7 @@ def compare(case: Case, benchmark) -> None:
     fast = {name: variants.pop(name) for name in FAST}
     rounds = max(3, min(15, 15 * 256 * 1024 // (case.tokens * case.dim)))
     seconds = interleaved(fast, rounds)
-    # The slow peers once, with a product before and after, which ties them to the others.
+    # Slow peers run once, between two products that relate them to the others.
     for name, call in variants.items():
         around = interleaved({"before": fast["torch.mm"], name: call, "after": fast["torch.mm"]}, 1)
         product_then = (around["before"][0] + around["after"][0]) / 2
@@ -155,7 +155,7 @@ def record(
     print(case, {unit: f"{peak:.3f} TFLOP/s" for unit, peak in peaks.items()})
     unit = max(peaks, key=lambda unit: peaks[unit])
     flops = 2 * case.tokens * K * case.dim  # of one level
-    # What the limit counts: one product for all levels where they share a codebook.
+    # The limit counts one product for all levels if they share a codebook.
     needed = flops * (1 if case.shared else case.levels)
     rows = []
     for name, values in seconds.items():

@@ -1,11 +1,11 @@
-"""Images a second when a corpus is tokenised: in one process, in two of torchrun, and by one and
-two workers of Ray.
+"""Images per second when tokenising a corpus: in one process, in two of torchrun, and by one and
+two Ray workers.
 
     python -m benchmarks.corpus --rounds 3
 
-The pocket encoder reads the general world's images, which are decoded and in memory; one thread
-each. The clock runs while all of them work: not while they start, which takes seconds. They are
-measured in turn, and the best of the rounds counts. Rows go to benchmarks/results.
+The pocket encoder reads the general world's images, decoded and in memory, on one thread per
+process. Time is measured while all processes work, not while they start, which takes seconds. The
+backends are measured in turn, and the best of the rounds counts. Rows go to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from craft.pocket.world import general_world
 from craft.runtime.processes import ALONE, Processes, joined
 
 SHARD, IMAGES = 128, 7587
-#: Backend -> how many work, and what its rate is compared with.
+#: Backend -> number of processes that work, and the backend that its rate is compared with.
 BACKENDS = {
     "one process": (1, "one process"),
     "torchrun, 2 processes": (2, "one process"),
@@ -42,7 +42,7 @@ BACKENDS = {
 
 
 def images_per_second(workers: Workers | None = None, processes: Processes = ALONE) -> float:
-    """Of all workers or processes together, from the second shard of each on."""
+    """Rate of all workers or processes together, once each of them has processed a shard or two."""
     torch.set_num_threads(1)
     models = ModelFamily.load()
     encoder = CorpusEncoder(EncoderPack.of(models.pretrained_tower()), models.codebook)
@@ -54,7 +54,7 @@ def images_per_second(workers: Workers | None = None, processes: Processes = ALO
         first = shards[: begun * processes.count]
         assert sum(map(len, areas)) == IMAGES
         run: Iterator[int]
-        if processes.count > 1:  # models are there after the first shards
+        if processes.count > 1:  # the first shards load the models
             list(tokenize_corpus(encoder, first, place / "warm", None, processes))
             run, skipped = tokenize_corpus(encoder, shards, place / "all", None, processes), 0
         else:
@@ -69,7 +69,7 @@ def images_per_second(workers: Workers | None = None, processes: Processes = ALO
 
 
 def measured(backend: str) -> float:
-    """In processes of their own."""
+    """The rate of a backend, measured in new processes."""
     command = [sys.executable, "-m"]
     if backend.startswith("torchrun"):
         command += ["torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m"]

@@ -1,15 +1,15 @@
-"""What to train of the encoder: all of it, LoRA, norms or HeBA adapters, at equal steps.
+"""What to train in the encoder: all of it, LoRA, norms or HeBA adapters, at equal steps.
 
     python -m benchmarks.encoder_tuning --out runs/encoder_tuning
 
-On the pocket world's handwriting, with the default recipe but for what is compared, and without
-blending, so that what an adaptation forgets is seen. Each mode has a small sweep of learning rates
-on the first seed. Chosen is the rate that is best on validation images of the domain among those
-that lose at most ``forget_at_most`` points of the general world, which is the package's own rule
-for a checkpoint; test images and the second language model are looked at only after that.
+Runs on the pocket world's handwriting, with the default recipe except for what is compared, and
+without blending, so that forgetting is visible. Each mode has a small sweep of learning rates on
+the first seed. The chosen rate is the best on the domain's validation images among those that lose
+at most ``forget_at_most`` points on the general world, the package's own rule for checkpoints; test
+images and the second language model are used only after that.
 
-Every run is a process of its own, for its peak memory, and leaves its measurements beside its pack,
-so that a benchmark that broke off goes on. Results go to benchmarks/results/encoder_tuning.json.
+Every run has its own process, for its peak memory, and leaves its measurements beside its pack, so
+that an interrupted benchmark resumes. Results go to benchmarks/results/encoder_tuning.json.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from craft.workbench.evaluate import evaluate_pack
 
 DOMAIN, SURROGATE, TRANSFER = "handwriting", "qwen2", "llama"
 MEASURED = "measured.json"
-#: Mode -> settings, the setting that is its learning rate, and the rates that are tried.
+#: Mode -> settings, the name of its learning-rate setting, and the rates to try.
 MODES: dict[str, tuple[tuple[str, ...], str, tuple[float, ...]]] = {
     "full": (("encoder=full",), "lr", (3e-4, 1e-3)),
     "heba_discrete": (("encoder=heba_discrete",), "lr_new", (1e-3, 3e-3)),
@@ -50,7 +50,7 @@ MODES: dict[str, tuple[tuple[str, ...], str, tuple[float, ...]]] = {
 
 
 def adapt_once(mode: str, rate: float, seed: int, steps: int, out: Path) -> None:
-    """The body of a run's process."""
+    """Body of a run's process."""
     settings, key, _ = MODES[mode]
     config = read_settings(
         assignments=[
@@ -96,7 +96,7 @@ def adapt_once(mode: str, rate: float, seed: int, steps: int, out: Path) -> None
 
 
 def examine(pack: Path, general_images: int) -> dict[str, Any]:
-    """Test scores of both language models; kept beside the pack."""
+    """Test scores of both language models, stored beside the pack."""
     out = pack / "scores"
     if not (out / "results.json").is_file():
         models = ModelFamily.load()
@@ -114,14 +114,14 @@ def examine(pack: Path, general_images: int) -> dict[str, Any]:
 
 
 def examine_base(directory: Path, general_images: int) -> dict[str, Any]:
-    """The same of the pretrained encoder."""
+    """Test scores of the pretrained encoder."""
     if not (directory / "pack.json").is_file():
         EncoderPack.of(ModelFamily.load().pretrained_tower()).save(directory)
     return examine(directory, general_images)
 
 
 def measure(mode: str, rate: float, seed: int, args: argparse.Namespace) -> dict[str, Any]:
-    """One run, unless it was made before."""
+    """Run once, or read the measurements of an earlier run."""
     out = args.out / f"{mode.replace(', ', '-')}-{rate:g}" / f"seed-{seed}"
     if not (out / MEASURED).is_file():
         command = [sys.executable, "-m", "benchmarks.encoder_tuning", "--out", str(args.out)]
@@ -130,17 +130,17 @@ def measure(mode: str, rate: float, seed: int, args: argparse.Namespace) -> dict
     measured = json.loads((out / MEASURED).read_text())
     if measured["steps"] != args.steps:
         raise ValueError(
-            f"{out} holds a run of {measured['steps']} steps, not {args.steps}; take another --out"
+            f"{out} holds a run of {measured['steps']} steps, not {args.steps}; use another --out"
         )
     print(f"{mode} {rate:g} seed {seed}: {measured['after']}", flush=True)
     return measured | {"directory": str(out)}
 
 
 def choose(runs: list[dict[str, Any]], before: dict[str, float]) -> dict[str, Any]:
-    """The best on the domain among those that forget little, or the one that forgets least.
+    """The best run on the domain among those that forget little, or the one that forgets least.
 
     Args:
-        before: what the pretrained encoder scored; literal HeBA begins with another.
+        before: scores of the pretrained encoder; literal HeBA starts from another one.
     """
     limit = read_settings().forget_at_most
 
@@ -154,7 +154,7 @@ def choose(runs: list[dict[str, Any]], before: dict[str, float]) -> dict[str, An
 
 
 def over_seeds(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation of every score, language model by language model."""
+    """Mean and standard deviation of every score, per language model."""
     table: dict[str, Any] = {}
     for name in (SURROGATE, TRANSFER):
         for part in ("all", "seen", "heldout", "general"):

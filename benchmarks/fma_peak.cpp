@@ -1,5 +1,5 @@
-// What this processor reaches in multiply-adds on registers alone: the most that any matrix product
-// could, in float32 and in bfloat16.
+// The processor's peak rate of multiply-adds on registers, in float32 and in bfloat16: an upper
+// bound for any matrix product.
 #include <chrono>
 #include <cstdint>
 #include <thread>
@@ -19,7 +19,7 @@ constexpr int kBytes = 16;
 typedef float Vector __attribute__((vector_size(kBytes)));
 
 constexpr int64_t kSteps = 10'000'000;
-constexpr int kChains = 24;  // independent ones, which hide the latency of the units
+constexpr int kChains = 24;  // independent, to hide the latency of the units
 
 static float multiply_add(int64_t steps) {
   constexpr int chains = kBytes == 64 ? kChains : 12;

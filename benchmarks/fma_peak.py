@@ -1,4 +1,4 @@
-"""Multiply-add peaks of this processor by unit, by loops compiled for it when first asked."""
+"""Peak multiply-add rates of this processor's units, measured by loops compiled for it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ def _library() -> ctypes.CDLL:
 
 
 def peaks_tflops(threads: int) -> dict[str, float]:
-    """TFLOP/s of `threads` threads together by unit, the best of three. AMX is not among them: its
-    rate changes from minute to minute with what other guests of the host do."""
+    """Unit -> TFLOP/s of ``threads`` threads together, the best of three.
+
+    AMX is left out: its rate changes from minute to minute with the load of other guests.
+    """
     library = _library()
     rates = {
         "float32 FMA": max(library.float32_peak(threads) for _ in range(3)) / 1e12,

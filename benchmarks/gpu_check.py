@@ -1,5 +1,8 @@
-"""`make gpu-check`: what only a GPU can tell. Parity with the CPU, compute-sanitizer, speed beside
-the peers, in that order, into runs/gpu-check.md. Without a GPU it says so and is done."""
+"""`make gpu-check`: what only a GPU can show.
+
+Checks parity with the CPU, runs compute-sanitizer, and times the kernels and their peers, in this
+order, and writes runs/gpu-check.md. Without a GPU it says so and ends.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from craft_kernels import FrozenCodebook, backend_info, prune_order, residual_qu
 
 REPORT = Path("runs/gpu-check.md")
 TESTS = "tests/craft_kernels/gpu"
-SANITIZED = "ties or (prune_order and grid1)"  # small, and through every kernel
+SANITIZED = "ties or (prune_order and grid1)"  # small tests that use every kernel
 K, D, L = 16384, 1024, 4  # VILA-U
 
 
@@ -99,7 +102,7 @@ def on_path(path: str, z: Tensor, frozen: FrozenCodebook) -> object:
 
 
 def addmm(z: Tensor, words: Tensor) -> Tensor:
-    """The usual formula: a matrix of all distances per level, in the dtype of the input."""
+    """The usual formula: a matrix of all distances per level, in the input's dtype."""
     for _ in range(L):
         distances = torch.addmm(words.square().sum(1), z, words.t(), alpha=-2)
         z = z - words[distances.argmin(1)]

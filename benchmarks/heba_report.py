@@ -1,7 +1,7 @@
-"""python -m benchmarks.heba_report: the tables and the picture of docs/heba.md, from the results.
+"""python -m benchmarks.heba_report: write the tables and the figure of docs/heba.md.
 
 Reads benchmarks/results: ``encoder_tuning.json``, ``few_shot_<domain>.json`` (the results.json of
-``craft few-shot``) and ``adapter_cost.csv``. What was not measured is left as it stands.
+``craft few-shot``) and ``adapter_cost.csv``. Parts without results are left unchanged.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ PARTS = {"all": "all", "heldout": "held-out", "general": "general world"}
 COST = {
     "mode": "trains",
     "weights": "trained weights",
-    "p50_s": "median s a step",
+    "p50_s": "median s per step",
     "peak_mib": "peak MiB",
     "adapter_share_percent": "adapters' share of the forward pass, %",
-    "no_product_percent": "of which no matrix product, %",
+    "no_product_percent": "of which no matrix products, %",
 }
 
 
 def tuning_table(report: dict[str, Any]) -> list[str]:
-    """A mode a row; accuracies in per cent, mean and standard deviation over seeds."""
+    """One row per mode; accuracies in per cent, mean and standard deviation over seeds."""
     models = {report["surrogate"]: "surrogate", report["transfer"]: "transfer"}
     columns = [
         f"{name} ({role}): {part}" for name, role in models.items() for part in PARTS.values()
@@ -83,7 +83,7 @@ def cost_table() -> list[str]:
 
 
 def accuracy_by_weights(report: dict[str, Any]) -> Figure:
-    """Accuracy against how many weights train: a panel a language model, forgetting beside it."""
+    """Accuracy and forgetting against the number of trained weights, a panel per language model."""
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     names = (report["surrogate"], report["transfer"])
     for axes, name in zip(figure.subplots(1, 2, sharey=True), names, strict=True):
@@ -101,7 +101,7 @@ def accuracy_by_weights(report: dict[str, Any]) -> Figure:
                 )
             axes.axhline(report["zero_shot"][name][part], color="grey", linewidth=0.7)
         axes.set_xscale("log")
-        axes.set_xlabel("weights of the encoder that train")
+        axes.set_xlabel("trained weights of the encoder")
         axes.set_title(f"{name}: domain (o), general world (x)", fontsize=9)
     figure.axes[0].set_ylabel("accuracy, per cent")
     figure.axes[1].legend(fontsize=7, frameon=False)

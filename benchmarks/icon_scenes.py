@@ -1,9 +1,9 @@
 """Scenes of several pocket icons, with a four-option question about one of them.
 
-A scene is a white canvas of 192 x 192 pixels with icons of 64 x 64, one alone or nine, or one of
-128 x 128 with four. A pocket encoder sees 48 x 48, so an icon gets 16 x 16 of its pixels (four
+A scene is a white canvas of 192 x 192 pixels with one or nine icons of 64 x 64, or a canvas of 128
+x 128 with four. A pocket encoder sees 48 x 48, so an icon gets 16 x 16 of its pixels (four
 patches), or 24 x 24. The question is the one that the pocket language models were trained on; its
-wrong options are not in the scene. Which icons, where, and which options follow from the seed.
+wrong options are not in the scene. The seed determines icons, places and options.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from craft.decoding import Box
 from craft.pocket.world import load_area
 
 ICON = 64
-#: Name of the scene -> cells a side, how many of them hold an icon.
+#: Kind of scene -> cells per side, and number of cells with an icon.
 SCENES = {"one small": (3, 1), "four": (2, 4), "nine": (3, 9)}
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture, a question about one icon in it, and where that icon is."""
+    """A picture, a question about one of its icons, and the place of that icon."""
 
     image: Image.Image
     question: str
@@ -35,7 +35,7 @@ class Scene:
 
 
 def draw_scenes(kind: str, seed: int, numbers: range) -> list[Scene]:
-    """Scenes by number, the same ones on every machine."""
+    """Draw scenes by number, the same ones on every machine."""
     side, filled = SCENES[kind]
     icons = load_area("icons")
     scenes = []
@@ -63,7 +63,7 @@ def _corner(cell: int, side: int) -> tuple[int, int]:
 
 
 def _different(labels: Sequence[str], count: int, rng: random.Random) -> list[int]:
-    """Rows of as many classes; a class is as likely as it has drawings."""
+    """Rows of ``count`` different classes; the probability of a class is its share of drawings."""
     chosen: dict[str, int] = {}
     while len(chosen) < count:
         row = rng.randrange(len(labels))

@@ -1,15 +1,15 @@
-"""Prefill with all visual tokens and with those that pruning keeps: FLOPs, latency and peak memory.
+"""Prefill with all and with pruned visual tokens: FLOPs, latency and peak memory.
 
     python -m benchmarks.inference_efficiency        # SigLIP-L/16 at 256 pixels with Qwen2-0.5B
 
-Table 4 of the paper at sizes that fit a laptop, weights random: none of these figures depends on
-what the weights say. One image and one question, up to the first answer token. *prefill* begins at
-the codes: selection, gathering, projector and language model; *whole* adds encoder and quantiser.
+Table 4 of the paper at sizes that fit a laptop, with random weights, on which none of these figures
+depends. One image and one question, up to the first answer token. *prefill* begins at the codes:
+selection, gathering, projector and language model; *whole* adds encoder and quantiser.
 
-FLOPs are torch's FlopCounterMode, two a multiply-add: matrix products and convolutions, attention
-among them, for which it counts the eager form. Quantisation and selection are opaque to it; the
-brute force that quantisation replaces, 2 L N K D, would be the same with and without pruning. Rows
-go to benchmarks/results.
+FLOPs are counted by torch's FlopCounterMode, two per multiply-add: matrix products and
+convolutions, including those of attention in its eager form. Quantisation and selection are opaque
+to it; the brute force that quantisation replaces, 2 L N K D, would be the same with and without
+pruning. Rows go to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ K, LEVELS, GRID = 16384, 4, (PIXELS // PATCH, PIXELS // PATCH)
 
 
 class Pipeline:
-    """Pixels and a question to the first answer token."""
+    """From pixels and a question to the first answer token."""
 
     def __init__(self, text_tokens: int, dtype: torch.dtype):
         torch.manual_seed(0)
@@ -64,8 +64,8 @@ class Pipeline:
         self.pixels = torch.rand(1, 3, PIXELS, PIXELS, dtype=dtype)
         self.question = torch.randint(LANGUAGE.vocab_size, (1, text_tokens))
         features = self.features()
-        # Codewords like the features, so that an image has as many distinct codes as a real one
-        # may have: many times fewer than tokens.
+        # Codewords are distributed like the features, so that an image has many times fewer
+        # distinct codes than tokens, as real images may have.
         spread = features.std(dim=1, keepdim=True).amax()
         mean = features.mean(dim=(0, 1))
         self.codebook = FrozenCodebook(mean + spread * torch.randn(K, width), LEVELS)
@@ -102,7 +102,7 @@ class Pipeline:
 def flops(pipeline: Pipeline, call: Callable[[], object]) -> int:
     models = pipeline.vision, pipeline.language
     for model in models:
-        model.set_attn_implementation("eager")  # the fused kernel for CPUs is not counted
+        model.set_attn_implementation("eager")  # the fused CPU kernel is not counted
     with FlopCounterMode(display=False) as counter:
         call()
     for model in models:
@@ -147,7 +147,7 @@ def measure(pipeline: Pipeline, keep_ratio: float, rounds: int) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep-ratio", type=float, default=0.8)
-    parser.add_argument("--text-tokens", type=int, default=60, help="of the question")
+    parser.add_argument("--text-tokens", type=int, default=60, help="tokens of the question")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()

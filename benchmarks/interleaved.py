@@ -1,4 +1,4 @@
-"""Times variants in turn, so that whatever else the machine does strikes them alike."""
+"""Time variants in turn, so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def interleaved(
     variants: Mapping[str, Callable[[], object]],
     rounds: int,
 ) -> dict[str, list[float]]:
-    """Seconds of every call; each round calls every variant once. Call them once before."""
+    """Seconds of every call; each round calls every variant once. Warm the variants up before."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, variant in variants.items():
@@ -34,11 +34,11 @@ def percentiles(seconds: list[float]) -> tuple[float, float, float]:
 
 
 def peak_extra_bytes(call: Callable[[], object]) -> int:
-    """How far resident memory rises above where it stood, sampled all the while.
+    """Increase of resident memory during a call, at its sampled peak.
 
-    The call runs on a thread of its own, so that buffers which a thread keeps count as well.
-    Memory that was freed but kept for later would hide what the call takes, and is given back
-    first. Linux with glibc only.
+    The call runs in its own thread, so that thread-local buffers count as well. Freed memory that
+    the allocator keeps would hide what the call takes, so it is returned to the system first. Linux
+    with glibc only.
     """
     ctypes.CDLL(None).malloc_trim(0)
     statm = Path("/proc/self/statm")

@@ -1,13 +1,13 @@
-"""LASER against plain decoding where objects are small: benchmarks/icon_scenes.py.
+"""LASER compared with plain decoding on small objects, in the scenes of benchmarks/icon_scenes.py.
 
-    python -m benchmarks.laser_scenes            # goes on where an earlier run stopped
+    python -m benchmarks.laser_scenes            # resumes where an earlier run stopped
     python -m benchmarks.laser_scenes --table    # the tables of docs/laser.md
 
-Crops are at least 48 pixels wide, the encoder's size, where LASER's 224 belongs to encoders of that
-size.
+Crops are at least 48 pixels wide, the encoder's image size; LASER's default of 224 is for encoders
+of that size.
 
-Beside LASER and its ablations stand two windows of the same size that look at no attention: one
-drawn at random and one centred on the object, which bounds what a better choice could gain.
+LASER and its ablations are compared with two windows of the same size that ignore attention: one
+drawn at random, and one centred on the object, which bounds what a better choice could gain.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ VARIANTS: dict[str, LaserSettings | None] = {
 }
 WINDOWS = ("random window", "window on the object")
 TIMED = ("plain", "no VAT", "LASER")
-#: Scenes that are measured together, in one batch.
+#: Number of scenes that are measured together, in one batch.
 PART = 20
 
 
 class SharedLooks(DiscreteReader):
-    """Variants that differ after the look share it; it is the same for all of them."""
+    """Shares the first look among variants, which differ only after it."""
 
     def __init__(self, *parts: Any):
         super().__init__(*parts)
@@ -70,7 +70,7 @@ class SharedLooks(DiscreteReader):
 
 
 def measure(reader: DiscreteReader, scenes: Sequence[Scene], variant: str) -> dict:
-    """Right answers and, where there is a map or a window, sums of how well it points."""
+    """Number of correct answers and, for maps and windows, sums of how well they point."""
     windows = [_window(scene, variant) for scene in scenes] if variant in WINDOWS else None
     given = _ask(reader, scenes, VARIANTS.get(variant), windows)
     right = [strict_match(g.text, s.answer) for g, s in zip(given, scenes, strict=True)]
@@ -107,7 +107,7 @@ def _ask(
 
 
 def _window(scene: Scene, variant: str) -> Box:
-    """Half the scene a side: around its object, or anywhere a crop of LASER could be."""
+    """A window of half the scene's side: around the object, or anywhere LASER could crop."""
     cells = torch.zeros(6, 6)
     whole = Box(0, 0, *scene.image.size)
     if variant == "window on the object":
@@ -128,7 +128,7 @@ def _overlap(thing: Box, window: Box) -> float:
 
 
 def _mass(evidence: torch.Tensor, scene: Scene) -> float:
-    """Share of the map on the object (attention aggregation); its cells tile the map exactly."""
+    """Share of the map's mass on the object, whose cells tile the map exactly."""
     whole = Box(0, 0, *scene.image.size)
     rows, columns = evidence.shape
     object_cells = cells_within(torch.ones(1, 1).bool(), scene.box, whole, (rows, columns))
@@ -136,24 +136,24 @@ def _mass(evidence: torch.Tensor, scene: Scene) -> float:
 
 
 def time_variants(reader: DiscreteReader, scenes: Sequence[Scene]) -> dict[str, float]:
-    """Median milliseconds of processor time a question, one at a time, variants in turn.
+    """Median milliseconds of processor time per question, one at a time, variants in turn.
 
-    With one thread that is the time it takes, whatever else the machine does.
+    With one thread this is the time that a question takes, whatever else the machine does.
     """
     taken: dict[str, list[float]] = {variant: [] for variant in TIMED}
     for number, scene in enumerate(scenes):
         for variant in TIMED:
             started = time.process_time()
             _ask(reader, [scene], VARIANTS[variant])
-            if number:  # the first one warms up
+            if number:  # the first scene is a warm-up
                 taken[variant].append(1e3 * (time.process_time() - started))
     return {variant: median(values) for variant, values in taken.items()}
 
 
 def run(path: Path, parts: int, timed: int) -> None:
-    """Measure what ``path`` does not hold yet; it is written after every variant.
+    """Measure what is missing in ``path``, which is written after every variant.
 
-    Part by part, so that what is there at any moment has the same scenes for every variant.
+    Parts are measured one by one, so that all variants have the same scenes at any moment.
     """
     found = json.loads(path.read_text()) if path.exists() else {"answers": {}, "milliseconds": {}}
     found["versions"] = environment()
@@ -181,7 +181,7 @@ def run(path: Path, parts: int, timed: int) -> None:
 
 
 class Found:
-    """Results by model, scene, variant and seed, over the parts that are there for all of them."""
+    """Results by model, scene, variant and seed, over the parts that are complete for all."""
 
     def __init__(self, path: Path):
         results = json.loads(path.read_text())
@@ -199,25 +199,25 @@ class Found:
         return [self.answers[f"{name}/{kind}/{variant}/{seed}/{p}"] for p in range(self.parts)]
 
     def accuracies(self, *run: str) -> list[float]:
-        """Per cent for each seed."""
+        """Accuracy in per cent for each seed."""
         parts = [self.of(*run, seed=seed) for seed in SEEDS]
         return [100 * sum(p["right"] for p in ps) / sum(p["n"] for p in ps) for ps in parts]
 
     def share(self, key: str, *run: str) -> str:
-        """Mean of a share over all questions that had evidence, in per cent."""
+        """Mean of a share over all questions with evidence, in per cent."""
         parts = [part for seed in SEEDS for part in self.of(*run, seed=seed)]
         count = sum(part["found"] for part in parts)
         return f"{100 * sum(part[key] for part in parts) / count:.0f}" if count else ""
 
     def fallbacks(self, *run: str) -> str:
-        """Questions without evidence, in per cent."""
+        """Share of questions without evidence, in per cent."""
         parts = [part for seed in SEEDS for part in self.of(*run, seed=seed)]
         found, count = (sum(part[key] for part in parts) for key in ("found", "n"))
         return f"{100 * (count - found) / count:.0f}"
 
 
 def tables(path: Path) -> str:
-    """Markdown: accuracy as mean of the seeds and their standard deviation; where crops lie."""
+    """Markdown tables of accuracies, as mean and standard deviation over seeds, and of crops."""
     found = Found(path)
     columns = list(product(found.names, SCENES))
     head = f"| | {' | '.join(f'{name}, {kind}' for name, kind in columns)} |"
@@ -237,7 +237,7 @@ def tables(path: Path) -> str:
         return f"{median(found.times[f'{name}/{kind}/{s}'][variant] for s in SEEDS):.1f}"
 
     looks = ("LASER", *(v for v in VARIANTS if v.startswith("fixed")))
-    lines = [f"{found.parts * PART} questions a seed", "", head, rule]
+    lines = [f"{found.parts * PART} questions per seed", "", head, rule]
     lines += [row(v, partial(accuracy, v)) for v in (*VARIANTS, *WINDOWS)]
     lines += ["", head, rule]
     lines += [row(f"map on the object, {v}", partial(share, v, "map on object")) for v in looks]
@@ -250,7 +250,7 @@ def tables(path: Path) -> str:
         for v in looks
     ]
     lines += ["", head, rule]
-    lines += [row(f"{v}, ms a question", partial(duration, v)) for v in TIMED]
+    lines += [row(f"{v}, ms per question", partial(duration, v)) for v in TIMED]
     return "\n".join(lines)
 
 
@@ -258,10 +258,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument(
-        "--parts", type=int, default=8, help=f"so many times {PART} scenes of each kind and seed"
+        "--parts", type=int, default=8, help=f"number of parts of {PART} scenes per kind and seed"
     )
     parser.add_argument("--timed", type=int, default=6, help="scenes timed one by one")
-    parser.add_argument("--table", action="store_true", help="print the tables only")
+    parser.add_argument("--table", action="store_true", help="only print the tables")
     arguments = parser.parse_args()
     if not arguments.table:
         run(arguments.out, arguments.parts, arguments.timed)

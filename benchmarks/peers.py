@@ -1,6 +1,6 @@
-"""Other people's ways to quantise residuals, each a function z [N, D] -> codes [N, L].
+"""Residual quantisation by other libraries, each as a function z [N, D] -> codes [N, L].
 
-All are given the codewords beforehand and prepare what they like; only the call is timed.
+All of them get the codewords beforehand and may prepare anything; only the call is timed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def words_of(codebook: Tensor, level: int) -> Tensor:  # [K, D]
 
 
 def plain_formula(codebook: Tensor, levels: int, dtype: torch.dtype) -> Quantizer:
-    """|x|^2 + |c|^2 - 2 x.c by addmm and argmin at every level, as rq-vae and VILA-U have it."""
+    """|x|^2 + |c|^2 - 2 x.c by addmm and argmin at every level, as in rq-vae and VILA-U."""
     books = [words_of(codebook, level).to(dtype).t() for level in range(levels)]
 
     def nearest(level: int, residual: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def plain_formula(codebook: Tensor, levels: int, dtype: torch.dtype) -> Quantize
 
 
 def compiled_plain_formula(codebook: Tensor, levels: int) -> Quantizer:
-    """The plain formula in float32, each level compiled by torch.compile for its shapes."""
+    """The plain formula in float32, with each level compiled by torch.compile for its shapes."""
 
     @torch.compile(dynamic=False)
     def nearest_of(x: Tensor, words: Tensor) -> Tensor:
@@ -93,8 +93,11 @@ def vector_quantize_pytorch(codebook: Tensor, levels: int) -> Quantizer:
 
 @functools.cache
 def _faiss():
-    """The module, with the fastest kernels of the OpenBLAS in its wheel: that release takes some
-    processors for old ones, and what the environment says of OpenBLAS is meant for others."""
+    """The module, set to the fastest kernels of the OpenBLAS in its wheel.
+
+    That release mistakes some processors for old ones, and the environment's OpenBLAS settings are
+    meant for other libraries.
+    """
     for name in [name for name in os.environ if name.startswith("OPENBLAS_")]:
         del os.environ[name]
     if "AVX512" in torch.backends.cpu.get_cpu_capability():
@@ -103,7 +106,7 @@ def _faiss():
 
 
 def faiss_blas() -> str:
-    """The library that FAISS multiplies with, its version and its kernels."""
+    """Name, version and kernels of the BLAS that FAISS uses."""
     _faiss()
     for library in threadpool_info():
         if "faiss" in library["filepath"] and library["user_api"] == "blas":
@@ -128,12 +131,12 @@ def faiss_flat(codebook: Tensor, levels: int) -> Quantizer:
 
 
 def faiss_residual_quantizer(codebook: Tensor, levels: int) -> Quantizer:
-    """FAISS's own residual quantiser with a beam of one: greedy, as everybody else here."""
+    """FAISS's own residual quantiser with a beam of one: greedy, like all others here."""
     faiss = _faiss()
     K, D = codebook.shape[-2:]
     bits = K.bit_length() - 1
     if 1 << bits != K:
-        raise ValueError(f"FAISS's ResidualQuantizer wants a power of two codewords, got {K}")
+        raise ValueError(f"FAISS's ResidualQuantizer needs a power of two codewords, got {K}")
     faiss.omp_set_num_threads(torch.get_num_threads())
     peer = faiss.ResidualQuantizer(D, levels, bits)
     peer.max_beam_size = 1
@@ -163,8 +166,11 @@ def scikit_learn(codebook: Tensor, levels: int) -> Quantizer:
 
 
 def super_k_means(codebook: Tensor, levels: int) -> Quantizer:
-    """SuperKMeans' assignment at every level. It multiplies all pairs, by its own OpenBLAS: the
-    pruning that the library is known for belongs to its training."""
+    """SuperKMeans' assignment at every level.
+
+    It multiplies all pairs with its own OpenBLAS: the library's well-known pruning is part of its
+    training only.
+    """
     module = importlib.import_module("superkmeans")
     K, D = codebook.shape[-2:]
     peer = module.SuperKMeans(
@@ -188,5 +194,5 @@ PEERS: dict[str, Callable[[Tensor, int], Quantizer]] = {
     "FAISS ResidualQuantizer": faiss_residual_quantizer,
     "scikit-learn": scikit_learn,
 }
-if importlib.util.find_spec("superkmeans"):  # no dependency: pip install superkmeans
+if importlib.util.find_spec("superkmeans"):  # optional: pip install superkmeans
     PEERS["SuperKMeans"] = super_k_means

@@ -1,10 +1,10 @@
-"""A training step and an answer at the size of real models, through the classes users use.
+"""A training step and an answer at the size of real models, through the public classes.
 
     python -m benchmarks.real_size
 
-SigLIP-L/16 at 256 pixels, VILA-U's codebook shape (4 levels of 16,384 x 1,024, shared), a
-Qwen2-0.5B in shape; float32, weights random, so the figures are of time and memory alone. Prints a
-line a part; the training step is one of `craft adapt`, with its validation before and after.
+SigLIP-L/16 at 256 pixels, VILA-U's codebook shape (4 levels of 16,384 x 1,024, shared) and the
+shape of Qwen2-0.5B, in float32 with random weights: the figures are only of time and memory. Prints
+one line per part; the training step is one of `craft adapt`, with validation before and after.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from craft.settings.presets import preset
 from craft.training.adapt import adapt
 
 CLASSES = [f"thing {chr(97 + i) * 2}" for i in range(8)]
-# The text tower only makes the contrastive texts, once; a small one stands for it.
+# The text tower only embeds the contrastive texts, once, so a small one will do.
 TEXT = {
     "hidden_size": VISION.hidden_size,
     "intermediate_size": 64,
@@ -44,7 +44,7 @@ TEXT = {
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Print how long it took, and the process's largest memory so far."""
+    """Print the duration of a block and the process's peak memory so far."""
     started = time.perf_counter()
     yield
     seconds = time.perf_counter() - started
@@ -53,7 +53,7 @@ def timed(what: str) -> Iterator[None]:
 
 
 def random_domain(images: int) -> ClassDomain:
-    """Images of noise; six classes seen, two held out."""
+    """A domain of noise images with six seen and two held-out classes."""
 
     def part(classes: list[str], count: int) -> ImageSet:
         labels = [classes[i % len(classes)] for i in range(count)]
@@ -78,10 +78,10 @@ def build() -> tuple[SiglipModel, DiscreteVisionTower, AlignedLanguageModel]:
     tower = DiscreteVisionTower.from_siglip(siglip.vision_model, codebook)
     language = Qwen2ForCausalLM(LANGUAGE)
     projector = Projector(VISION.hidden_size, LANGUAGE.hidden_size)
-    reader = AlignedLanguageModel(
+    language_model = AlignedLanguageModel(
         language, projector, tokenizer, codebook.fingerprint, "Qwen2-0.5B in shape"
     )
-    return siglip, tower, reader.eval().requires_grad_(False)
+    return siglip, tower, language_model.eval().requires_grad_(False)
 
 
 def main() -> None:
@@ -91,13 +91,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     with timed("models made"):
-        siglip, tower, reader = build()
+        siglip, tower, language_model = build()
     with timed("one image encoded and quantised"):
         images = torch.rand(1, 3, PIXELS, PIXELS)
         codes = tower.encode(images).codes
     prior = TokenPrior.count([codes], tower.codebook, encoder_hash=tensor_hash(tower.state_dict()))
-    model = DiscreteLVLM.from_parts(tower, reader)
-    asked = reader.prompt_batch(["what thing"])
+    model = DiscreteLVLM.from_parts(tower, language_model)
+    asked = language_model.prompt_batch(["what thing"])
     for keep_ratio in (1.0, 0.8):
         with timed(f"{options.new_tokens} tokens answered, {keep_ratio:.0%} of the image kept"):
             model.generate(
@@ -114,7 +114,7 @@ def main() -> None:
     config = preset("craft", **settings, checkpoint={"every": 0})
     tower.requires_grad_(True)
     with tempfile.TemporaryDirectory() as folder, timed(f"a training step of {options.batch}"):
-        adapt(tower, reader, siglip, random_domain(4), config, Path(folder))
+        adapt(tower, language_model, siglip, random_domain(4), config, Path(folder))
 
 
 if __name__ == "__main__":

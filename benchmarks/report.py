@@ -1,6 +1,6 @@
-"""python -m benchmarks.report: plots, and the tables of docs/performance.md, from the newest rows.
+"""python -m benchmarks.report: write plots and tables of docs/performance.md from the newest rows.
 
-Only what stands between the two marks of a table is written; the text around them is ours.
+Only the text between the two marks of a table is written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CASE = ("dim", "levels", "tokens", "shared", "threads")
 
 
 def newest(rows: list[dict[str, str]]) -> dict[tuple[str, ...], dict[str, dict[str, str]]]:
-    """Rows by case and variant, those of the last run only."""
+    """Rows of the last run, by case and variant."""
     cases: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
     for row in sorted(rows, key=lambda row: row["date"]):
         case = cases.setdefault(tuple(row[key] for key in CASE), {})
@@ -49,14 +49,14 @@ def by_processor(rows: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
 
 
 def notes(rows: list[dict[str, str]]) -> list[str]:
-    """What the limit and FAISS stand on."""
+    """Notes on the limit and on FAISS's BLAS."""
     units = sorted({row["limit_unit"] for row in rows if row["limit_unit"]})
     blas = sorted({row["faiss_blas"] for row in rows if row["faiss_blas"]})
     lines = []
     if units:
         lines.append(
-            "The limit is the time of the products alone (one a shared codebook, one a level of "
-            f"separate ones) at the peak of {' and '.join(units)}, measured in the same run."
+            "The limit is the time of the products alone (one for a shared codebook, one per level "
+            f"for separate ones) at the peak of {' and '.join(units)}, measured in the same run."
         )
     if blas:
         lines.append(f"FAISS multiplied with {' and '.join(blas)}.")
@@ -86,7 +86,7 @@ def quantisation_table(cases) -> list[str]:
 def pruning_table(rows: list[dict[str, str]]) -> list[str]:
     last = {(row["tokens"], row["batch"], row["variant"]): row for row in rows}
     lines = [
-        "| tokens | images | variant | µs an image | × ours |",
+        "| tokens | images | variant | µs per image | × ours |",
         "| --- | --- | --- | --- | --- |",
     ]
     for (tokens, batch, variant), row in last.items():
@@ -116,7 +116,7 @@ TRAINING = {
 
 
 def efficiency_table(file: str, columns: dict[str, str]) -> list[str]:
-    """The rows of the last run, one column for each of `columns`, by title."""
+    """Rows of the last run, with one titled column per entry of ``columns``."""
     rows = results.read(file)
     rows = [row for row in rows if row["date"] == rows[-1]["date"]]
     last = rows[-1]

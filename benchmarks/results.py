@@ -1,4 +1,4 @@
-"""Rows of measurements, appended to benchmarks/results/*.csv with what they were measured on."""
+"""Append rows of measurements, and the machine they were made on, to benchmarks/results/*.csv."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def machine() -> dict[str, str | int | None]:
 
 
 def append(file: str, rows: list[dict]) -> None:
-    """Rows of one file have the same columns; a file with others is an old one: move it away."""
+    """Append rows to a file; raises ValueError if it has other columns."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / file
     rows = [{**row, **machine()} for row in rows]

@@ -1,11 +1,11 @@
-"""Peak memory of the commands at two sizes of one data set: what grows with it.
+"""Peak memory of the commands at several sizes of a data set, to see what grows with it.
 
     python -m benchmarks.scaling --images 2000 --images 50000
 
-Photos are synthetic JPEGs of 256 pixels: a few pictures, each file with a comment of its own, so
-that no two are equal. The models are random: a tower of 256 tokens with 1,024 dimensions, as
-VILA-U's has, but of one block, and a small language model. Each command runs in a process of its
-own. Rows go to benchmarks/results.
+Photos are synthetic JPEGs of 256 pixels: a few pictures, with a different comment in each file, so
+that no two files are equal. The models are random: a tower of 256 tokens with 1,024 dimensions,
+like VILA-U's but with one block, and a small language model. Each command runs in its own process.
+Rows go to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ QUICK = ("steps=5", "batch=8", "blend=false", "validation_images=64", "checkpoin
 
 
 def photos(folder: Path, count: int) -> Path:
-    """A folder of ``count`` photos by class; one that is there is used as it is."""
+    """Make a folder of ``count`` photos by class; an existing one is used as it is."""
     done = folder / "done"
     if done.is_file():
         return folder / "photos"
@@ -49,7 +49,7 @@ def photos(folder: Path, count: int) -> Path:
         place = folder / "photos" / CLASSES[number % len(CLASSES)].replace(" ", "_")
         place.mkdir(parents=True, exist_ok=True)
         comment = f"photo {number}".encode()
-        # After the start marker, a segment that no decoder looks at.
+        # A segment after the start marker that decoders ignore.
         segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
         picture = pictures[number % PICTURES]
         (place / f"{number:06d}.jpg").write_bytes(picture[:2] + segment + picture[2:])
@@ -58,7 +58,7 @@ def photos(folder: Path, count: int) -> Path:
 
 
 def _jpeg(rng: np.random.Generator) -> bytes:
-    """A soft random picture, about as large as a photo's file of this size."""
+    """A blurred random picture, whose file is about as large as a photo's of this size."""
     coarse = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
     image = Image.fromarray(coarse).resize((PIXELS, PIXELS), Image.Resampling.BICUBIC)
     noise = rng.normal(0, 6, (PIXELS, PIXELS, 3))
@@ -69,7 +69,7 @@ def _jpeg(rng: np.random.Generator) -> bytes:
 
 
 def family(folder: Path) -> Path:
-    """Random models in the layout of a family."""
+    """Write random models in the layout of a family."""
     if (folder / CODEBOOK).is_file():
         return folder
     torch.manual_seed(0)
@@ -98,16 +98,16 @@ def family(folder: Path) -> Path:
         **ids,
     )
     model = AutoModelForCausalLM.from_config(shape, trust_remote_code=False)
-    reader = AlignedLanguageModel(
+    language_model = AlignedLanguageModel(
         model, Projector(WIDTH, 64), tokenizer, codebook.fingerprint, "qwen2"
     )
-    reader.save_pretrained(folder / "qwen2")
+    language_model.save_pretrained(folder / "qwen2")
     codebook.save(folder / CODEBOOK)
     return folder
 
 
 def commands(data: Path, models: Path, out: Path) -> dict[str, list[str]]:
-    """Command -> what follows ``craft``; later ones use the pack of ``adapt``."""
+    """Command -> its arguments after ``craft``; later commands use the pack of ``adapt``."""
     pack, ours = str(out / "pack"), ["--models", str(models)]
     quick = [word for setting in QUICK for word in ("--set", setting)]
     return {
@@ -121,7 +121,7 @@ def commands(data: Path, models: Path, out: Path) -> dict[str, list[str]]:
 
 
 def measured(words: Sequence[str], log: Path) -> tuple[float, float]:
-    """Peak resident memory in MiB, and seconds, of a ``craft`` command."""
+    """Peak resident memory in MiB, and duration in seconds, of a ``craft`` command."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "CRAFT_CACHE": str(log.parent / "cache")}
     started = time.perf_counter()
     with log.open("w") as output:
@@ -143,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, action="append", required=True)
     parser.add_argument("--folder", type=Path, default=Path("runs/scaling"))
-    parser.add_argument("--only", action="append", help="of the commands; adapt's pack must exist")
+    parser.add_argument("--only", action="append", help="a command to run; adapt's pack must exist")
     options = parser.parse_args()
     folder: Path = options.folder.resolve()
     models = family(folder / "models")

@@ -3,14 +3,14 @@
     python -m benchmarks.training_efficiency
 
 Table 4 of the paper at sizes that fit a laptop: SigLIP-L/16 at 256 pixels is trained through a
-frozen language model, Qwen2-0.5B or Qwen2-1.5B in shape, weights random. The baselines read plain
-features through the larger model: Vision FT trains the encoder, Projector FT the projector, and
-LLM-LoRA adapters in the language model. CRAFT's contrastive term is left out: it adds one token to
-256 and reads cached text embeddings.
+frozen language model with the shape of Qwen2-0.5B or Qwen2-1.5B and random weights. The baselines
+read plain features through the larger model: Vision FT trains the encoder, Projector FT the
+projector, and LLM-LoRA adapters in the language model. CRAFT's contrastive term is left out,
+because it only adds one token to 256 and reads cached text embeddings.
 
-Every variant runs in a process of its own, several times in turn, so that peak memory is that of
-all it needs, weights and optimiser included, and the machine's other work strikes all alike. Rows
-go to benchmarks/results.
+Every variant runs in its own process, several times in turn, so that peak memory includes weights
+and optimiser, and other load on the machine affects all variants alike. Rows go to
+benchmarks/results.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LARGE = Qwen2Config(
     vocab_size=151936,
     tie_word_embeddings=True,
 )
-#: The language model, and what trains.
+#: Variant -> the language model and what trains.
 VARIANTS = {
     "CRAFT, 0.5B surrogate": (LANGUAGE, "craft"),
     "CRAFT, 1.5B surrogate": (LARGE, "craft"),
@@ -52,8 +52,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--text-tokens", type=int, default=60)
-    parser.add_argument("--steps", type=int, default=3, help="timed steps of each process")
-    parser.add_argument("--rounds", type=int, default=2, help="processes of each variant")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps per process")
+    parser.add_argument("--rounds", type=int, default=2, help="processes per variant")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.variant:

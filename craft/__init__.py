@@ -1,6 +1,7 @@
 """CRAFT: adapt discrete vision-language models by fine-tuning only the vision encoder.
 
-Names are imported when first used, so that `import craft` loads neither torch nor anything large.
+Names are imported on first use, so that `import craft` loads neither torch nor other large
+packages.
 """
 
 from importlib import import_module
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from craft.codebook import Codebook, CodebookMismatchError
     from craft.errors import CraftError
     from craft.family.family import ModelFamily
+    from craft.fitting.fit import fit_codebook
     from craft.models.encoder_pack import EncoderPack
     from craft.prior import EncoderMismatchWarning, TokenPrior
     from craft.pruning import Pruned, keep_count, prune, prune_order
@@ -32,6 +34,7 @@ __all__ = [
     "align",
     "commitment",
     "evaluate",
+    "fit_codebook",
     "keep_count",
     "prune",
     "prune_order",
@@ -52,6 +55,7 @@ _HOME = {
     "align": "craft.workbench.alignment",
     "commitment": "craft.quantization",
     "evaluate": "craft.workbench.examination",
+    "fit_codebook": "craft.fitting.fit",
     "keep_count": "craft.pruning",
     "prune": "craft.pruning",
     "prune_order": "craft.pruning",

@@ -1,4 +1,4 @@
-"""How often a domain uses each code: the prior that tells rare visual tokens from common ones."""
+"""Token priors: how often a domain uses each code, which tells rare visual tokens from common."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TokenPrior:
         encoder_hash: of the encoder that produced them.
         level: which level was counted, from 1.
         smoothing: a of p(k) = (count_k + a) / (total + a K).
-        precision: how the codes came about: "exact" as by `quantize`, or a foreign model's own way.
+        precision: how the codes were computed: "exact" by `quantize`, or a foreign model's own way.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class TokenPrior:
             raise CraftError(f"level counts from 1, got {level}")
         if not 0 <= smoothing < float("inf"):
             raise CraftError(f"smoothing must be finite and >= 0, got {smoothing}")
-        with torch.inference_mode(False):  # whose tensors do not tell when they change
+        with torch.inference_mode(False):  # whose tensors have no version counter
             self.counts = counts.cpu().clone()
         self.codebook_fingerprint = codebook_fingerprint
         self.encoder_hash = encoder_hash
@@ -74,7 +74,7 @@ class TokenPrior:
         smoothing: float = 1.0,
         precision: str = "exact",
     ) -> TokenPrior:
-        """A prior over the codes of `codebook` that has seen nothing yet."""
+        """A prior over the codes of `codebook` with nothing counted yet."""
         return cls(
             torch.zeros(codebook.size, dtype=torch.int64),
             codebook_fingerprint=codebook.fingerprint,
@@ -94,7 +94,7 @@ class TokenPrior:
         level: int = 1,
         smoothing: float = 1.0,
     ) -> TokenPrior:
-        """The prior of all codes in `batches`, each as `update` takes it."""
+        """Count all codes in `batches`, each in a shape that `update` accepts."""
         prior = cls.empty(codebook, encoder_hash=encoder_hash, level=level, smoothing=smoothing)
         for codes in batches:
             prior.update(codes)
@@ -118,8 +118,7 @@ class TokenPrior:
         return ((self.counts.double() + self.smoothing) / mass).float()
 
     def on(self, device: torch.device) -> Tensor:  # [K] float32
-        """:attr:`probabilities` on a device, computed and copied once for as long as nothing more
-        is counted."""
+        """:attr:`probabilities` on a device, cached until more codes are counted."""
         state = (id(self.counts), self.counts._version, self.smoothing)
         held = self._placed.get(device)
         if held is None or held[0] != state:
@@ -129,12 +128,13 @@ class TokenPrior:
 
     def update(
         self,
-        codes: Tensor,  # [B, N, L] codes, of which this level counts, or ids [N] or [B, N]
+        codes: Tensor,  # codes [B, N, L], of which this level is counted, or ids [N] or [B, N]
     ) -> None:
-        """Counts more codes, in place.
+        """Count more codes, in place.
 
         Raises:
-            CraftError: for a wrong shape or dtype, too few levels, or a code outside [0, K).
+            CraftError: the shape or dtype is wrong, there are too few levels, or a code is outside
+                [0, K).
         """
         if codes.dtype != torch.int64 or codes.ndim not in (1, 2, 3):
             raise CraftError(
@@ -156,11 +156,11 @@ class TokenPrior:
         self.counts += codes.flatten().bincount(minlength=self.size).cpu()
 
     def __add__(self, other: TokenPrior) -> TokenPrior:
-        """Both priors' counts, as if counted in one go.
+        """Add the counts of two priors.
 
         Raises:
-            CodebookMismatchError: different codebooks.
-            CraftError: different encoders, levels, sizes, smoothing or precision.
+            CodebookMismatchError: the codebooks differ.
+            CraftError: encoder, level, size, smoothing or precision differ.
         """
         if not isinstance(other, TokenPrior):
             return NotImplemented
@@ -181,10 +181,10 @@ class TokenPrior:
         *,
         precision: str = "exact",
     ) -> None:
-        """To be called where prior and encoder meet.
+        """Check that the prior suits an encoder, before using them together.
 
-        Another codebook is an error: its codes mean something else. Another encoder or precision
-        only warns: its code frequencies differ by degrees.
+        Another codebook is an error, because its codes mean something else. Another encoder or
+        precision only gives a warning, because code frequencies differ only by degrees.
 
         Raises:
             CodebookMismatchError: the prior was counted on another codebook.
@@ -206,17 +206,17 @@ class TokenPrior:
             )
 
     def save(self, path: str | Path) -> None:
-        """Writes a safetensors file: the counts, everything else and a checksum in its metadata."""
+        """Write a safetensors file of the counts, with the rest and a checksum as metadata."""
         schema = {name: str(value) for name, value in self._schema().items()}
         known = {"format": _FORMAT, "checksum": _checksum(self.counts, schema)}
         write_tensors(path, {"counts": self.counts}, known | schema)
 
     @classmethod
     def load(cls, path: str | Path) -> TokenPrior:
-        """Reads what `save` wrote, of this version or an earlier one.
+        """Read a file that `save` wrote, in this version or an earlier one.
 
         Raises:
-            StoredFileError: something else, or missing, cut short or damaged.
+            StoredFileError: the file is missing, truncated, damaged or not a prior.
         """
         tensors, metadata = read_tensors(path, "a token prior")
         if metadata.get("format") not in (_FORMAT, _WITHOUT_CHECKSUM):
@@ -231,18 +231,18 @@ class TokenPrior:
                 encoder_hash=metadata["encoder_hash"],
                 level=int(metadata["level"]),
                 smoothing=float(metadata["smoothing"]),
-                precision=metadata.get("precision", "exact"),  # older files have none
+                precision=metadata.get("precision", "exact"),  # absent in older files
             )
             schema = {name: metadata[name] for name in prior._schema() if name in metadata}
             unknown = {*metadata, *tensors} - {*schema, "counts", "format", "checksum"}
             if unknown:
-                raise CraftError(f"it holds {sorted(unknown)[0]!r}, which no prior does")
-            # Also where the format says that there is none: a flipped digit would say so too.
+                raise CraftError(f"it contains {sorted(unknown)[0]!r}, which no prior does")
+            # Also if the format says that there is no checksum: a flipped digit would too.
             claimed = metadata.get("checksum", "no checksum")
             if (metadata["format"] == _FORMAT or "checksum" in metadata) and claimed != _checksum(
                 prior.counts, schema
             ):
-                raise CraftError("its content is not what its checksum was made of")
+                raise CraftError("its content does not match its checksum")
         except (KeyError, ValueError) as error:
             raise StoredFileError(
                 f"{path}, a token prior, is damaged or was edited ({error}); count it again"

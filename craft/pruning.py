@@ -1,4 +1,4 @@
-"""Test-time pruning: keep the visual tokens whose codes are rare in the domain."""
+"""Test-time pruning, which keeps the visual tokens whose codes are rare in the domain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SELECTORS = ("full", "quota_residual", "quota_random", "random")
 
 @dataclass(frozen=True)
 class Pruned:
-    """What `prune` returns."""
+    """Result of `prune`."""
 
     indices: Tensor  # [B, M] int64, kept positions in raster order
     tensors: tuple[Tensor, ...]  # [B, M, ...], in the order given
@@ -43,32 +43,31 @@ def prune(
     image_index: int | Tensor = 0,
     impl: str = "auto",
 ) -> Pruned:
-    """Keeps exactly M tokens of every image and gathers what it is given.
+    """Keep exactly M tokens of every image and gather the given tensors at them.
 
-    Keeping everything is a bypass: the very tensors given come back.
+    With nothing to prune, the tensors are returned as they are, without copying.
 
     Args:
-        codes: int64 [B, N, L] as `quantize` returns them, or first-level ids [B, N].
+        codes: int64 [B, N, L] from `quantize`, or first-level ids [B, N].
         residual_sq: float32 [B, N, L], `residual_sq_norms`, or its first level [B, N].
         prior: a TokenPrior of the first level, or positive frequencies [K]. Call `prior.check` once
-            where prior and encoder meet.
+            for each pair of prior and encoder.
         grid: (H, W) with H * W = N.
-        tensors: any [B, N, ...] to take the kept tokens of; gradients flow through.
+        tensors: any [B, N, ...] to gather the kept tokens from; differentiable.
         keep_ratio: in (0, 1]; M = keep_count(N, keep_ratio).
         keep: M itself, in 1..N; instead of keep_ratio.
-        selector: see `prune_order`, as for the arguments after `report`.
-        order: what `prune_order` returned, for several budgets at the price of one.
+        selector, neighbors, isolation_weight, seed, image_index, impl: see `prune_order`.
+        order: result of `prune_order`, to compute it once for several budgets.
         report: also return gamma_star and floor_hit.
 
     Returns:
         indices [B, M] in raster order and the gathered tensors. With report=True also gamma_star,
         the exponent at which the quotas ceil(n_k w_k^gamma) meet this budget (0 if nothing is
-        pruned, infinite if the budget is below what any exponent gives), and floor_hit, whether the
-        image has more distinct IDs than M, so that some of them disappear.
+        pruned, infinite if no exponent gives so small a budget), and floor_hit, whether the image
+        has more than M distinct ids, so that some of them disappear.
 
     Raises:
-        CraftError: for an argument that cannot be used; the message names it, what came and what
-            was expected.
+        CraftError: an argument is invalid; the message names it, its value and what was expected.
     """
     ids = _first_level(codes, "codes")
     batch, count = ids.shape
@@ -123,23 +122,23 @@ def prune_order(
     image_index: int | Tensor = 0,
     impl: str = "auto",
 ) -> Tensor:  # [B, N]
-    """Token positions of each image, the last to be pruned first: every prefix is a selection.
+    """Rank the token positions of each image so that every prefix is a selection.
 
     Args:
         codes, residual_sq, prior, grid: as for `prune`.
-        selector: "full": quotas by rarity, within an ID by residual and isolation;
-            "quota_residual": quotas, by residual alone; "quota_random": quotas, at random;
-            "random": at random, without quotas; the baselines of the paper's ablation.
+        selector: "full" sets quotas by rarity and ranks within an id by residual and isolation.
+            The others are the baselines of the paper's ablation: "quota_residual" ranks by residual
+            only, "quota_random" at random, and "random" ignores the quotas.
         neighbors, isolation_weight, impl: as for `craft_kernels.prune_order`.
         seed: of the random selectors.
         image_index: number of the batch's first image within the data set, or [B] int64 numbers.
-            Random choices depend on (seed, image, N) alone, so not on how batches are cut.
+            Random choices depend only on (seed, image, N), not on how images are batched.
 
     Returns:
-        order: [B, N] int64.
+        Order [B, N] int64; the position that is pruned last comes first.
 
     Raises:
-        CraftError: for an argument that cannot be used.
+        CraftError: an argument is invalid.
     """
     if selector not in _SELECTORS:
         raise CraftError(
@@ -149,7 +148,7 @@ def prune_order(
     if selector == "random":
         return _random_keys(ids, seed, image_index).argsort(dim=1, stable=True)
     if selector == "quota_random":
-        # 24 random bits are exact in float32, and ranks see nothing else of the residual.
+        # 24 random bits are exact in float32; only the order of the residuals matters.
         residual_sq = (_random_keys(ids, seed, image_index) >> 39).float()
     if selector != "full":
         isolation_weight = 0.0
@@ -165,7 +164,7 @@ def prune_order(
 
 
 def keep_count(count: int, keep_ratio: float) -> int:
-    """M = max(1, round(keep_ratio * N)), halves up: known before any image is seen.
+    """M = max(1, round(keep_ratio * N)), rounding halves up; it does not depend on the image.
 
     >>> keep_count(256, 0.8)
     205
@@ -205,7 +204,7 @@ def _probabilities(prior: TokenPrior | Tensor, ids: Tensor) -> Tensor:  # [K] fl
 
 
 def _random_keys(ids: Tensor, seed: int, image_index: int | Tensor) -> Tensor:  # [B, N] int64
-    """63 random bits a token, a hash (splitmix64) of seed, image and position."""
+    """63 random bits per token: a hash (splitmix64) of seed, image and position."""
     batch, count = ids.shape
     images = torch.arange(batch, device=ids.device)
     if isinstance(image_index, Tensor):
@@ -227,7 +226,7 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
-    return (x >> bits) & (2 ** (64 - bits) - 1)  # torch shifts in copies of the sign
+    return (x >> bits) & (2 ** (64 - bits) - 1)  # torch's shift is arithmetic
 
 
 def _report(
@@ -236,12 +235,14 @@ def _report(
     probabilities: Tensor,  # [K]
     kept: int,
 ) -> tuple[Tensor, Tensor]:  # [B] float64, [B] bool
-    """The critical value of the first token dropped; its slot is how many its ID keeps."""
+    """Critical exponent of the first dropped token, whose slot is how many its id keeps."""
     by_rank = ids.gather(1, order)
     dropped = by_rank[:, kept : kept + 1]
     same = by_rank == dropped
     slot = same[:, :kept].sum(dim=1).double()
     log_prior = probabilities.double().log()
     log_weight = log_prior[dropped[:, 0]] - log_prior[ids].amin(dim=1)
-    gamma = (same.sum(dim=1) / slot).log() / log_weight  # division by zero: infinite, as it should
+    gamma = (
+        same.sum(dim=1) / slot
+    ).log() / log_weight  # division by zero gives infinity, as it should
     return gamma, slot == 0

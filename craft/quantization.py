@@ -1,4 +1,4 @@
-"""From encoder features to codes: the entry that training and inference share."""
+"""From encoder features to codes, for training and inference alike."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def quantize(
     *,
     impl: str = "auto",
 ) -> ResidualCodes:
-    """Residual quantisation of z with exact nearest codewords, straight-through for training.
+    """Quantise z residually to exactly nearest codewords, with a straight-through gradient.
 
-    `craft_kernels.residual_quantize` with a `Codebook`, whose number of levels is the default.
+    This is `craft_kernels.residual_quantize` for a `Codebook`, whose number of levels is the
+    default.
 
     Args:
         z: [..., D] float32, bfloat16 or float16.
@@ -33,7 +34,7 @@ def quantize(
         residual_sq_norms [..., L] float32, |r_1|^2 first, for `commitment` and `craft.prune`.
 
     Raises:
-        CraftError: for an argument that cannot be used; the message says which and the way out.
+        CraftError: an argument is invalid; the message names it and the way out.
     """
     if not isinstance(codebook, Codebook):
         return residual_quantize(z, codebook, levels, impl=impl)
@@ -49,7 +50,7 @@ def commitment(
     dim: int,
     levels: Literal["cumulative", "final"] = "cumulative",
 ) -> Tensor:  # []
-    """The commitment loss: what pulls z towards the codewords it was given.
+    """The commitment loss, which pulls z towards its codewords.
 
     Args:
         residual_sq_norms: [..., L] from `quantize`; differentiable with respect to z.
@@ -61,7 +62,7 @@ def commitment(
         The mean over tokens, channels and, for "cumulative", levels.
 
     Raises:
-        CraftError: for a dim < 1 or unknown levels.
+        CraftError: dim is below 1, or levels is unknown.
     """
     if dim < 1:
         raise CraftError(f"dim must be the number of channels of z, >= 1, got {dim}")

@@ -1,10 +1,10 @@
-"""Pruned answers from a checkpoint, with transformers alone and FlashAttention where there is one.
+"""Prune and answer with a checkpoint, using only transformers and, if installed, FlashAttention.
 
     python examples/prune_with_transformers.py CHECKPOINT PRIOR IMAGE "What is shown?"
 
-CHECKPOINT is what ``DiscreteLVLM.save_pretrained`` wrote, beside its tokenizer; PRIOR a token prior
-as ``craft prior`` writes it. Pruning needs no attention map, so FlashAttention stays on; without it
-the model runs on SDPA and says so.
+CHECKPOINT is a directory that ``DiscreteLVLM.save_pretrained`` wrote, with a tokenizer in it; PRIOR
+is a token prior that ``craft prior`` wrote. Pruning needs no attention maps, so FlashAttention can
+be used; without it the model falls back to SDPA and says so.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def test_the_order_is_kept(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "wrong"),
     [
-        ("craft/codebook.py", "craft.models.vision_tower"),
+        ("craft/codebook/codebook.py", "craft.models.vision_tower"),
         ("craft/workbench/adapt.py", "craft.pocket.domains"),
         ("craft/data/questions.py", "craft.training.adapt"),
         ("craft_kernels/ops.py", "craft.errors"),

@@ -1,8 +1,8 @@
-"""HeBA's adapter: a bottleneck that looks at neighbours in images and at single words in text.
+"""HeBA's adapter: a bottleneck that mixes neighbouring patches in images, but no words in text.
 
 The formulas restate the public code of Heterogeneous Bottleneck Adapters (arXiv 2603.16653);
-docs/heba.md says what comes from there and what is ours. An adapter changes what a block's
-attention or feed-forward layer reads:
+docs/heba.md says what comes from there and what is ours. An adapter changes the input of a block's
+attention or feed-forward layer:
 
     A(x) = x + s·g(x)        g(x) = LN(x + f(x)) if post_norm, else f(x)
     f(x) = up(GELU(mid(down(x))))
@@ -28,9 +28,9 @@ class Adapter(nn.Module):
 
     Args:
         width: D.
-        grid: rows and columns of the patches at the end of a sequence; what precedes them, such as
-            a class token, is left as it is. None for text, where every token is adapted.
-        prefix_tokens: how many tokens may precede the patches, at most.
+        grid: rows and columns of the patches at the end of a sequence; tokens before them, such as
+            a class token, are not adapted. None for text, where every token is adapted.
+        prefix_tokens: most tokens that may precede the patches.
 
     Only the norm has a bias.
     """
@@ -63,7 +63,7 @@ class Adapter(nn.Module):
 
     @property
     def closing(self) -> list[Tensor]:
-        """The weights that g is linear in: if they are zero, A(x) = x, whatever the others are."""
+        """The weights in which g is linear: if they are zero, A(x) = x whatever the others are."""
         if self.gate is not None:
             return [self.gate]
         if self.norm is not None:
@@ -89,9 +89,9 @@ class Adapter(nn.Module):
             return x  # only the tokens before the patches
         if not 0 <= prefix <= self.prefix_tokens:
             raise CraftError(
-                f"a sequence of {x.shape[1]} tokens came to an adapter for {patches} patches "
-                f"({self.grid[0]} x {self.grid[1]}) after at most {self.prefix_tokens} other "
-                "tokens; give install_heba the grid of these images"
+                f"an adapter for {patches} patches ({self.grid[0]} x {self.grid[1]}) after at most "
+                f"{self.prefix_tokens} other tokens got a sequence of {x.shape[1]} tokens; give "
+                "install_heba the grid of these images"
             )
         if prefix == 0:
             return x + self._scaled(x, scale)
@@ -101,7 +101,7 @@ class Adapter(nn.Module):
         """s·g(x)."""
         if not self.config.grad_unscale:
             return scale * self._g(x)
-        # Weights get the gradient of g itself, and the gradient of x is scaled once.
+        # Weights get the gradient of g itself, and x's gradient is scaled once.
         return _Scale.apply(self._g(_Scale.apply(x, 1.0, scale)), scale, 1.0)
 
     def _g(self, x: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ class Adapter(nn.Module):
         return out if self.gate is None else self.gate * out
 
     def f(self, x: Tensor) -> Tensor:  # [B, N, D] -> [B, N, D]
-        """Only the bottleneck, on patches in raster order or on words."""
+        """The bottleneck alone, on patches in raster order or on words."""
         hidden = self.down(x)
         if self.grid is not None:
             # Channels last: both views share memory with the tokens.
@@ -121,7 +121,7 @@ class Adapter(nn.Module):
 
 
 class _Scale(torch.autograd.Function):
-    """Multiply by ``forward``, and gradients by ``backward`` instead."""
+    """Multiply values by ``forward`` and gradients by ``backward``."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, forward: float, backward: float) -> Tensor:

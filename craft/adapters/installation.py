@@ -1,10 +1,10 @@
-"""Put HeBA adapters into a transformers tower and remove them, without touching its class.
+"""Install HeBA adapters in a transformers tower and remove them, without changing its class.
 
-Any tower of CLIP's or SigLIP's structure will do: a list of blocks that have ``layer_norm1``,
-``self_attn``, ``layer_norm2`` and ``mlp.fc1``, and ``embeddings`` before them. The adapters become
-part of the tower (its ``parameters``, ``state_dict``, ``to`` and ``deepcopy`` have them) and work
-through forward hooks, so that attention kernels, gradient checkpointing and output capture stay as
-they are.
+The tower must have CLIP's or SigLIP's structure: a list of blocks with ``layer_norm1``,
+``self_attn``, ``layer_norm2`` and ``mlp.fc1``, preceded by ``embeddings``. The adapters become part
+of the tower (its ``parameters``, ``state_dict``, ``to`` and ``deepcopy`` include them) and work
+through forward hooks, so attention kernels, gradient checkpointing and output capture are
+unaffected.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ATTRIBUTE = "heba"
 
 
 class BlockAdapters(nn.Module):
-    """The adapters of one block; ``fast`` is this forward pass's draw, which they share."""
+    """The adapters of one block; they share ``fast``, which is drawn per forward pass."""
 
     def __init__(self, adapters: dict[Site, Adapter]):
         super().__init__()
@@ -33,7 +33,7 @@ class BlockAdapters(nn.Module):
         self.hooks: list[Any] = []
 
     def hook_to(self, modules: dict[Site, nn.Module]) -> None:
-        """From now on, adapt what these modules return."""
+        """Register hooks that adapt the outputs of these modules."""
         for site in self.sites:
             adapt = getattr(self, f"_{site}")
             self.hooks.append(modules[cast(Site, site)].register_forward_hook(adapt))
@@ -47,10 +47,10 @@ class BlockAdapters(nn.Module):
 
 
 class SlowFastDraw:
-    """In training, draws once per forward pass of the tower which blocks take the larger scale.
+    """Draws which blocks use the larger scale, once per forward pass of the tower in training.
 
-    This happens outside the blocks, so that a block that is recomputed in the backward pass, or
-    computed twice in one forward pass, keeps its draw. The numbers come from torch's CPU generator.
+    The draw happens outside the blocks, so that a block that is recomputed in the backward pass, or
+    computed twice in one forward pass, keeps it. The numbers come from torch's CPU generator.
     """
 
     def __init__(self, blocks: list[BlockAdapters], probability: float):
@@ -73,20 +73,20 @@ def install_heba(
     blocks: Sequence[int] | None = None,
     prefix_tokens: int = 1,
 ) -> dict[str, nn.Parameter]:
-    """Put adapters into a tower's blocks; nothing else changes, including whether it trains.
+    """Install adapters in a tower's blocks; nothing else changes, including what trains.
 
     Args:
         tower: a SigLIP or CLIP vision or text model of transformers, or this package's tower.
         grid: rows and columns of patches of a vision tower; None for a text tower.
-        blocks: which get adapters, counted from 0; all by default. Leave out those that feed
-            nothing that is used.
-        prefix_tokens: how many tokens may precede the patches, at most: CLIP's class token.
+        blocks: which get adapters, counted from 0; all by default. Leave out those whose output is
+            not used.
+        prefix_tokens: most tokens that may precede the patches, such as CLIP's class token.
 
     Returns:
         The adapters' weights by their names in the tower.
 
     Raises:
-        CraftError: the tower is of another structure, has no such block, or has adapters already.
+        CraftError: the tower has another structure, no such block, or adapters already.
     """
     places = _blocks(tower)
     if has_heba(tower):
@@ -115,10 +115,10 @@ def install_heba(
 
 
 def remove_heba(tower: nn.Module) -> None:
-    """Remove the adapters; the tower computes what it did before they were installed.
+    """Remove the adapters; the tower then computes what it did before they were installed.
 
     Raises:
-        CraftError: there are none.
+        CraftError: there are no adapters.
     """
     found = [block for block in _blocks(tower) if hasattr(block, ATTRIBUTE)]
     if not found:
@@ -145,7 +145,7 @@ def is_heba(name: str) -> bool:
 
 
 def idle_state(tower: nn.Module) -> dict[str, Tensor]:
-    """Zeros to load into those weights of the adapters that make them do nothing."""
+    """Zeros for those of the adapters' weights that make the adapters idle when zero."""
     names = {id(p): name for name, p in tower.named_parameters()}
     adapters = (module for module in tower.modules() if isinstance(module, Adapter))
     return {names[id(p)]: torch.zeros_like(p) for a in adapters for p in a.closing}
@@ -164,7 +164,7 @@ def _blocks(tower: nn.Module) -> list[Any]:
     if len(lists) != 1 or not isinstance(getattr(tower, "embeddings", None), nn.Module):
         raise CraftError(
             f"{type(tower).__name__} is not built like CLIP's or SigLIP's towers: it needs "
-            f"embeddings and one list of blocks with {', '.join(parts)}, and has {len(lists)} such "
-            "lists; of a pair, give its vision_model or its text_model"
+            f"embeddings and one list of blocks with {', '.join(parts)}, but has {len(lists)} such "
+            "lists; from a pair, pass its vision_model or text_model"
         )
     return list(lists[0])

@@ -1,4 +1,4 @@
-"""Low-rank adapters, by peft, in the encoder's blocks or in the language model."""
+"""Low-rank adapters from peft, in the encoder's blocks or in the language model."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from craft.errors import MissingPackageError
 from craft.runtime.random_numbers import own_random_numbers
 from craft.settings.training import LoraConfig
 
-#: Every linear layer of a decoder block, not the output head (methods M).
+#: Every linear layer of a decoder block, but not the output head (methods M).
 _LANGUAGE_TARGETS = [f"{n}_proj" for n in ("q", "k", "v", "o", "gate", "up", "down")]
 _ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
 
 
 def inject_lora(model: nn.Module, config: LoraConfig, seed: int, *, encoder: bool) -> None:
-    """Put adapters into ``model`` in place; only they train.
+    """Install adapters in ``model`` in place; only they train.
 
     Raises:
         ImportError: peft is not installed.

@@ -1,1 +1,1 @@
-"""The command line; :mod:`~craft.cli.app` has its entry point, each command a file of its own."""
+"""The command line: its entry point is in :mod:`~craft.cli.app`, each command in its own file."""

@@ -22,9 +22,9 @@ from craft.runtime.rank import is_main_process
 
 
 def adapt(
-    out: Annotated[Path, typer.Option(help="becomes the encoder pack")],
+    out: Annotated[Path, typer.Option(help="directory for the encoder pack")],
     domain: Annotated[
-        DomainName | None, typer.Option(help="images of the pocket world to adapt to")
+        DomainName | None, typer.Option(help="pocket-world domain to adapt to")
     ] = None,
     data: data_options.Data = None,
     dataset: data_options.Dataset = None,
@@ -53,11 +53,11 @@ def adapt(
     models: Models = None,
     force: Force = False,
 ) -> None:
-    """Adapt the encoder and write it as an encoder pack, with the domain's prior.
+    """Adapt the encoder to a domain and save it, with the domain's prior, as an encoder pack.
 
-    To a domain of the pocket world (--domain) or to your own data (--data): a folder of images by
-    class, a LLaVA JSON file, or anything else that `craft data check` understands. Under torchrun
-    all processes share every step.
+    The domain is part of the pocket world (--domain) or your own data (--data): a folder of images
+    by class, a LLaVA JSON file, or anything else that `craft data check` understands. Under
+    torchrun all processes share each step.
     """
     process.prepare()
     short = {"method": method, "encoder": encoder}
@@ -138,7 +138,6 @@ def adapt(
     console.print(
         f"{out}: encoder {pack.encoder_hash[:12]}, {pack.notes['blend']:.0%} of the way from the "
         f"pretrained weights, {pack.notes['code_flip_rate']:.1%} of first-level codes changed",
-        highlight=False,
     )
     following = next_line("evaluate", out, f"{out}-scores", models=models, general=general)
-    console.print(f"next: {following}", soft_wrap=True, highlight=False)
+    console.print(f"next: {following}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``craft align``: a language model of the user's own learns to read the codes."""
+"""``craft align``: teach a user's own language model to read the codes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from craft.runtime.rank import is_main_process
 def align(
     language_model: Annotated[
         Path,
-        typer.Argument(help="directory of a causal language model of transformers, or of --out"),
+        typer.Argument(help="directory of a transformers causal language model, or of an --out"),
     ],
-    out: Annotated[Path, typer.Option(help="where the aligned model goes")],
+    out: Annotated[Path, typer.Option(help="directory for the aligned model")],
     captions: Annotated[
-        Path | None, typer.Option(help="data that the projector learns from, alone")
+        Path | None, typer.Option(help="data that trains the projector alone")
     ] = None,
     instructions: Annotated[
-        Path | None, typer.Option(help="data that projector and language model learn from")
+        Path | None, typer.Option(help="data that trains projector and language model")
     ] = None,
     name: Annotated[str | None, typer.Option(help="[default: that of --out]")] = None,
     images: data_options.Images = None,
@@ -41,12 +41,12 @@ def align(
     models: Models = None,
     force: Force = False,
 ) -> None:
-    """Align a language model of your own to a frozen encoder, to be a surrogate or to be served.
+    """Align your own language model to the frozen encoder, to serve it or to use it as a surrogate.
 
-    First the projector learns from captions, then projector and language model from instructions;
-    each in any format that `craft data check` understands. The settings are `craft adapt`'s, but
-    one epoch and lr 1e-4. Give --out a place in the directory of --models, and it can be named as
-    --surrogate.
+    The projector learns from the captions first, then projector and language model from the
+    instructions; both in any format that `craft data check` understands. The settings are those of
+    `craft adapt`, except for one epoch and lr 1e-4. An --out inside the directory of --models can
+    be used as --surrogate.
     """
     process.prepare()
     from craft.settings.reading import read_align_settings
@@ -95,6 +95,6 @@ def align(
         )
     here = models is not None and out.resolve().parent == models.resolve()
     then = f"craft adapt --models {models} --surrogate {out.name} ..."
-    then = then if here else "move it into a directory of --models, to use it as --surrogate"
+    then = then if here else "move it into the directory of --models to use it as --surrogate"
     book = aligned.codebook_fingerprint[:12]
-    console.print(f"{out}: aligned to codebook {book}; next: {then}", highlight=False)
+    console.print(f"{out}: aligned to codebook {book}; next: {then}")

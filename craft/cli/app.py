@@ -14,7 +14,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 import craft
-from craft.cli import convert, data
+from craft.cli import codebook, convert, data
 from craft.cli.adapt import adapt
 from craft.cli.align import align
 from craft.cli.corpus import prior, tokenize
@@ -40,8 +40,7 @@ from craft.workbench.run_directory import release_directories
 
 
 class _Commands(TyperGroup):
-    """Turns what users get wrong into one red line and exit code 2, and Ctrl-C into exit code
-    130."""
+    """Turns users' mistakes into one red line and exit code 2, and Ctrl-C into exit code 130."""
 
     def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> Any:
         remember_line(info_name, args)
@@ -56,16 +55,16 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             if is_main_process():
-                tell("nothing of this command is kept but what was written already")
+                tell("only what this command had already written is kept")
             raise typer.Exit(EXIT_CODE) from None
         except (CraftError, OSError) as error:
             if os.environ.get("CRAFT_DEBUG"):
                 raise
             if isinstance(error, BrokenPipeError):
-                raise  # whoever read our output has seen enough, as `head`; typer ends quietly
+                raise  # the reader of our output, such as `head`, has closed it; typer ends quietly
             text = str(error)
             if isinstance(error, OSError) and error.strerror and error.filename:
-                text = f"{error.strerror}: {error.filename}"  # without the system's number
+                text = f"{error.strerror}: {error.filename}"  # without the errno
             if says_first():
                 _print_error(text)
             raise typer.Exit(2) from None
@@ -77,7 +76,7 @@ class _Commands(TyperGroup):
 
 
 def _end_misuse(error: Exception) -> None:
-    """End with one line if the command line cannot be understood; otherwise nothing."""
+    """End with one line if the command line cannot be understood; otherwise do nothing."""
     line = usage_line(error)
     if line is not None:
         if is_main_process():  # they all were given the same line
@@ -99,6 +98,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(convert.app, name="convert")
+app.add_typer(codebook.app, name="codebook")
 
 
 def _print_version(asked: bool) -> None:
@@ -145,7 +145,7 @@ def main() -> None:
     show_plainly()
     try:
         app()
-    except Exception:  # a fault of ours
+    except Exception:  # a bug of ours
         if says_first():
             print_traceback()
         sys.exit(1)

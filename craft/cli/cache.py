@@ -1,4 +1,4 @@
-"""``craft data cache``: the decoded images that are kept, and room again."""
+"""``craft data cache``: show or clear the cache of decoded images."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from craft.cli.options import console
 
 
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="delete all of it")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="delete the whole cache")] = False,
 ) -> None:
     """Show, or clear, the cache of decoded images.
 
     `craft adapt` fills it with the images that it trains on. CRAFT_CACHE names its folder, or "off"
-    for none; CRAFT_CACHE_LIMIT its size in GiB.
+    for no cache; CRAFT_CACHE_LIMIT is its largest size in GiB.
     """
     process.prepare()
     from rich.table import Table
@@ -25,11 +25,11 @@ def cache(
 
     found = PixelCache.of_environment()
     if found is None:
-        console.print(f"{VARIABLE}=off: images are not cached", highlight=False)
+        console.print(f"{VARIABLE}=off: images are not cached")
         return
     if clear:
         freed = found.clear()
-        console.print(f"{found.folder}: {_size(freed)} deleted", highlight=False, soft_wrap=True)
+        console.print(f"{found.folder}: {_size(freed)} deleted", soft_wrap=True)
     entries = found.entries()
     total = sum(entry.bytes for entry in entries)
     if entries:
@@ -44,7 +44,6 @@ def cache(
         console.print(table)
     console.print(
         f"{found.folder}: {_size(total)} of at most {_size(found.limit)} ({LIMIT})",
-        highlight=False,
         soft_wrap=True,
     )
 

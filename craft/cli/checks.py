@@ -1,4 +1,4 @@
-"""What can be refused by a look at the options alone."""
+"""Checks that need only the options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from craft.errors import CraftError
 
 
 def require_finite(param: typer.CallbackParam, value: float | None) -> float | None:
-    """A callback for options that are numbers; their bounds let NaN and infinity pass."""
+    """Option callback that refuses NaN and infinity, which typer's bounds let pass."""
     if value is not None and not math.isfinite(value):
         least = getattr(param, "min", None)
         bound = "" if least is None else f" >= {least:g}"
@@ -20,8 +20,8 @@ def require_finite(param: typer.CallbackParam, value: float | None) -> float | N
 
 
 def require_shares(ratio: float | list[float] | None) -> float | list[float] | None:
-    """A callback for keep ratios; raises CraftError for one that is not a share."""
-    from craft.settings.exams import require_share  # not while options are only listed
+    """Option callback that refuses keep ratios that are not shares."""
+    from craft.settings.exams import require_share  # not needed to list options
 
     for share in ratio if isinstance(ratio, list) else [ratio]:
         if share is not None:
@@ -30,7 +30,7 @@ def require_shares(ratio: float | list[float] | None) -> float | list[float] | N
 
 
 def require_owner(owner: str, given: dict[str, Any]) -> None:
-    """Raises CraftError if an option was given that does nothing without ``owner``."""
+    """Raises CraftError if an option was given that has no effect without ``owner``."""
     idle = [name for name, value in given.items() if value]
     if idle:
         raise CraftError(f"{idle[0]} belongs to {owner}, which is not given; leave {idle[0]} out")

@@ -1,4 +1,4 @@
-"""``craft convert`` and ``craft align``: models that come from elsewhere."""
+"""``craft convert``: turn checkpoints of other projects into ours, and back."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
     from craft.data.readers import Record
     from craft.family.plugged import PluggedEncoder
 
-#: Images that tell what rounding does.
+#: Images on which the effect of rounding is measured.
 ROUNDED = 16
 
-app = typer.Typer(no_args_is_help=True, help="Checkpoints of other projects as ours, and back.")
+app = typer.Typer(no_args_is_help=True, help="Convert checkpoints of other projects, and back.")
 
 
 @app.command("vila-u")
 def convert_vila_u(
     path: Annotated[
-        Path, typer.Argument(help="a VILA-U checkpoint; with --back, what was converted from one")
+        Path, typer.Argument(help="a VILA-U checkpoint; with --back, a converted directory")
     ],
     out: Annotated[Path, typer.Argument(help="new directory")],
     back: Annotated[
-        bool, typer.Option("--back", help="write a VILA-U checkpoint, with its old bytes")
+        bool, typer.Option("--back", help="convert back; unchanged parts keep their bytes")
     ] = False,
     pack: Annotated[
         Path | None, typer.Option(help="with --back: an encoder pack to put into it")
     ] = None,
-    name: Annotated[str, typer.Option(help="what its language model is called")] = "vila-u",
+    name: Annotated[str, typer.Option(help="name for its language model")] = "vila-u",
     siglip_config: Annotated[
         Path | None,
         typer.Option(help="folder with SigLIP's config.json; the two releases need none"),
     ] = None,
     siglip_tokenizer: Annotated[
         Path | None,
-        typer.Option(help="folder of SigLIP's tokenizer, for the contrastive loss"),
+        typer.Option(help="folder with SigLIP's tokenizer, for the contrastive loss"),
     ] = None,
     general: Annotated[
         Path | None,
@@ -56,17 +56,19 @@ def convert_vila_u(
     ] = "stored",
     device: Device = None,
 ) -> None:
-    """Make a released checkpoint a directory for --models: encoder, codebook, language model.
+    """Convert a released checkpoint to a directory for --models: encoder, codebook, language model.
 
-    Depth, size and sharing of the codebook are read from the files. Nothing is lost: what our
-    models do not use is kept aside, for the way back.
+    Depth, size and sharing of the codebook are read from the files. Nothing is lost: tensors that
+    our models do not use are kept aside for --back.
     """
     process.prepare()
     if pack is not None and not back:
         raise CraftError("--pack goes with --back: it puts an adapted encoder into a checkpoint")
     if back:
         given = {"--general": general, "--siglip-config": siglip_config}
-        checks.require_owner("the way there", given | {"--siglip-tokenizer": siglip_tokenizer})
+        checks.require_owner(
+            "conversion from VILA-U", given | {"--siglip-tokenizer": siglip_tokenizer}
+        )
     if pack is None:
         checks.require_owner("--pack", {"--dtype": dtype != "stored"})
     if back:
@@ -80,17 +82,17 @@ def convert_vila_u(
         path, out, name=name, siglip_config=siglip_config, siglip_tokenizer=siglip_tokenizer
     )
     book = done.codebook
-    kind = "shared by the levels" if book.shared else "one a level"
+    kind = "shared by the levels" if book.shared else "one per level"
     console.print(f"codebook: {book.levels} levels, {book.size} x {book.dim}, {kind}")
     used = ", ".join(f"{count} {part}" for part, count in done.used.items())
-    console.print(f"tensors used: {used}", highlight=False)
-    console.print(f"kept aside in {out / 'vila_u'}: {len(done.aside)}", highlight=False)
+    console.print(f"tensors used: {used}")
+    console.print(f"kept aside in {out / 'vila_u'}: {len(done.aside)}")
     for group in sorted({".".join(tensor.split(".")[:2]) for tensor in done.aside}):
         count = sum(tensor.startswith(group) for tensor in done.aside)
-        console.print(f"  {group}: {count}", highlight=False)
+        console.print(f"  {group}: {count}")
     if records is not None:
         _count_general(out, records.records, device)
-    console.print(f"next: craft adapt --models {out} ...", highlight=False)
+    console.print(f"next: craft adapt --models {out} ...")
 
 
 @app.command("general-prior")
@@ -102,9 +104,9 @@ def count_general(
     device: Device = None,
     force: Force = False,
 ) -> None:
-    """Count the pretrained encoder's token prior over general images, which converted models lack.
+    """Count the pretrained encoder's token prior over general images; converted models lack one.
 
-    Pruning with the pretrained encoder, as `craft transfer` does beside packs, needs it.
+    Pruning with the pretrained encoder needs it, as `craft transfer --keep-ratio` does.
     """
     process.prepare()
     from craft.family.layout import PRIOR
@@ -131,7 +133,6 @@ def _count_general(models: Path, records: Sequence[Record], device: str | None) 
         f"{models / PRIOR}: {counted.total} tokens of {len(records)} images, {used} of "
         f"{counted.size} codes",
         soft_wrap=True,
-        highlight=False,
     )
 
 
@@ -150,8 +151,8 @@ def _restore(models: Path, out: Path, pack: Path | None, dtype: str, device: str
             load = "vila_u.load(path, model_dtype=torch.float32)"
         if stored != torch.float32:
             said = _rounding(models, pack, encoder, stored, device)
-            console.print(said, style="yellow", soft_wrap=True, highlight=False)
-    console.print(f"{out}: ready for {load}", soft_wrap=True, highlight=False)
+            console.print(said, style="yellow", soft_wrap=True)
+    console.print(f"{out}: ready for {load}", soft_wrap=True)
 
 
 def _dtype_in(checkpoint: Path) -> torch.dtype:
@@ -163,7 +164,7 @@ def _dtype_in(checkpoint: Path) -> torch.dtype:
 def _rounding(
     models: Path, directory: Path, encoder: PluggedEncoder, dtype: torch.dtype, device: str | None
 ) -> str:
-    """What rounding the pack's weights does to its codes, measured on images of its domain."""
+    """Say how rounding the pack's weights changes its codes on images of its domain."""
     from craft.family.family import ModelFamily
     from craft.integrations.vila_u.rounding import codes_kept
     from craft.pocket.domains import load_domain
@@ -177,7 +178,7 @@ def _rounding(
         domain = open_pack(directory, family, known=load_domain).domain
     except (CraftError, OSError) as error:
         return (
-            f"the pack's float32 weights were rounded to {kind}, which changes codes; how many, "
+            f"the pack's float32 weights were rounded to {kind}, which changes codes; how many "
             f"could not be measured: {error}; {way_out}"
         )
     shown = range(min(ROUNDED, len(domain.test)))
@@ -193,7 +194,7 @@ def _rounding(
 
 
 def _mergeable(models: Path, directory: Path, device: str | None) -> PluggedEncoder:
-    """A pack whose weights VILA-U's encoder has a place for."""
+    """Open a pack whose weights fit into VILA-U's encoder; raises CraftError for any other."""
     from craft.family.family import ModelFamily
 
     pack = ModelFamily.load(models, device=device).plug(directory)

@@ -1,4 +1,4 @@
-"""``craft tokenize`` and ``craft prior``: codes of whole corpora, and how frequent they are."""
+"""``craft tokenize`` and ``craft prior``: the codes of whole corpora and their frequencies."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from craft.family.family import ModelFamily
     from craft.runtime.processes import Processes
 
-Ray = Annotated[bool, typer.Option("--ray", help="on workers of Ray, which RAY_ADDRESS may name")]
+Ray = Annotated[bool, typer.Option("--ray", help="run on Ray workers, of RAY_ADDRESS if it is set")]
 RayWorkers = Annotated[int | None, typer.Option("--workers", min=1, help="with --ray [default: 2]")]
-ShardSize = Annotated[int, typer.Option(min=1, help="images that are worked on together")]
+ShardSize = Annotated[int, typer.Option(min=1, help="images per shard")]
 
 
 def tokenize(
     data: Annotated[Path, typer.Argument(help="anything that `craft data check` understands")],
     pack: Annotated[Path, typer.Option(help="encoder pack")],
-    out: Annotated[Path, typer.Option(help="where the Parquet files go")],
+    out: Annotated[Path, typer.Option(help="directory for the Parquet files")],
     ray: Ray = False,
     workers: RayWorkers = None,
     shard_size: ShardSize = 1024,
@@ -41,7 +41,7 @@ def tokenize(
     device: Device = None,
     models: Models = None,
 ) -> None:
-    """Encode images to codes, a Parquet file a shard; a run that was stopped goes on."""
+    """Encode images to codes, one Parquet file per shard; an interrupted run resumes."""
     process.prepare()
     if out.exists() and not out.is_dir():
         raise CraftError(f"--out {out} is a file; name a directory")
@@ -78,7 +78,7 @@ def tokenize(
     tally = processes.tally(0, len(records), partial(progress, "images"))
 
     def kept() -> str:
-        return f"{tally.done} images are encoded in {out}; to go on: {typed_line()}"
+        return f"{tally.done} images are encoded in {out}; to resume: {typed_line()}"
 
     with telling_what_is_kept(kept, processes.is_main), progress:
         tally.tell()
@@ -86,7 +86,7 @@ def tokenize(
             tally.add(count)
         tally.close()
     told = f"; {pace}" if pace.images else ""
-    console.print(f"{out}: {tally.done} images in {len(shards)} shards{told}", highlight=False)
+    console.print(f"{out}: {tally.done} images in {len(shards)} shards{told}")
 
 
 def prior(
@@ -94,7 +94,7 @@ def prior(
     domain: PackDomain = None,
     data: data_options.MovedData = None,
     tokens: Annotated[
-        Path | None, typer.Option(help="count what `craft tokenize` wrote there instead")
+        Path | None, typer.Option(help="count the codes that `craft tokenize` wrote there instead")
     ] = None,
     ray: Ray = False,
     workers: RayWorkers = None,
@@ -123,7 +123,7 @@ def prior(
     if not ray:
         require_owner("--ray", {"--workers": workers})
     if tokens is not None and ray:
-        raise CraftError("--ray encodes images, and --tokens needs none encoded; leave --ray out")
+        raise CraftError("--ray encodes images, but --tokens are encoded already; leave --ray out")
     family = ModelFamily.load(models, device=device)
     processes = _processes(family, ray)
     found = open_pack(
@@ -157,12 +157,11 @@ def prior(
     images = counted.total // (encoder.tower.grid[0] * encoder.tower.grid[1])
     console.print(
         f"{path}: {counted.total} tokens of {images} images, {used} of {counted.size} codes",
-        highlight=False,
     )
 
 
 def _require_no_prior(pack: Path, force: bool) -> None:
-    """Raises CraftError if the pack has a prior already, unless it may be replaced."""
+    """Raises CraftError if the pack already has a prior that may not be replaced."""
     from craft.models.pack_card import PRIOR
 
     if (pack / PRIOR).is_file() and not force:

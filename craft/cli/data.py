@@ -34,18 +34,19 @@ def check(
     force: Force = False,
     surrogate: Annotated[
         str | None,
-        typer.Option(help="language model that will read it [default: the one of `craft adapt`]"),
+        typer.Option(help="language model that will read it [default: as for `craft adapt`]"),
     ] = None,
     settings: training_options.Settings = None,
     models: Annotated[
-        Path | None, typer.Option(help="whose image size and vocabulary [default: the package's]")
+        Path | None,
+        typer.Option(help="directory of the models that will read it [default: the package's]"),
     ] = None,
 ) -> None:
-    """Show how data is understood, with three samples as the model will see them.
+    """Show how data is understood, with three samples as the models will see them.
 
-    Every record is checked and every image decoded; mistakes end with file and line, several at
-    once. What was skipped is listed with the reason. Words that the surrogate or SigLIP do not know
-    end with exit code 2, as `craft adapt` will.
+    Every record is checked and every image decoded. Mistakes are reported with file and line,
+    several at once; skipped records are listed with the reason. As in `craft adapt`, words that the
+    surrogate or SigLIP do not know end with exit code 2.
     """
     process.prepare()
     config = training_options.config(settings=settings)
@@ -67,7 +68,7 @@ def check(
 
     require_new_file(out, "--out", force)
     family = ModelFamily.load(models)
-    texts = family.text_tokenizer(config)  # a missing one is found before anything is read
+    texts = family.text_tokenizer(config)  # fails before data is read if it is missing
     names = [language_model(family, surrogate, "surrogate")] if family.names else []
     asked = data_options.request(
         path,
@@ -96,7 +97,7 @@ def check(
     report.warn()
     try:
         manifest = asked.manifest(records)
-    except DataError:  # of a missing image, say: decoding tells all of them at once
+    except DataError:  # such as a missing image: decoding reports all of them at once
         print_account(console, records.account.summary(len(records)))
         print_way_out(console, report)
         report.raise_failures()
@@ -104,7 +105,7 @@ def check(
     print_records(console, records, manifest)
     ranges = report.ranges()
     if ranges is not None:
-        console.print(ranges, highlight=False)
+        console.print(ranges)
     print_account(console, records.account.summary(len(records)))
     print_way_out(console, report)
     report.raise_failures()
@@ -113,13 +114,13 @@ def check(
     if out is not None:
         with whole_file(out) as written:
             sample_sheet(samples).save(written, "PNG")
-        console.print(f"{out}: the samples as the encoder sees them", highlight=False)
+        console.print(f"{out}: the samples as the encoder sees them")
     require_readable(Wording.of_records(records, manifest), family, names, texts)
 
 
 @app.command("list")
 def list_datasets() -> None:
-    """The known public data sets: where they are, how large, under which licence."""
+    """List the known public data sets: where they are, how large, and under which licence."""
     from craft.cli.data_check import registry_table
     from craft.data.known.registry import REGISTRY
 

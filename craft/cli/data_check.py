@@ -1,4 +1,4 @@
-"""What ``craft data`` shows: how data was understood, and samples as the model will see them."""
+"""Output of ``craft data``: how data was understood, and samples as the models will see them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Sample:
 
     @classmethod
     def of(cls, records: RecordSet, manifest: DomainManifest, size: int) -> list[Sample]:
-        """A test image and two training images, always the same ones.
+        """Draw a test image and two training images, always the same ones.
 
         Raises:
             DataError: one of their images cannot be decoded.
@@ -65,7 +65,7 @@ class Sample:
 
 
 def print_records(console: Console, records: RecordSet, manifest: DomainManifest) -> None:
-    """Format, counts, classes, parts, and every note of the reader."""
+    """Print format, counts, classes, parts and every note of the reader."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -91,7 +91,7 @@ def print_records(console: Console, records: RecordSet, manifest: DomainManifest
 
 
 def print_account(console: Console, account: AccountSummary | None, limit: int = _SHOWN) -> None:
-    """What was left out or looks wrong, by reason with count and first places; nothing if nothing.
+    """Print what was skipped or looks wrong, if anything: per reason, its count and first places.
 
     Args:
         limit: places shown per reason.
@@ -105,14 +105,14 @@ def print_account(console: Console, account: AccountSummary | None, limit: int =
 
 
 def print_way_out(console: Console, report: ImageReport) -> None:
-    """What to do about images that are missing or damaged, if any are."""
+    """Print what to do about missing or damaged images, if there are any."""
     if report.damaged:
         told = f"{report.damaged} images are missing or damaged; --skip-corrupt leaves them out"
         console.print(f"{told} and lists them", highlight=False, soft_wrap=True)
 
 
 def print_samples(console: Console, samples: Sequence[Sample], size: int) -> None:
-    """Prompt and answer as text, with what happens to the image."""
+    """Print prompt and answer as text, and how the image is resized."""
     for sample in samples:
         width, height = sample.original.size
         console.rule(f"{sample.part}: {on_one_line(sample.record.id)}", align="left")
@@ -122,7 +122,7 @@ def print_samples(console: Console, samples: Sequence[Sample], size: int) -> Non
 
 
 def sample_sheet(samples: Sequence[Sample]) -> Image.Image:
-    """The samples side by side, each as the encoder sees it, its pixels enlarged."""
+    """The samples side by side as the encoder sees them, with enlarged pixels."""
     sheet = Image.new("RGB", (_TILE * len(samples), _TILE), "white")
     for i, sample in enumerate(samples):
         tile = sample.image.resize((_TILE, _TILE), Image.Resampling.NEAREST)
@@ -131,7 +131,7 @@ def sample_sheet(samples: Sequence[Sample]) -> Image.Image:
 
 
 def registry_table(entries: Iterable[DatasetEntry]) -> Table:
-    """One row a data set."""
+    """One row per data set."""
     table = Table()
     for heading in ("key", "data set", "hub repository", "size", "licence"):
         table.add_column(heading, overflow="fold")

@@ -1,4 +1,4 @@
-"""``craft data``, and the options that other commands share with it."""
+"""Options about data, shared by ``craft data`` and other commands."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _PANEL = "Your own data"
 
 Data = Annotated[
     Path | None,
-    typer.Option(help="folder or file of your own data, see craft data", rich_help_panel=_PANEL),
+    typer.Option(help="folder or file of your own data, see `craft data`", rich_help_panel=_PANEL),
 ]
 MovedData = Annotated[
     Path | None,
-    typer.Option("--data", help="where the pack's own data lies now, if it was moved"),
+    typer.Option("--data", help="where the pack's own data is now, if it was moved"),
 ]
 Dataset = Annotated[
     str | None,
-    typer.Option(help="it is this one of `craft data list`", rich_help_panel=_PANEL),
+    typer.Option(help="a known data set, see `craft data list`", rich_help_panel=_PANEL),
 ]
 HubId = Annotated[
     str | None,
@@ -36,21 +36,22 @@ Format = Annotated[
 Images = Annotated[
     Path | None,
     typer.Option(
-        help="folder that image paths begin at [default: beside the file]", rich_help_panel=_PANEL
+        help="folder that image paths are relative to [default: that of the file]",
+        rich_help_panel=_PANEL,
     ),
 ]
 ClassNames = Annotated[
     Path | None,
     typer.Option(
-        help="names of classes: one a line for the numbers from 0, or a .csv, .tsv or .json table "
-        "of label and name",
+        help="names of classes: one per line for the labels 0, 1, ..., or a .csv, .tsv or .json "
+        "table of label and name",
         rich_help_panel=_PANEL,
     ),
 ]
 Subject = Annotated[
     str | None,
     typer.Option(
-        help='what "What ... is shown in the image?" asks for [object]', rich_help_panel=_PANEL
+        help='noun in "What ... is shown in the image?" [default: object]', rich_help_panel=_PANEL
     ),
 ]
 Distractors = Annotated[
@@ -59,13 +60,16 @@ Distractors = Annotated[
 ]
 OptionFile = Annotated[
     Path | None,
-    typer.Option(help="options of the test questions, as FOCI's", rich_help_panel=_PANEL),
+    typer.Option(
+        help="file with the options of the test questions, in FOCI's layout",
+        rich_help_panel=_PANEL,
+    ),
 ]
 SkipCorrupt = Annotated[
     bool,
     typer.Option(
         "--skip-corrupt",
-        help="leave out missing and damaged images, and say which",
+        help="skip and list missing and damaged images",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -73,7 +77,7 @@ PixelRange = Annotated[
     str | None,
     typer.Option(
         metavar="BLACK:WHITE",
-        help="values of 16-bit images that become black and white, as 0:4095 for 12-bit data",
+        help="values of 16-bit images that become black and white, such as 0:4095 for 12-bit data",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -82,7 +86,7 @@ MinImages = Annotated[
     typer.Option(
         "--min-images",
         min=1,
-        help="leave out classes with fewer images than that",
+        help="leave out classes with fewer images",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -90,8 +94,8 @@ Numbers = Annotated[
     Literal["text", "0", "1"] | None,
     typer.Option(
         "--numbers",
-        help="what a number means as an answer: an option's text, or its number from 0 or 1 "
-        "[default: what fits all answers]",
+        help="meaning of a number as an answer: an option's text, or its number from 0 or 1 "
+        "[default: the one that fits all answers]",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -101,7 +105,7 @@ AnySize = Annotated[
 ]
 
 
-#: --numbers as the library has it.
+#: Values of --numbers -> values of the library.
 _NUMBERS: dict[str, Any] = {"text": "text", "0": 0, "1": 1}
 
 
@@ -119,7 +123,7 @@ def request(
     min_images: int = 1,
     numbers: Literal["text", "0", "1"] | None = None,
 ) -> DataRequest:
-    """What the options ask for."""
+    """The request that the options describe."""
     from craft.data import readers
     from craft.data.domains.user_data import DataRequest
 

@@ -21,12 +21,12 @@ from craft.cli.options import (
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="where results, page and encoder packs go")] = Path(
+    out: Annotated[Path, typer.Option(help="directory for results, page and encoder packs")] = Path(
         "runs/demo"
     ),
     domain: Annotated[
         Literal["handwriting", "lineart", "flags", "all"],
-        typer.Option(help="which images to adapt to"),
+        typer.Option(help="pocket-world domain to adapt to"),
     ] = "handwriting",
     seeds: Annotated[int, typer.Option(min=1, help="adaptations to average over")] = 1,
     surrogate: Surrogate = None,
@@ -39,11 +39,11 @@ def demo(
     models: Models = None,
     force: Force = False,
 ) -> None:
-    """The whole method: adapt, plug into the other language model, prune, compare.
+    """Run the whole method: adapt, plug into the other language model, prune, compare.
 
     Writes results.json, predictions.jsonl (every answer), index.html and, for each domain and seed,
-    an encoder pack. An --out that holds files already is refused, unless --force says to replace
-    them.
+    an encoder pack. An --out that already holds files is refused, unless --force is given to
+    replace them.
     """
     process.prepare()
     config = training_options.config(preset, settings_file, settings)
@@ -76,4 +76,4 @@ def demo(
         )
     page = write_page(run.results, run.examples, out)
     console.print(demo_table(run.results))
-    console.print(f"Open {page} for images, answers and curves.", highlight=False)
+    console.print(f"Open {page} for images, answers and curves.")

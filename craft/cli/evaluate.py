@@ -1,4 +1,4 @@
-"""``craft evaluate``: what an adapted encoder is worth."""
+"""``craft evaluate``: examine an adapted encoder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from craft.settings.ranges import GREATEST_SEED
 
 def evaluate(
     pack: Pack,
-    out: Annotated[Path, typer.Option(help="where results.json and predictions.jsonl go")],
+    out: Annotated[Path, typer.Option(help="directory for results.json and predictions.jsonl")],
     domain: PackDomain = None,
     data: data_options.MovedData = None,
     llm: LanguageModel = "all",
@@ -41,14 +41,14 @@ def evaluate(
         bool,
         typer.Option(
             "--pretrained/--no-pretrained",
-            help="also examine the pretrained encoder, to say what was gained",
+            help="also examine the pretrained encoder, to report gains",
         ),
     ] = True,
     likelihood: Annotated[
         bool, typer.Option("--likelihood", help="also score the likeliest option letter")
     ] = False,
     justify: Annotated[
-        bool, typer.Option("--justify", help="also ask for justifications, marked by rule")
+        bool, typer.Option("--justify", help="also ask for justifications, scored by rules")
     ] = False,
     seed: Annotated[
         int, typer.Option(min=0, max=GREATEST_SEED, help="of the random selectors")
@@ -63,8 +63,8 @@ def evaluate(
 ) -> None:
     """Examine an encoder pack through language models that share its codebook.
 
-    The pretrained encoder answers the same questions, so that gains and their intervals can be
-    told. A pack made for another codebook is refused, with both fingerprints.
+    The pretrained encoder is asked the same questions, so that gains and their confidence intervals
+    can be reported. A pack made for another codebook is refused, with both fingerprints.
     """
     process.prepare()
     from craft.settings.exams import ExamSettings, exam_settings

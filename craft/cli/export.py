@@ -1,4 +1,4 @@
-"""``craft export``: test questions for other evaluation suites."""
+"""``craft export``: write test questions for other evaluation suites."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from craft.workbench.run_directory import require_new_file
 def export(
     pack: Pack,
     out: Annotated[Path, typer.Option(help="directory for the task's files")],
-    to: Annotated[Literal["lmms-eval", "vlmevalkit"], typer.Option(help="suite that reads them")],
-    name: Annotated[str | None, typer.Option(help="of the task [default: craft_DOMAIN]")] = None,
+    to: Annotated[Literal["lmms-eval", "vlmevalkit"], typer.Option(help="evaluation suite")],
+    name: Annotated[
+        str | None, typer.Option(help="name of the task [default: craft_DOMAIN]")
+    ] = None,
     domain: PackDomain = None,
     data: data_options.MovedData = None,
     models: Models = None,
@@ -60,4 +62,4 @@ def export(
     for file in written:
         require_new_file(out / file, "--out", force)
     path = write(task, chosen.test.images, questions, out)
-    console.print(f"{path}: {len(questions)} questions", highlight=False)
+    console.print(f"{path}: {len(questions)} questions")

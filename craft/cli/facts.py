@@ -1,4 +1,4 @@
-"""What ``craft info`` shows: versions, backends and why, models, and the content of a pack."""
+"""Output of ``craft info``: versions, chosen backends and why, models, content of a pack."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def installation_facts(directory: Path | None = None, device: str | None = None)
 def _state_of_files(models: ModelFamily) -> str:
     listed = len(models.manifest.files)
     if not listed:
-        return "no manifest lists them, so nothing is known of changes"
+        return "no manifest lists them, so changes cannot be detected"
     changed = models.changed_files()
     if changed:
         return f"{len(changed)} of {listed} not as built: {', '.join(changed)}"
@@ -53,10 +53,11 @@ def pack_facts(directory: Path, models: Path | None = None) -> dict[str, str]:
     """The encoder, its codebook, its prior, and how it was made.
 
     Args:
-        models: directory of the models that a pack of adapters belongs to, or the package's.
+        models: directory of the models that a pack of adapters belongs to; by default the
+            package's.
 
     Raises:
-        CraftError: it is not a pack, or one of adapters for another encoder.
+        CraftError: not a pack, or a pack of adapters for another encoder.
     """
     pack = EncoderPack.load(directory, lambda: ModelFamily.load(models).pretrained_tower())
     base = {}

@@ -13,26 +13,26 @@ from craft.cli.options import Device, DomainName, Force, Models, console
 
 
 def few_shot(
-    out: Annotated[Path, typer.Option(help="where results.json goes")],
-    domain: Annotated[DomainName, typer.Option(help="images of the pocket world")] = "lineart",
+    out: Annotated[Path, typer.Option(help="directory for results.json")],
+    domain: Annotated[DomainName, typer.Option(help="pocket-world domain")] = "lineart",
     adapters: Annotated[
         Literal["heba", "heba_discrete", "both"], typer.Option(help="which preset")
     ] = "both",
-    shots: Annotated[int, typer.Option(min=1, help="training images a class, at most")] = 16,
-    epochs: Annotated[int, typer.Option(min=1, help="passes over them")] = 30,
+    shots: Annotated[int, typer.Option(min=1, help="training images per class, at most")] = 16,
+    epochs: Annotated[int, typer.Option(min=1, help="passes over the shots")] = 30,
     lr: Annotated[
         float,
         typer.Option(
-            min=0, callback=require_finite, help="learning rate of SGD, before its cosine"
+            min=0, callback=require_finite, help="initial learning rate of SGD, with cosine decay"
         ),
-    ] = (0.0075),
+    ] = 0.0075,
     smallest_crop: Annotated[
         float,
         typer.Option(
             min=0.01,
             max=1,
             callback=require_finite,
-            help="share of an image that a training view shows",
+            help="smallest share of an image's area that a training view shows",
         ),
     ] = 0.08,
     seeds: Annotated[int, typer.Option(min=1, help="runs to average over")] = 1,
@@ -40,10 +40,11 @@ def few_shot(
     models: Models = None,
     force: Force = False,
 ) -> None:
-    """Few-shot classification with the SigLIP pair: base classes learnt, novel ones only named.
+    """Few-shot classification with the SigLIP pair: train on base classes, only name novel ones.
 
-    The loss and recipe of HeBA's code: SGD, smoothed labels, sampled negative classes. Accuracy on
-    base and novel classes and their harmonic mean, beside the pair's zero-shot.
+    Uses the loss and recipe of HeBA's code: SGD, smoothed labels, sampled negative classes. Reports
+    accuracy on base and novel classes and their harmonic mean, beside the pair's zero-shot
+    accuracy.
     """
     process.prepare()
     from craft.cli.progress import ProgressDisplay

@@ -1,4 +1,4 @@
-"""``craft generate``: one question about one image."""
+"""``craft generate``: answer one question about one image."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from craft.workbench.run_directory import require_new_file
 
 
 def generate(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="any size")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="image file of any size")],
     question: Annotated[str, typer.Option(help="such as 'What object is shown in the image?'")],
     option: Annotated[
-        list[str] | None, typer.Option(help="offer a choice of answers by letter; repeat")
+        list[str] | None, typer.Option(help="an answer to choose from by letter; repeat")
     ] = None,
     pack: Annotated[
         Path | None, typer.Option(help="encoder pack [default: the pretrained encoder]")
@@ -29,11 +29,11 @@ def generate(
         typer.Option(help="language model that answers [default: qwen2, or the only one there is]"),
     ] = None,
     laser: Annotated[
-        bool, typer.Option("--laser", help="look closer at what the question points to")
+        bool, typer.Option("--laser", help="use LASER to look closer at what the question is about")
     ] = False,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="a setting of LASER; repeat"),
+        typer.Option("--set", metavar="KEY=VALUE", help="a LASER setting; may be repeated"),
     ] = None,
     picture: Annotated[Path | None, typer.Option(help="draw LASER's trace (PNG, SVG)")] = None,
     trace: Annotated[Path | None, typer.Option(help="write LASER's trace (JSON)")] = None,
@@ -42,14 +42,14 @@ def generate(
     instruction: Annotated[
         str | None,
         typer.Option(
-            help="how to answer an open question; '' for nothing [default: as succinctly as "
-            "possible, or nothing with --max-new-tokens over 5]"
+            help="how to answer an open question; '' for no instruction [default: as succinctly as "
+            "possible, or none with --max-new-tokens over 5]"
         ),
     ] = None,
     max_new_tokens: Annotated[
         int | None,
         typer.Option(
-            min=1, help="where an answer is cut off [default: 5, or 64 with --instruction]"
+            min=1, help="length limit of an answer [default: 5, or 64 with --instruction]"
         ),
     ] = None,
     pixel_range: data_options.PixelRange = None,
@@ -91,7 +91,7 @@ def generate(
         max_new_tokens=max_new_tokens,
         instruction=instruction,
     )
-    console.print(given.text, markup=False, highlight=False)
+    console.print(given.text)
     if given.outside:
         errors.print(
             f"the model wrote {given.written!r}, which is none of the options; the answer is the "

@@ -17,12 +17,12 @@ from craft.cli.options import (
 
 def info(
     pack: Annotated[
-        Path | None, typer.Argument(metavar="[PACK]", help="also say what is in it")
+        Path | None, typer.Argument(metavar="[PACK]", help="encoder pack to describe too")
     ] = None,
     device: Device = None,
     models: Models = None,
 ) -> None:
-    """What is installed, what will run and why, and what is in an encoder pack."""
+    """Show what is installed, what will run and why, and what is in an encoder pack."""
     process.prepare()
     from craft.cli.facts import installation_facts, pack_facts, print_facts
 

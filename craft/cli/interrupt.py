@@ -1,4 +1,4 @@
-"""Ctrl-C: tells what was kept, and the line to type to resume."""
+"""Ctrl-C: says what was kept, and which line to type to resume."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import typer
 
 from craft.cli.terminal import errors
 
-#: How a shell reports a process that Ctrl-C ended: 128 plus the number of the signal.
+#: Exit code that shells report for a process ended by Ctrl-C: 128 plus the signal's number.
 EXIT_CODE = 130
 
 _typed: list[str] = []
 
 
 def remember_line(name: str | None, arguments: Sequence[str]) -> None:
-    """Note the line that the user typed: the program's name and its arguments."""
+    """Remember the line that the user typed: the program's name and its arguments."""
     _typed[:] = [name or "craft", *arguments]
 
 
@@ -26,7 +26,7 @@ def typed_line(**options: str) -> str:
     """The line that the user typed, quoted for a shell, with some options changed.
 
     Args:
-        options: option without dashes -> value, which replaces the one that was typed.
+        options: option without dashes -> value, which replaces a typed one.
     """
     words = list(_typed)
     for name, value in options.items():
@@ -46,10 +46,10 @@ def typed_line(**options: str) -> str:
 
 @contextmanager
 def telling_what_is_kept(told: Callable[[], str], main: bool = True) -> Iterator[None]:
-    """Around work that Ctrl-C may end: print ``told()`` then, and exit with code 130.
+    """If Ctrl-C ends the block, print ``told()`` and exit with code 130.
 
     Args:
-        main: whether this process prints; of several, only one does.
+        main: whether this process prints; only one of several should.
     """
     try:
         yield
@@ -60,20 +60,20 @@ def telling_what_is_kept(told: Callable[[], str], main: bool = True) -> Iterator
 
 
 def tell(text: str) -> None:
-    """Print on standard error, unwrapped, so that a line can be copied."""
+    """Print to standard error without wrapping, so that the line can be copied."""
     errors.print(f"interrupted: {text}", soft_wrap=True)
 
 
 def answers_kept(out: Path) -> str:
-    """What an exam that was interrupted leaves, and how it goes on."""
-    return f"what was encoded and answered is kept in {out}; to go on: {typed_line()}"
+    """What an interrupted exam leaves, and how to resume it."""
+    return f"what was encoded and answered is kept in {out}; to resume: {typed_line()}"
 
 
 def checkpoint_kept(directories: Sequence[Path], every: int) -> str:
     """What an interrupted training run leaves, and how to resume it.
 
     Args:
-        directories: of its checkpoints, those of later stages last.
+        directories: of its checkpoints, later stages last.
         every: steps between two checkpoints; 0 for none.
     """
     from craft.training.records.checkpoint import CheckpointDirectory

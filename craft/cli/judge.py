@@ -1,4 +1,4 @@
-"""``craft judge``: a language model marks justified answers."""
+"""``craft judge``: let a language model mark justified answers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from craft.cli.options import console
 
 def judge(
     predictions: Annotated[
-        Path, typer.Argument(help="predictions.jsonl of craft evaluate --justify")
+        Path, typer.Argument(help="predictions.jsonl of `craft evaluate --justify`")
     ],
     out: Annotated[Path, typer.Option(help="file of verdicts; an interrupted run resumes")],
-    judged_by: Annotated[str, typer.Option("--model", help="the judge's name at the server")],
+    judged_by: Annotated[str, typer.Option("--model", help="the judge's name on the server")],
     budget: Annotated[
         float,
-        typer.Option(
-            min=0, callback=require_finite, help="US dollars for all of --out, never exceeded"
-        ),
+        typer.Option(min=0, callback=require_finite, help="limit in US dollars for all of --out"),
     ],
     price_read: Annotated[
         float,
@@ -34,13 +32,15 @@ def judge(
     ],
     url: Annotated[
         str | None,
-        typer.Option(help="of the server, with /v1 [default: OPENAI_BASE_URL, else OpenAI's]"),
+        typer.Option(help="server's URL, with /v1 [default: OPENAI_BASE_URL, else OpenAI's]"),
     ] = None,
-    most: Annotated[int, typer.Option(min=1, help="answers per model and condition")] = 350,
+    most: Annotated[
+        int, typer.Option(min=1, help="answers per model and condition, at most")
+    ] = 350,
 ) -> None:
     """Let a language model mark justified answers, as the paper does (its Table 2).
 
-    Any server with OpenAI's chat interface will do; the key is OPENAI_API_KEY.
+    Works with any server that has OpenAI's chat interface; the key is read from OPENAI_API_KEY.
     """
     from craft.cli.interrupt import telling_what_is_kept, typed_line
     from craft.cli.progress import ProgressDisplay

@@ -1,4 +1,4 @@
-"""What commands say about the steps before and after them, as lines that work as typed."""
+"""What commands say about the steps before and after them; command lines can be copied."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 def next_line(command: str, pack: Path, out: str, **options: Path | str | None) -> str:
-    """A command about a pack.
+    """A command line about a pack, quoted for a shell.
 
     Args:
-        out: where it writes to.
-        options: option without dashes -> value, None for one that is not needed.
+        out: where it writes.
+        options: option without dashes -> value, or None to omit it.
     """
     words = ["craft", command, str(pack), "--out", out]
     for name, value in options.items():
@@ -21,12 +21,12 @@ def next_line(command: str, pack: Path, out: str, **options: Path | str | None) 
 
 
 def resuming(checkpoints: Path, step: int, steps: int) -> str:
-    """What ``--resume auto`` found.
+    """Say what ``--resume auto`` found.
 
     Args:
-        checkpoints: the run's directory of them.
-        step: of the checkpoint that the run resumes from, or 0.
-        steps: how many the run has.
+        checkpoints: the run's directory of checkpoints.
+        step: of the checkpoint that the run resumes from; 0 without one.
+        steps: of the whole run.
     """
     from craft.training.records.checkpoint import CheckpointDirectory
 
@@ -34,5 +34,5 @@ def resuming(checkpoints: Path, step: int, steps: int) -> str:
         return f"--resume auto: nothing to resume in {checkpoints}; starting at step 1 of {steps}"
     found = CheckpointDirectory(checkpoints).path(step)
     if step >= steps:
-        return f"--resume auto: all {steps} steps are done in {found}; going on with what follows"
+        return f"--resume auto: all {steps} steps are done in {found}; continuing after them"
     return f"--resume auto: resuming at step {step + 1} of {steps}, from {found}"

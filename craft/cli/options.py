@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they do before torch is imported."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Surrogate = Annotated[
     typer.Option(help="language model to adapt with [default: qwen2, or the only one there is]"),
 ]
 Force = Annotated[
-    bool, typer.Option("--force", help="replace an earlier run, write among other files")
+    bool, typer.Option("--force", help="replace an earlier run, or write among other files")
 ]
 KeepRatio = Annotated[
     float, typer.Option(callback=require_shares, help="share of the visual tokens to keep")
@@ -36,13 +36,13 @@ KeepRatios = Annotated[
     ),
 ]
 TestLimit = Annotated[
-    int | None, typer.Option(min=1, help="so many random test images instead of all")
+    int | None, typer.Option(min=1, help="number of random test images [default: all]")
 ]
 General = Annotated[
     Path | None,
     typer.Option(
         "--general",
-        help="data that measures forgetting, see craft data [default: what the models name]",
+        help="data that measures forgetting, see `craft data` [default: what the models name]",
     ),
 ]
 GeneralImages = Annotated[
@@ -59,10 +59,10 @@ Device = Annotated[
         help="where models run [default: CRAFT_DEVICE, else auto]",
     ),
 ]
-LanguageModel = Annotated[str, typer.Option(help="a language model, or all")]
+LanguageModel = Annotated[str, typer.Option(help="name of a language model, or all")]
 Compile = Annotated[
     bool,
     typer.Option(
-        "--compile", help="run encoders compiled by torch.compile; codes in near-ties may differ"
+        "--compile", help="run encoders through torch.compile; codes in near-ties may differ"
     ),
 ]

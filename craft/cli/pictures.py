@@ -1,4 +1,4 @@
-"""``craft pictures``: codes, and what pruning keeps, as pictures."""
+"""``craft pictures``: draw codes, and the patches that pruning keeps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from craft.cli.options import (
 
 def pictures(
     pack: Pack,
-    out: Annotated[Path, typer.Option(help="where code_maps.png and codes.png go")],
+    out: Annotated[Path, typer.Option(help="directory for code_maps.png and codes.png")],
     domain: PackDomain = None,
     data: data_options.MovedData = None,
     count: Annotated[int, typer.Option(min=1, help="images to draw")] = 6,
@@ -30,7 +30,7 @@ def pictures(
     models: Models = None,
     force: Force = False,
 ) -> None:
-    """Draw what each patch is called, what pruning keeps, and which codes are frequent or rare."""
+    """Draw each patch's code, what pruning keeps, and which codes are frequent or rare."""
     process.prepare()
     from craft.family.family import ModelFamily
     from craft.pocket.domains import load_domain
@@ -49,4 +49,4 @@ def pictures(
     open_run_directory(out, {"command": "pictures", "pack": str(pack)}, force=force)
     ratios = keep_ratio or [0.8, 0.6, 0.4]
     for path in draw_pictures(found.encoder, found.domain, out, count, ratios):
-        console.print(str(path), highlight=False)
+        console.print(str(path))

@@ -1,4 +1,4 @@
-"""What a command does before torch and transformers are imported."""
+"""Process settings that must be made before torch and transformers are imported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def prepare() -> None:
-    """What must happen before torch and transformers are imported."""
+    """Set up memory and logging; call it before torch and transformers are imported."""
     from craft.cli.terminal import console
     from craft.runtime.memory import keep_freed_memory
     from craft.runtime.rank import is_main_process
@@ -15,5 +15,5 @@ def prepare() -> None:
     keep_freed_memory()
     # transformers warns about token ids of default configurations that nobody uses.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # transformers would draw a bar of its own for every little model it loads.
+    # transformers would draw its own progress bar for every small model it loads.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,4 +1,4 @@
-"""Progress: on a terminal, a bar with rate, time left and memory; elsewhere the same as lines."""
+"""Progress with rate, time left and memory: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from rich.text import Text
 from craft.runtime.memory import memory_in_use
 from craft.runtime.plain_text import on_one_line
 
-#: Seconds that a task must have taken to leave a line when it is finished.
+#: Seconds after which a task leaves a line when it is finished.
 WORTH_A_LINE = 1.0
-#: Seconds between two lines of a log: a twentieth of the time a task has taken, within bounds.
+#: Seconds between two lines of a log: a share of the time the task has taken, within bounds.
 SHORTEST, LONGEST, SHARE = 10.0, 300.0, 1 / 20
 
 
@@ -45,7 +45,7 @@ class _MemoryColumn(ProgressColumn):
 
 @dataclass
 class _Running:
-    """A task in progress: its bar, when and at which count it began, and when its last line was."""
+    """A running task: its bar, when and at which count it began, and when its last line was."""
 
     number: TaskID
     started: float
@@ -54,11 +54,12 @@ class _Running:
 
 
 class ProgressDisplay:
-    """A context manager that is called with (task, done, total). A task that took a second or more
-    leaves a line when it is finished.
+    """Context manager to call with (task, done, total).
 
-    A task should be announced before its work begins, with what is already done, usually 0. If its
-    first report comes later, the task is taken to have begun when the one before it ended.
+    A task that took a second or more leaves a line when it is finished.
+
+    Announce a task before its work begins, with what is already done, usually 0. If its first
+    report comes later, the task counts as started when the previous one ended.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
@@ -93,11 +94,11 @@ class ProgressDisplay:
         self._progress.stop()
 
     def count_images(self, task: str, each: int) -> None:
-        """Show the rate of ``task`` in images, of which each of its counts is ``each``."""
+        """Show the rate of ``task`` in images; each unit of its progress is ``each`` images."""
         self._images[task] = each
 
     def __call__(self, task: str, done: int, total: int) -> None:
-        """Show how far a task is."""
+        """Report that ``done`` of ``total`` units of ``task`` are done."""
         images = self._images.get(task, 0)
         now = self._clock()
         if task not in self._tasks:

@@ -1,4 +1,4 @@
-"""``craft reproduce``: the paper's experiments on the pocket world."""
+"""``craft reproduce``: run the paper's experiments on the pocket world."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from craft.cli.options import Device, Force, Models, console
 
 
 def reproduce(
-    out: Annotated[Path, typer.Option(help="where results.json and index.html go")] = Path(
+    out: Annotated[Path, typer.Option(help="directory for results.json and index.html")] = Path(
         "runs/reproduce"
     ),
     quick: Annotated[
-        bool, typer.Option("--quick", help="one domain and seed, half the steps: minutes")
+        bool, typer.Option("--quick", help="one domain and seed, half the steps; takes minutes")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="processes of one thread [default: one a core]")
+        int | None, typer.Option(min=1, help="single-threaded processes [default: one per core]")
     ] = None,
     device: Device = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
-    """Run the paper's tables and figures, and say which of its claims hold here.
+    """Reproduce the paper's tables and figures, and report which of its claims hold here.
 
-    A run that was stopped goes on where it was. Writes results.json, and index.html beside it.
+    An interrupted run resumes where it stopped. Writes results.json and index.html.
     """
     process.prepare()
     import torch
@@ -46,7 +46,7 @@ def reproduce(
     open_run_directory(out, {"command": "reproduce", "scale": scale.name}, resume=True, force=force)
 
     def kept() -> str:
-        return f"the encoders that are done are in {out}; to go on: {typed_line()}"
+        return f"the finished encoders are in {out}; to resume: {typed_line()}"
 
     with telling_what_is_kept(kept), ProgressDisplay(console) as progress:
         results = run(
@@ -54,4 +54,4 @@ def reproduce(
         )
     page = write_reproduction_page(results, out / "index.html")
     console.print(claims_table(results))
-    console.print(f"Open {page} for tables and figures.", highlight=False)
+    console.print(f"Open {page} for tables and figures.")

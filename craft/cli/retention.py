@@ -1,4 +1,4 @@
-"""What measures forgetting where the user names no data: the probe of the models of the package."""
+"""The default retention probe: the pocket world's, for the models that come with the package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def general_data(family: ModelFamily, general: Path | None) -> RetentionProbe | Path | None:
-    """The user's data, else the pocket world's probe, if the models' manifest names that."""
+    """The user's data, or the pocket world's probe if the models' manifest names it."""
     from craft.pocket.family import RETENTION
     from craft.pocket.retention import PocketProbe
 

@@ -1,4 +1,4 @@
-"""What a call tells while it works, on the console."""
+"""Print notices and progress of a running call on the console."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from craft.data.readers import AccountSummary
 from craft.report.adaptation import adaptation_lines
 from craft.runtime.rank import is_main_process
 from craft.settings.training import CraftConfig
-from craft.training.adapt import CHECKPOINTS, AdaptationResult
+from craft.training.adapt import CHECKPOINTS
+from craft.training.result import AdaptationResult
 from craft.training.trainee import TrainableTable
 from craft.workbench.listener import Listener
 
 
 class ConsoleListener(Listener):
-    """Prints, and draws progress from its first report on; a context manager around the call.
+    """Prints notices and shows progress; use it as a context manager around the call.
 
-    Of several processes, the first one prints.
+    Of several processes, only the first prints.
 
     Args:
-        resumed: directory of the run, if it was asked to be resumed, so that it says from where.
-        surrogate: language model that an adaptation's answers are read by.
+        resumed: directory of the run if it is to be resumed, to say from which step.
+        surrogate: language model of an adaptation, named with its results.
     """
 
     def __init__(self, console: Console, resumed: Path | None = None, surrogate: str = ""):

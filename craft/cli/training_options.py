@@ -1,4 +1,4 @@
-"""Options of ``craft adapt`` and ``craft demo`` that are about training, and ``craft settings``."""
+"""Options about training, shared by several commands."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="a training setting, such as lr=1e-4 or checkpoint.every=50; repeat; `craft settings` "
-        "lists them",
+        help="a training setting, such as lr=1e-4 or checkpoint.every=50; may be repeated; `craft "
+        "settings` lists all",
         rich_help_panel=_PANEL,
     ),
 ]
 Preset = Annotated[
     PresetName,
-    typer.Option(help="settings to begin with", rich_help_panel=_PANEL),
+    typer.Option(help="settings to start from", rich_help_panel=_PANEL),
 ]
 SettingsFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", help="YAML file of settings, over the preset's", rich_help_panel=_PANEL
+        "--config", help="YAML file of settings that override the preset", rich_help_panel=_PANEL
     ),
 ]
 Method = Annotated[
@@ -46,7 +46,7 @@ EncoderMode = Annotated[
 Resume = Annotated[
     Literal["auto", "never"],
     typer.Option(
-        help="auto: go on from the newest checkpoint in --out, if there is one",
+        help="auto: resume from the newest checkpoint in --out, if there is one",
         rich_help_panel=_PANEL,
     ),
 ]

@@ -1,4 +1,4 @@
-"""``craft transfer``: every encoder with every language model."""
+"""``craft transfer``: examine every encoder with every language model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from craft.cli.options import (
 
 def transfer(
     packs: Annotated[list[Path], typer.Argument(metavar="PACK...", help="encoder packs")],
-    out: Annotated[Path, typer.Option(help="where results.json and predictions.jsonl go")],
+    out: Annotated[Path, typer.Option(help="directory for results.json and predictions.jsonl")],
     domain: PackDomain = None,
     data: data_options.MovedData = None,
     llm: LanguageModel = "all",
@@ -38,7 +38,7 @@ def transfer(
     models: Models = None,
     force: Force = False,
 ) -> None:
-    """Every encoder with every language model: points gained over the pretrained encoder.
+    """Examine every encoder with every language model: points gained over the pretrained encoder.
 
     All packs are examined on the domain of the first one, or on --domain.
     """

@@ -1,4 +1,4 @@
-"""Explains in one sentence why a command line cannot be understood."""
+"""Explain in one line why a command line cannot be understood."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from craft.settings.closest import did_you_mean
 
 
 def usage_line(error: Exception) -> str | None:
-    """What is wrong with the command line, what was probably meant, and where help is.
+    """Say what is wrong with the command line, what was probably meant, and where to find help.
 
     Returns:
-        None for other errors, such as a bug, and for a request for help.
+        The line, or None for other errors, such as a bug, and for a request for help.
     """
-    # Told by their attributes, not by class: typer has moved these errors between packages.
+    # Recognised by attributes, not by class: typer has moved these errors between packages.
     told: Any = error
     if getattr(error, "exit_code", None) != 2 or not hasattr(error, "format_message"):
         return None

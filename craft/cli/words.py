@@ -1,4 +1,4 @@
-"""``craft words``: which words of your data the models do not know."""
+"""``craft words``: list the words of a user's data that the models do not know."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def words(
     skip_corrupt: data_options.SkipCorrupt = False,
     any_size: data_options.AnySize = False,
     llm: LanguageModel = "all",
-    out: Annotated[Path | None, typer.Option(help="text file for the words, one a line")] = None,
+    out: Annotated[Path | None, typer.Option(help="text file for the words, one per line")] = None,
     models: Models = None,
     force: Force = False,
 ) -> None:
-    """List the words of your data that the models do not know, with who lacks them.
+    """List the words of your data that the models do not know, and which models lack them.
 
     Class names, questions, options and answers are read by the language models, contrastive texts
-    by SigLIP. Models that read any text, as all large ones do, lack no words.
+    by SigLIP. Models that can read any text, as all large ones can, lack no words.
     """
     process.prepare()
     require_new_file(out, "--out", force)
@@ -51,7 +51,7 @@ def words(
     found = missing_words(wording, family, names)
     for name, missing in found.items():
         lacks = f"lacks {len(missing)}" if missing else "knows every word"
-        console.print(f"{name}: {lacks}", highlight=False, markup=False)
+        console.print(f"{name}: {lacks}")
     every = sorted({word for missing in found.values() for word in missing})
     if every:
         table = Table("word", "texts", "unknown to")
@@ -63,4 +63,4 @@ def words(
     if out is not None:
         with open_whole(out) as file:
             file.writelines(f"{word}\n" for word in every)
-        console.print(f"{out}: {len(every)} words", highlight=False)
+        console.print(f"{out}: {len(every)} words")

@@ -1,1 +1,1 @@
-"""Corpora too large to hold: tokenised and counted shard by shard, on one machine or many."""
+"""Corpora larger than memory, tokenised and counted shard by shard on one machine or many."""

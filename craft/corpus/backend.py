@@ -1,4 +1,4 @@
-"""Where shards are worked on: in this process, or by workers of Ray, here or on a cluster."""
+"""Where shards are processed: in this process, or by Ray workers on this machine or a cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from craft.corpus.shard import Shard
 from craft.errors import CraftError, MissingPackageError
 
-#: What is done with a shard; picklable.
+#: A picklable function applied to each shard.
 Work = Callable[[Shard], Any]
 #: Does work on every shard; results come as they are ready, each shard's once.
 EachShard = Callable[[Work, Iterable[Shard]], Iterator[Any]]
@@ -26,13 +26,15 @@ _RETRIES = 3
 
 @dataclass(frozen=True)
 class Workers:
-    """Workers of Ray.
+    """Ray workers.
 
     Args:
-        count: how many work at a time; fewer while the cluster has no room for all.
-        threads: of each. Rounding in the encoder depends on it, and with it a code in a near-tie.
-        gpus: of each; Ray shows a worker its own ones only, as cuda:0 and so on.
-        address: of a running cluster, or "local"; by default whatever ``RAY_ADDRESS`` names.
+        count: number of workers; fewer run while the cluster has no room for all.
+        threads: number of threads per worker. Rounding in the encoder depends on it, and so do
+            codes in a near-tie.
+        gpus: number of GPUs per worker; Ray shows a worker only its own, as cuda:0 and so on.
+        address: address of a running cluster, or "local"; by default the value of
+            ``RAY_ADDRESS``.
     """
 
     count: int
@@ -43,16 +45,16 @@ class Workers:
 
 @contextmanager
 def shard_workers(workers: Workers | None = None) -> Iterator[EachShard]:
-    """Yield what does work on shards: in this process, or by workers of Ray for the length of the
-    block.
+    """Yield a function that applies work to shards: in this process, or on workers of Ray, which
+    run as long as the block.
 
-    A worker is sent what it works with once, models included, and then shards, whose pixels it
-    reads from shared memory if they are in memory. One that dies is replaced and its shards are
-    done again, a few times; an error that ``work`` raises ends everything.
+    A worker receives the work once, models included, and then shards, whose pixels it reads from
+    shared memory if they are in memory. A worker that dies is replaced and its shards are processed
+    again, up to three times. An error raised by the work ends the run.
 
-    Raises (when work is given out):
-        ImportError: workers are asked for and Ray is not installed.
-        CraftError: workers die again and again.
+    Raises (when the function is called):
+        MissingPackageError: ``workers`` are given but Ray is not installed.
+        CraftError: workers keep dying.
     """
     if workers is None:
         yield lambda work, shards: map(work, shards)

@@ -1,4 +1,4 @@
-"""Counting a corpus's token prior, wherever its images are encoded."""
+"""Counting the token prior of a corpus, in this process or with workers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def count_corpus(
     on_shard: Callable[[int, int], None] = lambda done, total: None,
     processes: Processes = ALONE,
 ) -> TokenPrior:
-    """First-level code frequencies; the same for any workers of equally many threads.
+    """Count first-level code frequencies; the result depends on workers only by their threads.
 
     Args:
-        on_shard: called with (shards done, shards) after each.
+        on_shard: called with (shards done, number of shards) after each shard.
         processes: each of them counts some of the shards, and has the whole prior afterwards.
 
     Raises:
@@ -46,7 +46,7 @@ def count_corpus(
 
 @dataclass(frozen=True)
 class _Count:
-    """The work of one worker."""
+    """Counts the codes of one shard."""
 
     encoder: CorpusEncoder
 
@@ -61,10 +61,10 @@ def count_prior(
     batch: int = BATCH,
     on_images: Callable[[int, int], None] = lambda done, total: None,
 ) -> TokenPrior:
-    """First-level code frequencies of ``images``, unaugmented, at the encoder's size.
+    """Count first-level code frequencies of ``images``, unaugmented, at the encoder's image size.
 
     Args:
-        on_images: called with (images encoded, images), first with 0.
+        on_images: called with (images encoded, number of images), first with 0.
     """
     size = tower.image_size
 

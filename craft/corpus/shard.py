@@ -1,4 +1,4 @@
-"""The unit of work: some images of a corpus, encoded together wherever that happens."""
+"""Shards, the unit of work: images of a corpus that are always encoded together."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ COMPILED = ", compiled"
 
 @dataclass(frozen=True)
 class Shard:
-    """Number ``number`` of ``of``.
+    """A shard of a corpus.
 
     Args:
-        size: of every shard of the corpus but the last.
-        corpus: hash of the ids of all images of the corpus, in order.
+        number: index of the shard, from 0.
+        of: number of shards in the corpus.
+        size: number of images in every shard except the last.
+        corpus: hash of the ids of all images in the corpus, in order.
     """
 
     number: int
@@ -41,7 +43,7 @@ class Shard:
     corpus: str
 
     def digests(self) -> list[str]:
-        """A hash of each image: equal ones give equal codes.
+        """Hash each image; images with equal hashes have equal codes.
 
         Raises:
             DataError: an image cannot be read.
@@ -50,23 +52,24 @@ class Shard:
 
 
 class ShardCodes(NamedTuple):
-    """What is kept of a shard: ``codes`` int64 [n, N, L] and ``residual_sq_norms`` float32
-    [n, N, L], on the CPU."""
+    """The codes of a shard, on the CPU: ``codes`` int64 [n, N, L] and ``residual_sq_norms``
+    float32 [n, N, L]."""
 
     codes: Tensor
     residual_sq_norms: Tensor
 
 
 def shards_of(images: ImageStore, size: int = 256, ids: Sequence[str] | None = None) -> list[Shard]:
-    """A corpus in order, cut into shards of ``size`` images.
+    """Divide a corpus, in order, into shards of ``size`` images.
 
-    What is encoded together does not depend on who does it, so neither do rounding and codes.
+    Which images are encoded together does not depend on the workers, so neither do rounding and
+    codes.
 
     Args:
-        ids: of the images; their numbers if not given.
+        ids: one id per image; by default the row numbers.
 
     Raises:
-        CraftError: a size below 1, or another number of ids than images.
+        CraftError: ``size`` is below 1, or the number of ids is not the number of images.
     """
     if size < 1:
         raise CraftError(f"a shard holds at least one image, got size {size}")
@@ -91,11 +94,11 @@ def shards_of(images: ImageStore, size: int = 256, ids: Sequence[str] | None = N
 
 @dataclass(frozen=True)
 class CorpusEncoder:
-    """An encoder and its codebook, small enough to send to every worker, which places them on
-    ``device``.
+    """An encoder and its codebook, in a form that is sent to every worker and placed on
+    ``device`` there.
 
     Args:
-        compiled: it runs compiled by torch.compile, and codes may differ in near-ties.
+        compiled: whether it runs through torch.compile; codes in near-ties may differ.
     """
 
     pack: EncoderPack
@@ -107,9 +110,9 @@ class CorpusEncoder:
     def of(
         cls, encoder: PluggedEncoder, codebook: Codebook, compiled: bool = False
     ) -> CorpusEncoder:
-        """A plugged encoder; the pretrained one is sent as a pack too."""
+        """Wrap a plugged encoder; the pretrained encoder is made into a pack too."""
         pack = encoder.pack or EncoderPack.of(encoder.tower)
-        # From the CPU they go wherever a worker places them.
+        # On the CPU, so that every worker can place them on its own device.
         pack = replace(pack, weights={name: x.cpu() for name, x in pack.weights.items()})
         return cls(pack, codebook, str(encoder.tower.device), compiled)
 
@@ -118,19 +121,23 @@ class CorpusEncoder:
 
     @property
     def precision(self) -> str:
-        """Of the encoder's products, as files of tokens note it."""
+        """Precision of the encoder's products, as token files record it."""
         return self.pack.precision + (COMPILED if self.compiled else "")
 
     @cached_property
     def tower(self) -> DiscreteVisionTower:
-        """Made when it is first asked for; CodebookMismatchError if the codebook is another."""
+        """The encoder, built on first use.
+
+        Raises:
+            CodebookMismatchError: the pack was made for another codebook.
+        """
         tower: DiscreteVisionTower = cast(Any, self.pack.tower(self.codebook)).to(self.device)
         if self.compiled:
             tower.compile_features()
         return tower
 
     def encode(self, shard: Shard, pace: EncodingPace | None = None) -> ShardCodes:
-        """Quantise a shard's images, a batch at a time; features are not kept.
+        """Quantise a shard's images batch by batch; features are not kept.
 
         Args:
             pace: is told how fast.

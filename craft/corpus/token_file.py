@@ -1,8 +1,8 @@
-"""A shard of tokens on disk: Parquet that any tool reads, and that says what it was made of.
+"""A shard of tokens as a Parquet file, which any tool can read and which records its origin.
 
-Pages have checksums, which Parquet readers verify. Those cover neither the footer nor what is
-written there, so the card in the metadata holds a hash of everything that is read back: ids,
-images, codes, distances and the card itself.
+Pages have checksums, which Parquet readers verify. These do not cover the footer and its metadata,
+so the card in the metadata contains a hash of everything that is read back: ids, images, codes,
+distances and the card itself.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _CARD = b"craft"
 
 
 class TokenCard(BaseModel):
-    """What a shard was made of.
+    """The metadata of a shard: what it was made from.
 
     Args:
         grid: rows and columns of patches.
-        levels: of the codes.
-        codebook_fingerprint: of the codebook they belong to.
-        encoder_hash: of the encoder's weights.
-        encoder_config: hash of all else that makes the encoder what it is.
-        precision: of the encoder's products.
-        shard: its number.
-        of: number of shards.
-        shard_size: images in every shard but the last.
-        corpus: hash of all images' ids, in order.
+        levels: number of code levels.
+        codebook_fingerprint: fingerprint of the codebook that the codes belong to.
+        encoder_hash: hash of the encoder's weights.
+        encoder_config: hash of everything else that determines the encoder's output.
+        precision: precision of the encoder's matrix products.
+        shard: index of the shard.
+        of: number of shards in the corpus.
+        shard_size: number of images in every shard except the last.
+        corpus: hash of the ids of all images in the corpus, in order.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -62,11 +62,11 @@ class TokenCard(BaseModel):
 
 @dataclass(frozen=True)
 class CorpusTokens:
-    """One shard as read back.
+    """The content of one shard.
 
-    ``codes`` int64 [n, N, L] and ``residual_sq_norms`` float32 [n, N, L] are what
-    :func:`craft.quantize` gave for the images ``ids``, whose patches lie on ``card.grid``;
-    ``images`` are hashes of the images as they were then.
+    ``codes`` int64 [n, N, L] and ``residual_sq_norms`` float32 [n, N, L] are the output of
+    :func:`craft.quantize` for the images ``ids``, whose patches lie on ``card.grid``. ``images``
+    are hashes of the images at the time they were encoded.
     """
 
     card: TokenCard
@@ -77,10 +77,10 @@ class CorpusTokens:
 
 
 def write_tokens(path: Path, tokens: CorpusTokens) -> None:
-    """Write one shard, whole or not at all.
+    """Write one shard atomically.
 
     Raises:
-        OSError: it could not be written.
+        OSError: the file could not be written.
     """
     flat = tokens.codes.flatten(1).to(torch.int32)
     distances = tokens.residual_sq_norms.flatten(1)
@@ -100,7 +100,7 @@ def read_tokens(path: Path) -> CorpusTokens:
     """Read one shard.
 
     Raises:
-        StoredFileError: not a file of tokens, or one that is not what was written.
+        StoredFileError: the file is not a token file, or differs from what was written.
     """
     require_file(path, "tokens")
     try:
@@ -108,29 +108,29 @@ def read_tokens(path: Path) -> CorpusTokens:
             table = file.read()
         noted = (table.schema.metadata or {}).get(_CARD)
         about = {} if noted is None else parse_json(noted)
-    except Exception as error:  # of Arrow, which has many for damaged files
+    except Exception as error:  # Arrow raises many kinds for damaged files
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the disk or of rights, which names the file
+            raise  # a disk or permission error, which names the file
         raise _damaged(path, error) from error
     written = about.get("format") if isinstance(about, dict) else None
     if written == "craft-tokens-1" and "content" not in about:
         raise StoredFileError(
-            f"{path} was written by an earlier version, without hashes that could be checked; run "
+            f"{path} was written by an earlier version, without hashes to verify; run "
             "`craft tokenize` again with another --out"
         )
     if written is None:
         raise StoredFileError(
-            f"{path} holds no tokens: its format is {written!r}, expected {FORMAT!r}; make such "
-            "files with `craft tokenize`"
+            f"{path} is not a token file: its format is {written!r}, expected {FORMAT!r}; create "
+            "token files with `craft tokenize`"
         )
     claimed = about.pop("content", None)
     card = as_card(about, path, "a file of tokens", TokenCard)
     try:
         tokens = _tokens(card, table)
-    except Exception as error:  # of Arrow, numpy or torch: columns of other shapes or types
+    except Exception as error:  # from Arrow, numpy or torch: columns of wrong shape or type
         raise _damaged(path, error) from error
     if claimed != _content(tokens):
-        raise _damaged(path, "its content is not what its hash was made of")
+        raise _damaged(path, "its content does not match its hash")
     return tokens
 
 
@@ -155,7 +155,7 @@ def _tokens(card: TokenCard, table: pa.Table) -> CorpusTokens:
 
 
 def _content(tokens: CorpusTokens) -> str:
-    """SHA-256 of all that is read back."""
+    """SHA-256 of everything that is read back."""
     texts = [tokens.card.model_dump(mode="json"), tokens.ids, tokens.images]
     digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode())
     digest.update(tokens.codes.numpy().astype("<i4", order="C").data)
@@ -167,7 +167,7 @@ def _damaged(path: Path, why: Any) -> StoredFileError:
     said = next(iter(" ".join(str(why).split()).split("; ")), "") or type(why).__name__
     return StoredFileError(
         f"{path}, tokens, is damaged ({said:.200}); delete it, and run `craft tokenize` as before "
-        "to make it again"
+        "to recreate it"
     )
 
 

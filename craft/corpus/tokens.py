@@ -1,4 +1,4 @@
-"""Tokenised corpora: a Parquet file a shard, so that no image is encoded twice."""
+"""Tokenised corpora: one Parquet file per shard, so that no image is encoded twice."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from craft.runtime.processes import ALONE, Processes
 
 __all__ = ["CorpusTokens", "prior_of", "read_tokens", "tokenize_corpus"]
 
-#: What is said where a card's field is another one, and what makes it so.
+#: Field of a card -> the part of the message that describes a mismatch.
 _DIFFERENCES = {
     "shard_size": "--shard-size {found}, this is {wanted}",
-    "of": "{found} shards, these would be {wanted}",
-    "corpus": "other images, by their ids",
-    "shard": "shard {found}, under the name of {wanted}",
+    "of": "{found} shards, this run has {wanted}",
+    "corpus": "other images, according to their ids",
+    "shard": "shard {found}, under the name of shard {wanted}",
     "codebook_fingerprint": "codebook {found:.12}, this is {wanted:.12}",
     "encoder_hash": "another encoder: {found:.12}, this is {wanted:.12}",
-    "encoder_config": "another encoder, by its configuration",
-    "precision": "an encoder in {found}, this one works in {wanted}",
-    "grid": "{found} patches, this encoder makes {wanted}",
+    "encoder_config": "another encoder, according to its configuration",
+    "precision": "an encoder in {found}, this one computes in {wanted}",
+    "grid": "{found} patches, this encoder has {wanted}",
     "levels": "{found} levels, this codebook has {wanted}",
 }
-#: Of a model's config: what says where it comes from and how it runs, not what it computes.
+#: Fields of a model's config that tell where it comes from and how it runs, not what it computes.
 _ASIDE = {
     "_name_or_path",
     "architectures",
@@ -50,11 +50,11 @@ def tokenize_corpus(
     processes: Processes = ALONE,
     pace: EncodingPace | None = None,
 ) -> Iterator[int]:
-    """Write each shard's tokens to ``out``; yields how many images each had, as they are done.
+    """Write each shard's tokens to ``out``, and yield its number of images when it is done.
 
-    Shards that are there already are read first, and their images hashed: only if all of them are
-    whole, of this encoder and of these images as they are now, are the others written. So a run
-    that was stopped resumes, and a refusal writes nothing. Every file appears at once, complete.
+    Shards that exist already are read first and their images hashed. The others are written only if
+    all of these are intact, made with this encoder, and made from these images as they are now. So
+    an interrupted run resumes, and a refused one writes nothing. Files are written atomically.
 
     Args:
         processes: each of them works on some of the shards, and yields those; afterwards all are
@@ -62,8 +62,8 @@ def tokenize_corpus(
         pace: is told how fast images were encoded, by all of them.
 
     Raises:
-        CraftError: a file in ``out`` is damaged, or of another encoder, codebook, precision or
-            ``--shard-size``, or of images that are others now; says which.
+        CraftError: a file in ``out`` is damaged, was made with another encoder, codebook, precision
+            or ``--shard-size``, or from images that have changed since; the message says which.
         DataError: an image is missing or corrupt.
     """
     _require_same_cut(out, shards)
@@ -87,13 +87,15 @@ def tokenize_corpus(
 
 
 def token_path(out: Path, shard: Shard) -> Path:
-    """Where the tokens of a shard are."""
+    """The path of a shard's token file."""
     return out / f"tokens-{shard.number:06d}-of-{shard.of:06d}.parquet"
 
 
 def _require_same_cut(directory: Path, shards: Sequence[Shard]) -> None:
-    """Raises CraftError if ``directory`` holds tokens that were cut into another number of shards,
-    or with another size: two cuts in one place belong together in no way."""
+    """Raise CraftError if ``directory`` holds tokens with another number of shards or shard size.
+
+    Shards of two different divisions cannot be combined.
+    """
     for path in sorted(directory.glob("tokens-*-of-*.parquet")):
         if shards and path.stem.split("-of-")[1] != f"{shards[0].of:06d}":
             found = read_tokens(path).card
@@ -103,7 +105,7 @@ def _require_same_cut(directory: Path, shards: Sequence[Shard]) -> None:
 
 @dataclass(frozen=True)
 class _Check:
-    """The work of one worker on shards that are there."""
+    """Verifies a shard that exists already."""
 
     encoder: CorpusEncoder
     out: Path
@@ -119,16 +121,16 @@ class _Check:
         changed = [i for i, a, b in zip(found.ids, found.images, now, strict=True) if a != b]
         if changed:
             raise CraftError(
-                f"{path} holds tokens of images that are others now: {changed[0]!r}, and "
+                f"{path} holds tokens of images that have changed since: {changed[0]!r}, and "
                 f"{len(changed) - 1} more of its {len(now)}; delete the file to encode its images "
-                "anew, or choose another directory"
+                "again, or choose another directory"
             )
         return len(shard.ids)
 
 
 @dataclass(frozen=True)
 class _Tokenize:
-    """The work of one worker on shards that are not there."""
+    """Encodes and writes a missing shard."""
 
     encoder: CorpusEncoder
     out: Path
@@ -149,18 +151,18 @@ class _Tokenize:
 
 
 def _refuse(path: Path, fields: dict[str, tuple[object, object]]) -> None:
-    """Raises CraftError for the first field that has two values, found and wanted."""
+    """Raise CraftError for the first field whose values, found and wanted, differ."""
     for name, (found, wanted) in fields.items():
         if found != wanted:
             what = _DIFFERENCES[name].format(found=found, wanted=wanted)
             raise CraftError(
-                f"{path} holds tokens of {what}; choose another directory, or encoder, data and "
-                "--shard-size of that run"
+                f"{path} holds tokens of {what}; choose another directory, or use the encoder, "
+                "data and --shard-size of that run"
             )
 
 
 def card_of(encoder: CorpusEncoder, shard: Shard) -> TokenCard:
-    """What tokens of a shard are made of."""
+    """The card of a shard's tokens."""
     return TokenCard(
         grid=encoder.tower.grid,
         levels=encoder.codebook.levels,
@@ -176,26 +178,26 @@ def card_of(encoder: CorpusEncoder, shard: Shard) -> TokenCard:
 
 
 def _config_hash(encoder: CorpusEncoder) -> str:
-    """Of what the encoder computes with its weights: heads, activation, norms, the layer read."""
+    """Hash what the encoder computes besides its weights: heads, activation, norms, layer read."""
     config = {k: v for k, v in encoder.pack.vision_config.items() if k not in _ASIDE}
     text = json.dumps([config, encoder.pack.read_layer], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def prior_of(directory: Path, encoder: CorpusEncoder) -> TokenPrior:
-    """The first-level frequencies of a tokenised corpus, without looking at an image again.
+    """Count the first-level code frequencies of a tokenised corpus, without reading its images.
 
     Raises:
-        CraftError: no tokens there, a shard is missing, damaged or of another corpus, or they are
-            of another encoder.
-        CodebookMismatchError: they are of another codebook.
+        CraftError: there are no tokens; a shard is missing, damaged or from another corpus; or the
+            tokens were made with another encoder.
+        CodebookMismatchError: the tokens were made with another codebook.
     """
     paths = sorted(directory.glob("tokens-*-of-*.parquet"))
     totals = {path.stem.split("-of-")[1] for path in paths}
     if len(totals) != 1 or len(paths) != int(next(iter(totals))):
         raise CraftError(
-            f"{directory} holds {len(paths)} shards of tokens, of {' or '.join(totals) or '?'}; "
-            "name the --out of one `craft tokenize` that has finished"
+            f"{directory} holds {len(paths)} of {' or '.join(totals) or '?'} shards of tokens; "
+            "name the --out of a `craft tokenize` that has finished"
         )
     prior = TokenPrior.empty(encoder.codebook, encoder_hash=encoder.pack.encoder_hash)
     known = {

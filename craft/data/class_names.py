@@ -1,4 +1,4 @@
-"""Class names: what a folder or label is called in a question, and when two names are one."""
+"""Class names: how questions call a class, and when two names mean the same class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from craft.errors import CraftError
 
 
 def spoken(label: str) -> str:
-    """How a question writes a class: underscores as spaces, white space collapsed.
+    """Format a class name for a question: underscores become spaces, white space is collapsed.
 
     >>> spoken("red__panda ")
     'red panda'
@@ -19,7 +19,9 @@ def spoken(label: str) -> str:
 
 
 def name_key(name: str) -> str:
-    """Equal for names that mean one class: NFKC, case, hyphens and underscores do not count.
+    """Normalise a name so that equal keys mean the same class.
+
+    Unicode form (NFKC), case, hyphens and underscores are ignored.
 
     >>> name_key("Red-Panda") == name_key("red_panda")
     True
@@ -29,23 +31,23 @@ def name_key(name: str) -> str:
 
 
 def require_distinct(names: Iterable[str]) -> None:
-    """Refuse classes that differ in spelling alone: a question could offer both as options.
+    """Refuse classes that differ only in spelling, since a question could offer both as options.
 
     Raises:
-        CraftError: names the two.
+        CraftError: two classes have equal keys; the message names both.
     """
     known: dict[str, str] = {}
     for name in names:
         other = known.setdefault(name_key(name), name)
         if other != name:
             raise CraftError(
-                f"classes {other!r} and {name!r} have the same name but for their spelling; give "
-                "them one name or two different ones"
+                f"classes {other!r} and {name!r} differ only in spelling; give them the same name "
+                "or clearly different ones"
             )
 
 
 def from_camel(label: str) -> str:
-    """EuroSAT's style.
+    """Format a class name from EuroSAT.
 
     >>> from_camel("HerbaceousVegetation")
     'herbaceous vegetation'
@@ -54,7 +56,7 @@ def from_camel(label: str) -> str:
 
 
 def from_hyphens(label: str) -> str:
-    """Kvasir's style.
+    """Format a class name from Kvasir.
 
     >>> from_hyphens("normal-z-line")
     'normal z line'
@@ -63,7 +65,7 @@ def from_hyphens(label: str) -> str:
 
 
 def from_synset(label: str) -> str:
-    """Stanford Dogs' style: the WordNet number before the name is dropped.
+    """Format a class name from Stanford Dogs, without its WordNet number.
 
     >>> from_synset("n02085620-Chihuahua"), from_synset("n02105855-Shetland_sheepdog")
     ('Chihuahua', 'Shetland sheepdog')
@@ -72,7 +74,7 @@ def from_synset(label: str) -> str:
 
 
 def from_crop_disease(label: str) -> str:
-    """PlantVillage's style.
+    """Format a class name from PlantVillage.
 
     >>> from_crop_disease("Tomato___Late_blight"), from_crop_disease("Tomato___Tomato_mosaic_virus")
     ('tomato late blight', 'tomato mosaic virus')

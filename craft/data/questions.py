@@ -1,4 +1,4 @@
-"""Four-option and open questions about images, the same ones for the same seed on every machine."""
+"""Four-option and open questions about images; a seed gives the same ones on every machine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from craft.errors import CraftError
 
 @dataclass(frozen=True)
 class Question:
-    """One question about image ``row`` of an image set, and its answer.
+    """A question about image ``row`` of an image set, and its answer.
 
-    ``heldout`` says that the image's class was kept out of training.
+    ``heldout`` tells whether the image's class was held out of training.
     """
 
     id: str
@@ -30,10 +30,10 @@ class Question:
 
 
 class Lesson(NamedTuple):
-    """What one training example teaches: a text about image ``row`` and its contrastive text.
+    """A training example: prompt and answer about image ``row``, and its contrastive text.
 
-    ``text`` is a row of the domain's ``texts``. Two lessons that share any of ``keys`` are no
-    negatives of each other (methods C7).
+    ``text`` is an index into the domain's ``texts``. Lessons that share any of their ``keys`` are
+    not used as negatives of each other (methods C7).
     """
 
     row: int
@@ -44,16 +44,16 @@ class Lesson(NamedTuple):
 
 
 def seeded(*key: object) -> random.Random:
-    """A generator that depends on the key alone, not on Python's hash seed or earlier calls."""
+    """Make a generator that depends only on ``key``, not on Python's hash seed or earlier calls."""
     digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 
 
 def heldout_classes(classes: Sequence[str], fraction: float = 0.2, seed: int = 0) -> list[str]:
-    """floor(fraction * C) classes to keep out of training, by name (methods F3).
+    """Draw floor(fraction * C) of C classes to hold out of training, sorted (methods F3).
 
     Raises:
-        CraftError: fraction outside [0, 1).
+        CraftError: ``fraction`` is not in [0, 1).
     """
     if not 0 <= fraction < 1:
         raise CraftError(f"fraction must be in [0, 1), got {fraction}")
@@ -62,7 +62,7 @@ def heldout_classes(classes: Sequence[str], fraction: float = 0.2, seed: int = 0
 
 
 def draw_options(label: str, others: Sequence[str], rng: random.Random) -> tuple[list[str], str]:
-    """``label`` among three random ``others``, shuffled, and the letter it got."""
+    """Shuffle ``label`` and three random ``others``; return the options and the right letter."""
     options = [label, *rng.sample(others, 3)]
     rng.shuffle(options)
     return options, prompts.letter(options.index(label))
@@ -78,13 +78,15 @@ def four_options(
     fixed: Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
 ) -> list[Question]:
-    """One four-option question an image, with random distractors from ``pool`` (methods F1, F2).
+    """Make a four-option question per image, with random distractors from ``pool``.
+
+    See methods F1 and F2.
 
     Args:
-        fixed: image id -> its options in order, for images whose options are not to be drawn.
+        fixed: image id -> its options in order, for images whose options are not drawn.
 
     Raises:
-        CraftError: fewer than three other classes to draw distractors from.
+        CraftError: the pool has fewer than three other classes to draw distractors from.
     """
     names = sorted(set(pool))
     kept_out = set(heldout)
@@ -109,7 +111,7 @@ def four_options(
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """Images and questions about them, of which several may be about one."""
+    """Images and questions about them; several questions may be about one image."""
 
     images: ImageStore
     questions: list[Question]

@@ -1,4 +1,4 @@
-"""Every text of a data set, by who will read it."""
+"""The texts of a data set, by the model that reads or writes them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ class Wording:
 
     Args:
         asked: prompts, with their options, that language models read.
-        said: answers that they write, and options that they must tell apart.
-        answers: of ``said``, what they write.
-        contrasted: what SigLIP reads in training, without the words around it that are ours and
-            the same in all texts.
+        said: answers that language models write, and options that they must tell apart.
+        answers: the subset of ``said`` that are answers.
+        contrasted: texts that SigLIP reads in training, without the template around them.
     """
 
     asked: tuple[str, ...]
@@ -30,7 +29,7 @@ class Wording:
 
     @classmethod
     def of_records(cls, records: Iterable[Record], manifest: DomainManifest) -> Wording:
-        """Of data that was read, before any image is decoded."""
+        """Collect the texts of records; no image is decoded."""
         records = list(records)
         trained = set(manifest.parts.train)
         captions = [text for r in records if r.id in trained for text in r.captions]
@@ -49,7 +48,7 @@ class Wording:
 
     @classmethod
     def of_questions(cls, questions: Sequence[Question]) -> Wording:
-        """Of an exam."""
+        """Collect the texts of questions."""
         answers = [question.answer for question in questions]
         options = [option for question in questions for option in question.options]
         return cls._of([q.prompt for q in questions], [*answers, *options], answers, ())

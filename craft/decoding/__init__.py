@@ -1,4 +1,4 @@
-"""Decoding that grounds answers in what a question points to (LASER, arXiv 2602.04304)."""
+"""Decoding that grounds answers in the evidence for a question (LASER, arXiv 2602.04304)."""
 
 from craft.decoding.crop import Box
 from craft.decoding.discrete_reader import DiscreteReader

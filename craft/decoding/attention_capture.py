@@ -1,8 +1,8 @@
-"""What the last position of a prompt attends to, whichever attention kernel runs.
+"""Attention of a prompt's last position, whichever attention kernel runs.
 
-Fused kernels return no weights. But all of them are called through one interface of transformers,
-which sees queries and keys after RoPE; from these, one row per layer is recomputed. This takes
-O(layers * heads * positions) memory, where eager attention takes positions squared.
+Fused kernels return no weights. But transformers calls all of them through one interface, which
+sees queries and keys after RoPE; from these, one row per layer is recomputed. This takes
+O(layers * heads * positions) memory, whereas eager attention takes positions squared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from craft.decoding.look import Look, unit_roundoff, weight_rounding
 from craft.errors import CraftError
 
-# The interface is one for the whole process.
+# The interface is shared by the whole process.
 _WATCHING = threading.RLock()
 
 
@@ -31,15 +31,15 @@ def last_row_attention(
 
     Args:
         decoder: a transformers decoder, such as ``model.get_decoder()``.
-        forward: runs it once, over a whole prompt, padded on the left if at all.
+        forward: runs it once over a whole prompt; any padding must be on the left.
 
     Returns:
-        Weights of the query heads, layers in the order in which they ran, and how far off rounding
-        may have put each. Padding has weight 0.
+        Weights of the query heads, with layers in the order they ran, and the possible rounding
+        error of each. Padding has weight 0.
 
     Raises:
-        CraftError: weights are NaN, or the decoder does not call its attention through
-            transformers' interface, or its attention is more than a softmax.
+        CraftError: weights are NaN, the decoder does not call its attention through transformers'
+            interface, or its attention is more than a softmax.
     """
     owned = {id(module) for module in decoder.modules()}
     name = decoder.config._attn_implementation or "eager"
@@ -63,7 +63,7 @@ def last_row_attention(
     with _WATCHING:
         running = ALL_ATTENTION_FUNCTIONS.get(name)
         if running is None and name != "eager":
-            raise CraftError(f"transformers knows no attention named {name!r}")
+            raise CraftError(f"transformers has no attention named {name!r}")
         local = ALL_ATTENTION_FUNCTIONS._local_mapping
         before = local.get(name)
         local[name] = watch
@@ -76,8 +76,8 @@ def last_row_attention(
                 local[name] = before
     if not rows:
         raise CraftError(
-            f"{type(decoder).__name__} called no attention through transformers' interface, so "
-            "what it attends to cannot be seen"
+            f"{type(decoder).__name__} does not call attention through transformers' interface, so "
+            "its attention weights cannot be read"
         )
     return Look(*(torch.stack(parts) for parts in zip(*rows, strict=True)))
 
@@ -85,7 +85,7 @@ def last_row_attention(
 def last_row(
     query: Tensor,  # [B, heads, Q, d], after RoPE
     key: Tensor,  # [B, key heads, T, d], after RoPE
-    mask: Any = None,  # [B, 1 or heads, Q, T] or [B, T]; bool, 0 and 1, or to be added
+    mask: Any = None,  # [B, 1 or heads, Q, T] or [B, T]; bool, 0 and 1, or additive
     *,
     scaling: float | None = None,
     softcap: float | None = None,
@@ -95,8 +95,8 @@ def last_row(
 ) -> Look:  # [B, heads, T]
     """Softmax attention of the last query, accumulated in float32.
 
-    Takes what transformers gives its attention kernels. Without a mask the last query sees every
-    key. ``depth`` is how many layers ran before this one.
+    Takes the arguments that transformers passes to its attention kernels. Without a mask the last
+    query sees every key. ``depth`` is the number of layers that ran before this one.
 
     Raises:
         CraftError: there are attention sinks or a position bias, or the mask is not a tensor (flex
@@ -116,7 +116,7 @@ def last_row(
     if mask is not None:
         if not isinstance(mask, Tensor):
             raise CraftError(
-                f"this attention is masked by a {type(mask).__name__}, whose rows cannot be read; "
+                f"this attention's mask is a {type(mask).__name__}, whose rows cannot be read; "
                 "load the model with attn_implementation='sdpa'"
             )
         row = mask[:, :, -1, :width] if mask.ndim == 4 else mask[:, None, -width:]

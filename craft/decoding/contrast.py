@@ -1,4 +1,4 @@
-"""VAT: two streams, one of which cannot see the evidence, decide each token together."""
+"""VAT: two streams, one without the evidence, decide each token together."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from craft.errors import CraftError
 
 
 class ContrastStreams(LogitsProcessor):
-    """z+ + alpha (z+ - z-) for both halves of a batch, so that both append the same token.
+    """Give both halves of a batch the scores z+ + alpha (z+ - z-), so they append the same token.
 
     Follows LASER's Eqs. 7, 10 and 11 as third parties restate them. The first half of the batch
     sees the evidence, the second does not. With alpha = 0 only the first half counts.
 
     Args:
-        alpha: weight of what the evidence adds.
+        alpha: weight of the evidence's contribution.
         plausibility_beta: tokens below this share of the most likely one's probability in z+ are
-            left out (VCD's constraint, not reported for LASER).
+            excluded (VCD's constraint, not reported for LASER).
     """
 
     def __init__(self, alpha: float = 1.0, plausibility_beta: float | None = None):
@@ -32,12 +32,12 @@ class ContrastStreams(LogitsProcessor):
         input_ids: Tensor,  # [2B, T]
         scores: Tensor,  # [2B, V]
     ) -> Tensor:  # [2B, V] float32
-        """Combine the streams. Raises CraftError for a batch of odd size."""
+        """Combine the streams. Raises CraftError if the batch size is odd."""
         if len(scores) % 2:
-            raise CraftError(f"two streams need a batch of even size, got {len(scores)}")
+            raise CraftError(f"two streams need an even batch size, got {len(scores)}")
         positive, negative = scores.float().chunk(2)
         combined = positive + self.alpha * (positive - negative)
-        # What generation rules out is -inf in both streams, and -inf minus -inf is NaN.
+        # Tokens that generation rules out are -inf in both streams, and -inf minus -inf is NaN.
         barred = positive == -torch.inf
         if self.plausibility_beta is not None:
             least = positive.amax(-1, keepdim=True) + math.log(self.plausibility_beta)

@@ -1,7 +1,7 @@
-"""Con-ViCrop: the window of the original image that holds the evidence.
+"""Con-ViCrop: the window of the original image that contains the evidence.
 
 We know only at third hand that the window spans at most half of each side and never less than the
-encoder's minimum; no source we found says where exactly it is placed (docs/laser.md).
+encoder's minimum; no source we found says exactly where it is placed (docs/laser.md).
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ def place_crop(
     view: Box,
     settings: LaserSettings,
 ) -> Box | None:
-    """The window to look at, in pixels of the original; None if it would be all of the view.
+    """The window to crop, in pixels of the original; None if it would be the whole view.
 
     Args:
-        view: what the encoder sees of the original, which is what the map covers.
+        view: the part of the original that the encoder sees and the map covers.
     """
     size = view.size
     limits = _limits(size, settings)
     if limits == size:
         return None
     rows, columns = evidence.shape
-    # Edges of the cells in pixels of the view. Halves are exact, so they round alike everywhere;
-    # linspace's steps are multiplied and added in ways that differ between processors.
+    # Edges of the cells in pixels of the view. Halves are exact, so they round the same everywhere;
+    # linspace's steps are computed in ways that differ between processors.
     x = torch.arange(columns + 1, dtype=torch.float64) * size[0] / columns
     y = torch.arange(rows + 1, dtype=torch.float64) * size[1] / rows
     mass = evidence.double().cpu()
@@ -80,7 +80,7 @@ def _box_around(
     limits: tuple[int, int],
     settings: LaserSettings,
 ) -> Box:
-    """The bounding box of the cells, grown or shrunk about its centre to the sides allowed."""
+    """The bounding box of the cells, grown or shrunk about its centre to the allowed size."""
     places = cells.nonzero()
     (top, left), (bottom, right) = places.amin(0).tolist(), (places.amax(0) + 1).tolist()
     size = round(float(x[-1])), round(float(y[-1]))
@@ -92,7 +92,7 @@ def _box_around(
 
 
 def _centroid(mass: Tensor, x: Tensor, y: Tensor) -> tuple[float, float]:
-    """Centre of mass to 1/1024 of a pixel, so that noise cannot decide how halves are rounded."""
+    """Centre of mass to 1/1024 of a pixel, so that noise cannot affect the rounding of halves."""
     total = mass.sum()
     across, down = (x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2
     places = mass.sum(0) @ across / total, mass.sum(1) @ down / total
@@ -115,8 +115,10 @@ def _best_window(
     y: Tensor,  # [h + 1]
     sides: tuple[int, int],
 ) -> Box:
-    """The window with the most evidence among those that start at a cell, clamped to the view; the
-    centroid breaks ties."""
+    """The window with the most evidence among those that start at a cell, clamped to the view.
+
+    Ties go to the window nearest to the centroid.
+    """
     width, height = sides
     lefts = x[:-1].round().clamp(max=float(x[-1]) - width).unique()
     tops = y[:-1].round().clamp(max=float(y[-1]) - height).unique()

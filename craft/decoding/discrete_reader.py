@@ -26,17 +26,18 @@ from craft.settings.choices import Selector
 class DiscreteReader:
     """Questions to a :class:`~craft.models.discrete_lvlm.DiscreteLVLM` about images of any size.
 
-    Images are squashed to the encoder's size, as in training. The look that finds the evidence is
-    unpruned; what the answer is read from is pruned, with one budget for both streams.
+    Images are resized to the encoder's size without keeping their aspect ratio, as in training. The
+    look that finds the evidence is unpruned; the tokens that the answer is read from are pruned,
+    with one budget for both streams.
 
     Args:
         tokenizer: the language model's.
-        template: the words around image and question that the language model was trained with, as
+        template: the text around image and question that the language model was trained with, as
             in ``template`` of an
-            :class:`~craft.models.aligned_language_model.AlignedLanguageModel`; without it, what the
-            model's config has before the image, and the bare question.
+            :class:`~craft.models.aligned_language_model.AlignedLanguageModel`; by default the
+            prefix from the model's config, and the bare question.
         keep_ratio, prior, selector, seed: as for :meth:`DiscreteLVLM.visual_tokens`.
-        prune_look: also prune for the first look. Pruned tokens then get no attention.
+        prune_look: also prune for the first look; pruned tokens then get no attention.
 
     Raises:
         CraftError: the tokenizer has no pad token.
@@ -56,7 +57,7 @@ class DiscreteReader:
     ):
         if tokenizer.pad_token_id is None:
             raise CraftError(
-                "the tokenizer has no pad token; set tokenizer.pad_token, such as to its eos token"
+                "the tokenizer has no pad token; set tokenizer.pad_token, e.g. to its eos token"
             )
         self.model = model
         self.tokenizer = tokenizer
@@ -68,7 +69,7 @@ class DiscreteReader:
         self.keep_ratio = keep_ratio
         self.look_ratio = keep_ratio if prune_look else 1.0
         self.grid: tuple[int, int] | None = model.tower.grid
-        # SigLIP's inputs lie in [-1, 1].
+        # SigLIP's inputs are in [-1, 1].
         self.mean_color: tuple[int, int, int] = (128, 128, 128)
 
     def view(self, image: Image.Image) -> Box:
@@ -83,7 +84,7 @@ class DiscreteReader:
         ids = self._ids([text for texts in prompts for text in texts])
         numbers = [number for number, texts in enumerate(prompts) for _ in texts]
         asked = list(zip(numbers, ids, strict=True))
-        # Identical prompts about one image share a row, because rows of a batch differ by rounding.
+        # Identical prompts about one image share a row, since rows of a batch differ by rounding.
         rows = {key: row for row, key in enumerate(dict.fromkeys(asked))}
         embeds, mask = self._joined(
             [sentences[number] for number, _ in rows], self._words([words for _, words in rows])
@@ -150,14 +151,14 @@ class DiscreteReader:
         kept = self.model.kept_tokens(
             pixels.to(place.device, place.dtype) / 255 * 2 - 1,
             keep_ratio=keep_ratio,
-            # Random choices must not depend on where in a batch an image stands.
+            # Random choices must not depend on an image's position in the batch.
             image_index=torch.zeros(len(images), dtype=torch.long),
             **self.pruning,
         )
         return list(zip(kept.indices, kept.tensors[0], strict=True))
 
     def _on_grid(self, weights: Tensor, cells: Tensor) -> Tensor:  # [L, heads, M] to [.., h, w]
-        """Put attention to the kept tokens back on the grid; pruned tokens get 0."""
+        """Scatter attention to the kept tokens onto the grid; pruned tokens get 0."""
         rows, columns = self.model.tower.grid
         look = weights.new_zeros(*weights.shape[:2], rows * columns)
         look[..., cells] = weights
@@ -183,7 +184,7 @@ class DiscreteReader:
     def _joined(
         self, sentences: Sequence[Tensor], words: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:  # [B, T, H], [B, T]
-        """What precedes every image, the image, and the text, padded on the left."""
+        """Concatenate prefix, image and text of each row, padded on the left."""
         rows = [
             torch.cat([embed_prefix(self.model, self.prefix_ids, sentence[None])[0], text])
             for sentence, text in zip(sentences, words, strict=True)
@@ -191,7 +192,7 @@ class DiscreteReader:
         return left_padded(rows)
 
     def _ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Token ids of each text, in the wording of the model's template."""
+        """Token ids of each text in the model's template."""
         asked = [self.template.ask(text) for text in texts]
         return [tuple(row) for row in self.tokenizer(asked, add_special_tokens=False)["input_ids"]]
 

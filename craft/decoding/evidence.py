@@ -1,4 +1,4 @@
-"""Which patches a question makes the model look at: contrastive attention, VAQ, layer choice.
+"""Which patches a question makes the model attend to: contrastive attention, VAQ, layer choice.
 
 Follows LASER (arXiv 2602.04304), Eqs. 3 to 5, as third parties restate them; docs/laser.md says
 which parts are certain.
@@ -19,7 +19,7 @@ from craft.settings.laser import LaserSettings
 
 @dataclass(frozen=True)
 class Evidence:
-    """Where the model looks because of the question.
+    """Where the model attends because of the question.
 
     Args:
         vaq: visual activation by query of each layer [L], float32.
@@ -33,7 +33,7 @@ class Evidence:
 
     @property
     def degenerate(self) -> bool:
-        """The question changed nothing about where the model looks, so nothing can be cropped."""
+        """Whether the question did not change the model's attention, so nothing can be cropped."""
         total = self.map.sum()
         return not bool(total.isfinite()) or float(total) <= 0
 
@@ -42,9 +42,9 @@ def contrastive_attention(
     with_query: Look,  # [..., P]
     without_query: Look,  # [..., P]
 ) -> Tensor:  # [..., P] float32
-    """max(0, with - without): removes what attracts attention whatever is asked (Eq. 3).
+    """max(0, with - without): removes attention that does not depend on the question (Eq. 3).
 
-    A difference that rounding alone may have caused counts as zero.
+    A difference that may be due to rounding counts as zero.
 
     Raises:
         CraftError: the shapes differ, or weights are NaN.
@@ -57,7 +57,7 @@ def contrastive_attention(
         )
     for name, look in {"with": with_query, "without": without_query}.items():
         if look.weights.isnan().any():
-            raise CraftError(f"the attention {name} the query has weights that are NaN")
+            raise CraftError(f"the attention {name} the query contains NaN")
     difference = with_query.weights - without_query.weights
     noise = with_query.rounding + without_query.rounding
     return difference.masked_fill(~(difference > noise), 0)
@@ -83,13 +83,13 @@ def choose_layer(
     layer_range: tuple[int, int] | None = None,
     fixed_layer: int | None = None,
 ) -> int:
-    """The layer with the largest VAQ (Eq. 5), the lower one of a tie; or the fixed one.
+    """The layer with the largest VAQ (Eq. 5), or the fixed one; ties go to the lower layer.
 
     Args:
         layer_range: (first, end) of the candidates, as in ``range``.
 
     Raises:
-        CraftError: the model has no such layers.
+        CraftError: the model does not have these layers.
     """
     depth = len(vaq)
     if fixed_layer is not None:
@@ -113,7 +113,7 @@ def find_evidence(
     without_query: Look,  # [L, heads, h, w]
     settings: LaserSettings,
 ) -> Evidence:
-    """Evidence map of one image, from the attention of two prefills.
+    """Find the evidence in one image from the attention of two prefills.
 
     Raises:
         CraftError: as for :func:`contrastive_attention` and :func:`choose_layer`.
@@ -128,9 +128,9 @@ def strongest_cells(
     evidence: Tensor,  # [h, w]
     share: float,
 ) -> Tensor:  # [h, w] bool
-    """The ceil(share * P) cells with most evidence, in raster order on ties, none without any."""
+    """The ceil(share * P) cells with most evidence, except zeros; ties go by raster order."""
     flat = evidence.flatten()
-    # 0.1 * 30 is a little more than 3 in binary floating point.
+    # Some products, such as 0.1 * 30, exceed the exact value in binary floating point.
     count = max(1, int(-(-(share * len(flat) - 1e-9) // 1)))
     order = flat.argsort(descending=True, stable=True)[:count]
     chosen = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)

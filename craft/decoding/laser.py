@@ -1,9 +1,10 @@
-"""LASER: look again, closer, at what the question points to, and trust what that look adds.
+"""LASER: answer from a closer look at the evidence for a question.
 
 An independent implementation of arXiv 2602.04304, whose text and code we could not obtain;
-docs/laser.md says how certain each part is. Two prefills of the same image, with and without
-the question, say where the question makes the model look (evidence.py). The answer is read from a
-crop around it (crop.py), against a second stream that cannot see it (masking.py, contrast.py).
+docs/laser.md says how certain each part is. Two prefills of the same image, with and without the
+question, show where the question directs the model's attention (evidence.py). The answer is read
+from a crop around that evidence (crop.py), in contrast with a second stream that cannot see it
+(masking.py, contrast.py).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from craft.decoding.trace import Trace
 from craft.errors import CraftError
 from craft.settings.laser import LaserSettings
 
-#: ViCrop's query that fits every image.
+#: ViCrop's query that suits every image.
 GENERIC = "Write a general description of the image."
 
 
@@ -51,18 +52,18 @@ def laser(
         reader: a :class:`~craft.decoding.discrete_reader.DiscreteReader` or a
             :class:`~craft.decoding.transformers_reader.TransformersReader`.
         images: RGB, at their original size; crops are cut from these pixels.
-        questions: what is asked, including the options if there are any.
-        instruction: how to answer; follows every question on a line of its own, and stays when
-            the question is removed.
+        questions: one per image, including any options.
+        instruction: how to answer; follows every question on its own line, and is kept when the
+            question is removed.
         generation: options of transformers' ``generate``, such as ``max_new_tokens``.
 
     Returns:
-        An answer per image, with its trace. Where the question moves the model's attention by no
-        more than rounding may, the answer is the plain one and ``trace.fallback`` is true.
+        An answer per image, with its trace. If the question changes the model's attention by no
+        more than rounding might, the answer is the plain one and ``trace.fallback`` is true.
 
     Raises:
-        CraftError: lists of different lengths, an empty question, settings that do not fit the
-            model, attention that is NaN, or generation that is not greedy.
+        CraftError: the lists have different lengths, a question is empty, the settings do not suit
+            the model, attention is NaN, or generation is not greedy.
     """
     settings = settings or LaserSettings()
     images = [image.convert("RGB") for image in images]
@@ -132,10 +133,12 @@ def _prompts(
         )
     for number, question in enumerate(questions):
         if not question.strip():
-            raise CraftError(f"question {number} is empty, but it decides where to look")
+            raise CraftError(
+                f"question {number} is empty, but LASER needs one to know where to look"
+            )
     if "logits_processor" in generation:
         raise CraftError(
-            "LASER decodes through a logits_processor of its own; leave logits_processor out"
+            "LASER decodes through its own logits_processor; leave logits_processor out"
         )
     for name, value in GREEDY.items():
         if generation.get(name, value) != value:
@@ -156,7 +159,7 @@ def _plan(evidence: Evidence, image: Image.Image, reader: Reader, settings: Lase
 def _streams(
     image: Image.Image, trace: Trace, reader: Reader, settings: LaserSettings
 ) -> tuple[Stream, ...]:
-    """What the answer is read from and, if it contributes, the same without the evidence."""
+    """The stream that the answer is read from and, if it is used, the one without the evidence."""
     if trace.fallback:
         return (Stream((image,)),)
     windows = [trace.box or whole(image.size)]

@@ -18,18 +18,18 @@ def hide_cells(
     view: Box,
     mean_color: tuple[int, int, int],
 ) -> Image.Image:
-    """The image with these cells in the mean colour, black, or blurred away.
+    """The image with these cells filled with the mean colour or black, or blurred.
 
     Args:
         view: the part of the image that the cells cover.
         mean_color: of the encoder's normalisation, 0 to 255.
 
     Raises:
-        CraftError: "token_drop", which leaves the image as it is.
+        CraftError: the mode is "token_drop", which does not change the image.
     """
     if mode == "token_drop":
         raise CraftError(
-            "mask_mode 'token_drop' deletes visual tokens and hides no pixels; choose another"
+            "mask_mode 'token_drop' deletes visual tokens instead of hiding pixels; choose another"
         )
     hidden = Image.new("1", image.size)
     draw = ImageDraw.Draw(hidden)
@@ -37,7 +37,7 @@ def hide_cells(
         draw.rectangle((left, top, right - 1, bottom - 1), fill=1)
     if mode == "blur":
         cell = view.size[0] / cells.shape[1], view.size[1] / cells.shape[0]
-        radius = max(cell)  # so that a cell's surroundings leak into all of it
+        radius = max(cell)  # so that a cell's surroundings reach all of it
         cover = image.filter(ImageFilter.GaussianBlur(radius))
     else:
         cover = Image.new("RGB", image.size, mean_color if mode == "pixel_mean" else (0, 0, 0))

@@ -13,17 +13,17 @@ from transformers import LogitsProcessorList
 from craft.decoding.crop import Box
 from craft.decoding.look import Look
 
-#: How streams must be decoded: they share their tokens, so none may diverge.
+#: Streams must be decoded greedily: they share their tokens, so none may diverge.
 GREEDY = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1}
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The images that one stream of decoding sees.
+    """The images that one decoding stream sees.
 
     Args:
         images: one, or several that belong to the same question.
-        dropped: for each image the cells [h, w] whose visual tokens are deleted; None for none.
+        dropped: cells [h, w] of each image whose visual tokens are deleted; None for none.
     """
 
     images: tuple[Image.Image, ...]
@@ -31,11 +31,11 @@ class Stream:
 
 
 class Reader(Protocol):
-    """A vision-language model whose visual tokens can be found."""
+    """A vision-language model whose visual tokens can be located."""
 
     #: Mean colour of the encoder's normalisation, 0 to 255.
     mean_color: tuple[int, int, int]
-    #: Rows and columns of visual tokens, if every image has the same; tokens can then be dropped.
+    #: Rows and columns of visual tokens if all images have the same, so that tokens can be dropped.
     grid: tuple[int, int] | None
 
     def view(self, image: Image.Image) -> Box:
@@ -47,8 +47,8 @@ class Reader(Protocol):
     ) -> list[tuple[Look, ...]]:  # each [L, heads, h, w]
         """How much the last position of each prompt attends to each patch of its image.
 
-        Prompts of an image that are identical to the model get the same look, bit for bit: if they
-        were computed twice, in two rows of a batch, they would differ by rounding.
+        Prompts of an image that are identical to the model get the same look, bit for bit; computed
+        twice, in two rows of a batch, they would differ by rounding.
         """
         ...
 
@@ -59,8 +59,8 @@ class Reader(Protocol):
         processors: LogitsProcessorList,
         **generation: Any,
     ) -> list[str]:
-        """Continue each prompt greedily over its streams; every prompt has equally many.
+        """Continue each prompt greedily over its streams; every prompt has the same number of them.
 
-        With two streams each, a batch holds all first streams and then all second ones.
+        With two streams each, a batch holds all first streams, then all second ones.
         """
         ...

@@ -13,12 +13,12 @@ from craft.decoding.evidence import Evidence
 
 @dataclass(frozen=True)
 class Trace:
-    """What was looked at, and what was hidden from the second stream.
+    """What LASER looked at, and what it hid from the second stream.
 
     Args:
-        evidence: VAQ of all layers, the chosen one and its map.
+        evidence: VAQ of all layers, the chosen layer and its map.
         view: the part of the original image that the map covers.
-        box: the crop in pixels of the original; None if all of the view was read.
+        box: the crop in pixels of the original; None if the whole view was read.
         masked: the cells hidden from the second stream [h, w], bool.
         fallback: whether there was no evidence, so that the answer is the plain one.
     """
@@ -30,9 +30,9 @@ class Trace:
     fallback: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """The trace as plain lists and numbers, for JSON; in a fallback no layer counts as chosen.
+        """The trace as plain lists and numbers for JSON; in a fallback no layer counts as chosen.
 
-        VAQ and map are float32, so JSON keeps them exactly.
+        VAQ and map are float32, so JSON represents them exactly.
         """
         return {
             "layer": None if self.fallback else self.evidence.layer,

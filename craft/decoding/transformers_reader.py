@@ -1,4 +1,4 @@
-"""LASER's interface to any image-text-to-text model of transformers."""
+"""LASER's interface to any image-text-to-text model in transformers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from craft.decoding.look import Look
 from craft.decoding.reader import GREEDY, Stream
 from craft.errors import CraftError
 
-#: Turns images and a text into the inputs of a model's forward pass, a batch of one.
+#: Turns images and a text into the inputs of a forward pass, as a batch of one.
 Prepare = Callable[[Sequence[Image.Image], str], Mapping[str, Tensor]]
 
 
@@ -27,11 +27,11 @@ class TransformersReader:
     Args:
         model: has ``config.image_token_id``.
         prepare: makes the model's inputs from images and a text; images come before the text, so
-            that visual tokens stand at the same positions whatever is asked.
-        decode: token ids [T] to text.
+            that visual tokens have the same positions for every question.
+        decode: turns token ids [T] into text.
         grid: computes rows and columns of an image's visual tokens from its inputs [default:
             ``image_grid_thw`` (Qwen-VL), else the square that they form (LLaVA)].
-        view: the part of an image that the encoder sees [default: all of it].
+        view: the part of an image that the encoder sees [default: the whole image].
         mean_color: of the encoder's normalisation, 0 to 255 [default: CLIP's].
 
     Raises:
@@ -52,8 +52,8 @@ class TransformersReader:
     ):
         if getattr(model.config, "image_token_id", None) is None:
             raise CraftError(
-                f"{type(model).__name__} names no image_token_id in its config, so its visual "
-                "tokens cannot be found; set model.config.image_token_id"
+                f"{type(model).__name__} has no image_token_id in its config, so its visual tokens "
+                "cannot be located; set model.config.image_token_id"
             )
         self.model: Any = model
         self.prepare = prepare
@@ -64,16 +64,16 @@ class TransformersReader:
 
     @classmethod
     def from_processor(cls, model: PreTrainedModel, processor: Any) -> TransformersReader:
-        """A reader that uses the model's own processor and chat template: one turn, images first.
+        """Make a reader from the model's processor and chat template: one turn, images first.
 
         Raises:
-            CraftError: there is no chat template, or the preprocessing pads or crops in a way that
-                is not supported.
+            CraftError: there is no chat template, or the preprocessing pads or crops in an
+                unsupported way.
         """
         if not getattr(processor, "chat_template", None):
             raise CraftError(
-                "the processor has no chat template; make a TransformersReader with a prepare "
-                "function of your own"
+                "the processor has no chat template; make a TransformersReader with your own "
+                "prepare function"
             )
 
         def prepare(images: Sequence[Image.Image], text: str) -> Mapping[str, Tensor]:
@@ -126,13 +126,14 @@ class TransformersReader:
         """Continue each prompt greedily; the streams of a question are a batch.
 
         Raises:
-            CraftError: streams that drop visual tokens.
+            CraftError: a stream drops visual tokens.
         """
         answers = []
         for question, text in zip(streams, texts, strict=True):
             if any(stream.dropped is not None for stream in question):
                 raise CraftError(
-                    "this model's visual tokens cannot be dropped; choose a mask_mode of pixels"
+                    "this model's visual tokens cannot be dropped; choose a mask_mode that hides "
+                    "pixels"
                 )
             parts = [self._inputs(stream.images, text) for stream in question]
             inputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -145,7 +146,7 @@ class TransformersReader:
         return answers
 
     def _looks(self, prompts: Sequence[dict[str, Tensor]]) -> tuple[Look, ...]:
-        """One look, shared by all identical prompts."""
+        """The look of each prompt; identical prompts share one."""
         different: list[tuple[dict[str, Tensor], Look]] = []
         looks = []
         for inputs in prompts:
@@ -192,11 +193,11 @@ def _same(inputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
 
 
 def _view_of(settings: Any) -> Callable[[tuple[int, int]], Box]:
-    """The part of an image that its processor keeps, as a box of the original."""
+    """Function that gives the part of an image its processor keeps, as a box in the original."""
     if getattr(settings, "do_pad", False):
         raise CraftError(
             "this image processor pads, so its visual tokens cover more than the image; "
-            "make a TransformersReader with a view of your own"
+            "make a TransformersReader with your own view"
         )
     if not getattr(settings, "do_center_crop", False):
         return whole
@@ -205,7 +206,7 @@ def _view_of(settings: Any) -> Callable[[tuple[int, int]], Box]:
     if crop != (edge, edge):
         raise CraftError(
             f"this image processor resizes to {dict(settings.size)} and crops to {crop}; make a "
-            "TransformersReader with a view of your own"
+            "TransformersReader with your own view"
         )
 
     def middle(size: tuple[int, int]) -> Box:

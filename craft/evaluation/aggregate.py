@@ -6,24 +6,24 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-#: The accuracies of one condition, in per cent.
+#: Accuracies of one condition, in per cent.
 PARTS = ("all", "seen", "heldout", "general")
 
 
 def mean_scores(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Part by part, every table counting the same; a part that any table lacks is None."""
+    """Mean of each part over equally weighted tables; None if any table lacks the part."""
     return {part: _over(scores, part, statistics.fmean) for part in PARTS}
 
 
 def spread_of(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Sample standard deviation, part by part; None with fewer than two tables."""
+    """Sample standard deviation of each part; None with fewer than two tables."""
     if len(scores) < 2:
         return dict.fromkeys(PARTS)
     return {part: _over(scores, part, statistics.stdev) for part in PARTS}
 
 
 def difference(after: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """Points from ``before`` to ``after``."""
+    """Difference ``after`` - ``before`` of each part, in points; None if either is missing."""
     return {
         part: None if None in (after[part], before[part]) else after[part] - before[part]
         for part in PARTS

@@ -1,23 +1,25 @@
-"""How many questions a language model is asked together."""
+"""How many questions a language model is asked in one batch."""
 
 from __future__ import annotations
 
 from craft.models.aligned_language_model import AlignedLanguageModel
 
-#: At most, however small the model.
+#: Upper limit, however small the model.
 MOST = 128
-#: What the keys and values of a batch may take, with :data:`TEXT` tokens of question and answer.
+#: Most bytes that a batch's keys and values may take, with :data:`TEXT` tokens of question and
+#: answer.
 CACHE_BYTES, TEXT = 2 << 30, 128
 
 
 def questions_together(language_model: AlignedLanguageModel, shown: int) -> int:
-    """As many questions as :data:`CACHE_BYTES` hold keys and values of, at least one.
+    """As many questions as have keys and values that fit into :data:`CACHE_BYTES`, at least one.
 
-    It follows from the models alone, not from the device: answers round by the batch they are in,
-    and are to be the same on every machine. A 7B model with 256 visual tokens in bfloat16 takes 10.
+    The number depends only on the model, not on the device: the rounding of answers depends on
+    their batch, and answers should be the same on every machine. For a 7B model with 256 visual
+    tokens in bfloat16 it is 10.
 
     Args:
-        shown: visual tokens of an image.
+        shown: visual tokens per image.
     """
     model = language_model.language_model
     config = model.config.get_text_config()

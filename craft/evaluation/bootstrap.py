@@ -1,4 +1,4 @@
-"""How far a score may be off: percentile bootstrap over questions, and over seeds too."""
+"""Confidence intervals of scores: percentile bootstrap over questions, and over seeds too."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def interval(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The mean's bootstrap interval.
+    """The bootstrap interval of the mean.
 
-    Questions are drawn with replacement. For the difference of two conditions give one value a
-    question, after less before: what makes a question hard for both then cancels.
+    Questions are drawn with replacement. For the difference of two conditions, pass one value per
+    question, after minus before: a question's difficulty, common to both, then cancels.
 
     Args:
-        values: one a question: 0 or 1 for right and wrong, or a difference of two such.
+        values: one per question: 1 for right and 0 for wrong, or a difference of two such values.
         confidence: in (0, 1).
 
     Raises:
-        CraftError: a confidence outside (0, 1), or no values.
+        CraftError: the confidence is outside (0, 1), or there are no values.
     """
     _require(confidence, len(values))
-    # Drawing n questions is drawing how often each of the few distinct values comes.
+    # Drawing n questions is the same as drawing how often each of the few distinct values occurs.
     distinct, counts = np.unique(np.asarray(values, dtype=float), return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=draws)
     means = drawn @ distinct / len(values)
@@ -40,21 +40,22 @@ def interval(
 
 
 def interval_over_seeds(
-    tables: Sequence[NDArray[np.floating]],  # one [S, Q] a domain
+    tables: Sequence[NDArray[np.floating]],  # one [S, Q] per domain
     confidence: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The interval of the domains' average, each the mean over its seeds and questions.
+    """The interval of the average over domains, each the mean over its seeds and questions.
 
-    Both are drawn with replacement, in every domain apart: another run would have other seeds and
-    other questions. With S = 1 seeds it is that of the questions.
+    Both are drawn with replacement, separately in every domain, because another run would have
+    other seeds and other questions. With S = 1 only the questions vary.
 
     Args:
-        tables: a row a seed, a column a question; numbers of both may differ among domains.
+        tables: one row per seed, one column per question; both numbers may differ among domains.
 
     Raises:
-        CraftError: a confidence outside (0, 1), no domain, or one without seeds or questions.
+        CraftError: the confidence is outside (0, 1), there is no domain, or one has no seeds or
+            questions.
     """
     _require(confidence, min((table.size for table in tables), default=0))
     total = np.zeros(draws)
@@ -68,7 +69,7 @@ def interval_over_seeds(
 def _drawn(
     seeds: int, questions: int, draws: int, seed: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:  # [draws, S], [draws, Q]
-    """How often each seed and each question comes; making it takes longer than using it."""
+    """How often each seed and question is drawn; cached, as drawing takes longer than using it."""
     generator = np.random.default_rng(seed)
     rows = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws)
     columns = generator.multinomial(questions, np.full(questions, 1 / questions), size=draws)
@@ -79,7 +80,7 @@ def _require(confidence: float, count: int) -> None:
     if not 0 < confidence < 1:
         raise CraftError(f"confidence must be in (0, 1), got {confidence}")
     if not count:
-        raise CraftError("there are no values: no question was asked")
+        raise CraftError("there are no values, because no question was asked")
 
 
 def _middle(means: NDArray[np.float64], confidence: float) -> tuple[float, float]:

@@ -1,6 +1,6 @@
-"""Codes of images in a file that grows while they are made, whole batches of it always readable.
+"""An append-only file of image codes, from which complete batches can always be read.
 
-Batches may come in any order, and of several processes each has a file of its own.
+Batches may be in any order. If several processes encode, each has a file of its own.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Before each batch: number of its first image, how many it has, the checksum of what follows.
+#: Header of a batch: number of its first image, its number of images, and the checksum of the data
+#: that follows.
 _HEADER = struct.Struct("<III")
 
 
 class CodeFile:
     """Batches of codes and |r_1|^2, appended one by one.
 
-    A batch is on the disk when :meth:`append` returns. What a process that was killed left
-    half-written is cut off by the next :meth:`read`.
+    A batch is on disk when :meth:`append` returns. If a process is killed while writing, the next
+    :meth:`read` cuts off the partial batch.
 
     Args:
-        path: of the file, which may not exist. Whoever names it sees to it that it is of the same
-            images and the same encoder, and that one process at a time uses it.
+        path: of the file, which need not exist. The caller ensures that it belongs to the same
+            images and encoder, and that only one process at a time uses it.
         beside: other files of the same images and encoder, which are read too.
     """
 
@@ -37,10 +38,10 @@ class CodeFile:
         self.beside = beside
 
     def read(self, codes: Tensor, residual_sq: Tensor) -> list[range]:
-        """Fill rows of both with what the files hold; which rows those are, batch by batch.
+        """Fill rows of both tensors from the files; returns the rows of each batch.
 
         Args:
-            codes: [n, N, L], of the type that was appended.
+            codes: [n, N, L], of the dtype that was appended.
             residual_sq: [n, N].
         """
         found: list[range] = []
@@ -56,7 +57,7 @@ class CodeFile:
         return found
 
     def append(self, first: int, codes: Tensor, residual_sq: Tensor) -> None:
-        """Add a batch, the images from ``first`` on: codes [b, N, L] and |r_1|^2 [b, N]."""
+        """Append a batch that starts at image ``first``: codes [b, N, L] and |r_1|^2 [b, N]."""
         content = _bytes(codes) + _bytes(residual_sq)
         checksum = zlib.crc32(content, first)
         with self.path.open("ab") as file:
@@ -66,7 +67,7 @@ class CodeFile:
 
 
 def _next(file: BinaryIO, codes: Tensor, residual_sq: Tensor) -> range | None:
-    """Read one batch; its rows, or None at the end or where it is not whole."""
+    """Read one batch; returns its rows, or None at the end or if it is incomplete."""
     header = file.read(_HEADER.size)
     if len(header) < _HEADER.size:
         return None

@@ -1,4 +1,4 @@
-"""When an answer counts as right: exact match after the least normalisation (methods F5)."""
+"""When an answer counts as right: exact match after minimal normalisation (methods F5)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def normalize(text: str) -> str:
 
 
 def strict_match(given: str, answer: str) -> bool:
-    """The number that counts: equal after :func:`normalize`, so "B." is not "B"."""
+    """Equal after :func:`normalize`, so "B." is not "B"; this is what accuracy counts."""
     return normalize(given) == normalize(answer)
 
 
 def lenient_match(given: str, answer: str) -> bool:
-    """Also forgives punctuation, and a letter with its option: "B. cat" counts as "B" and as "cat".
+    """Also accepts punctuation, and a letter with its option: "B. cat" counts as "B" and as "cat".
 
-    It tells a wrong answer from a right one in the wrong form, and is never reported as accuracy.
+    It separates wrong answers from right ones in the wrong form, and is never reported as accuracy.
     """
     wanted = _bare(normalize(answer))
     said = normalize(given)

@@ -1,4 +1,4 @@
-"""What an encoder is examined on: its domain's unseen images, and what it should not forget."""
+"""Exams of an encoder: on unseen images of its domain, and on what it should not forget."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ JUSTIFICATION_TOKENS = 48
 
 
 def question_set(part: ImageSet, questions: list[Question]) -> QuestionSet:
-    """Questions about images of a part, with those images alone, each once."""
+    """Questions about images of a part, with only those images, each once."""
     rows = {row: i for i, row in enumerate(dict.fromkeys(q.row for q in questions))}
     asked = [replace(q, row=rows[q.row]) for q in questions]
     return QuestionSet(part.images.take(list(rows)), asked)
@@ -42,7 +42,7 @@ def question_set(part: ImageSet, questions: list[Question]) -> QuestionSet:
 
 @dataclass(frozen=True)
 class Exam:
-    """Questions about a domain's test images, and general ones that show forgetting, if any.
+    """Questions about a domain's test images, and optional general ones that measure forgetting.
 
     Options and held-out classes are the same for every seed of an adaptation (methods B8).
     """
@@ -57,10 +57,10 @@ class Exam:
         general: QuestionSet | None = None,
         limit: int | None = None,
     ) -> Exam:
-        """All test questions of ``domain``, or a random ``limit`` of them.
+        """All test questions of ``domain``, or ``limit`` random ones.
 
         Raises:
-            CraftError: a limit below 1.
+            CraftError: the limit is below 1.
         """
         questions = domain.questions(domain.test)
         if limit is not None:
@@ -85,20 +85,20 @@ class Marks:
         return Gain.between([p.right for p in before.domain], [p.right for p in self.domain])
 
     def write(self, file: TextIO, run: dict[str, Any]) -> None:
-        """One JSON line an answer, with ``run`` saying whose it is."""
+        """Write one JSON line per answer, with ``run`` identifying model and condition."""
         _write_answers(file, run, "domain", self.domain)
         _write_answers(file, run, "general", self.general)
 
 
 @dataclass(frozen=True)
 class Justifications:
-    """What the rules of instruction_following.py found, and the answers they were applied to."""
+    """Scores by the rules of instruction_following.py, and the answers they were applied to."""
 
     scores: dict[str, Any]
     answers: list[Prediction]
 
     def write(self, file: TextIO, run: dict[str, Any]) -> None:
-        """One JSON line an answer, as :meth:`Marks.write`; their part is "justified"."""
+        """Write one JSON line per answer as :meth:`Marks.write` does, with part "justified"."""
         _write_answers(file, run, "justified", self.answers)
 
 
@@ -111,14 +111,14 @@ def _write_answers(
 
 
 class Candidate:
-    """One encoder sitting an exam: it looks at the images once, every language model reads that.
+    """One encoder taking an exam: it encodes the images once, for all language models.
 
     Args:
-        prior: what pruning goes by.
-        seed: of random pruning, one fixed draw an image.
-        quantized: language models read codes, else the encoder's plain features.
-        task: what on_progress is told that is being done.
-        journal: where codes and answers are kept as they come.
+        prior: code frequencies for pruning.
+        seed: of random pruning, which is one fixed draw per image.
+        quantized: whether language models read codes or the encoder's plain features.
+        task: name of the task in progress reports.
+        journal: where codes and answers are saved as they come.
         name: of the encoder in the journal.
         processes: share the work; each has all codes and answers.
         pace: is told how fast this process encodes.
@@ -175,14 +175,14 @@ class Candidate:
         task: str = "",
         on_progress: OnProgress = ignore_progress,
     ) -> Marks:
-        """Answer everything through ``language_model`` on the kept tokens.
+        """Answer all questions with ``language_model``, which reads the kept tokens.
 
         Args:
-            run: whose answers these are, in the journal.
+            run: identifies these answers in the journal.
 
         Returns:
-            Marks whose scores are ``all``, ``seen``, ``heldout``, ``general`` and ``n``;
-            ``general`` is None where nothing measures forgetting.
+            Marks with the scores of :func:`~craft.evaluation.four_option.summarize` and
+            ``general``, which is None if nothing measures forgetting.
         """
         general = self.exam.general
         asked_general = [] if general is None else general.questions
@@ -218,7 +218,7 @@ class Candidate:
         keep_ratio: float = 1.0,
         selector: Selector = "full",
     ) -> float | None:
-        """Per cent of the domain's multiple-choice questions whose likeliest letter is right."""
+        """Per cent of the domain's multiple-choice questions whose most likely letter is right."""
         asked = [q for q in self.exam.domain.questions if q.options]
         visual = self.domain.view(keep_ratio, selector)
         scores = option_log_likelihoods(language_model, visual, asked, processes=self.processes)
@@ -232,10 +232,10 @@ class Candidate:
         *,
         run: Mapping[str, Any] | None = None,
     ) -> Justifications:
-        """The domain's multiple-choice questions once more, asking for a justification.
+        """Ask the domain's multiple-choice questions again, with a justification.
 
         Args:
-            run: whose answers these are, in the journal.
+            run: identifies these answers in the journal.
         """
         asked = ask_for_reasons(self.exam.domain.questions)
         given = answer_questions(
@@ -250,11 +250,11 @@ class Candidate:
         return Justifications(summarize_justified(marks), given)
 
     def kept(self, keep_ratio: float, selector: Selector = "full") -> Tensor:  # [n, H, W] bool
-        """Which patches of the domain's images survive."""
+        """Which patches of the domain's images pruning keeps."""
         return self.domain.kept(keep_ratio, selector)
 
     def _journal(self, run: Mapping[str, Any] | None, part: str) -> dict[str, Any]:
-        """What :func:`answer_questions` is told to take from the journal and to add to it."""
+        """Arguments that make :func:`answer_questions` read from and write to the journal."""
         if self.journal is None:
             return {}
         run = run or {}

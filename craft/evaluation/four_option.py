@@ -1,4 +1,4 @@
-"""Four-option accuracy by generation: the model writes its answer, exact match decides."""
+"""Four-option accuracy by generation: the model writes its answer, and exact match decides."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from craft.runtime.processes import ALONE, Processes
 
 @dataclass(frozen=True)
 class Prediction:
-    """One question, what the model wrote, and whether that is right."""
+    """One question, the model's answer, and whether it is right."""
 
     id: str
     label: str
@@ -43,24 +43,24 @@ def answer_questions(
     on_batch: Callable[[int, int], None] = lambda done, total: None,
     processes: Processes = ALONE,
 ) -> list[Prediction]:
-    """Greedy answers; a question looks at image ``question.row`` of ``visual``.
+    """Answer questions greedily; each is about image ``question.row`` of ``visual``.
 
-    Batches hold prompts of similar length, to pad little: of all questions, or of those about the
-    images that ``visual`` shows together.
+    To save padding, batches consist of prompts of similar length, among all questions or among
+    those about images that ``visual`` shows together.
 
     Args:
-        batch: questions asked together; None for
+        batch: questions per batch; by default
             :func:`~craft.evaluation.answer_batches.questions_together`.
-        max_new_tokens: where an answer is cut off (methods F6).
-        known: question number -> the answer of an earlier run that was stopped; a batch is asked
-            again unless all of it is known.
-        on_answers: called with the answers of a batch, by question number, when it was asked.
-        on_batch: called with (answered, questions) after every batch, and before the first one if
-            some are known.
+        max_new_tokens: longest answer, which is cut off there (methods F6).
+        known: question number -> answer from an interrupted run; a batch is asked again unless all
+            its answers are known.
+        on_answers: called with the answers of each batch that was asked, by question number.
+        on_batch: called with (answered, questions) after every batch, and before the first batch if
+            some answers are known.
         processes: each of them asks some of the batches, and has all answers afterwards.
 
     Returns:
-        One prediction a question, in the order of the questions.
+        One prediction per question, in the order of the questions.
     """
     known = known or {}
     batch = batch or questions_together(language_model, visual.length)
@@ -104,7 +104,7 @@ def answer_questions(
 
 
 def _batches(visual: Visual, questions: Sequence[Question], batch: int) -> list[list[list[int]]]:
-    """Numbers of questions to ask together, batch by batch, of each window."""
+    """The numbers of the questions in each batch of each window."""
     windows = visual.windows
     starts = [window.start for window in windows]
     members: list[list[int]] = [[] for _ in windows]
@@ -125,14 +125,14 @@ def _parts(windows: list[list[list[int]]], processes: int) -> list[list[list[int
 
 
 def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Strict accuracy in per cent over all, seen and held-out classes, and how many each counts.
+    """Strict accuracy in per cent over all, seen and held-out classes, with their counts.
 
     A part without questions is None, never 0.
 
     Returns:
-        ``all``, ``seen``, ``heldout`` and ``n``; ``balanced``, the three with every class counting
-        the same; ``intervals``, their 95 % bootstrap intervals; ``lenient``, the accuracy that also
-        forgives the wrong form.
+        ``all``, ``seen``, ``heldout`` and their counts ``n``; ``balanced``, the three with equally
+        weighted classes; ``intervals``, their 95 % bootstrap intervals; ``lenient``, the accuracy
+        that also accepts right answers in the wrong form.
     """
     parts = {
         "all": list(predictions),
@@ -151,7 +151,7 @@ def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 
 def by_class(predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
-    """Strict accuracy in per cent of each class, worst first, with n and whether held out."""
+    """Strict accuracy of each class in per cent, worst first, with n and whether it is held out."""
     classes: dict[str, list[Prediction]] = {}
     for prediction in predictions:
         classes.setdefault(prediction.label, []).append(prediction)
@@ -170,10 +170,10 @@ def accuracy(predictions: Sequence[Prediction]) -> float | None:
 
 
 def balanced_accuracy(predictions: Sequence[Prediction]) -> float | None:
-    """The mean of the classes' accuracies in per cent; None without predictions.
+    """Mean of the classes' accuracies in per cent; None without predictions.
 
-    Where most images are of one class, naming that class always scores high by :func:`accuracy`,
-    but 100 / classes here.
+    If most images belong to one class, always naming it scores high in :func:`accuracy` but only
+    100 / classes here.
     """
     if not predictions:
         return None

@@ -1,8 +1,8 @@
-"""Whether a model still follows "Justify your answer.", where a rule can tell (paper, Table 2).
+"""Whether a model still follows "Justify your answer.", as far as rules can tell (paper, Table 2).
 
-The paper lets a language model judge free text. Here answers have a known form and a known truth,
-so four of its five questions need no judge: is the answer right, is there a justification, does it
-speak of what the question asks, and how many words does it spend.
+In the paper a language model judges free text. Here answers have a known form and a known truth, so
+four of its five questions need no judge: whether the answer is right, whether there is a
+justification, whether it is about what the question asks, and how many words it takes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from craft.evaluation.exact_match import lenient_match, normalize
 
 _REASON = re.compile(r"\b(because|since|as|due to|therefore|so that|shows?)\b")
 _WORD = re.compile(r"\w+")
-#: A reason of fewer words names nothing and explains nothing.
+#: A reason with fewer words neither names nor explains anything.
 LEAST_WORDS = 3
 
 
 @dataclass(frozen=True)
 class Justified:
-    """What a rule sees in one answer to a question that asks for a justification."""
+    """What the rules find in one answer to a question that asks for a justification."""
 
     correct: bool  # the letter, or the option itself, opens the answer
     present: bool  # a reason of at least LEAST_WORDS words follows
@@ -44,14 +44,14 @@ def ask_for_reasons(questions: Sequence[Question]) -> list[Question]:
 
 
 def examine(question: Question, given: str) -> Justified:
-    """Applies the rules to one answer.
+    """Apply the rules to one answer.
 
     Raises:
         CraftError: the question has no options.
     """
     if not question.options:
         raise CraftError(
-            f"question {question.id!r} has no options; the rules are for multiple choice"
+            f"question {question.id!r} has no options; the rules apply to multiple choice only"
         )
     said = normalize(given)
     chosen, reason = _split(said)
@@ -84,7 +84,7 @@ def summarize(marks: Sequence[Justified]) -> dict[str, float | int | None]:
 
 
 def _named(options: Sequence[str], reason: str) -> set[str]:
-    """Options that the reason speaks of; "red panda" is not a mention of "panda"."""
+    """Options that the reason mentions; "red panda" is not a mention of "panda"."""
     named = set()
     for option in sorted(options, key=len, reverse=True):
         mention = rf"\b{re.escape(option)}\b"
@@ -95,7 +95,7 @@ def _named(options: Sequence[str], reason: str) -> set[str]:
 
 
 def _split(said: str) -> tuple[str, str]:
-    """Answer and reason: the reason starts at the first word that gives one, or after a comma."""
+    """Split into answer and reason, which starts at the first word such as "because" or comma."""
     found = _REASON.search(said)
     comma = said.find(",")
     if found is None:

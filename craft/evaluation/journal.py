@@ -1,4 +1,4 @@
-"""Exams under way: what is encoded and answered is on the disk at once, and not made again."""
+"""Journal of an unfinished exam: codes and answers are saved as they come, and reused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The folder, inside the one that results go to, that is there while an exam is unfinished.
+#: Folder inside the results directory that exists only while an exam is unfinished.
 UNFINISHED = ".unfinished"
 _IDENTITY, _ANSWERS = "identity.json", "answers.jsonl"
 #: Of several processes, all but the first have a folder each, which ends in their number.
@@ -29,17 +29,17 @@ _PART = "process-"
 
 
 class Journal:
-    """Codes and answers of an exam, written as they come; a run that was stopped finds them again.
+    """Codes and answers of an exam, written as they come, so that an interrupted run resumes.
 
     Args:
         directory: where the results will go; the journal is a folder in it.
-        identity: all that answers depend on, as JSON. What a run of another identity left is
-            deleted.
-        processes: all of them open the journal together. Each writes to files of its own, and knows
-            what any of them wrote in earlier runs, however many those were.
+        identity: everything the answers depend on, as JSON. Files left by a run with a different
+            identity are deleted, which is logged.
+        processes: all of them open the journal together. Each writes to its own files, and knows
+            what all processes of earlier runs wrote, however many those were.
 
     Raises:
-        LockedError: another process examines into the same directory.
+        LockedError: another process writes exam results to the same directory.
         OSError: the folder cannot be written.
     """
 
@@ -88,11 +88,11 @@ class Journal:
         return sorted(self.folder.glob(f"{_PART}*"))
 
     def given(self, run: Mapping[str, Any], part: str) -> Mapping[int, str]:
-        """Question number -> answer, of what an earlier process wrote down."""
+        """Answers that an earlier process recorded, by question number."""
         return self._given.get(_key(run, part), {})
 
     def add(self, run: Mapping[str, Any], part: str, answers: Mapping[int, str]) -> None:
-        """Write answers down, by question number; they are on the disk when this returns."""
+        """Record answers by question number; they are on disk when this returns."""
         numbered = {str(number): text for number, text in answers.items()}
         line = json.dumps([_key(run, part), numbered], ensure_ascii=False)
         self._file.write(line + "\n")
@@ -101,7 +101,7 @@ class Journal:
 
     def codes(self, name: str) -> CodeFile:
         """The file for the codes of one set of images under one encoder."""
-        from craft.evaluation.code_file import CodeFile  # needs torch, as commands do later
+        from craft.evaluation.code_file import CodeFile  # imports torch, which is slow
 
         file = f"{name}.codes"
         return CodeFile(self._own / file, [part / file for part in self._parts])
@@ -110,7 +110,7 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Delete the folder if the block ended well: the results are written."""
+        """Delete the folder if the block succeeded, since the results are then written."""
         self._file.close()
         if not self._processes.is_main:
             self._held.close()
@@ -122,7 +122,7 @@ class Journal:
 
 
 def _difference(before: str, identity: Mapping[str, Any]) -> str:
-    """What an earlier identity says otherwise, for a message."""
+    """How an earlier identity differs, for a message."""
     try:
         found = parse_json(before)
     except ValueError:
@@ -137,12 +137,12 @@ def _difference(before: str, identity: Mapping[str, Any]) -> str:
                 if was.get(key) != now[key]
             ]
         elif was != now:
-            names.append(f"{name} was another")
-    return "; its ".join(names) or "identity was another"
+            names.append(f"{name} was different")
+    return "; its ".join(names) or "identity was different"
 
 
 def _read_answers(path: Path, given: dict[str, dict[int, str]]) -> None:
-    """Add the answers of whole lines, and cut off one that was half-written."""
+    """Read the complete lines and cut off a partly written one."""
     if not path.is_file():
         return
     whole = 0
@@ -152,7 +152,7 @@ def _read_answers(path: Path, given: dict[str, dict[int, str]]) -> None:
                 break
             try:
                 key, numbered = parse_json(line)
-            except ValueError:  # what a machine that lost its power left
+            except ValueError:  # left by a power failure
                 break
             answers = {int(number): text for number, text in numbered.items()}
             given.setdefault(key, {}).update(answers)

@@ -1,7 +1,7 @@
-"""Option log-likelihood: which letter a model finds likeliest, whatever it would have written.
+"""Option log-likelihood: which letter a model finds most likely, whatever it would have written.
 
-A second number beside exact match (methods F5): it does not depend on form, so that a model that
-knows but does not follow instructions can be told from one that does not know.
+A second score besides exact match (methods F5). It does not depend on the form of the answer, so it
+distinguishes a model that knows but does not follow instructions from one that does not know.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ def option_log_likelihoods(
     questions: Sequence[Question],
     batch: int | None = None,
     processes: Processes = ALONE,
-) -> list[Tensor]:  # one [options] float32 a question
+) -> list[Tensor]:  # one [options] float32 per question
     """Log-probability of each option's letter as the first token of the answer.
 
     Args:
         processes: each of them scores some of the batches, and has all scores afterwards.
 
     Raises:
-        CraftError: a question without options, or letters that the tokenizer cannot tell apart.
+        CraftError: a question has fewer than two options, or the tokenizer cannot tell letters
+            apart.
     """
     scores: list[Tensor] = []
     batch = batch or questions_together(language_model, visual.length)
@@ -72,9 +73,9 @@ def letter_tokens(tokenizer: PreTrainedTokenizerBase, count: int) -> list[int]:
 
 
 def likelihood_accuracy(scores: Sequence[Tensor], questions: Sequence[Question]) -> float | None:
-    """Per cent of questions whose likeliest letter is the right one; None without questions.
+    """Per cent of questions whose most likely letter is right; None without questions.
 
-    Of equally likely letters the first counts, which half precision makes possible.
+    Of equally likely letters, which occur in half precision, the first counts.
     """
     if not questions:
         return None

@@ -1,4 +1,4 @@
-"""What the examining commands write: ``results.json`` as typed models with a format number."""
+"""Typed models of ``results.json``, as written by the evaluation commands, with a format number."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
 def written_together(
     directory: Path, processes: Processes = ALONE
 ) -> Generator[tuple[Path, TextIO]]:
-    """Yield a folder to save results in, and a file for the predictions behind them; after the
-    block both take the places of earlier ones in ``directory``, never one without the other.
+    """Yield a folder to save results in and a file for the predictions behind them.
+
+    After the block both replace earlier ones in ``directory``, never one without the other.
 
     Args:
         processes: the first one writes; what others write is dropped.
@@ -71,14 +72,14 @@ class Gain(_Entry):
         after: Sequence[bool],
         images: Sequence[int] | None = None,
     ) -> Self:
-        """Of answers being right, a value a question, in the same order.
+        """Compare answers before and after; each list says which questions were answered right.
 
         Args:
-            images: the image of each question, where several questions may be about one: images are
-                then drawn for the interval, because answers about one image are alike.
+            images: the image of each question, if several questions may share one. The interval is
+                then over images, because answers about the same image are correlated.
 
         Raises:
-            CraftError: no questions.
+            CraftError: there are no questions.
         """
         differences = [100.0 * (a - b) for a, b in zip(after, before, strict=True)]
         mean = sum(differences) / max(1, len(differences))
@@ -86,18 +87,18 @@ class Gain(_Entry):
             sums: dict[int, float] = dict.fromkeys(images, 0.0)
             for image, difference in zip(images, differences, strict=True):
                 sums[image] += difference
-            # Divided by the questions an image has on average, so that the mean stays that of all.
+            # Divided by the average number of questions per image, which keeps the overall mean.
             differences = [value * len(sums) / len(images) for value in sums.values()]
         return cls(all=mean, interval=interval(differences))
 
     @property
     def certain(self) -> bool:
-        """The interval does not include 0."""
+        """Whether the interval excludes 0."""
         return self.interval[0] > 0 or self.interval[1] < 0
 
 
 class ClassScore(_Entry):
-    """Per cent right of one class, from ``n`` questions."""
+    """Accuracy of one class in per cent, over ``n`` questions."""
 
     accuracy: float
     n: int
@@ -105,19 +106,19 @@ class ClassScore(_Entry):
 
 
 class Scores(_Entry):
-    """Accuracies in per cent; None where nothing was asked.
+    """Accuracies in per cent; None if no questions were asked.
 
     Attributes:
-        all, seen, heldout: over all classes, over those trained on, over those held out.
+        all, seen, heldout: over all classes, those trained on, and those held out.
         general: on images of what the model knew before.
-        n: questions behind each of the four.
-        balanced: the mean of the classes' accuracies, each class counting the same; ``all``,
-            ``seen`` and ``heldout``.
+        n: number of questions for each of the four.
+        balanced: mean of the equally weighted classes' accuracies for ``all``, ``seen`` and
+            ``heldout``.
         intervals: 95 % bootstrap intervals of ``all``, ``seen`` and ``heldout``.
-        lenient: like ``all``, forgiving the wrong form of a right answer.
-        classes: class -> its own accuracy, worst first.
-        likelihood: per cent of questions whose likeliest option letter is right, if asked for.
-        justified: what rules found in the justifications, if asked for.
+        lenient: like ``all``, but also accepting right answers in the wrong form.
+        classes: class -> its accuracy, worst first.
+        likelihood: per cent of questions whose most likely option letter is right, if requested.
+        justified: what rules found in the justifications, if requested.
         gain: over the pretrained encoder, if that was examined too.
         surrogate: language model that the encoder was adapted with, if known.
     """
@@ -138,17 +139,17 @@ class Scores(_Entry):
 
     @property
     def unequal(self) -> bool:
-        """Classes have different numbers of questions, so that ``balanced`` says something new."""
+        """Whether classes have different numbers of questions, so that ``balanced`` differs."""
         return len({entry.n for entry in self.classes.values()}) > 1
 
 
 class ResultsFile(BaseModel):
-    """A ``results.json``: what a command found, and how it came about.
+    """A ``results.json``: a command's results and how they were obtained.
 
     Attributes:
         command: the command that wrote it.
-        format: raised whenever a key changes its meaning or goes.
-        versions: of what it was measured with.
+        format: increased whenever a key changes its meaning or is removed.
+        versions: of the software used.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -166,7 +167,7 @@ class ResultsFile(BaseModel):
         return cls(command=cls.COMMAND, format=cls.FORMAT, **found)
 
     def save(self, directory: Path) -> Path:
-        """Write ``directory/results.json``, whole or not at all; the directory is made."""
+        """Write ``directory/results.json`` atomically, creating the directory."""
         path = directory / RESULTS
         write_json(path, self.model_dump(mode="json"))
         return path
@@ -176,11 +177,12 @@ class ResultsFile(BaseModel):
         """Read a results.json, or the one in a directory.
 
         Raises:
-            CraftError: no such file, not JSON, written by another command, or of another format.
+            CraftError: the file is missing, is not JSON, was written by another command, or has
+                another format.
         """
         path = path / RESULTS if path.is_dir() else path
         if not path.exists():
-            raise CraftError(f"{path} does not exist; name a directory that holds one")
+            raise CraftError(f"{path} does not exist; name a directory that contains one")
         found = read_json(path, "results")
         written, command = found.get("format"), found.get("command")
         if written is True or written != cls.FORMAT:
@@ -198,11 +200,11 @@ class ResultsFile(BaseModel):
 
 
 class EvaluationSettings(ExamSettings):
-    """What ``craft evaluate`` was asked to do.
+    """Settings of a ``craft evaluate`` run.
 
     Attributes:
-        method: what made the pack.
-        general_images: how many there were, 0 where nothing measured forgetting.
+        method: the pack's training method.
+        general_images: how many were used; 0 if nothing measured forgetting.
     """
 
     method: str
@@ -210,11 +212,11 @@ class EvaluationSettings(ExamSettings):
 
 
 class EvaluationResults(ResultsFile):
-    """Of ``craft evaluate``.
+    """Results of ``craft evaluate``.
 
     Attributes:
         models: language model -> condition -> scores. Conditions are ``keep_<ratio>`` of the pack
-            and ``pretrained``, the encoder as it was before, on all tokens.
+            and ``pretrained``, the pretrained encoder with all tokens.
     """
 
     COMMAND = "evaluate"
@@ -227,21 +229,21 @@ class EvaluationResults(ResultsFile):
 
 
 class ComparisonSettings(TransferSettings):
-    """What ``craft transfer`` was asked to do.
+    """Settings of a ``craft transfer`` run.
 
     Attributes:
-        general_images: how many there were, 0 where nothing measured forgetting.
+        general_images: how many were used; 0 if nothing measured forgetting.
     """
 
     general_images: int = 0
 
 
 class TransferResults(ResultsFile):
-    """Of ``craft transfer``.
+    """Results of ``craft transfer``.
 
     Attributes:
         matrix: encoder -> language model -> scores; the first encoder is ``pretrained``.
-        encoder_hashes: of the packs, by the name of their row.
+        encoder_hashes: of the packs, by row name.
     """
 
     COMMAND = "transfer"
@@ -254,14 +256,14 @@ class TransferResults(ResultsFile):
 
 
 class MeanScore(_Entry):
-    """Per cent, over seeds; ``std`` is the sample standard deviation, None for one seed."""
+    """Mean in per cent over seeds; ``std`` is the sample standard deviation, None for one seed."""
 
     mean: float
     std: float | None
 
 
 class FewShotMode(_Entry):
-    """One way to adapt: how many weights it trained, and what it reached."""
+    """One way to adapt: its number of trained weights and its accuracies."""
 
     trained: int
     base: MeanScore
@@ -270,10 +272,10 @@ class FewShotMode(_Entry):
 
 
 class FewShotResults(ResultsFile):
-    """Of ``craft few-shot``.
+    """Results of ``craft few-shot``.
 
     Attributes:
-        classes, n: how many base and novel classes, and test images of them.
+        classes, n: numbers of base and novel classes, and of their test images.
         modes: "zero-shot" and each kind of adapter -> its scores.
     """
 

@@ -1,4 +1,4 @@
-"""What an encoder should not forget: questions that the pretrained models could answer."""
+"""Retention probes: questions that the pretrained models could answer, to measure forgetting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from craft.data.domains.domain import Domain
 from craft.data.questions import QuestionSet, seeded
 from craft.evaluation.exam import question_set
 
-#: ``select`` chooses weights while training, ``report`` measures; no image serves both.
+#: ``select`` chooses weights during training, ``report`` measures; no image serves both.
 Use = Literal["select", "report"]
 
 
@@ -18,21 +18,23 @@ class RetentionProbe(Protocol):
 
     @property
     def least(self) -> int:
-        """The smallest ``count`` that :meth:`questions` can do with."""
+        """The smallest ``count`` that :meth:`questions` accepts."""
         ...
 
     def questions(self, count: int, size: int, use: Use) -> QuestionSet:
-        """At most ``count`` questions about images for encoders of side ``size``; the same ones for
-        the same arguments, disjoint ones for the two uses."""
+        """At most ``count`` questions about images for encoders of input size ``size``.
+
+        The same arguments give the same questions; those of the two uses are disjoint.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class DomainProbe:
-    """General data of the user's own: validation images select, test images report.
+    """A user's general data: validation images select, test images report.
 
     Args:
-        domain: the data, read as any other domain.
+        domain: the data, read like any other domain.
     """
 
     domain: Domain

@@ -1,4 +1,4 @@
-"""What a domain's validation images say about an adaptation."""
+"""The gain of an adaptation on its domain's validation images."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from craft.evaluation.results import Gain
 
 @dataclass(frozen=True)
 class ValidationGain:
-    """Per cent of right letters on a domain's validation images, before and after.
+    """Per cent of right letters on a domain's validation images, before and after adaptation.
 
-    The images also chose the weights, which flatters the gain a little; they hold no held-out
-    class. ``gain`` has its interval over images: answers about one image are alike.
+    The same images chose the weights, which makes the gain slightly optimistic; they contain no
+    held-out class. The interval of ``gain`` is over images, because answers about the same image
+    are correlated.
     """
 
     before: float
@@ -26,10 +27,10 @@ class ValidationGain:
     def of(
         cls, before: Sequence[bool], after: Sequence[bool], images: Sequence[int]
     ) -> ValidationGain:
-        """Of questions in the same order: whether each was answered right, and its image.
+        """Compute the gain from whether each question was answered right, and its image.
 
         Raises:
-            CraftError: no questions.
+            CraftError: there are no questions.
         """
         gain = Gain.between(before, after, images)
         was, now = (100 * sum(right) / len(right) for right in (before, after))

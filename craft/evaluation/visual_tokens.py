@@ -1,4 +1,4 @@
-"""Images as one encoder says them, ready to be shown to any language model at any budget."""
+"""Visual tokens of one encoder, ready for any language model at any token budget."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ from craft.runtime.processes import ALONE, Processes
 from craft.runtime.tensor_hash import tensor_hash
 from craft.settings.choices import Selector
 
-#: Bytes of plain features that are held at a time; codes of all images are.
+#: Most bytes of plain features held at a time; codes are held for all images.
 FEATURE_BYTES = 1 << 29
 
 
 class Visual(Protocol):
-    """What language models read of images."""
+    """Visual features of images, as language models read them."""
 
     @property
     def length(self) -> int:
-        """How many tokens an image has, before any are left out."""
+        """How many tokens an image has before pruning."""
         ...
 
     @property
     def windows(self) -> Sequence[range]:
-        """Numbers of images that are cheap to look at together, in any order; each image is in
-        one of them."""
+        """Ranges of images that are cheap to show together, in any order; they cover all images."""
         ...
 
     def show(self, images: Sequence[int]) -> Tensor:  # [b, M, D]
@@ -45,24 +44,23 @@ class Visual(Protocol):
 
 
 class VisualTokens:
-    """Codes of images, each encoded once however many questions, language models and keep ratios
-    there are.
+    """Codes of images, each encoded once for all questions, language models and keep ratios.
 
-    Kept are codes and |r_1|^2, some 3 KiB an image at VILA-U's size; what language models read is
-    looked up in the codebook, bit for bit what the encoder gave. Plain features are not kept: they
-    are made again, :data:`FEATURE_BYTES` of them at a time.
+    Codes and |r_1|^2 are stored, about 3 KiB per image at VILA-U's size; the features that language
+    models read are looked up in the codebook, bit for bit as the encoder gave them. Plain features
+    are not stored but recomputed, :data:`FEATURE_BYTES` of them at a time.
 
     Args:
-        tower: the encoder; for plain features it must stay as it is.
+        tower: the encoder; with plain features it must not change.
         images: read a batch at a time.
-        prior: first-level code frequencies of the domain; only random pruning does without.
-        seed: of the random selectors, whose choice for an image depends on seed and number alone.
-        quantized: language models read codes; else the encoder's plain features, which pruning
-            still chooses by their codes.
-        file: where codes are kept as they are made; those in it are not made again.
-        on_images: called with (images encoded, images), first with those in ``file``.
-        processes: each of them encodes a part, and has the codes of all images afterwards.
-        pace: is told how fast this process encodes.
+        prior: first-level code frequencies of the domain; only random pruning needs none.
+        seed: of the random selectors, whose choice for an image depends only on seed and number.
+        quantized: whether language models read codes or the encoder's plain features, which are
+            still pruned by their codes.
+        file: where codes are saved as they are computed; codes already in it are reused.
+        on_images: called with (images encoded, images), first with those from ``file``.
+        processes: each of them encodes some of the images, and has the codes of all afterwards.
+        pace: measures how fast this process encodes.
 
     Raises:
         CodebookMismatchError: the prior was counted on another codebook.
@@ -126,7 +124,7 @@ class VisualTokens:
 
     @property
     def windows(self) -> Sequence[range]:
-        """All images, or as many as have plain features at a time."""
+        """All images, or as many as fit into :data:`FEATURE_BYTES` as plain features."""
         count = len(self.images)
         if self.quantized:
             return [range(count)]
@@ -146,13 +144,13 @@ class VisualTokens:
         selector: Selector = "full",
         prior: Tensor | None = None,
     ) -> Pruned:
-        """Kept positions [b, M] of images, by their numbers, and the features [b, M, D] there.
+        """Prune images given by number; returns kept positions [b, M] and features [b, M, D].
 
         Args:
-            prior: frequencies [K] to prune by instead of its own.
+            prior: frequencies [K] to use instead of the stored prior.
 
         Raises:
-            CraftError: a selector that weighs rarity, and no prior to tell it.
+            CraftError: the selector needs a prior, and there is none.
         """
         device = self.tower.device
         numbers = torch.tensor(list(images), dtype=torch.int64)
@@ -162,7 +160,7 @@ class VisualTokens:
         frequencies: TokenPrior | Tensor | None = self.prior if prior is None else prior
         if frequencies is None:
             require_prior(None, keep_ratio, selector)
-            frequencies = distances.new_empty(0)  # random pruning looks at no frequency
+            frequencies = distances.new_empty(0)  # random pruning ignores frequencies
         kept = prune(
             codes,
             distances,
@@ -183,11 +181,11 @@ class VisualTokens:
     def view(
         self, keep_ratio: float = 1.0, selector: Selector = "full", prior: Tensor | None = None
     ) -> View:
-        """What language models read at a budget; arguments as for :meth:`keep`."""
+        """The tokens that language models read at a budget; arguments as for :meth:`keep`."""
         return View(self, keep_ratio, selector, prior)
 
     def kept(self, keep_ratio: float, selector: Selector = "full") -> Tensor:  # [n, H, W] bool
-        """Which patches survive."""
+        """Which patches pruning keeps."""
         count = self.codes.shape[1]
         masks = []
         for start in range(0, len(self.images), BATCH):
@@ -198,14 +196,14 @@ class VisualTokens:
         return torch.cat(masks)
 
     def _plain(self, numbers: Tensor) -> Tensor:  # [b] -> [b, N, D]
-        """Features before quantisation, from the windows that the images are in."""
+        """Features before quantisation, computed window by window."""
         found: Tensor | None = None
         for window in self.windows:
             here = ((numbers >= window.start) & (numbers < window.stop)).nonzero().squeeze(1)
             if not len(here):
                 continue
             if self._window[0] != window:
-                self._window = range(0), torch.empty(0)  # let go of it before the next is made
+                self._window = range(0), torch.empty(0)  # freed before the next is computed
                 self._window = window, self._encoded(window)
             chosen = self._window[1][(numbers[here] - window.start).to(self.tower.device)]
             if found is None:
@@ -221,7 +219,7 @@ class VisualTokens:
 
 
 def require_prior(prior: TokenPrior | None, keep_ratio: float, selector: Selector) -> None:
-    """Raises CraftError if pruning weighs rarity, and there is no prior to tell it."""
+    """Raise CraftError if pruning needs a prior and there is none."""
     if prior is None and keep_ratio != 1 and selector != "random":
         raise CraftError(
             f"pruning with selector {selector!r} needs the domain's token prior; count it with "

@@ -1,4 +1,4 @@
-"""A family: an encoder, its codebook, and language models that read its codes."""
+"""A model family: an encoder, its codebook, and the language models that read its codes."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ class ModelFamily:
     """A directory of models that share one codebook.
 
     Args:
-        directory: holds ``codebook.safetensors``, ``siglip/`` and one directory per language model.
+        directory: contains ``codebook.safetensors``, ``siglip/`` and one directory per language
+            model.
         device: where its models are placed, see :func:`~craft.runtime.device.choose_device`.
 
     Raises:
-        CraftError: the directory is not one, or there is no such device.
+        CraftError: the directory is not that of a family, or there is no such device.
     """
 
     def __init__(self, directory: Path, device: str | None = None):
@@ -65,11 +66,11 @@ class ModelFamily:
 
     @cached_property
     def manifest(self) -> FamilyManifest:
-        """What ``manifest.json`` says of the directory; empty if there is none."""
+        """The content of ``manifest.json``; empty if there is no such file."""
         return FamilyManifest.load(self.directory)
 
     def _require_unchanged(self, part: str) -> None:
-        """Raises StoredFileError if a file, or one in a folder, is not what the manifest lists."""
+        """Raises StoredFileError if a file, or one in a folder, differs from its listed hash."""
         if part not in self._checked:
             known = {
                 name: found
@@ -81,21 +82,21 @@ class ModelFamily:
 
     @property
     def main(self) -> str | None:
-        """The language model that is meant where none is named: qwen2, or the only one."""
+        """The language model to use if none is named: qwen2, or the only one."""
         if "qwen2" in self.names:
             return "qwen2"
         return self.names[0] if len(self.names) == 1 else None
 
     @property
     def origin(self) -> str | None:
-        """The directory in full, as packs note it; None for the models of the package."""
+        """The absolute directory, which packs note; None for the package's own models."""
         here = self.directory.resolve()
         installed = any(True for _ in entry_points(group="craft.families", name="default"))
         return None if installed and here == default_directory().resolve() else str(here)
 
     @property
     def retention(self) -> str | None:
-        """What measures forgetting, by name or by the path of its data, if the manifest says so."""
+        """Name or data path of what measures forgetting, if the manifest has one."""
         return self.manifest.retention
 
     @cached_property
@@ -106,7 +107,7 @@ class ModelFamily:
 
     @cached_property
     def siglip(self) -> SiglipModel:
-        """The frozen pair, float32."""
+        """The frozen SigLIP pair, float32."""
         model: Any = load_model(
             SiglipModel, self.directory / SIGLIP, "the SigLIP pair", dtype=torch.float32
         )
@@ -115,23 +116,23 @@ class ModelFamily:
 
     @property
     def image_size(self) -> int:
-        """Side of the encoder's images, in pixels."""
+        """Side length of the encoder's images, in pixels."""
         config = load_config(self.directory / SIGLIP, "the SigLIP pair", SiglipConfig)
         self._require_unchanged(SIGLIP)
         return int(config.vision_config.image_size)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """SigLIP's.
+        """SigLIP's tokenizer.
 
         Raises:
-            CraftError: there is none, as in converted checkpoints that came without.
+            CraftError: there is none, as in checkpoints that were converted without it.
         """
         if not self.has_tokenizer:
             raise CraftError(
-                f"{self.directory / SIGLIP} holds no tokenizer of SigLIP's; put its files there "
-                "(tokenizer.json or spiece.model, and tokenizer_config.json), or use what needs no "
-                "texts: craft adapt --set lambda_con=0"
+                f"{self.directory / SIGLIP} holds no SigLIP tokenizer; put its files there "
+                "(tokenizer.json or spiece.model, and tokenizer_config.json), or adapt without "
+                "contrastive texts: craft adapt --set lambda_con=0"
             )
         tokenizer = load_tokenizer(self.directory / SIGLIP, "SigLIP")
         self._require_unchanged(SIGLIP)
@@ -139,16 +140,16 @@ class ModelFamily:
 
     @property
     def has_tokenizer(self) -> bool:
-        """Whether SigLIP's tokenizer is there; VILA-U's checkpoints come without."""
+        """Whether there is a SigLIP tokenizer; VILA-U's checkpoints have none."""
         return has_tokenizer(self.directory / SIGLIP)
 
     def text_tokenizer(self, config: CraftConfig) -> PreTrainedTokenizerBase | None:
-        """SigLIP's tokenizer, if training with these settings contrasts images with texts."""
+        """SigLIP's tokenizer, or None if training with these settings has no contrastive texts."""
         contrasts = METHODS[config.method].regularized and config.lambda_con != 0
         return self.tokenizer if contrasts else None
 
     def language_model(self, name: str) -> AlignedLanguageModel:
-        """A language model with its projector, frozen.
+        """Load a language model with its projector, frozen.
 
         Raises:
             CraftError: no such model.
@@ -168,7 +169,7 @@ class ModelFamily:
         return self._language_models[name]
 
     def pretrained_tower(self) -> DiscreteVisionTower:
-        """A copy of the pretrained encoder, for zero-shot use or to be adapted."""
+        """A copy of the pretrained encoder, for zero-shot use or adaptation."""
         vision = copy.deepcopy(self.siglip.vision_model)
         return DiscreteVisionTower.from_siglip(vision, self.codebook).eval()
 
@@ -179,7 +180,7 @@ class ModelFamily:
             pack: a pack or its directory; None for the pretrained encoder.
 
         Raises:
-            CraftError: not a pack, or one whose files were changed.
+            CraftError: not a pack, or its files were changed.
             CodebookMismatchError: the pack speaks another codebook; names both.
             EncoderMismatchError: adapters of another encoder than this family's; names both.
         """
@@ -198,22 +199,24 @@ class ModelFamily:
         return PluggedEncoder(tower, pack.prior, pack, own)
 
     def lvlm(self, name: str) -> DiscreteLVLM:
-        """The pretrained encoder and a language model as one checkpoint of the general classes."""
+        """The pretrained encoder and a language model as one transformers model."""
         return DiscreteLVLM.from_parts(self.pretrained_tower(), self.language_model(name))
 
     def general_prior(self) -> TokenPrior | None:
-        """First-level code frequencies of the general world under the pretrained encoder; None if
-        the directory has none, as after a conversion."""
+        """The pretrained encoder's first-level code frequencies of general images.
+
+        None if the directory has none, as after a conversion.
+        """
         path = self.directory / PRIOR
         prior = TokenPrior.load(path) if path.is_file() else None
         self._require_unchanged(PRIOR)
         return prior
 
     def changed_files(self) -> list[str]:
-        """Files that are not what the manifest says, by SHA-256; empty when all is well.
+        """Files whose SHA-256 differs from the manifest's; empty if there are none.
 
         Raises:
-            StoredFileError: the manifest lists files that do not lie in the directory.
+            StoredFileError: the manifest lists files outside the directory.
         """
         what = "the manifest of the models"
         paths = {
@@ -228,10 +231,10 @@ class ModelFamily:
 
 
 def default_directory() -> Path:
-    """The models that come with the package: the entry point ``default`` of ``craft.families``.
+    """Models that come with the package: the entry point ``default`` of ``craft.families``.
 
     Raises:
-        CraftError: nothing installed brings models.
+        CraftError: no installed package provides models.
     """
     for entry in entry_points(group="craft.families", name="default"):
         directory: Callable[[], Path] = entry.load()

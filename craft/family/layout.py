@@ -1,9 +1,9 @@
-"""File names inside a directory of models; no other module spells them."""
+"""File names inside a family's directory; no other module spells them out."""
 
 from __future__ import annotations
 
 MANIFEST = "manifest.json"
 CODEBOOK = "codebook.safetensors"
-#: First-level code frequencies of the general world under the pretrained encoder.
+#: The pretrained encoder's first-level code frequencies of general images.
 PRIOR = "general_prior.safetensors"
 SIGLIP = "siglip"

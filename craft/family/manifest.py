@@ -1,7 +1,7 @@
-"""What a directory of models says of itself, in ``manifest.json``, and what its files must be.
+"""``manifest.json``: what a family's directory contains, and the hashes of its files.
 
-``python -m craft.family.manifest DIRECTORY`` writes the hashes anew, also those in the cards of its
-language models, after files were changed on purpose.
+After files were changed on purpose, ``python -m craft.family.manifest DIRECTORY`` rewrites the
+hashes, including those in the cards of its language models.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _WHAT = "the manifest of the models"
 
 
 class FamilyManifest(BaseModel):
-    """What ``manifest.json`` says; other keys are notes.
+    """Content of ``manifest.json``; other keys are notes.
 
     Args:
-        language_models: those that commands name first, in this order.
-        retention: what measures forgetting, by name or by the path of its data.
-        files: name -> SHA-256; a file that is listed is read only if it is that one.
+        language_models: names that commands list first, in this order.
+        retention: name or data path of what measures forgetting.
+        files: name -> SHA-256; a listed file is read only if its hash matches.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
@@ -39,10 +39,10 @@ class FamilyManifest(BaseModel):
 
     @classmethod
     def load(cls, directory: Path) -> FamilyManifest:
-        """The manifest of a directory; an empty one if there is none.
+        """Read the manifest of a directory; it is empty if there is none.
 
         Raises:
-            StoredFileError: damaged, edited, or with hashes and no checksum of its own.
+            StoredFileError: it is damaged, was edited, or lists hashes but has no checksum itself.
         """
         path = directory / MANIFEST
         if not path.is_file():
@@ -50,18 +50,18 @@ class FamilyManifest(BaseModel):
         content = read_json(path, _WHAT)
         if content.get("files") and CHECKSUM not in content:
             raise StoredFileError(
-                f"{path}, {_WHAT}, lists files but has no checksum of its own; write it anew: "
+                f"{path}, {_WHAT}, lists files but has no checksum; rewrite it: "
                 f"python -m craft.family.manifest {directory}"
             )
         return as_card(content, path, _WHAT, cls)
 
 
 def write_manifest(directory: Path, content: Mapping[str, Any], without: str | None = None) -> None:
-    """Write ``manifest.json`` with the hashes of all files that are there now.
+    """Write ``manifest.json`` with the current hashes of all files.
 
     Args:
-        content: what else it says.
-        without: a folder whose files are no part of the models.
+        content: its other keys.
+        without: a folder whose files are not part of the models.
 
     Raises:
         OSError: a file cannot be read, or the manifest cannot be written.
@@ -76,7 +76,7 @@ def write_manifest(directory: Path, content: Mapping[str, Any], without: str | N
 
 
 def note_file(directory: Path, name: str) -> None:
-    """List a file that was written into a directory of models, where a manifest lists files.
+    """Add a file to the manifest of a directory, if the manifest lists files.
 
     Raises:
         StoredFileError: the manifest is damaged.
@@ -91,10 +91,10 @@ def note_file(directory: Path, name: str) -> None:
 
 
 def write_anew(directory: Path) -> None:
-    """Take the files of a directory of models, which were changed on purpose, as they are now.
+    """Rewrite the hashes of a family's directory after its files were changed on purpose.
 
     Raises:
-        StoredFileError: a manifest or card that is no JSON object.
+        StoredFileError: the manifest or a card is not a JSON object.
         OSError: a file cannot be read or written.
     """
     for card in sorted(directory.glob(f"*/{CARD}")):

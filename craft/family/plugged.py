@@ -1,4 +1,4 @@
-"""An encoder that was joined to a family of models."""
+"""An encoder that was joined to a model family."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from craft.prior import TokenPrior
 
 @dataclass(frozen=True)
 class PluggedEncoder:
-    """An encoder that speaks the family's codebook, made by
-    :meth:`~craft.family.family.ModelFamily.plug`.
+    """An encoder that speaks the family's codebook.
+
+    :meth:`~craft.family.family.ModelFamily.plug` makes it.
 
     Args:
         tower: frozen and in eval mode.
-        prior: first-level code frequencies to prune by, if any were counted.
-        pack: where it comes from; None for the pretrained encoder.
-        own: directory of the language model that was trained with the pack, if one was.
+        prior: first-level code frequencies to prune by, if they were counted.
+        pack: the pack it comes from; None for the pretrained encoder.
+        own: directory of the language model that was trained with the pack, if there is one.
     """
 
     tower: DiscreteVisionTower
@@ -38,13 +39,13 @@ class PluggedEncoder:
 
     @cached_property
     def own_language_model(self) -> AlignedLanguageModel | None:
-        """The language model that was trained with the pack, which reads it instead of others."""
+        """The language model that was trained with the pack, if any; only that one reads it."""
         if self.own is None:
             return None
         return AlignedLanguageModel.from_pretrained(self.own).to(self.tower.device)
 
     def require_codes(self, what: str) -> None:
-        """Raises CraftError unless language models read this encoder's codes."""
+        """Raises CraftError unless any language model can read this encoder's codes."""
         if self.reads != "codes" or self.own is not None:
             method = self.pack.method if self.pack is not None else ""
             raise CraftError(

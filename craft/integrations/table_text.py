@@ -1,8 +1,8 @@
-"""Texts in a table that an evaluation suite reads with pandas, which guesses what columns hold.
+"""Texts for tables that an evaluation suite reads with pandas, which guesses column types.
 
-``pandas.read_csv`` takes "NA" and "None" for missing values even in quotes, and "007" and "3.10"
-for numbers, chunk by chunk of a large file. No quoting prevents that, so a text that would come
-back as another one is refused.
+``pandas.read_csv`` reads "NA" and "None" as missing values even in quotes, and "007" and "3.10" as
+numbers, chunk by chunk in a large file. Quoting does not prevent it, so texts that would be read as
+something else are refused.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from craft.errors import CraftError
 
-#: What pandas reads as a missing value.
+#: Texts that pandas reads as a missing value.
 MISSING = frozenset(
     {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"}
     | {"<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
@@ -19,14 +19,14 @@ MISSING = frozenset(
 
 
 def require_same_when_read(column: Sequence[tuple[str, str | None]]) -> None:
-    """Refuse a column whose texts would come back as others.
+    """Refuse a column with texts that pandas would not read back unchanged.
 
     Args:
-        column: for each row what the text is, for messages ("option B of question 'q7'"), and the
-            text, or None where the row has none.
+        column: per row, a description of the text for messages ("option B of question 'q7'") and
+            the text, or None if the row has none.
 
     Raises:
-        CraftError: names the first such text, and what it would be read as.
+        CraftError: names the first such text and what it would be read as.
     """
     kinds = {_number(text) for _, text in column if text is not None}
     whole_become_fractions = float in kinds or any(text is None for _, text in column)
@@ -36,8 +36,8 @@ def require_same_when_read(column: Sequence[tuple[str, str | None]]) -> None:
         read = _read_as(text, whole_become_fractions)
         if read is not None:
             raise CraftError(
-                f"{what} is {text!r}, which pandas, by which VLMEvalKit reads its tables, takes "
-                f"for {read}; word it otherwise, or export to lmms-eval, which keeps every text"
+                f"{what} is {text!r}, which pandas, with which VLMEvalKit reads its tables, takes "
+                f"for {read}; reword it, or export to lmms-eval, which keeps every text"
             )
 
 

@@ -1,7 +1,7 @@
-"""A domain's test questions in the forms that two evaluation suites read.
+"""Export a domain's test questions in the formats of two evaluation suites.
 
 lmms-eval takes a folder of task files (``--include_path``), VLMEvalKit a table in its data folder.
-Both get the images inside, so that nothing else has to be there.
+Both contain the images, so that no other files are needed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from craft.errors import CraftError, MissingPackageError
 from craft.integrations.table_text import require_same_when_read
 from craft.runtime.whole_file import open_whole, whole_file, write_text
 
-#: How many tokens an answer may take, as in our own evaluation (methods F6).
+#: Token limit of an answer, as in our own evaluation (methods F6).
 NEW_TOKENS = 5
 
 _FUNCTIONS = '''\
-"""What this task's YAML refers to."""
+"""Functions that this task's YAML refers to."""
 
 import io
 
@@ -53,14 +53,14 @@ def export_lmms_eval(
     questions: Sequence[Question],
     directory: Path,
 ) -> Path:
-    """Writes ``<name>.yaml``, the functions it refers to and a Parquet file; returns the YAML.
+    """Write ``<name>.yaml``, the functions it refers to and a Parquet file; return the YAML's path.
 
-    Run it with ``lmms_eval --include_path DIRECTORY --tasks NAME`` from anywhere: the paths inside
-    are absolute. Scored by exact match, ignoring case, as our strict match.
+    Run it with ``lmms_eval --include_path DIRECTORY --tasks NAME`` from anywhere: its paths are
+    absolute. Answers are scored by exact match, ignoring case, like our strict match.
 
     Raises:
-        ImportError: the datasets package is not installed.
-        CraftError: no questions, or a name that cannot be a file's.
+        MissingPackageError: the datasets package is not installed.
+        CraftError: no questions, or an invalid name.
     """
     _check(name, questions)
     try:
@@ -122,13 +122,13 @@ def export_vlmevalkit(
     questions: Sequence[Question],
     directory: Path,
 ) -> Path:
-    """Writes ``<name>.tsv``: index, image (base64), question, options, answer, category, split.
+    """Write ``<name>.tsv``: index, image (base64), question, options, answer, category, split.
 
-    The suite adds the options to the question itself, so the question stands here without them.
+    Questions are written without their options, because the suite adds them.
 
     Raises:
-        CraftError: no questions, a name that cannot be a file's, options for some only, more
-            than 26, or a text that the suite would read as another one.
+        CraftError: no questions, an invalid name, options for only some questions, more than 26
+            options, or a text that the suite would not read back unchanged.
     """
     _check(name, questions)
     most = max(len(q.options) for q in questions)
@@ -136,7 +136,7 @@ def export_vlmevalkit(
         open_ones = [q.id for q in questions if not q.options]
         raise CraftError(
             f"{len(open_ones)} of {len(questions)} questions have no options, {open_ones[0]!r} "
-            "first; a table holds either kind: export them apart"
+            "first; a table holds only one kind: export them separately"
         )
     letters = [prompts.letter(i) for i in range(most)]
     columns = ["index", "image", "question", *letters, "answer", "category", "split"]
@@ -157,7 +157,7 @@ def export_vlmevalkit(
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.tsv"
     with open_whole(path, newline="") as file:
-        # All quoted: a carriage return outside of quotes would begin a row.
+        # All quoted: a carriage return outside quotes would begin a row.
         writer = csv.DictWriter(
             file, columns, delimiter="\t", lineterminator="\n", restval="", quoting=csv.QUOTE_ALL
         )
@@ -176,7 +176,7 @@ def png(image: Tensor) -> bytes:  # uint8 [3, S, S]
 
 
 def require_task_name(name: str) -> str:
-    """A name that both suites take, and files can have; raises CraftError for any other."""
+    """Raises CraftError unless the name is valid for both suites and for files; returns it."""
     if not name.isidentifier():
         raise CraftError(
             f"the task's name must be letters, digits and underscores, not beginning with a digit, "
@@ -198,7 +198,7 @@ def _without_options(question: Question) -> str:
 
 
 class _Function(str):
-    """The name of a function, which YAML writes with the suite's own tag."""
+    """The name of a function, which is written with the suite's own YAML tag."""
 
 
 class _TaskDumper(yaml.SafeDumper):

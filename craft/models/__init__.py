@@ -1,6 +1,6 @@
-"""The models: a tower that speaks a codebook, and language models that read it.
+"""The models: a vision tower that speaks a codebook, and language models that read its codes.
 
-Importing this registers them with transformers' AutoConfig and AutoModel.
+Importing this package registers them with transformers' AutoConfig and AutoModel.
 """
 
 from craft.models.aligned_language_model import AlignedLanguageModel

@@ -1,4 +1,4 @@
-"""A language model that reads visual codes: projector, then image tokens before the question."""
+"""A language model that reads visual codes, projected to image tokens before the question."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from craft.runtime.whole_folder import parts_swapped
 
 CARD = "craft.json"
 _PROJECTOR = "projector.safetensors"
-# Beside a model's config.json, AutoTokenizer goes by the model type and would rebuild a tokenizer
-# of another kind as that family's own.
+# In a directory of its own: beside a model's config.json, AutoTokenizer goes by the model type and
+# would rebuild a tokenizer of another kind as that model's default one.
 _TOKENIZER = "tokenizer"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -53,7 +53,7 @@ class _Template(BaseModel):
 
 
 class _Card(BaseModel):
-    """What ``craft.json`` says; ``files`` are hashes of all others, none in earlier versions."""
+    """Content of ``craft.json``; ``files`` are hashes of all other files, empty in older cards."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -66,18 +66,18 @@ class _Card(BaseModel):
 
 
 class AlignedLanguageModel(nn.Module):
-    """Projector and causal language model, aligned to one codebook and frozen ever after.
+    """A projector and a causal language model, aligned to one codebook and then frozen.
 
-    What several language models that read one tower's codes have of their own. With a tower they
-    are a :class:`~craft.models.discrete_lvlm.DiscreteLVLM`.
+    Several of them can read the codes of one tower. Together with a tower, each is a
+    :class:`~craft.models.discrete_lvlm.DiscreteLVLM`.
 
     Args:
         language_model: any transformers causal language model.
         projector: maps codebook features [..., D] to the model's embeddings.
-        tokenizer: the model's own.
+        tokenizer: the language model's.
         codebook_fingerprint: of the codebook the pair was aligned to.
-        name: how tables call it.
-        template: the words around image and question that the model was trained with.
+        name: used in tables.
+        template: the text around image and question that the model was trained with.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class AlignedLanguageModel(nn.Module):
         template: PromptTemplate | None = None,
     ):
         super().__init__()
-        # Any: the generated types of transformers do not know what a causal language model has.
+        # Any: transformers' generated types do not know the attributes of causal language models.
         self.language_model: Any = language_model
         self.projector = projector
         self.tokenizer = tokenizer
@@ -100,11 +100,11 @@ class AlignedLanguageModel(nn.Module):
         self.prefix_ids = self.template.prefix_ids(tokenizer)
 
     def prompt_batch(self, prompts: Sequence[str]) -> TextBatch:
-        """Prompts in the model's own wording, padded on the left, ready to be answered."""
+        """Prompts in the model's template, padded on the left, ready to be answered."""
         return prompt_batch(self.tokenizer, [self.template.ask(prompt) for prompt in prompts])
 
     def training_batch(self, prompts: Sequence[str], answers: Sequence[str]) -> TextBatch:
-        """Prompts in the model's own wording with answers to learn, padded on the right."""
+        """Prompts in the model's template with answers to learn, padded on the right."""
         asked = [self.template.ask(prompt) for prompt in prompts]
         return training_batch(self.tokenizer, asked, list(answers))
 
@@ -113,11 +113,11 @@ class AlignedLanguageModel(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Input embeddings [B, P + M + T, H] and their mask: prefix, image tokens, text.
 
-        The prefix is what the template puts before the image, if anything. ``visual`` is
-        [B, M, D], or [B, M, H] if it is ``projected`` already.
+        The prefix is the template's text before the image, if any. ``visual`` has shape [B, M, D],
+        or [B, M, H] if it is already ``projected``.
 
-        With text padded on the left the padding is moved to the front, so that positions do not
-        depend on how long the other questions of the batch are.
+        Padding on the left of the text is moved to the front, so that positions do not depend on
+        the length of the other questions in the batch.
         """
         on_the_left = bool((text.attention_mask[:, 0] == 0).any())
         text = text.to(visual.device)
@@ -131,13 +131,13 @@ class AlignedLanguageModel(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Logits [A, V] and targets [A] at the A answer positions of a training batch.
 
-        The vocabulary projection runs only where an answer token is predicted.
+        The vocabulary projection runs only at positions that predict an answer token.
         """
         if text.labels is None:
             raise CraftError("text.labels is None: build the batch with training_batch()")
         embeds, mask = self.embed(visual, text, projected)
         before = embeds.shape[1] - text.labels.shape[1]
-        # Which positions these are is found where the batch was made, so that no device waits.
+        # Positions are computed on the device where the batch was made, to avoid synchronisation.
         targets = F.pad(text.labels, (before, 0), value=IGNORE)[:, 1:]
         asked = (targets != IGNORE).nonzero(as_tuple=True)
         answers = targets[asked].to(embeds.device)
@@ -151,7 +151,7 @@ class AlignedLanguageModel(nn.Module):
     def answer_loss(
         self, visual: Tensor, text: TextBatch, reduction: Literal["mean", "sum"] = "mean"
     ) -> Tensor:  # []
-        """Token mean, or sum, of the next-token loss over answers (L_SAL, methods B1)."""
+        """Mean or sum over answer tokens of the next-token loss (L_SAL, methods B1)."""
         logits, targets = self.answer_logits(visual, text)
         return F.cross_entropy(logits.float(), targets, reduction=reduction)
 
@@ -170,11 +170,11 @@ class AlignedLanguageModel(nn.Module):
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 
     def save_pretrained(self, directory: Path | str) -> None:
-        """Write language model, tokenizer, projector and a card that names the codebook.
+        """Save language model, tokenizer, projector and a card that names the codebook.
 
         Raises:
-            OSError: they could not be written; an earlier model in ``directory`` is as it was.
-                Otherwise nothing of it stays.
+            OSError: they could not be written; an earlier model in ``directory`` is unchanged. On
+                success it is replaced completely.
         """
         card = {
             "name": self.name,
@@ -205,12 +205,12 @@ class AlignedLanguageModel(nn.Module):
         """Load what :meth:`save_pretrained` wrote, frozen and in eval mode.
 
         Args:
-            dtype: of the weights; by default the one that the card names, else float32.
+            dtype: of the weights; by default the card's.
 
         Raises:
-            CraftError: a file that is missing, damaged, cut short, changed since it was written, or
-                a Git LFS pointer; weights that fit neither their config nor each other; a tokenizer
-                without an end token.
+            CraftError: a file is missing, damaged, truncated, changed since it was written, or a
+                Git LFS pointer; weights do not fit their config or each other; the tokenizer has no
+                end token.
         """
         directory = Path(directory)
         what = f"the language model {directory.name!r}"
@@ -224,12 +224,12 @@ class AlignedLanguageModel(nn.Module):
         width = model.get_input_embeddings().embedding_dim
         if width != projector.hidden:
             raise StoredFileError(
-                f"{stored} leads to {projector.hidden} dimensions, but {what} has embeddings of "
+                f"{stored} maps to {projector.hidden} dimensions, but {what} has embeddings of "
                 f"{width}: they do not belong together"
             )
         tokenizer = load_tokenizer(directory / _TOKENIZER, what)
         require_end_token(tokenizer, directory / _TOKENIZER)
-        # Last: what was said above of a damaged file says more.
+        # Last, because the errors above say more about a damaged file.
         require_unchanged(directory, card.files, CARD)
         template = PromptTemplate(**card.template.model_dump())
         language_model = cls(
@@ -239,9 +239,9 @@ class AlignedLanguageModel(nn.Module):
 
 
 def write_card(directory: Path, content: Mapping[str, Any]) -> None:
-    """Write ``craft.json`` with the hashes, as they are now, of the files that ``content`` lists.
+    """Write ``craft.json`` with the current hashes of the files that ``content`` lists.
 
-    Files that are gone are left out.
+    Files that no longer exist are left out.
 
     Raises:
         OSError: it could not be written.
@@ -256,9 +256,12 @@ def write_card(directory: Path, content: Mapping[str, Any]) -> None:
 
 
 def require_end_token(tokenizer: PreTrainedTokenizerBase, origin: Path | str) -> None:
-    """Raise CraftError without an end token; let it pad, where there is no pad token.
+    """Require an end token, and use it as pad token if there is none.
 
-    Padding is masked, so which token pads does not change what is read or learnt.
+    Padding is masked, so the choice of pad token changes neither answers nor training.
+
+    Raises:
+        CraftError: there is no end token.
     """
     if tokenizer.eos_token_id is None:
         raise CraftError(f"the tokenizer of {origin} has no end token; answers need one")

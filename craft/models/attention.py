@@ -1,4 +1,4 @@
-"""Which attention kernel runs: the one asked for, or SDPA where that one is not installed."""
+"""Choice of the attention kernel: the requested one, or SDPA if that is not installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def available_attention(name: str | None) -> str:
-    """``name`` if it can run here, else "sdpa", and the log says why; None is "sdpa".
+    """``name`` if it can run here, else "sdpa" with a warning in the log; None means "sdpa".
 
     Raises:
         CraftError: no such attention.
@@ -30,7 +30,7 @@ def available_attention(name: str | None) -> str:
     if found is None or found():
         return name
     log.warning(
-        "%s was asked for but cannot run here (it needs its package and a CUDA device); "
+        "%s was requested but cannot run here (it needs its package and a CUDA device); "
         "using sdpa instead",
         name,
     )

@@ -1,4 +1,4 @@
-"""The encoder's blocks, one after the other, with a class token that may read along."""
+"""The encoder's blocks, with an optional class token that reads the patches."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
 
 
 class ReadableBlock(SiglipEncoderLayer):
-    """A SigLIP encoder block whose patches a class token can read without being seen by them.
+    """A SigLIP encoder block; an optional class token attends to its patches, unseen by them.
 
-    All of it is one forward pass, so that recomputing a block's activations, or gathering its
-    weights from other processes, serves both.
+    Both are computed in one forward pass, so that activation recomputation and the gathering of
+    sharded weights cover both.
     """
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -24,14 +24,14 @@ class ReadableBlock(SiglipEncoderLayer):
         class_token: Tensor | None = None,  # [B, 1, D]
         **kwargs: Any,
     ) -> Any:
-        """The block's output [B, N, D] and, if there is a class token, its output [B, 1, D] too."""
+        """The block's output [B, N, D] and, if there is a class token, its output [B, 1, D]."""
         read = None if class_token is None else self._read(class_token, hidden_states)
         mask: Any = attention_mask
         out = super().forward(hidden_states, mask, **kwargs)
         return out if read is None else (out, read)
 
     def _read(self, class_token: Tensor, patches: Tensor) -> Tensor:  # [B, 1, D]
-        """The block for the class token alone, which attends to all positions."""
+        """Apply the block to the class token alone, which attends to all positions."""
         attention: Any = self.self_attn
         both = self.layer_norm1(torch.cat([class_token, patches], 1))
 

@@ -1,7 +1,7 @@
-"""Checkpoints that carry their codebook in a file of its own.
+"""Checkpoints that store their codebook in a separate file.
 
-Beside the weights, not among them: a codebook is float32 whatever the weights are cast to, is not
-sharded or averaged with them, and has a fingerprint that the config repeats.
+The codebook is not one of the weights: it stays float32 whatever they are cast to, is not sharded
+or averaged with them, and has a fingerprint that the config repeats.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "rev
 
 
 def default_dtype(device_map: Any = None) -> torch.dtype:
-    """float32 on the CPU, whose bfloat16 products are slow; bfloat16 where weights go to a GPU."""
+    """float32 on the CPU, where bfloat16 is slow; bfloat16 if weights are placed on a GPU."""
     places = device_map.values() if isinstance(device_map, dict) else [device_map]
     on_gpu = any(
         place == "auto" or isinstance(place, int) or str(place).startswith("cuda")
@@ -40,7 +40,7 @@ def default_dtype(device_map: Any = None) -> torch.dtype:
 
 
 class CodebookCheckpoint(PreTrainedModel):
-    """``save_pretrained`` and ``from_pretrained`` that keep model and codebook together."""
+    """A model whose ``save_pretrained`` and ``from_pretrained`` include its codebook."""
 
     if TYPE_CHECKING:  # subclasses have it as an attribute or a property
 
@@ -65,16 +65,16 @@ class CodebookCheckpoint(PreTrainedModel):
 
         Args:
             pretrained_model_name_or_path: a directory, or the name of a hub repository.
-            codebook: instead of the one in the checkpoint, of which it must be a copy; saves memory
-                where models share one.
-            kwargs: as for transformers. ``dtype`` is float32 unless ``device_map`` leads to a GPU,
-                then bfloat16. ``attn_implementation`` falls back to "sdpa", with a line in the log,
-                where a flash attention is asked for that is not installed.
+            codebook: a copy of the checkpoint's codebook to use in its place; saves memory where
+                several models share one.
+            kwargs: as for transformers. ``dtype`` defaults to bfloat16 if ``device_map`` places
+                weights on a GPU, else to float32. ``attn_implementation`` falls back to "sdpa",
+                with a warning in the log, if a requested flash attention is not installed.
 
         Raises:
-            CodebookMismatchError: the codebook is not the one the weights speak.
-            StoredFileError: weights that are missing, unknown, of another shape, or pickles.
-            CraftError: code of others, or pickles, were asked for.
+            CodebookMismatchError: the weights speak another codebook.
+            StoredFileError: weights are missing, unknown, of another shape, or pickles.
+            CraftError: the arguments ask for remote code or pickles.
             OSError: no such checkpoint, or it holds no codebook.
         """
         name = str(pretrained_model_name_or_path)
@@ -104,10 +104,10 @@ class CodebookCheckpoint(PreTrainedModel):
         kwargs.setdefault("dtype", default_dtype(kwargs.get("device_map")))
         if "attn_implementation" in kwargs:
             kwargs["attn_implementation"] = available_attention(kwargs["attn_implementation"])
-        elif config._attn_implementation is not None:  # where AutoModel puts the argument
+        elif config._attn_implementation is not None:  # where AutoModel stores the argument
             config._attn_implementation = available_attention(config._attn_implementation)
         tell = kwargs.pop("output_loading_info", False)
-        kwargs["ignore_mismatched_sizes"] = True  # they are refused below, with both shapes
+        kwargs["ignore_mismatched_sizes"] = True  # refused below, with both shapes in the message
         loaded: Any = super().from_pretrained(
             name,
             *args,

@@ -1,4 +1,4 @@
-"""What a checkpoint says about its shape: transformers configs of the tower and of the whole."""
+"""transformers configs of the vision tower and of the whole model."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from craft.errors import CraftError
 
 
 class DiscreteVisionConfig(SiglipVisionConfig):
-    """A SigLIP encoder, where it is read, and which codebook its features belong to.
+    """Config of a SigLIP encoder, of the block it is read at, and of the codebook of its features.
 
-    Args (beside SiglipVisionConfig's):
-        read_layer: block whose output is quantised, from the end as in hidden states; -2 is the
-            penultimate one, as the paper says (sec. 4) and VILA-U does.
-        class_token: a learned token goes through all blocks before the patches, which then read it
-            (the paper's words taken literally; methods A6). It is part of the encoder.
+    Args (in addition to SiglipVisionConfig's):
+        read_layer: block whose output is quantised, counted from the end as in hidden states; -2 is
+            the penultimate one, as in the paper (sec. 4) and in VILA-U.
+        class_token: whether a learned token precedes the patches in all blocks, so that patches
+            attend to it (the paper taken literally; methods A6). It is part of the encoder.
         heba: settings of the HeBA adapters in every block
-            (:class:`~craft.settings.heba.HebaConfig`); None means that there are none.
-        codebook_fingerprint: of the codebook that the weights speak; None accepts any.
+            (:class:`~craft.settings.heba.HebaConfig`); None for no adapters.
+        codebook_fingerprint: of the codebook that the weights speak; None accepts any codebook.
         codebook_subset: the fields of the CodebookSubset that features are quantised to, as a dict;
             None for the whole codebook.
     """
@@ -34,14 +34,14 @@ class DiscreteVisionConfig(SiglipVisionConfig):
 
 
 class DiscreteLVLMConfig(PreTrainedConfig):
-    """A discrete tower, a projector and any causal language model of transformers.
+    """Config of a discrete tower, a projector and any transformers causal language model.
 
     Args:
         vision_config: a DiscreteVisionConfig or its dict.
         text_config: the language model's own config or its dict, with its ``model_type``.
-        prefix_ids: tokens that stand before every image, such as a begin token and a system prompt.
-        projector_inner: width between the projector's two layers; the language model's width if not
-            given, which is VILA-U's ``mlp2x_gelu``.
+        prefix_ids: tokens that precede every image, such as a begin token and a system prompt.
+        projector_inner: width between the projector's two layers; by default the language model's
+            width, as in VILA-U's ``mlp2x_gelu``.
     """
 
     model_type = "craft_discrete_lvlm"
@@ -50,7 +50,7 @@ class DiscreteLVLMConfig(PreTrainedConfig):
         "text_config": AutoConfig,
     }
 
-    # Any: the annotations of configs are checked when they are made, and a config may be a dict.
+    # Any: annotations are checked when a config is made, and a sub-config may be a dict.
     vision_config: Any = None
     text_config: Any = None
     projector_inner: int | None = None
@@ -64,8 +64,8 @@ class DiscreteLVLMConfig(PreTrainedConfig):
         if isinstance(self.text_config, dict):
             if "model_type" not in self.text_config:
                 raise CraftError(
-                    "text_config is a dict without 'model_type', so it could be any language "
-                    "model's; add it, such as 'qwen2', or pass the config object"
+                    "text_config is a dict without 'model_type', which says what language model it "
+                    "is of; add it, such as 'qwen2', or pass the config object"
                 )
             self.text_config = AutoConfig.for_model(**self.text_config)
         super().__post_init__(**kwargs)

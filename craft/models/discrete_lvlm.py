@@ -1,4 +1,4 @@
-"""The whole model: discrete vision tower, projector, and any causal language model."""
+"""The whole model: discrete vision tower, projector and any causal language model."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from craft.settings.choices import Selector
 
 
 class DiscreteLVLM(CodebookCheckpoint):
-    """Images through a frozen codebook into a causal language model (paper, sec. 3).
+    """A causal language model that reads images through a frozen codebook (paper, sec. 3).
 
     Args:
-        config: shapes; any language model that AutoModelForCausalLM knows.
+        config: shapes; the language model is any that AutoModelForCausalLM knows.
         codebook: of the tower's width.
 
     Raises:
-        CraftError: no language model in the config; a codebook of another width.
+        CraftError: the config has no language model; the codebook has another width.
         CodebookMismatchError: the config names another codebook.
     """
 
@@ -61,7 +61,7 @@ class DiscreteLVLM(CodebookCheckpoint):
         self.projector = Projector(
             config.vision_config.hidden_size, config.text_config.hidden_size, config.projector_inner
         )
-        # Any: the generated types of transformers do not know what a causal language model has.
+        # Any: transformers' generated types do not know the attributes of causal language models.
         self.language_model: Any = AutoModelForCausalLM.from_config(
             config.text_config, trust_remote_code=False
         )
@@ -71,7 +71,7 @@ class DiscreteLVLM(CodebookCheckpoint):
     def from_parts(
         cls, tower: DiscreteVisionTower, language_model: AlignedLanguageModel
     ) -> DiscreteLVLM:
-        """A tower and a language model aligned to its codebook as one model, sharing memory.
+        """Join a tower and a language model aligned to its codebook; weights are not copied.
 
         Raises:
             CodebookMismatchError: they speak different codebooks.
@@ -110,10 +110,10 @@ class DiscreteLVLM(CodebookCheckpoint):
         seed: int = 0,
         reads: Literal["codes", "features"] = "codes",
     ) -> Tensor:  # [B, M, D]
-        """Features of the tokens that are kept, in raster order.
+        """Features of the kept tokens, in raster order.
 
-        At a keep ratio of 1 these are the very features of all tokens. Args and raises as for
-        :meth:`kept_tokens`.
+        At a keep ratio of 1 these are exactly the features of all tokens. Arguments and errors as
+        for :meth:`kept_tokens`.
         """
         return self.kept_tokens(
             pixel_values,
@@ -135,15 +135,17 @@ class DiscreteLVLM(CodebookCheckpoint):
         image_index: int | Tensor = 0,
         reads: Literal["codes", "features"] = "codes",
     ) -> Pruned:
-        """Which tokens are kept, and ``tensors[0]``, their features [B, M, D].
+        """Select the tokens to keep; ``tensors[0]`` of the result are their features [B, M, D].
 
         Args:
-            reads: features as quantised, or the plain ones that continuous baselines read.
-            prior: first-level code frequencies of the domain; only random pruning does without.
+            reads: "codes" for quantised features, "features" for the plain ones of continuous
+                baselines.
+            prior: first-level code frequencies of the domain; needed unless all tokens are kept or
+                pruning is random.
             selector, seed, image_index: as for `craft.prune`.
 
         Raises:
-            CraftError: a keep ratio outside (0, 1]; pruning by rarity without a prior.
+            CraftError: a keep ratio outside (0, 1]; pruning other than at random without a prior.
             CodebookMismatchError: the prior was counted on another codebook.
         """
         plain, _ = self.tower.features(pixel_values)
@@ -174,8 +176,7 @@ class DiscreteLVLM(CodebookCheckpoint):
         input_ids: Tensor,  # [B, T]
         attention_mask: Tensor | None,  # [B, T]
     ) -> tuple[Tensor, Tensor]:  # [B, P + M + T, H], [B, P + M + T]
-        """The config's prefix, projected image tokens, the words; padding on the left ends up in
-        front."""
+        """Embeddings of prefix, image and text, and their mask; left padding moves to the front."""
         words = self.get_input_embeddings()(input_ids)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         image = self.projector(visual.to(words.dtype))
@@ -192,12 +193,10 @@ class DiscreteLVLM(CodebookCheckpoint):
         """Next-token logits [B, P + M + T, V] and, with labels, the token mean of their loss.
 
         Raises:
-            CraftError: labels with text that is padded on the left.
+            CraftError: labels are given and the text is padded on the left.
         """
         if labels is not None and attention_mask is not None and (attention_mask[:, 0] == 0).any():
-            raise CraftError(
-                "attention_mask starts with padding; pad on the right where there are labels"
-            )
+            raise CraftError("attention_mask starts with padding; with labels, pad on the right")
         visual = self.visual_tokens(pixel_values)
         embeds, mask = self.input_embeddings(visual, input_ids, attention_mask)
         logits = self.language_model(
@@ -225,11 +224,11 @@ class DiscreteLVLM(CodebookCheckpoint):
         seed: int = 0,
         **kwargs: Any,
     ) -> Tensor:  # [B, new tokens]
-        """Continue prompts about images; only the new tokens are returned.
+        """Continue prompts about images; return only the new tokens.
 
         Args:
             keep_ratio, prior, selector, seed: as for :meth:`visual_tokens`.
-            kwargs: of transformers' ``generate``, such as ``max_new_tokens`` and ``do_sample``.
+            kwargs: for transformers' ``generate``, such as ``max_new_tokens`` and ``do_sample``.
 
         Raises:
             CraftError: as for :meth:`visual_tokens`.

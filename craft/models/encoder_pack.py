@@ -1,12 +1,12 @@
-"""The product of an adaptation: encoder weights and the fingerprint of the codebook they speak.
+"""Encoder packs, the product of an adaptation: encoder weights and their codebook's fingerprint.
 
-A pack is a directory: ``pack.json``, ``encoder.safetensors`` and, when one was counted,
-``prior.safetensors``; also the ``domain.json`` of a user's data and the ``language_model`` that was
-trained instead of the encoder. It plugs into every language model aligned to that codebook, into no
-other.
+A pack is a directory with ``pack.json``, ``encoder.safetensors`` and, if a prior was counted,
+``prior.safetensors``; it may also contain the ``domain.json`` of a user's data and the
+``language_model`` that was trained instead of the encoder. It plugs into every language model
+aligned to that codebook and into no other.
 
-A pack of adapters has ``adapters.safetensors`` instead, with only what was added to an encoder, and
-the hash of that encoder, without which it cannot be read.
+A pack of adapters has ``adapters.safetensors`` instead of ``encoder.safetensors``, with only the
+weights that were added to an encoder, and the hash of that encoder, which is needed to open it.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ from craft.settings.methods import METHODS
 
 
 class EncoderMismatchError(CraftError):
-    """Adapters met another encoder than the one they were trained in."""
+    """The encoder is not the one that the adapters were trained in."""
 
 
 @dataclass(frozen=True)
 class BaseEncoder:
-    """The encoder that adapters were trained in: its hash, and which of a pack's weights it has."""
+    """The encoder that adapters were trained in: its hash and the names of its weights."""
 
     hash: str
     names: frozenset[str]
@@ -60,16 +60,17 @@ class BaseEncoder:
 
 @dataclass(frozen=True)
 class EncoderPack:
-    """An adapted encoder on its way between machines.
+    """An adapted encoder that can be moved between machines and language models.
 
     Args:
         weights: the tower's state, name -> tensor.
         vision_config: the tower's DiscreteVisionConfig as a dict.
-        read_layer: block that is quantised.
+        read_layer: block whose output is quantised.
         codebook_fingerprint: of the codebook the weights speak.
         prior: first-level code frequencies of the domain, for pruning.
-        notes: how the pack came to be (domain, surrogate, settings, held-out classes).
-        base: of a pack of adapters; its weights are in ``weights`` too, but not in the files.
+        notes: how the pack was made (domain, surrogate, settings, held-out classes).
+        base: encoder of a pack of adapters; its weights are also in ``weights``, but not in the
+            files.
     """
 
     weights: dict[str, Tensor]
@@ -82,24 +83,26 @@ class EncoderPack:
 
     @property
     def own(self) -> dict[str, Tensor]:
-        """The weights that the files hold: all, or those that the base encoder does not have."""
+        """The weights in the pack's files: all, or those that the base encoder does not have."""
         names = self.base.names if self.base else frozenset()
         return {name: x for name, x in self.weights.items() if name not in names}
 
     @property
     def method(self) -> MethodName:
-        """What made the pack."""
+        """The method that made the pack."""
         return self.notes.get("config", {}).get("method", "craft")
 
     @property
     def reads(self) -> Literal["codes", "features"]:
-        """What language models read of the encoder, as they did when the pack was made."""
+        """What language models read of the encoder, as when the pack was made."""
         return "codes" if METHODS[self.method].quantized else "features"
 
     @property
     def precision(self) -> Precision:
-        """Of the products that the pack's codes were validated and counted with, and are made with
-        again; float32 in packs that do not say."""
+        """Precision of the matrix products that compute the pack's codes; by default float32.
+
+        It is the one that the codes were validated and counted with.
+        """
         return self.notes.get("precision", "fp32")
 
     @property
@@ -115,11 +118,11 @@ class EncoderPack:
         base: DiscreteVisionTower | None = None,
         **notes: Any,
     ) -> EncoderPack:
-        """Take the tower's present weights; they are copied.
+        """Make a pack of a copy of the tower's current weights.
 
         Args:
-            base: the encoder that the tower's adapters were put into, for a pack of adapters: only
-                weights that ``base`` does not have, or has otherwise, are saved.
+            base: for a pack of adapters, the encoder that they were put into: only weights that are
+                missing or different in ``base`` are saved.
         """
         weights = {name: x.detach().clone() for name, x in tower.state_dict().items()}
         before = None
@@ -145,8 +148,8 @@ class EncoderPack:
         """The adapted tower, frozen and in eval mode.
 
         Raises:
-            CodebookMismatchError: the codebook is not the one the pack speaks; names both.
-            StoredFileError: no encoder has such a ``vision_config``, or other weights belong to it.
+            CodebookMismatchError: the pack speaks another codebook; names both.
+            StoredFileError: ``vision_config`` is invalid, or the weights do not fit it.
         """
         codebook.require_fingerprint(self.codebook_fingerprint)
         settings = {k: v for k, v in self.vision_config.items() if k != "model_type"}
@@ -155,7 +158,7 @@ class EncoderPack:
             tower = DiscreteVisionTower(DiscreteVisionConfig(**settings), codebook)
         except CraftError:
             raise
-        except Exception as error:  # transformers and torch raise whatever it makes them stumble on
+        except Exception as error:  # transformers and torch raise exceptions of any kind
             told = " ".join(str(error).split())
             raise StoredFileError(
                 f"the vision_config of the pack's card makes no encoder ({type(error).__name__}: "
@@ -168,18 +171,18 @@ class EncoderPack:
     def save(
         self, directory: Path | str, others: Mapping[str, Callable[[Path], Any]] | None = None
     ) -> Path:
-        """Write the pack; the directory is made if need be.
+        """Write the pack; the directory is created if necessary.
 
-        A pack that is there already is replaced as a whole once all files of the new one are
-        written. A process that is killed leaves the old one, the new one, or a directory that is
-        refused as a pack. Files that belong to no pack stay.
+        An existing pack is replaced as a whole once all files of the new one are written. A process
+        that is killed leaves the old pack, the new one, or a directory that is refused as a pack.
+        Files that do not belong to a pack stay.
 
         Args:
-            others: what else belongs to the pack, :data:`~craft.models.pack_card.LANGUAGE_MODEL` or
-                the domain's manifest: name -> what writes it to a path.
+            others: other parts of the pack, :data:`~craft.models.pack_card.LANGUAGE_MODEL` or the
+                domain's manifest: name -> function that writes it to a path.
 
         Raises:
-            OSError: it could not be written; names path, room needed and room there is.
+            OSError: it could not be written; names the path, and the space needed and available.
         """
         directory = Path(directory)
         own = self.own
@@ -207,17 +210,17 @@ class EncoderPack:
     def load(
         cls, directory: Path | str, base: Callable[[], DiscreteVisionTower] | None = None
     ) -> EncoderPack:
-        """Read a pack and check that its weights are the ones its card was written for.
+        """Read a pack and check its weights against the hash in its card.
 
         Args:
-            base: makes the pretrained encoder, such as ``ModelFamily.load().pretrained_tower``;
-                called only for a pack of adapters, which cannot do without.
+            base: returns the pretrained encoder, such as ``ModelFamily.load().pretrained_tower``;
+                called only for a pack of adapters, which needs it.
 
         Raises:
-            StoredFileError: a file that is missing, cut short, damaged or a Git LFS pointer.
-            CraftError: not a pack, a newer format, weights that were changed since, or adapters and
-                no ``base``.
-            EncoderMismatchError: adapters of another encoder than ``base``; names both.
+            StoredFileError: a file is missing, truncated, damaged or a Git LFS pointer.
+            CraftError: not a pack, a newer format, weights changed since they were saved, or a pack
+                of adapters without ``base``.
+            EncoderMismatchError: the adapters belong to another encoder than ``base``; names both.
         """
         directory = Path(directory)
         card = read_pack_card(directory)
@@ -246,11 +249,11 @@ class EncoderPack:
 
 
 def replace_prior(directory: Path | str, prior: TokenPrior) -> None:
-    """Put a prior into a pack on the disk, in place of the one it may have; the rest stays.
+    """Put a prior into a saved pack, replacing the one it may have; all else stays.
 
     Raises:
-        CraftError: as :meth:`EncoderPack.load`, for the card and the files it names.
-        OSError: the pack could not be written, and is what it was.
+        CraftError: as for :meth:`EncoderPack.load`, for the card and the files it names.
+        OSError: the pack could not be written; it is unchanged.
     """
     directory = Path(directory)
     card = read_pack_card(directory)
@@ -274,14 +277,14 @@ def _pretrained(
     """The weights of the encoder that adapters belong to."""
     if base is None:
         raise CraftError(
-            f"{directory} holds adapters alone, of the encoder {wanted}; open "
-            "it with the family of models it belongs to: ModelFamily.plug"
+            f"{directory} holds only adapters, of the encoder {wanted}; open it with the model "
+            "family it belongs to: ModelFamily.plug"
         )
     weights = base().state_dict()
     found = tensor_hash(weights)
     if found != wanted:
         raise EncoderMismatchError(
-            f"{directory} holds adapters of the encoder {wanted}, but the one at hand is {found}; "
+            f"{directory} holds adapters of the encoder {wanted}, but this one is {found}; "
             "adapters do nothing useful in another encoder: use the models they were trained with, "
             f"or adapt again{made_with(notes)}"
         )
@@ -289,8 +292,7 @@ def _pretrained(
 
 
 def made_with(notes: dict[str, Any]) -> str:
-    """Which models a pack was made with, to end the message of an error about others; empty if its
-    notes do not say."""
+    """End of an error message that says which models a pack was made with; "" if unknown."""
     if "models" not in notes:
         return ""
     if notes["models"] is None:

@@ -1,8 +1,8 @@
-"""Models, tokenizers and configs of transformers, from directories that a user brings.
+"""Load transformers models, tokenizers and configs from a user's directories.
 
-No code that lies in such a directory is ever run, nothing is fetched, and what the library makes
-of a broken directory, from SafetensorError to twenty lines of advice, becomes one line that names
-the file.
+Code in such a directory is never run, nothing is downloaded, and whatever transformers raises for a
+broken directory, from SafetensorError to twenty lines of advice, becomes one line that names the
+file.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from craft.runtime.stored_tensors import read_header, require_fractions, tensor_
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
-#: Keys of a config that name an attention.
+#: Config keys that name an attention implementation.
 _ATTENTION = ("attn_implementation", "_attn_implementation")
-#: One of these makes a directory a tokenizer's.
+#: Files of which one marks the directory of a tokenizer.
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -42,15 +42,15 @@ TOKENIZER_FILES = (
 
 
 def load_config(directory: Path | str, what: str, config_class: Any = AutoConfig) -> Any:
-    """The configuration in a directory.
+    """Load the config in a directory.
 
     Args:
-        what: what it is, for the message, such as "the language model".
-        config_class: AutoConfig, or the class that it must be.
+        what: name of the model in messages, such as "the language model".
+        config_class: AutoConfig, or the required class.
 
     Raises:
-        CraftError: a missing, damaged or unusable ``config.json``; a model that only code in the
-            directory, or of a repository that it names, knows.
+        CraftError: ``config.json`` is missing, damaged or unusable; the model needs code from the
+            directory or from a repository that it names.
     """
     directory = Path(directory)
     content = read_json(directory / CONFIG, f"the config of {what}", foreign=True)
@@ -58,7 +58,8 @@ def load_config(directory: Path | str, what: str, config_class: Any = AutoConfig
         raise _foreign_code(directory, what)
     for place, value in _everything_in(content):
         key = place.split(".")[-1]
-        if key == "auto_map" and place != key and value:  # of a part, which some models ask about
+        # Of a part: some models ask whether to run it.
+        if key == "auto_map" and place != key and value:
             raise _foreign_code(directory, what)
         if key in _ATTENTION:
             refuse_kernel(value, f"{directory}, {what},")
@@ -71,15 +72,15 @@ def load_config(directory: Path | str, what: str, config_class: Any = AutoConfig
 def load_model(
     kind: Any, directory: Path | str, what: str, *, dtype: torch.dtype
 ) -> PreTrainedModel:
-    """A model in eval mode, every weight of which is in the files, and nothing else.
+    """Load a model, in eval mode, whose weights are exactly those in the files.
 
     Args:
-        kind: class with a ``from_pretrained``, such as AutoModelForCausalLM.
-        what: what it is, for the message, such as "the language model".
+        kind: class with ``from_pretrained``, such as AutoModelForCausalLM.
+        what: name of the model in messages, such as "the language model".
 
     Raises:
-        CraftError: as for :func:`load_config`; weights that are missing, unknown, cut short, Git
-            LFS pointers or pickles, or that do not fit the config.
+        CraftError: as for :func:`load_config`; weights are missing, unknown, truncated, Git LFS
+            pointers or pickles, or do not fit the config.
     """
     directory = Path(directory)
     config = load_config(directory, what)
@@ -97,7 +98,7 @@ def load_model(
             use_safetensors=True,
             dtype=dtype,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # which are refused here, with both numbers
+            ignore_mismatched_sizes=True,  # refused below, with both shapes in the message
         )
     require_all_weights(found, f"{directory}, {what},")
     own = model.state_dict()
@@ -109,43 +110,43 @@ def load_model(
 
 
 def refuse_kernel(attention: Any, origin: str) -> None:
-    """Raises CraftError if a config asks for an attention whose code a repository has."""
+    """Raises CraftError if a config asks for attention code from a hub repository."""
     if isinstance(attention, str) and "/" in attention:
         raise CraftError(
-            f"{origin} asks for attention by {attention!r}: code of a repository, which is never "
-            "fetched; take it out of the config, and choose by hardware.attention"
+            f"{origin} asks for attention by {attention!r}: code in a repository, which is never "
+            "fetched; remove it from the config, and choose with hardware.attention"
         )
 
 
 def refuse_other_weights(origin: str, *, adapter: bool, named: Any) -> None:
-    """Raises StoredFileError for weights that transformers would load instead of, or on top of, the
-    model's own safetensors files.
+    """Refuse weights that transformers would load besides or instead of the safetensors files.
 
     Args:
-        origin: where the model is and whose it is, for the message.
-        adapter: whether :data:`ADAPTER` lies there; such weights may be pickles.
-        named: the file that the config names, if it does.
+        origin: place and name of the model in messages.
+        adapter: whether there is an :data:`ADAPTER`; its weights may be pickles.
+        named: the file of weights that the config names, if any.
     """
     if adapter:
         raise StoredFileError(
-            f"{origin} holds {ADAPTER}: weights of PEFT, to be put on top of a model, "
-            "which is not done here; merge them (merge_and_unload), or take the file away"
+            f"{origin} holds {ADAPTER}: PEFT weights to be added to a model, which is not "
+            "supported here; merge them (merge_and_unload), or remove the file"
         )
     if named:
         raise StoredFileError(
             f"{origin} has a config that names a file of weights (transformers_weights), which is "
-            "not read; weights lie in model.safetensors, or in what its index lists"
+            "not read; put weights into model.safetensors, or into files that its index lists"
         )
 
 
 def require_all_weights(found: Mapping[str, Any], origin: str) -> None:
-    """Check what transformers tells with ``output_loading_info``: it makes up what is missing.
+    """Check transformers' loading info, because it initialises missing weights at random.
 
-    Tied weights, of which a file holds one, are not missing.
+    Tied weights of which the files hold one copy are not missing.
 
     Args:
-        found: from ``from_pretrained(..., output_loading_info=True, ignore_mismatched_sizes=True)``
-        origin: where the weights are and whose they are, for the message.
+        found: loading info of ``from_pretrained(..., output_loading_info=True,
+            ignore_mismatched_sizes=True)``.
+        origin: place and name of the weights in messages.
 
     Raises:
         StoredFileError: a weight is missing, unknown or of another shape; names it.
@@ -166,13 +167,13 @@ def require_all_weights(found: Mapping[str, Any], origin: str) -> None:
 
 
 def load_tokenizer(directory: Path | str, what: str) -> PreTrainedTokenizerBase:
-    """The tokenizer in a directory.
+    """Load the tokenizer in a directory.
 
     Args:
-        what: whose it is, for the message, such as "the language model".
+        what: name of the tokenizer's model in messages, such as "the language model".
 
     Raises:
-        CraftError: there is none, or its files are damaged, cut short, or Git LFS pointers.
+        CraftError: there is none, or its files are damaged, truncated, or Git LFS pointers.
     """
     directory = Path(directory)
     if not has_tokenizer(directory):
@@ -188,29 +189,29 @@ def load_tokenizer(directory: Path | str, what: str) -> PreTrainedTokenizerBase:
 
 
 def has_tokenizer(directory: Path | str) -> bool:
-    """Whether a directory holds a tokenizer's vocabulary."""
+    """Whether a directory contains a tokenizer's vocabulary."""
     return any((Path(directory) / name).is_file() for name in TOKENIZER_FILES)
 
 
 def _foreign_code(directory: Path, what: str) -> CraftError:
     return CraftError(
-        f"{directory}, {what}, can be used only by running code that lies in it (auto_map in its "
-        "config), which is never done; use a model that transformers knows"
+        f"{directory}, {what}, needs code from its directory (auto_map in its config), which is "
+        "never run; use a model that transformers knows"
     )
 
 
 @contextmanager
 def _told(directory: Path, what: str) -> Iterator[None]:
-    """Refuse what transformers would pass over, and say in one line what it raises."""
+    """Refuse files that transformers silently ignores; shorten its errors to one line."""
     if not directory.is_dir():
         raise StoredFileError(f"{directory}, {what}, is no directory")
     for path in sorted(directory.iterdir()):
-        # transformers reads a pointer as a chat template, or passes it over, without a word.
+        # transformers silently ignores a pointer, or reads it as a chat template.
         if path.is_file() and is_lfs_pointer(path):
             require_file(path, f"a file of {what}")
     try:
         yield
-    except Exception as error:  # transformers raises whatever the file makes it stumble over
+    except Exception as error:  # transformers raises exceptions of any kind
         if "custom code" in str(error):
             raise _foreign_code(directory, what) from error
         _blame_a_file(directory, what)
@@ -221,7 +222,7 @@ def _told(directory: Path, what: str) -> Iterator[None]:
 
 
 def _everything_in(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of a JSON object and of what is in it, with its value; keys are dotted."""
+    """Every key of a nested JSON object, dotted, with its value."""
     items = value.items() if isinstance(value, dict) else ()
     for key, inner in items:
         yield f"{place}{key}", inner
@@ -231,7 +232,7 @@ def _everything_in(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _blame_a_file(directory: Path, what: str) -> None:
-    """Raise StoredFileError for the first file of a directory that is not what its name says."""
+    """Raise StoredFileError for the first file in a directory that does not fit its suffix."""
     for path in sorted(directory.iterdir()):
         if path.suffix == ".json":
             read_json(path, f"a file of {what}", foreign=True)

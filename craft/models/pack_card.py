@@ -1,9 +1,9 @@
-"""What an encoder pack's ``pack.json`` says, and whether the files beside it are the ones it means.
+"""An encoder pack's card, ``pack.json``, and checks of the other files against it.
 
-A pack is there if its card is. The card is the last file to be put in place and the first to go
-(:func:`~craft.runtime.whole_folder.parts_swapped`), and it names every other file of the pack by
-its hash, so that no part of an earlier pack can be read with it. A directory in which a pack was
-being replaced when the process was killed holds no card; ``craft adapt --resume auto`` completes
+A directory is a pack if it has a card. The card is the last file to be put in place and the first
+to be removed (:func:`~craft.runtime.whole_folder.parts_swapped`), and it lists the hash of every
+other file of the pack, so that no part of an earlier pack can be read with it. If a process was
+killed while it replaced a pack, the directory has no card; ``craft adapt --resume auto`` completes
 it.
 """
 
@@ -20,24 +20,24 @@ from craft.runtime.json_cards import CHECKSUM, as_card, read_json
 from craft.runtime.stored_files import StoredFileError, file_hash, require_file
 from craft.settings.methods import METHODS
 
-#: Of a whole encoder, and of adapters. Earlier versions wrote cards without a checksum, 1 and 2,
-#: and cards that do not name the other files, 3 and 4.
+#: Format numbers of packs of whole encoders and of adapters. Earlier versions wrote cards without a
+#: checksum, 1 and 2, and cards that do not list the other files, 3 and 4.
 FORMAT, ADAPTER_FORMAT = 5, 6
 _WITHOUT_CHECKSUM, _WITHOUT_FILES = (1, 2), (1, 2, 3, 4)
 CARD, WEIGHTS, ADAPTERS = "pack.json", "encoder.safetensors", "adapters.safetensors"
 PRIOR = "prior.safetensors"
 #: The projector and language model of a method that trained one of them.
 LANGUAGE_MODEL = "language_model"
-#: All that may belong to a pack beside its card.
+#: Everything that may belong to a pack besides its card.
 PARTS = (WEIGHTS, ADAPTERS, PRIOR, LANGUAGE_MODEL, MANIFEST)
 _WHAT = "the card of an encoder pack"
 
 
 class PackCard(BaseModel):
-    """What ``pack.json`` says.
+    """Content of ``pack.json``.
 
     Args:
-        files: SHA-256 of every file of the pack but the card and the weights, whose own hash is
+        files: SHA-256 of every file of the pack except the card and the weights, whose hash is
             ``encoder_hash``; None in formats before 5.
     """
 
@@ -54,11 +54,12 @@ class PackCard(BaseModel):
 
 
 def read_pack_card(directory: Path) -> PackCard:
-    """The card of a pack, and the files beside it checked against it.
+    """Read the card of a pack and check the other files against it.
 
     Raises:
-        CraftError: no pack, a newer format, or a part that is not this pack's.
-        StoredFileError: a card or a file that is missing, damaged or was edited.
+        CraftError: not a pack, or a newer format.
+        StoredFileError: the card or a file is missing, damaged, edited, or not part of this pack;
+            the method is unknown.
     """
     path = directory / CARD
     if not path.is_file():
@@ -85,7 +86,7 @@ def read_pack_card(directory: Path) -> PackCard:
 
 
 def part_hashes(directory: Path) -> dict[str, str]:
-    """SHA-256 of every part in a folder but the weights, by path."""
+    """SHA-256 of every file of a pack's parts except the weights, by path."""
     return {
         path.relative_to(directory).as_posix(): file_hash(path)
         for path in _files(directory)
@@ -104,12 +105,12 @@ def _files(directory: Path) -> list[Path]:
 
 
 def _require_files(directory: Path, named: dict[str, str], weights: str) -> None:
-    """Raises StoredFileError unless the parts in a folder are those that a card names."""
+    """Raises StoredFileError unless the parts in a folder are those that the card lists."""
     for name, known in named.items():
         if Path(name).parts[:1] not in {(part,) for part in PARTS} or ".." in Path(name).parts:
             raise StoredFileError(
-                f"{directory / CARD}, {_WHAT}, names {name!r:.80}, which belongs to no pack; get "
-                "the pack again"
+                f"{directory / CARD}, {_WHAT}, names {name!r:.80}, which is not part of a pack; "
+                "get the pack again"
             )
         if file_hash(require_file(directory / name, "part of an encoder pack")) != known:
             raise StoredFileError(

@@ -1,4 +1,4 @@
-"""g_φ: visual features to the language model's embedding space."""
+"""The projector g_φ from visual features to the language model's embedding space."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 
 class Projector(nn.Sequential):
-    """Two linear layers with a GELU between, VILA-U's projector shape.
+    """Two linear layers with a GELU between them, as in VILA-U.
 
     Args:
         width: feature dimension D of the codebook.
         hidden: embedding width H of the language model.
-        inner: width between the two layers; H if not given, as in VILA-U.
+        inner: width between the two layers; by default H, as in VILA-U.
     """
 
     def __init__(self, width: int, hidden: int, inner: int | None = None):

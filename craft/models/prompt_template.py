@@ -1,4 +1,4 @@
-"""The words around image and question that a language model was trained with."""
+"""The text around image and question that a language model was trained with."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from craft.errors import CraftError
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """Where an image stands in a prompt, and what stands around it and the question.
+    """The text of a prompt around its image and its question.
 
     Args:
-        before_image: text in front of the image; tokenised on its own, as the rest is.
-        question: what follows the image, ``{question}`` standing for the question.
+        before_image: text in front of the image; tokenised separately from the rest.
+        question: text after the image, with ``{question}`` in place of the question.
         begin: whether the prompt begins with the tokenizer's begin token.
 
     Raises:
-        CraftError: a question that has no place for the question.
+        CraftError: ``question`` does not contain ``{question}``.
     """
 
     before_image: str = ""
@@ -35,8 +35,10 @@ class PromptTemplate:
 
     @classmethod
     def of_chat(cls, tokenizer: PreTrainedTokenizerBase) -> PromptTemplate:
-        """What the tokenizer's chat template puts around a user's message that begins with an
-        image; without one, a begin token if there is any, and the bare question."""
+        """The tokenizer's chat template for a user's message that begins with an image.
+
+        Without a chat template: the begin token, if there is one, and the bare question.
+        """
         if getattr(tokenizer, "chat_template", None) is None:
             return cls(question="\n{question}\n", begin=tokenizer.bos_token_id is not None)
         message = {"role": "user", "content": "<image>\n{question}"}
@@ -58,7 +60,7 @@ class PromptTemplate:
         return asdict(self)
 
 
-#: VILA-U's, which is Vicuna's of version 1.
+#: VILA-U's template, which is that of Vicuna v1.
 VICUNA = PromptTemplate(
     before_image="A chat between a curious user and an artificial intelligence assistant. The "
     "assistant gives helpful, detailed, and polite answers to the user's questions. USER: ",

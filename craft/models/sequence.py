@@ -1,4 +1,4 @@
-"""Putting an image in front of its question, wherever the question's padding is."""
+"""Sequences of image tokens followed by text, with padding on either side of the text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def embed_prefix(
     prefix_ids: Sequence[int],
     image: Tensor,  # [B, M, H]
 ) -> Tensor:  # [B, P + M, H]
-    """The tokens that stand before every image, such as a system prompt, then the image."""
+    """Put the tokens that precede every image, such as a system prompt, in front of the image."""
     if not prefix_ids:
         return image
     ids = torch.tensor([list(prefix_ids)], device=image.device)
@@ -28,14 +28,14 @@ def image_then_text(
     text_mask: Tensor,  # [B, T], 0 = padding
     on_the_left: bool | None = None,
 ) -> tuple[Tensor, Tensor]:  # [B, M + T, H], [B, M + T]
-    """Input embeddings and their mask: image tokens, then text.
+    """Input embeddings of image tokens followed by text, and their mask.
 
-    With text padded on the left the padding is moved in front of the image, so that positions do
-    not depend on how long the other questions of the batch are.
+    Padding on the left of the text is moved in front of the image, so that positions do not depend
+    on the length of the other questions in the batch.
 
     Args:
-        on_the_left: whether any padding is; looked for in the mask, for which a device must wait,
-            if not given.
+        on_the_left: whether any padding is on the left; by default read from the mask, which
+            synchronises with the device.
     """
     mask = torch.cat([text_mask.new_ones(image.shape[:2]), text_mask], 1)
     embeds = torch.cat([image, words], 1)
@@ -49,12 +49,12 @@ def image_then_text(
 
 
 def mask_left(mask: Tensor) -> Tensor:  # [B, T] -> [B, T]
-    """Stable order that brings the masked positions of each row to its front."""
+    """Indices that move the masked positions of each row to its front, stably."""
     return mask.argsort(dim=1, stable=True)
 
 
 def left_padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:  # each [T, H]
-    """Sequences of different lengths as one batch [B, T, H] and its mask [B, T], int64."""
+    """Pad sequences on the left to one batch [B, T, H] and its mask [B, T], int64."""
     width = max(map(len, rows))
     embeds = rows[0].new_zeros(len(rows), width, rows[0].shape[1])
     mask = torch.zeros(len(rows), width, dtype=torch.long, device=embeds.device)

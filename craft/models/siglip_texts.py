@@ -1,4 +1,4 @@
-"""Contrastive texts as SigLIP's text tower embeds them."""
+"""Embeddings of contrastive texts by SigLIP's text tower."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, SiglipModel
 
-#: Bytes that the activations of a batch of texts may take.
+#: Bytes that the activations of a batch of texts may use.
 BATCH_BYTES = 1 << 28
 
 
@@ -16,11 +16,11 @@ BATCH_BYTES = 1 << 28
 def text_embeddings(
     siglip: SiglipModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]
 ) -> Tensor:  # [n, D]
-    """Pooled outputs of SigLIP's frozen text tower; computed once, since it never changes."""
+    """Pooled outputs of SigLIP's text tower; it is frozen, so callers compute them once."""
     config: Any = siglip.config
     text: Any = config.text_config
     length = text.max_position_embeddings
-    # Of one block: its input, normalised twice, queries, keys, values, and what lies in the MLP.
+    # Of one block: its input, two normalised copies, queries, keys, values, and the MLP's inside.
     each = 4 * length * (6 * text.hidden_size + 2 * text.intermediate_size)
     batch = max(1, BATCH_BYTES // each)
     found = []

@@ -1,4 +1,4 @@
-"""From question and answer texts to the token batches a language model trains on or answers."""
+"""Token batches of questions and answers, for training and for answering."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TextBatch:
 
     @property
     def first_answers(self) -> Tensor:
-        """Where each row's first answer token [B] stands among all answer tokens of the batch.
+        """Index [B] of each row's first answer token among all answer tokens of the batch.
 
         Raises:
             CraftError: the batch has no labels.
@@ -60,7 +60,7 @@ def training_batch(
 
 def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
     if not isinstance(tokenizer.pad_token_id, int):
-        raise CraftError("the tokenizer has no pad token; set tokenizer.pad_token, eos will do")
+        raise CraftError("the tokenizer has no pad token; set tokenizer.pad_token, such as to eos")
     return tokenizer.pad_token_id
 
 

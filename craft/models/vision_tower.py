@@ -1,4 +1,4 @@
-"""E_θ with its frozen codebook: pixels in, residual codes out."""
+"""The vision tower E_θ with its frozen codebook: pixels in, residual codes out."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from craft_kernels import ResidualCodes
 
 
 class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
-    """A SigLIP vision encoder read at one of its blocks, and the codebook of its features.
+    """A SigLIP vision encoder, read at one of its blocks, with the codebook of its features.
 
-    Only what the read-out depends on is kept: patch and position embeddings and the blocks up to
-    ``config.read_layer``; no post-norm, no pooling head (paper, sec. 4; methods A1).
+    It has only the parts that its output depends on: patch and position embeddings and the blocks
+    up to ``config.read_layer``, without post-norm and pooling head (paper, sec. 4; methods A1).
 
     Args:
         config: any depth and width.
-        codebook: frozen, of the encoder's width. Without one the tower has features but no codes.
+        codebook: frozen, of the encoder's width. Without it the tower has features but no codes.
 
     Raises:
-        CraftError: the codebook's dimension is not the encoder's width, or no such block.
+        CraftError: the codebook's dimension is not the encoder's width, or there is no such block.
         CodebookMismatchError: the config names another codebook.
     """
 
     config_class = DiscreteVisionConfig
-    config: Any  # whose types allow for oblong images
+    config: Any  # SiglipVisionConfig's types allow non-square images
     main_input_name = "pixels"
     base_model_prefix = ""
     _no_split_modules = ["SiglipVisionEmbeddings", "ReadableBlock"]  # noqa: RUF012
@@ -67,7 +67,8 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
                 codebook = codebook.restrict(CodebookSubset(**config.codebook_subset))
             _note_codebook(config, codebook)
         self._codebook = codebook
-        #: Of the products of :meth:`encode` and :meth:`continuous`; the quantiser's are float32.
+        #: Precision of matrix products in :meth:`encode` and :meth:`continuous`; quantisation uses
+        #: float32.
         self.precision: Precision = "fp32"
         self._compiled: Callable[[Tensor], tuple[Tensor, Tensor | None]] | None = None
         self.class_token = None
@@ -84,7 +85,7 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
     def from_siglip(
         cls, vision: SiglipVisionModel, codebook: Codebook | None, read_layer: int = -2
     ) -> DiscreteVisionTower:
-        """The tower of a SigLIP vision model, with whose weights it shares memory."""
+        """Make the tower of a SigLIP vision model; the weights are shared, not copied."""
         settings: Any = vision.config.to_dict()
         settings.pop("model_type")
         config = DiscreteVisionConfig(**settings, read_layer=read_layer)
@@ -110,7 +111,7 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
 
     @property
     def codebook(self) -> Codebook:
-        """Raises CodebookMismatchError if there is none."""
+        """The codebook; raises CodebookMismatchError if there is none."""
         if self._codebook is None:
             raise CodebookMismatchError(
                 "this tower has no codebook, so its features have no codes; pass codebook= when "
@@ -124,23 +125,26 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
         _note_codebook(self.config, codebook)
 
     def adopt_class_token(self, token: Tensor) -> None:  # [D]
-        """From now on patches read this token, which is one of the tower's weights."""
+        """Add this class token, which patches attend to, to the tower's weights."""
         self.config.class_token = True
         self.class_token = nn.Parameter(token.clone())
 
     def adopt_adapters(self, config: HebaConfig) -> None:
-        """From now on every block has HeBA adapters, which are among the tower's weights."""
+        """Add HeBA adapters to every block; they become part of the tower's weights."""
         install_heba(self, config, grid=self.grid)
-        self.config.heba = {**asdict(config), "sites": list(config.sites)}  # as JSON has it
+        self.config.heba = {
+            **asdict(config),
+            "sites": list(config.sites),
+        }  # the form it has in JSON
 
     @property
     def image_size(self) -> int:
-        """Side of the images, in pixels."""
+        """Side length of the images, in pixels."""
         return int(self.config.image_size)
 
     @property
     def read_layer(self) -> int:
-        """Block that is quantised, from the end."""
+        """Block whose output is quantised, counted from the end."""
         return int(self.config.read_layer)
 
     @property
@@ -156,17 +160,17 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
     ) -> tuple[Tensor, Tensor | None]:
         """Features z [B, N, D] before quantisation and, with a class token, its output [B, D].
 
-        A class token given here reads the patches and no patch reads it (methods A6), so z is the
-        same, bit for bit, with and without one. A tower with a class token of its own lets patches
-        read it and returns its output without being asked.
+        A class token given here attends to the patches and no patch attends to it (methods A6), so
+        z is bit-identical with and without it. In a tower with its own class token, patches attend
+        to that token, and its output is always returned.
 
         Raises:
-            CraftError: a class token for a tower that has its own.
+            CraftError: a class token is given and the tower has its own.
         """
         hidden = self.embeddings(pixels)
         if self.class_token is not None:
             if class_token is not None:
-                raise CraftError("this tower has a class token of its own; give no other")
+                raise CraftError("this tower has its own class token; give no other")
             own = self.class_token.expand(len(hidden), 1, -1).to(hidden.dtype)
             hidden, _ = self.blocks(torch.cat([own, hidden], 1))
             return hidden[:, 1:].contiguous(), hidden[:, 0]
@@ -184,9 +188,9 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
             self._compiled = torch.compile(self.features)
 
     def forward(self, pixels: Tensor) -> ResidualCodes:
-        """Quantise images [B, 3, S, S] in [-1, 1]; gradients pass straight through.
+        """Quantise images [B, 3, S, S] in [-1, 1], with straight-through gradients.
 
-        Codes are those of the features in float32, also under autocast.
+        Features are quantised in float32, also under autocast.
         """
         z, _ = self.features(pixels)
         return quantize(z, self.codebook)
@@ -199,11 +203,11 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
 
     @torch.inference_mode()
     def continuous(self, images: Tensor, batch: int = 64) -> Tensor:  # [n, N, D]
-        """Features of images [n, 3, S, S] in [0, 1] before quantisation: what baselines read."""
+        """Features of images [n, 3, S, S] in [0, 1] before quantisation, which baselines read."""
         return torch.cat([self._seen(chunk) for chunk in images.split(batch)])
 
     def _seen(self, images: Tensor) -> Tensor:  # [b, N, D]
-        """Features of images in [0, 1] by products of :attr:`precision`."""
+        """Features of images in [0, 1], computed in :attr:`precision`."""
         features = self._compiled or self.features
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         if half is None:

@@ -1,7 +1,7 @@
-"""Words that a model does not know, and would read as one and the same unknown token.
+"""Words that a model does not know and would all read as its unknown token.
 
-Tokenizers of bytes, and SentencePiece models that fall back to bytes, know every word. Others, such
-as those of small models made from scratch, have a list of words; SigLIP's knows the characters of
+Byte-level tokenizers, and SentencePiece models with byte fallback, know every word. Others, such as
+those of small models trained from scratch, have a list of words; SigLIP's knows the characters of
 its training texts.
 """
 
@@ -21,18 +21,18 @@ _SHOWN, _BATCH = 8, 4096
 
 
 class UnknownWordsError(CraftError):
-    """Data with words that a model which must read or say them does not know."""
+    """A model that must read or write the data does not know some of its words."""
 
 
 def unknown_words(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, exact: bool = False
 ) -> Counter[str]:
-    """Words that the tokenizer reads as its unknown token, with the number of texts they are in.
+    """Words that the tokenizer maps to its unknown token, with the number of texts they occur in.
 
     Args:
-        exact: also words of which only a part is unknown, and signs such as "+": for answers, which
-            must be said, and options, which must be told apart. Otherwise a word counts if nothing
-            of it is known.
+        exact: whether to include words with any unknown part, and symbols such as "+": for answers,
+            which must be written, and options, which must be told apart. Otherwise a word counts if
+            all of it is unknown.
     """
     found: Counter[str] = Counter()
     if tokenizer.unk_token_id is None:
@@ -53,7 +53,7 @@ def _unknown_in(tokenizer: PreTrainedTokenizerBase, text: str, exact: bool) -> I
         for token, (start, end) in zip(read["input_ids"], read["offset_mapping"], strict=True):
             if token == tokenizer.unk_token_id:
                 unknown[start:end] = [True] * (end - start)
-    else:  # such tokenizers do not say where a token was
+    else:  # slow tokenizers do not report offsets
         for match in _SYMBOL_OR_WORD.finditer(text):
             ids = tokenizer(match.group(), add_special_tokens=False)["input_ids"]
             pieces = tokenizer.convert_ids_to_tokens(ids)
@@ -69,13 +69,13 @@ def _unknown_in(tokenizer: PreTrainedTokenizerBase, text: str, exact: bool) -> I
 
 
 def words_beyond(tokenizer: PreTrainedTokenizerBase, wording: Wording) -> Counter[str]:
-    """The words of a data set that a language model does not know, with how often each occurs."""
+    """Words of a data set that a language model does not know, with their numbers of texts."""
     said = unknown_words(tokenizer, wording.said, exact=True)
     return said | unknown_words(tokenizer, wording.asked)
 
 
 def require_words(tokenizer: PreTrainedTokenizerBase, wording: Wording, name: str) -> None:
-    """Refuse data that a language model cannot read, or whose answers it cannot say.
+    """Refuse data that a language model cannot read, or whose answers it cannot write.
 
     Raises:
         UnknownWordsError: it does not know some words; names them.
@@ -85,7 +85,7 @@ def require_words(tokenizer: PreTrainedTokenizerBase, wording: Wording, name: st
     if missing:
         raise UnknownWordsError(
             f"the language model {name!r} does not know {_counted(missing)}; `craft words` lists "
-            "them: say it in words it knows, or use a language model that reads any text (--models)"
+            "them: use words it knows, or a language model that reads any text (--models)"
         )
     require_distinct(tokenizer, wording.answers, name)
 
@@ -100,7 +100,7 @@ def require_texts(tokenizer: PreTrainedTokenizerBase, wording: Wording) -> None:
     if missing:
         raise UnknownWordsError(
             f"SigLIP does not know {_counted(missing)} of the contrastive texts; `craft words` "
-            "lists them: say it in words it knows, or train without texts (--set lambda_con=0)"
+            "lists them: use words it knows, or train without texts (--set lambda_con=0)"
         )
 
 
@@ -120,7 +120,7 @@ def require_distinct(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str],
 
 
 def _counted(words: Counter[str]) -> str:
-    # The most frequent first, and of equally frequent ones not by where they were met.
+    # The most frequent first; ties in alphabetical order, whatever the order of the texts.
     frequent = sorted(words, key=lambda word: (-words[word], word))[:_SHOWN]
     shown = ", ".join(map(repr, frequent))
     more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""

@@ -1,1 +1,1 @@
-"""The pocket world: a small real world that ships with the project."""
+"""The pocket world: small real data and models that ship with the package."""

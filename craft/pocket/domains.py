@@ -1,4 +1,4 @@
-"""The three domains that an encoder can be adapted to."""
+"""The pocket world's three domains to adapt to."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ VALIDATION_FRACTION = 0.1
 
 
 def load_domain(name: str, *, holdout_fraction: float = 0.2, split_seed: int = 0) -> ClassDomain:
-    """A domain of the pocket world, with its held-out classes removed from training.
+    """Load a domain of the pocket world, with its held-out classes removed from training.
 
     Line art and flags have no validation images of their own: a tenth of their training classes is
-    used for validation instead. A checkpoint is thus chosen by what adaptation is for: classes that
-    the encoder was not adapted to.
+    used for validation instead. Checkpoints are thus chosen by accuracy on classes that the encoder
+    was not adapted to, which is what adaptation is for.
 
     Raises:
         CraftError: there is no such domain.

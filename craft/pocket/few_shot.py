@@ -1,4 +1,4 @@
-"""Few-shot classification on the pocket world: adapters compared with the unchanged pair."""
+"""Few-shot classification tasks from the pocket world's domains."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def flip_chance(name: str) -> float:
 
 
 def few_shot_task(name: str, models: ModelFamily) -> FewShotTask:
-    """A domain as base classes, the first half of its class names, and novel ones, the rest.
+    """Split a domain into base classes, the first half of its class names, and novel ones.
 
     In line art each concept is drawn by two artists, one for training and one for testing; flags
     likewise come in two sets; handwriting has many images per class.

@@ -1,4 +1,4 @@
-"""Forgetting, measured on unseen views of what the pocket models were pretrained on."""
+"""Measure forgetting on unseen views of the pocket models' pretraining images."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from craft.errors import CraftError
 from craft.evaluation.retention import Use
 from craft.pocket.world import GENERAL_AREAS, general_world
 
-#: How unseen views of the general world are made: by geometry and light, so that flags keep
-#: their colours.
+#: Augmentation that makes unseen views of the general world: geometry and light only, so that flags
+#: keep their colours.
 PROBE_AUGMENTATION = Augmentation(scale=(0.8, 1.1))
 _SEEDS: dict[Use, int] = {"report": 0, "select": 1}
 
 
 class PocketProbe:
-    """Views of the general world, different ones for each use."""
+    """The retention probe of the pocket world, with different views for each use."""
 
     @property
     def least(self) -> int:
-        """One view of each of the world's areas."""
+        """One view per area of the general world."""
         return len(GENERAL_AREAS)
 
     def questions(self, count: int, size: int, use: Use) -> QuestionSet:
-        """One question each about ``count`` views, spread evenly over the world's areas."""
+        """One question about each of ``count`` views, spread evenly over the areas."""
         return general_probe(count, size, _SEEDS[use])
 
 
 def general_probe(count: int, size: int, seed: int = 0) -> QuestionSet:
-    """Unseen views of the general world, spread evenly over its areas, with a question each.
+    """Unseen views of the general world, spread evenly over its areas, with one question each.
 
     Raises:
         CraftError: there are fewer views than areas.

@@ -1,6 +1,6 @@
-"""The pocket world's images: one general world to pretrain on, three domains to adapt to.
+"""The pocket world's images: a general world to pretrain on and three domains to adapt to.
 
-See data/ATTRIBUTION.md for where every drawing comes from and under which licence.
+See data/ATTRIBUTION.md for the source and licence of every drawing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from craft.data.images.image_set import ImageSet
 from craft.data.images.store import TensorStore
 from craft.errors import CraftError
 
-#: What a question calls the things that an area shows ("What {subject} is shown in the image?").
+#: Noun for what an area shows, as in "What {subject} is shown in the image?".
 SUBJECTS = {
     "icons": "object",
     "lineart": "object",
@@ -25,7 +25,7 @@ SUBJECTS = {
     "glyphs": "character",
     "digits": "character",
 }
-#: Name of a domain on the command line -> area that holds its images.
+#: Name of a domain on the command line -> area with its images.
 DOMAINS = {"handwriting": "digits", "lineart": "lineart", "flags": "flags"}
 GENERAL_AREAS = ("icons", "flags", "glyphs")
 GENERAL_SPLIT = "general"
@@ -60,5 +60,5 @@ def load_area(area: str) -> ImageSet:
 
 
 def general_world() -> list[ImageSet]:
-    """What the pocket models are pretrained on: icons, rectangular flags, printed characters."""
+    """The pretraining images of the pocket models: icons, rectangular flags, printed characters."""
     return [load_area(area).split(GENERAL_SPLIT) for area in GENERAL_AREAS]

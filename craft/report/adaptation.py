@@ -1,45 +1,45 @@
-"""Whether an adaptation helped: what its validation images show, in sentences."""
+"""A summary of whether an adaptation helped, judged by its validation images."""
 
 from __future__ import annotations
 
 from craft.evaluation.validation_gain import ValidationGain
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
-from craft.training.adapt import AdaptationResult
+from craft.training.result import AdaptationResult
 
 
 def adaptation_lines(
     result: AdaptationResult, config: CraftConfig, surrogate: str, measures_forgetting: bool
 ) -> list[str]:
-    """Whether the adaptation helped, and what to try if it did not.
+    """Say whether the adaptation helped, and what to try if it did not.
 
     Args:
         surrogate: the language model that gave the answers.
-        measures_forgetting: whether general questions could hold the weights back.
+        measures_forgetting: whether general questions limited how far the weights could move.
     """
     answers = result.answers
     found = ValidationGain.of(answers.before, answers.after, answers.images)
     lines = [f"validation images of the domain, read by {surrogate}: {found}"]
     if METHODS[config.method].trains is None:
-        return [*lines, f"method {config.method} trains nothing: the encoder is as it was"]
+        return [*lines, f"method {config.method} trains nothing: the encoder is unchanged"]
     if result.blend == 0:
         return [*lines, _nothing(result, config, measures_forgetting)]
     if found.gain.certain and found.gain.all < 0:
         lines.append(f"the answers became worse; {_advice()}")
     elif not found.gain.certain:
         lines.append(
-            "the gain is within chance: its interval holds 0. The language model may still be "
-            f"surer of its answers; {_advice()}; more validation images tell smaller gains apart "
-            f"(--set validation_images=N, now {config.validation_images})"
+            "the gain is within chance: its interval contains 0. The language model may still be "
+            f"more certain of its answers; {_advice()}; more validation images can resolve smaller "
+            f"gains (--set validation_images=N, now {config.validation_images})"
         )
     return lines
 
 
 def _nothing(result: AdaptationResult, config: CraftConfig, measures_forgetting: bool) -> str:
-    """Why the pack holds the pretrained weights, and what to try."""
+    """Say why the pack holds the pretrained weights, and what to try."""
     if result.answers.forgot and measures_forgetting:
         return (
-            "nothing was gained: weights that knew the domain better had forgotten more than "
+            "nothing was gained: weights that were better on the domain had forgotten more than "
             f"{config.forget_at_most:g} points of general knowledge, so the pack holds the "
             "pretrained encoder; allow more (--set forget_at_most=N), or train more gently "
             f"(--set lr=..., now {config.lr:g})"

@@ -1,6 +1,6 @@
-"""Pictures of codes: the code of each patch, what pruning keeps, and what a code looks like.
+"""Pictures of codes: each patch's code, the patches that pruning keeps, and examples of a code.
 
-These are the paper's Figures 4 and 7, for any encoder and any images.
+They correspond to the paper's Figures 4 and 7, for any encoder and any images.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from craft.report.patches import code_map, dim_pruned
 from craft.runtime.whole_file import whole_file
 
 _INCHES = 2.2
-#: Number of training images that patches are taken from.
+#: Number of training images that example patches are taken from.
 PATCH_IMAGES = 1000
 
 
@@ -38,10 +38,10 @@ def draw_pictures(
     count: int,
     keep_ratios: Sequence[float],
 ) -> list[Path]:
-    """Write ``code_maps.png`` of random test images and ``codes.png`` of the training images.
+    """Draw ``code_maps.png`` from random test images and ``codes.png`` from training images.
 
     Raises:
-        CraftError: the pack has no prior to prune by.
+        CraftError: the pack has no token prior, which pruning needs.
     """
     tower, prior = encoder.tower, encoder.prior
     if prior is None:
@@ -75,13 +75,13 @@ def code_map_figure(
     kept: Mapping[float, Tensor],  # keep ratio -> [n, H, W] bool
     titles: Sequence[str] = (),
 ) -> Figure:
-    """A row per image: the image, its first-level codes by number, and what each budget keeps.
+    """Draw a row per image: the image, its first-level codes, and what each keep ratio keeps.
 
     Raises:
-        CraftError: there is no image, or the shapes do not match.
+        CraftError: there are no images, or the shapes do not match.
     """
     if not len(images):
-        raise CraftError("there is no image to draw")
+        raise CraftError("there are no images to draw")
     for name, tensor in {"codes": codes, **{f"kept at {r}": k for r, k in kept.items()}}.items():
         if tensor.ndim != 3 or len(tensor) != len(images):
             raise CraftError(
@@ -111,12 +111,12 @@ def frequent_and_rare_figure(
     examples: int = 8,
     seed: int = 0,
 ) -> Figure:
-    """The ``count`` most frequent codes and as many of the rarest that occur, with patches of each.
+    """Draw patches of the ``count`` most frequent codes and the ``count`` rarest that occur.
 
-    A patch is framed and shown with its neighbours.
+    Each patch is framed and shown with its neighbours.
 
     Raises:
-        CraftError: no code occurs, or the codes are not [n, H, W].
+        CraftError: there are no codes, or the codes are not [n, H, W].
     """
     if codes.ndim != 3 or len(codes) != len(images):
         raise CraftError(
@@ -125,7 +125,7 @@ def frequent_and_rare_figure(
     present = codes.unique()
     ranked = present[prior.counts[present].argsort(descending=True, stable=True)].tolist()
     if not ranked:
-        raise CraftError("there is no code to draw: no image was given")
+        raise CraftError("there are no codes to draw: no images were given")
     frequent = ranked[:count]
     rare = [code for code in ranked[-count:] if code not in frequent]
     figure = Figure(
@@ -157,7 +157,7 @@ def _show(axes: Axes, image: Tensor) -> None:
 
 
 def _draw_codes(axes: Axes, codes: Tensor) -> None:
-    """Draw a number and a colour per patch."""
+    """Draw each patch's code as a number and a colour."""
     rows, columns = codes.shape
     picture = F.interpolate(code_map(codes)[None], (rows, columns), mode="nearest")[0]
     _show(axes, picture)
@@ -170,10 +170,8 @@ def _draw_codes(axes: Axes, codes: Tensor) -> None:
 def _draw_patch(axes: Axes, image: Tensor, y: int, x: int, grid: torch.Size) -> None:
     height, width = image.shape[1] // grid[0], image.shape[2] // grid[1]
     padded = F.pad(image[None], (width, width, height, height), mode="replicate")[0]
-    top, left = (
-        y * height,
-        x * width,
-    )  # of the neighbourhood, which begins a patch earlier, in the padded image
+    # Padding moves the patch by one patch, so these are the corner of its 3 x 3 neighbourhood.
+    top, left = y * height, x * width
     _show(axes, padded[:, top : top + 3 * height, left : left + 3 * width])
     axes.axis("on")
     axes.set_xticks([])

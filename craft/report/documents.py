@@ -1,6 +1,6 @@
-"""Documents that are written by hand, except for what is between two marks.
+"""Generated sections, between two marks, in documents that are written by hand.
 
-``python -m craft.report.documents docs/training.md`` brings its table of settings up to date.
+``python -m craft.report.documents docs/training.md docs/laser.md`` updates the settings in them.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from pathlib import Path
 
 from craft.errors import CraftError
 from craft.runtime.whole_file import write_text
-from craft.settings.table import settings_table
+from craft.settings.table import laser_table, settings_table
 
 BEGIN = "<!-- settings: written by python -m craft.report.documents -->"
+LASER = "<!-- settings of LASER: written by python -m craft.report.documents -->"
 END = "<!-- end of settings -->"
 
 
 def between_marks(text: str, begin: str, end: str, content: str) -> str:
-    """``text`` with ``content`` between the two marks, which stay.
+    """Replace the text between two marks with ``content``; the marks stay.
 
     Raises:
         CraftError: a mark is missing.
@@ -25,19 +26,21 @@ def between_marks(text: str, begin: str, end: str, content: str) -> str:
     before, first, rest = text.partition(begin)
     _, last, after = rest.partition(end)
     if not (first and last):
-        raise CraftError(f"the document lacks {begin!r} or {end!r}")
+        raise CraftError(f"the document lacks the mark {begin!r} or {end!r}")
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 
 def with_table(text: str) -> str:
-    """A document with the table of settings between its marks brought up to date.
+    """Update the table of settings between a document's marks.
 
     Raises:
         CraftError: the marks are missing.
     """
+    if LASER in text:
+        return between_marks(text, LASER, END, laser_table())
     return between_marks(text, BEGIN, END, settings_table())
 
 
 if __name__ == "__main__":
-    document = Path(sys.argv[1])
-    write_text(document, with_table(document.read_text()))
+    for document in map(Path, sys.argv[1:]):
+        write_text(document, with_table(document.read_text()))

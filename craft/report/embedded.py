@@ -1,4 +1,4 @@
-"""Pictures as PNG, and as parts of a page that needs no other files."""
+"""Pictures as PNG, and as data URLs for pages that need no other files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from craft.report.figures import save_figure
 
 
 def image_png(image: Tensor) -> bytes:  # [3, S, S] in [0, 1]
-    """An image as PNG."""
+    """Encode an image as PNG."""
     array = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "PNG", optimize=True)
@@ -22,12 +22,12 @@ def image_png(image: Tensor) -> bytes:  # [3, S, S] in [0, 1]
 
 
 def figure_png(figure: Figure) -> bytes:
-    """A matplotlib figure as PNG."""
+    """Render a matplotlib figure as PNG."""
     buffer = io.BytesIO()
     save_figure(figure, buffer, dpi=130)
     return buffer.getvalue()
 
 
 def data_url(png: bytes) -> str:
-    """A PNG as the ``src`` of an ``<img>``."""
+    """Encode a PNG as a data URL, for the ``src`` of an ``<img>``."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -1,4 +1,4 @@
-"""Figures with text from elsewhere in them: titles as they are written, no mathematics."""
+"""Figures that contain text from other sources, which is drawn literally, not as mathematics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from craft.runtime.plain_text import on_one_line, shortened, visible
 
-#: Goes with every title, label and text of a figure that holds names or questions: "$" and "\\" are
+#: Passed with every title, label and text that contains names or questions: "$" and "\\" are plain
 #: characters, whatever the user's matplotlibrc says.
 LITERAL = {"parse_math": False, "usetex": False}
 
@@ -22,12 +22,12 @@ _MISSING = re.compile(r"Glyph (\d+) .*missing from")
 
 
 def name_in_figure(name: str, most: int = 40) -> str:
-    """A name on one line, short enough to leave room for the picture below it."""
+    """Format a name on one line, shortened to ``most`` characters to leave room for the picture."""
     return shortened(on_one_line(name), most)
 
 
 def text_in_figure(text: str, width: int = 110, most_lines: int = 8) -> str:
-    """A longer text in lines of ``width`` characters; the end of a very long one is cut."""
+    """Wrap a longer text at ``width`` characters, and truncate it to ``most_lines`` lines."""
     lines = [
         part
         for line in visible(text[: width * (most_lines + 1)]).expandtabs().split("\n")
@@ -37,7 +37,7 @@ def text_in_figure(text: str, width: int = 110, most_lines: int = 8) -> str:
 
 
 def save_figure(figure: Figure, file: Path | IO[bytes], kind: str = "png", dpi: int = 120) -> None:
-    """Write a figure. Characters that the font lacks are drawn as boxes, which is logged once.
+    """Write a figure; characters that the font lacks are drawn as boxes and logged once.
 
     Args:
         kind: "png", "svg" or "pdf".
@@ -56,7 +56,7 @@ def save_figure(figure: Figure, file: Path | IO[bytes], kind: str = "png", dpi: 
             missing += chr(int(found[1]))
     if missing:
         log.warning(
-            "the figures' font lacks %r, which are drawn as boxes; matplotlib's font.family names "
-            "another font",
+            "the figures' font lacks %r, which are drawn as boxes; choose another font with "
+            "matplotlib's font.family",
             missing,
         )

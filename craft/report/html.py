@@ -1,4 +1,4 @@
-"""Pages, whose text from elsewhere is text and no HTML."""
+"""HTML pages in which text from other sources is escaped."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from craft.runtime.plain_text import visible
 
 
 def page_template(package: str) -> Template:
-    """The template ``page.html.j2`` of a package. Every value that is put into it is escaped, and
-    control characters, overrides of the direction of writing among them, are made visible."""
+    """Load the template ``page.html.j2`` of a package.
+
+    Every value inserted into it is escaped, and control characters, including bidirectional
+    overrides, are made visible.
+    """
     environment = Environment(
         loader=PackageLoader(package, "."),
         autoescape=True,
@@ -23,6 +26,6 @@ def page_template(package: str) -> Template:
 
 
 def _visible(value: Any) -> Any:
-    if isinstance(value, str) and not isinstance(value, Markup):  # Markup: what a macro made
+    if isinstance(value, str) and not isinstance(value, Markup):  # Markup is a macro's output
         return visible(value)
     return value

@@ -1,4 +1,4 @@
-"""A drawing of LASER's trace: where the question points, what is cropped, what is hidden."""
+"""A figure of LASER's trace: the evidence for the question, the crop and the hidden cells."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CROP, _HIDDEN = "#d55e00", "#0072b2"
 
 
 def laser_figure(image: Image.Image, trace: Trace, question: str = "", answer: str = "") -> Figure:
-    """The image with evidence, crop and masked cells; the crop; VAQ by layer.
+    """Draw the image with evidence, crop and masked cells; the crop; and VAQ by layer.
 
     Raises:
         CraftError: the trace belongs to an image of another size.
@@ -28,8 +28,8 @@ def laser_figure(image: Image.Image, trace: Trace, question: str = "", answer: s
     view = trace.view
     if view.right > image.width or view.bottom > image.height:
         raise CraftError(
-            f"the trace is of an image of at least {view.right} x {view.bottom} pixels, this one "
-            f"has {image.width} x {image.height}"
+            f"the trace belongs to an image of at least {view.right} x {view.bottom} pixels, this "
+            f"one has {image.width} x {image.height}"
         )
     figure = Figure(figsize=(3.4 * _INCHES, 1.3 * _INCHES), layout="constrained")
     first, second, third = figure.subplots(1, 3)

@@ -1,4 +1,4 @@
-"""Codes and kept patches of an image as pictures."""
+"""Pictures of an image's codes and kept patches."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def dim_pruned(
     image: Tensor,  # [3, S, S] in [0, 1]
     kept: Tensor,  # [H, W] bool
 ) -> Tensor:
-    """The image with a pale red veil, visible on white too, over the patches that are pruned."""
+    """Cover the pruned patches of an image with a pale red veil, which is visible on white too."""
     mask = F.interpolate(kept[None, None].float(), image.shape[-2:], mode="nearest")[0]
     veil = torch.tensor([0.93, 0.72, 0.70]).view(3, 1, 1)
     return image * mask + (0.2 * image + 0.8 * veil) * (1 - mask)
 
 
 def code_map(codes: Tensor) -> Tensor:  # [H, W] int64 -> [3, S, S] in [0, 1]
-    """A colour per code, so that equal codes have equal colours."""
+    """Draw each code in a colour of its own."""
     colours = [
         colorsys.hsv_to_rgb(code * _GOLDEN % 1, 0.35 + code % 3 * 0.2, 0.95)
         for code in codes.flatten().tolist()

@@ -18,16 +18,18 @@ HEADINGS = {"all": "all", "seen": "seen", "heldout": "held-out", "general": "gen
 
 
 def evaluation_table(results: EvaluationResults) -> Table:
-    """The table of ``craft evaluate``: the pretrained encoder, if it was examined, then each keep
-    ratio with its gain. If classes have different numbers of questions, a further row weights them
-    equally."""
-    caption = f"Per cent right, of n questions, pruned with selector {results.settings.selector}."
+    """Build the table of ``craft evaluate``.
+
+    The pretrained encoder comes first, if it was evaluated, then each keep ratio with its gain. If
+    classes have different numbers of questions, a further row weights all classes equally.
+    """
+    caption = f"Per cent right of n questions, pruned with selector {results.settings.selector}."
     every = [scores for conditions in results.models.values() for scores in conditions.values()]
     gains = any(scores.gain is not None for scores in every)
     if gains:
-        caption += " Gains: points over the pretrained encoder, question by question."
+        caption += " Gains: points over the pretrained encoder, paired by question."
     if any(scores.unequal for scores in every):
-        caption += " Balanced: every class counts the same."
+        caption += " Balanced: every class has equal weight."
     table = score_table(caption)
     if gains:
         table.add_column("gain (95 % interval)", justify="right")
@@ -48,7 +50,7 @@ def evaluation_table(results: EvaluationResults) -> Table:
 
 
 def transfer_table(results: TransferResults) -> Table:
-    """The table of ``craft transfer``: a row per encoder, a column per language model."""
+    """Build the table of ``craft transfer``: a row per encoder, a column per language model."""
     matrix = results.matrix
     first = next(iter(matrix.values()))
     names = list(first)
@@ -80,12 +82,12 @@ def transfer_table(results: TransferResults) -> Table:
 
 
 def count_row(n: dict[str, int]) -> list[Text]:
-    """The row with the number of questions behind each column."""
+    """Build the row with the number of questions in each column."""
     return [Text(" n", "dim"), *(Text(str(n[part]), "dim") for part in PARTS)]
 
 
 def _caption(text: str) -> Text:
-    """A caption that may contain names: rich would read markup in a plain string."""
+    """Make a caption that may contain names; in a plain string, rich would interpret markup."""
     return Text(text, "table.caption")
 
 
@@ -100,7 +102,7 @@ def _gain(gain: Gain) -> Text:
 
 
 def score_table(caption: str) -> Table:
-    """An empty table with a column for each part of :data:`PARTS`."""
+    """Build an empty table with a column for each part of :data:`PARTS`."""
     table = Table(caption=caption, caption_justify="left")
     table.add_column("")
     for part in PARTS:
@@ -109,14 +111,14 @@ def score_table(caption: str) -> Table:
 
 
 def points_style(points: float) -> str:
-    """Green for a gain and red for a loss, if the digit that the table shows is not 0."""
+    """Green for a gain and red for a loss, dim if the table shows 0.0."""
     if points >= 0.05:
         return "green"
     return "red" if points <= -0.05 else "dim"
 
 
 def few_shot_table(results: FewShotResults) -> Table:
-    """The table of ``craft few-shot``: a row per mode, accuracies in per cent."""
+    """Build the table of ``craft few-shot``: a row per mode, accuracies in per cent."""
     classes, n = results.classes, results.n
     table = Table(
         caption=_caption(

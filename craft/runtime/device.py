@@ -1,4 +1,4 @@
-"""Decides which device models run on, for every command."""
+"""Choice of the device that models run on, shared by every command."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from torch import Tensor
 
 from craft.errors import CraftError
 
-#: The environment variable that decides if no device is named.
+#: The environment variable that applies when no device is named.
 VARIABLE = "CRAFT_DEVICE"
 _NAMES = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 class DeviceChoice(NamedTuple):
-    """A device, with its index if there may be several, and why it was chosen."""
+    """A device, with its index where there can be several, and why it was chosen."""
 
     device: torch.device
     reason: str
 
 
 def choose_device(asked: str | None = None) -> DeviceChoice:
-    """The device that is asked for, or the one that ``auto`` finds.
+    """Return the requested device, or the one that ``auto`` selects.
 
     Args:
-        asked: "auto", "cpu", "cuda", "cuda:1", ..., or "mps"; None for the value of the
-            environment variable ``CRAFT_DEVICE``, else "auto": a CUDA GPU if there is one, else
-            the CPU. Under torchrun "auto" and "cuda" are each process's own GPU.
+        asked: "auto", "cpu", "cuda", "cuda:1", ..., or "mps". None takes the value of the
+            environment variable ``CRAFT_DEVICE``, and "auto" if that is not set. "auto" is a CUDA
+            GPU if there is one, otherwise the CPU. Under torchrun, "auto" and "cuda" mean each
+            process's own GPU.
 
     Raises:
-        CraftError: there is no such name, or this machine does not have such a device.
+        CraftError: the name is unknown, or this machine has no such device.
     """
     source = "--device" if asked is not None else VARIABLE
     name = asked if asked is not None else os.environ.get(VARIABLE) or "auto"
@@ -71,14 +72,14 @@ def _cuda(name: str, source: str) -> torch.device:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device; it is pinned on its way to a GPU, so that the host need not wait."""
+    """Move a tensor to a device, through pinned memory for a GPU so that the host need not wait."""
     if device.type == "cuda" and tensor.device.type == "cpu" and torch.cuda.is_available():
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def pixels_on(images: Tensor, device: torch.device) -> Tensor:
-    """Images as float32 in [0, 1] on a device; bytes are moved as bytes and converted there.
+    """Move images to a device as floats in [0, 1]; bytes are converted to float32 after the move.
 
     Args:
         images: [n, 3, S, S], uint8 or float in [0, 1].

@@ -1,9 +1,10 @@
-"""One process at a time writes to a directory: a lock file that says who.
+"""A lock file that lets one process at a time write to a directory, and says which.
 
-``.lock`` holds the process's id, host and start. The system's own lock on that file (flock) decides
-on one machine, and ends with the process, however that ends; what the file says is for the message,
-for disks that know no such locks, and for disks that several machines share. There nobody can tell
-whether a process of another machine still runs, so that its lock stays until it is deleted.
+``.lock`` holds the process's id, host and start time. On one machine the system's own lock on that
+file (flock) decides, and is released when the process ends, however it ends. The content of the
+file serves the error message, file systems without flock, and file systems shared by several
+machines. On the latter nobody can tell whether a process on another machine still runs, so its lock
+stays until it is deleted.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ LOCK = ".lock"
 
 
 class LockedError(CraftError):
-    """Another process writes to the directory."""
+    """Another process is writing to the directory."""
 
 
 @contextmanager
 def directory_lock(directory: Path) -> Iterator[None]:
-    """Hold a directory, which is made if need be, for the length of a block.
+    """Lock a directory for the duration of a block, creating it if necessary.
 
-    What a process left that died is taken over.
+    The lock of a process that died is taken over.
 
     Raises:
-        LockedError: another process holds it; names its id, host and start.
-        OSError: nothing can be written there.
+        LockedError: another process holds the lock; the message names its id, host and start time.
+        OSError: the directory is not writable.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / LOCK
@@ -49,13 +50,13 @@ def directory_lock(directory: Path) -> Iterator[None]:
         os.pwrite(number, json.dumps(owner).encode() + b"\n", 0)
         yield
     finally:
-        with suppress(FileNotFoundError):  # somebody deleted it, or the directory
+        with suppress(FileNotFoundError):  # somebody deleted the lock or the directory
             path.unlink()
         os.close(number)
 
 
 def require_unlocked(directory: Path) -> None:
-    """Raises LockedError if another process holds a directory; writes nothing."""
+    """Raise LockedError if another process holds a directory; nothing is written."""
     path = directory / LOCK
     try:
         number = os.open(path, os.O_RDONLY)
@@ -68,7 +69,7 @@ def require_unlocked(directory: Path) -> None:
 
 
 def _opened(path: Path) -> int:
-    """The lock file, open and locked."""
+    """Open and lock the lock file, and return its descriptor."""
     while True:
         number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -79,7 +80,7 @@ def _opened(path: Path) -> int:
         except BaseException:
             os.close(number)
             raise
-        os.close(number)  # its owner deleted it between our opening and locking it
+        os.close(number)  # its owner deleted it after we had opened and before we had locked it
 
 
 def _take(path: Path, number: int, kind: int) -> None:
@@ -89,7 +90,7 @@ def _take(path: Path, number: int, kind: int) -> None:
         held = False
     except OSError as error:
         if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
-            held = False  # a disk without such locks: what the file says decides
+            held = False  # a file system without flock: the content of the file decides
         elif error.errno not in (errno.EAGAIN, errno.EACCES):
             raise
     owner = _owner(number)
@@ -114,7 +115,7 @@ def _take(path: Path, number: int, kind: int) -> None:
 
 
 def _owner(number: int) -> dict[str, Any]:
-    """What a lock file says; empty for one that was cut short, as by a kill while it was made."""
+    """Read a lock file; empty if it is incomplete, e.g. because its writer was killed."""
     try:
         found = parse_json(os.pread(number, 4096, 0))
     except Fault:
@@ -123,7 +124,7 @@ def _owner(number: int) -> dict[str, Any]:
 
 
 def _runs(owner: dict[str, Any]) -> bool:
-    """Whether the process that wrote a lock on this machine is still the one with its id."""
+    """Whether the process that wrote a lock on this machine still runs (ids are reused)."""
     pid = owner.get("pid")
     if not isinstance(pid, int) or pid <= 0 or pid == os.getpid():
         return False
@@ -137,7 +138,10 @@ def _runs(owner: dict[str, Any]) -> bool:
 
 
 def _start_of(pid: int) -> str | None:
-    """What tells a process from a later one with the same id; None where there is no /proc."""
+    """Boot id and start time, which tell a process from a later one with the same id.
+
+    None where there is no /proc.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""Names that stand in files become paths here, and cannot leave the folder they belong to."""
+"""Turns names read from files into paths, which cannot leave the folder they belong to."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from craft.runtime.stored_files import StoredFileError
 
 
 def inside(directory: Path | str, name: object, what: str, *, follow_links: bool = False) -> Path:
-    """``directory / name``, which must lie in ``directory`` once links are resolved.
+    """Return ``directory / name``, which must lie in ``directory`` once links are resolved.
 
-    A snapshot in the hub's cache consists of links into the ``blobs`` beside it: those count as
-    lying in the snapshot.
+    A snapshot in the Hugging Face cache consists of links into the ``blobs`` folder beside it;
+    these count as inside the snapshot.
 
     Args:
-        name: as a file gives it, of whatever type it was read as.
-        what: which file says so, for the message, such as "the manifest of the models".
-        follow_links: judge the name alone: where the user chose the folder, and nothing that lies
-            behind a link in it is shown or copied.
+        name: the name as read from a file, of any type.
+        what: the file that contains the name, for the error message, such as "the manifest of the
+            models".
+        follow_links: check only the name, and allow links in the folder to lead anywhere. For
+            folders that the user chose, where nothing behind a link is shown or copied.
 
     Raises:
-        StoredFileError: the name is no path, or leads out of the directory.
+        StoredFileError: the name is not a path, or leads out of the directory.
     """
     directory = Path(directory)
     if not isinstance(name, str) or not name or "\0" in name or len(name) > 4096:
         raise StoredFileError(f"{what} names {name!r:.80}, which is no path")
     path = directory / name
     if follow_links:
-        path = directory / os.path.normpath(name)  # not through a link and up from where it leads
+        path = directory / os.path.normpath(name)  # ".." after a link must not leave the folder
         found, roots = _plain(path), [_plain(directory)]
     else:
         try:
             found, root = path.resolve(), directory.resolve()
-        except (OSError, RuntimeError) as error:  # links in a circle
+        except (OSError, RuntimeError) as error:  # circular links
             raise StoredFileError(f"{what} names {name!r:.80}, which is no path") from error
         roots = [root, *_blobs(root)]
     if not any(found.is_relative_to(root) for root in roots):
@@ -46,20 +47,21 @@ def inside(directory: Path | str, name: object, what: str, *, follow_links: bool
 
 
 def require_inside(directory: Path | str, path: Path, what: str) -> Path:
-    """A file that was found in ``directory`` and is to be copied, unless it is a link out of it.
+    """Return the path of a file in ``directory`` that is to be copied.
 
     Raises:
-        StoredFileError: it is; what lies there was not part of what the user named.
+        StoredFileError: it is a link that leads out of ``directory``, to something that the user
+            did not name.
     """
     return inside(directory, path.name, what)
 
 
 def require_plain_name(name: str, option: str) -> str:
-    """A name that the user gave for a file or folder, if it is one on every system.
+    """Return a name that the user gave to a file or folder, if it is valid on every system.
 
     Raises:
-        CraftError: it is empty, hidden, or has a separator, a drive, a control character or more
-            than 100 characters.
+        CraftError: the name is empty or hidden, contains a separator, a drive or a control
+            character, or is longer than 100 characters.
     """
     odd = any(character in '/\\:*?"<>|' or not character.isprintable() for character in name)
     if (
@@ -76,12 +78,12 @@ def require_plain_name(name: str, option: str) -> str:
 
 
 def _plain(path: Path) -> Path:
-    """Absolute and without ``..``, links left as they are."""
+    """The absolute path without ``..``; links are not resolved."""
     return Path(os.path.abspath(path))
 
 
 def _blobs(root: Path) -> list[Path]:
-    """Where the links of a snapshot in the hub's cache lead; empty for any other folder."""
+    """The ``blobs`` folder of a snapshot in the Hugging Face cache; empty for other folders."""
     for folder in (root, *root.parents):
         if folder.parent.name == "snapshots" and "--" in folder.parent.parent.name:
             return [folder.parent.parent / "blobs"]

@@ -1,7 +1,7 @@
-"""The one place where JSON files are read that describe stored models, packs and runs.
+"""The only reader of JSON files that describe stored models, packs and runs.
 
-Cards written here carry a checksum of their content: a digit that flipped on a disk is an error,
-not another layer to read.
+These files are called cards. Cards written here carry a checksum of their content, so that a digit
+that was corrupted on disk is an error instead of, say, the index of another layer.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ _Model = TypeVar("_Model", bound="BaseModel")
 
 
 def read_json(path: Path | str, what: str, *, foreign: bool = False) -> dict[str, Any]:
-    """A JSON object.
+    """Read a JSON object from a file.
 
     Args:
-        what: what the file is, for the message, such as "the card of a pack".
+        what: what the file is, for the error message, such as "the card of a pack".
         foreign: written by another library; see :func:`~craft.runtime.strict_text.parse_json`.
 
     Raises:
-        StoredFileError: missing, empty, a Git LFS pointer, not JSON, or no object; a key given
-            twice, a number that is not finite and the like, with the key.
+        StoredFileError: the file is missing, empty, a Git LFS pointer, not JSON, or not an object;
+            or a key is given twice, a number is not finite and the like, and the message names the
+            key.
     """
     path = require_file(path, what)
     try:
@@ -49,10 +50,10 @@ def read_json(path: Path | str, what: str, *, foreign: bool = False) -> dict[str
 
 
 def read_json_lines(path: Path, what: str, *, foreign: bool = False) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file, one a line; a last line that was cut off is passed over.
+    """Iterate over the JSON objects of a file with one per line; a truncated last line is skipped.
 
     Raises:
-        StoredFileError: a line that is no JSON object; names it.
+        StoredFileError: a line is not a JSON object; the message names the line.
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -70,14 +71,14 @@ def read_json_lines(path: Path, what: str, *, foreign: bool = False) -> Iterator
 def read_card(
     path: Path | str, what: str, model: type[_Model], *, strict: bool | None = None
 ) -> _Model:
-    """A JSON object as a pydantic model, its checksum verified where it has one.
+    """Read a JSON object as a pydantic model; its checksum, if it has one, is verified.
 
     Args:
-        strict: as for pydantic; None for the model's own choice.
+        strict: pydantic's strict mode; None for the model's own setting.
 
     Raises:
-        StoredFileError: as for :func:`read_json`, a field that is missing or of another type, or
-            content that is not what the checksum was made of.
+        StoredFileError: as for :func:`read_json`; a field is missing or of the wrong type; or the
+            content does not match the checksum.
     """
     return as_card(read_json(path, what), path, what, model, strict=strict)
 
@@ -90,7 +91,7 @@ def as_card(
     *,
     strict: bool | None = None,
 ) -> _Model:
-    """The content of a JSON file that was read before; otherwise as :func:`read_card`."""
+    """Like :func:`read_card`, for the content of a JSON file that was read before."""
     from pydantic import ValidationError
 
     if CHECKSUM in content and content[CHECKSUM] != checksum(content):
@@ -99,7 +100,7 @@ def as_card(
             "made of; get the file again"
         )
     text = json.dumps({k: v for k, v in content.items() if k != CHECKSUM})
-    try:  # as JSON, whose lists are tuples where the model has tuples, also if strict
+    try:  # from JSON, since strict mode accepts lists for tuples only there
         return model.model_validate_json(text, strict=strict)
     except ValidationError as error:
         first = error.errors()[0]
@@ -109,12 +110,12 @@ def as_card(
 
 
 def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content with its checksum, ready to be written."""
+    """Return the content with its checksum, ready to be written."""
     return {**content, CHECKSUM: checksum(content)}
 
 
 def checksum(content: Mapping[str, Any]) -> str:
-    """SHA-256 of a JSON object, whatever the order of its keys; without its own checksum."""
+    """SHA-256 of a JSON object, excluding its checksum and independent of the order of keys."""
     plain = json.loads(json.dumps({k: v for k, v in content.items() if k != CHECKSUM}))
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

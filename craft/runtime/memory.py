@@ -1,6 +1,6 @@
-"""The process's memory: how freed blocks are kept, and how much is or was in use.
+"""The process's memory: settings of the allocator, current use and peak use.
 
-Nothing here imports torch before it is needed: the allocator must be set up first.
+torch is imported only when needed, because the allocator must be configured first.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc not to return freed blocks to the kernel; does nothing without glibc.
+    """Tell glibc not to return freed blocks to the kernel; a no-op without glibc.
 
-    Training frees and allocates the same tensors at every step. By default each allocation of more
-    than 32 MiB is mapped and later unmapped, and each of its pages faults again; on a CPU this took
+    Training frees and allocates the same tensors at every step. By default, each allocation of more
+    than 32 MiB is mapped and later unmapped, and each of its pages faults again. On a CPU this took
     half the time of a small training step.
     """
     if not sys.platform.startswith("linux"):
@@ -35,10 +35,10 @@ def keep_freed_memory() -> None:
 
 
 def memory_in_use() -> int:
-    """Bytes that this process holds now: GPU memory if it computes there, else resident memory.
+    """Bytes that this process holds now: GPU memory if it uses a GPU, otherwise resident memory.
 
-    Takes microseconds and imports nothing. If the system does not tell, this is the largest amount
-    that the process ever held.
+    Takes microseconds and imports nothing. Where the system does not report the current amount,
+    the peak is returned.
     """
     loaded = sys.modules.get("torch")
     if loaded is not None and loaded.cuda.is_initialized():
@@ -52,7 +52,7 @@ def memory_in_use() -> int:
 
 
 def peak_memory(device: torch.device | None = None) -> float:
-    """Peak memory so far in MiB: of the GPU if ``device`` is one, else of the process."""
+    """Peak memory so far in MiB: of the GPU if ``device`` is one, otherwise of the process."""
     if device is not None and device.type == "cuda":
         import torch
 

@@ -1,7 +1,7 @@
-"""Child processes that end with their parent, however that ends: they watch a pipe that it holds.
+"""Child processes that end with their parent, however it ends, by watching a pipe that it holds.
 
-``python -m craft.runtime.own_process MODULE [ARGUMENT ...]`` runs a module until standard input
-ends.
+``python -m craft.runtime.own_process MODULE [ARGUMENT ...]`` runs a module until it finishes or
+standard input is closed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 
 def end_after(wait: Callable[[], object]) -> None:
-    """End this process, whatever it does, as soon as ``wait``, in a thread, returns or fails."""
+    """Run ``wait`` in a thread, and end this process at once when it returns or fails."""
 
     def watch() -> None:
         try:
@@ -29,18 +29,19 @@ def end_after(wait: Callable[[], object]) -> None:
 
 
 def in_own_process(module: str, *arguments: str) -> dict[str, Any]:
-    """What ``python -m module`` prints last, as JSON: peak memory is a process's, so each variant
-    needs its own.
+    """Run ``python -m module`` and return the last line it prints, parsed as JSON.
+
+    Peak memory is counted per process, so each measured variant needs a process of its own.
 
     Raises:
-        CalledProcessError: it failed.
+        CalledProcessError: the module failed.
     """
     command = [sys.executable, "-m", "craft.runtime.own_process", module, *arguments]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None
         try:
-            output = process.stdout.read()  # while standard input stays open
+            output = process.stdout.read()  # standard input must stay open meanwhile
         except BaseException:
             process.kill()
             raise

@@ -1,16 +1,16 @@
-"""Text from elsewhere, made harmless where it is shown.
+"""Makes text from other sources safe to display.
 
-Names of classes and files, members of archives, answers of models and messages of other programs
-may hold anything. Shown as they are, control characters move the cursor, colour or retitle a
-terminal, and bidirectional overrides show other text than is there.
+Class names, file names, archive members, models' answers and messages of other programs can contain
+anything. Printed unchanged, control characters move the cursor or change a terminal's colours and
+title, and bidirectional overrides make text appear different from what it is.
 """
 
 from __future__ import annotations
 
 import re
 
-#: C0 except tab and line feed, DEL and C1, the separators that some programs break lines at,
-#: overrides and isolates of the direction of writing, and halves of surrogate pairs.
+#: C0 except tab and line feed, DEL and C1, the Unicode line and paragraph separators, bidirectional
+#: overrides and isolates, and lone surrogates.
 _UNSHOWN = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
 )
@@ -18,17 +18,17 @@ _BREAKS = {"\n": r"\n", "\t": r"\t"}
 
 
 def visible(text: str) -> str:
-    r"""``text`` with control characters as escapes: ESC becomes ``\x1b``. Line feeds stay."""
+    r"""Escape control characters (ESC becomes ``\x1b``), but keep tabs and line feeds."""
     return _UNSHOWN.sub(_escape, text)
 
 
 def on_one_line(text: str) -> str:
-    r"""As :func:`visible`, with line feeds and tabs as ``\n`` and ``\t``."""
+    r"""Like :func:`visible`, and also escape line feeds and tabs as ``\n`` and ``\t``."""
     return re.sub(r"[\n\t]", lambda found: _BREAKS[found[0]], visible(text))
 
 
 def shortened(text: str, most: int) -> str:
-    """``text`` without its middle if it has more than ``most`` characters, at least 3."""
+    """Shorten ``text`` to ``most`` (at least 3) characters by leaving out its middle."""
     if len(text) <= most:
         return text
     kept = most - 1

@@ -1,11 +1,11 @@
-"""How long-running work reports its progress."""
+"""The callback through which long-running work reports its progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: Called with the name of the task, how much of it is done, and how much there is. The first call
-#: precedes the work and says how much is done already, so that clocks start with the work.
+#: Called with the name of the task, the amount done and the total. The first call comes before any
+#: work and tells how much was done earlier, so that timing starts with the work.
 OnProgress = Callable[[str, int, int], None]
 
 

@@ -1,4 +1,4 @@
-"""Random numbers that leave everybody else's as if none had been drawn."""
+"""Random numbers that do not disturb the global random state."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 
 @contextmanager
 def own_random_numbers(device: torch.device, seed: int | None = None) -> Generator[None]:
-    """Seed torch's generators inside a block, or let them continue, and restore them afterwards.
+    """Restore the generators of the CPU and ``device`` after a block.
 
-    These are the generators of the CPU and of ``device``.
+    Args:
+        seed: seeds both generators at the start of the block; None leaves their state as it is.
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         if seed is not None:

@@ -1,4 +1,4 @@
-"""Which of several processes this one is, before any library is asked."""
+"""The rank of this process, read without importing any library."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def is_main_process() -> bool:
-    """The first of those that torchrun starts; a process that runs alone is one."""
+    """Whether this is rank 0 under torchrun, or a process that runs alone."""
     return os.environ.get("RANK", "0") == "0"

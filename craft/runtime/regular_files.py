@@ -1,5 +1,8 @@
-"""Regular files: those that can be read to an end. A FIFO waits for a writer and a device may never
-end, so whoever reads a path that somebody else chose asks here."""
+"""Reading of regular files only.
+
+A FIFO waits for a writer and a device may never end, so paths that come from elsewhere are checked
+here before they are read.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +14,34 @@ from craft.runtime.stored_files import StoredFileError, kind_of_special
 
 
 def require_regular(path: Path | str) -> Path:
-    """The path of something that is a regular file, or that is not there.
+    """Return the path of a file that is regular or does not exist.
 
     Raises:
-        StoredFileError: a FIFO, a device, a socket or a folder.
+        StoredFileError: the path is a FIFO, a device, a socket or a folder.
     """
     path = Path(path)
     try:
         kind = kind_of_special(path.stat().st_mode)
     except OSError:
-        return path  # whoever opens it says what is wrong
+        return path  # opening it will report the error
     if kind is not None:
         raise StoredFileError(f"{path} is {kind}; only regular files are read")
     return path
 
 
 def regular_bytes(path: Path | str, most: int | None = None) -> bytes:
-    """The content of a regular file.
+    """Read a regular file.
 
     Args:
-        most: how many bytes it may have.
+        most: the largest size allowed, in bytes.
 
     Raises:
-        StoredFileError: no regular file, or a larger one.
-        OSError: it cannot be opened or read.
+        StoredFileError: the file is not regular, or is larger than ``most``.
+        OSError: the file cannot be opened or read.
     """
     with os.fdopen(os.open(require_regular(path), os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):  # exchanged since
+        if not stat.S_ISREG(status.st_mode):  # replaced since the check
             raise StoredFileError(f"{path} is no regular file; only those are read")
         if most is not None and status.st_size > most:
             raise StoredFileError(f"{path} has {status.st_size:,} bytes, more than {most:,}")
@@ -46,5 +49,10 @@ def regular_bytes(path: Path | str, most: int | None = None) -> bytes:
 
 
 def regular_text(path: Path | str) -> str:
-    """The text of a regular UTF-8 file. Raises as :func:`regular_bytes`, and UnicodeDecodeError."""
+    """Read a regular UTF-8 file.
+
+    Raises:
+        StoredFileError, OSError: as for :func:`regular_bytes`.
+        UnicodeDecodeError: the file is not UTF-8.
+    """
     return regular_bytes(path).decode("utf-8")

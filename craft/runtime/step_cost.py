@@ -10,8 +10,11 @@ from craft.runtime.memory import peak_memory
 
 
 def step_cost(step: Callable[[], None], steps: int) -> dict[str, Any]:
-    """Seconds of each of ``steps`` steps, and peak memory of this process in MiB, including weights
-    and optimiser. One step before them creates the optimiser's state and packs the codebook."""
+    """Measure the seconds of each of ``steps`` steps and the peak memory of this process in MiB.
+
+    Memory includes weights and optimiser state. An untimed first step creates the optimiser state
+    and packs the codebook.
+    """
     step()
     seconds = []
     for _ in range(steps):

@@ -1,4 +1,4 @@
-"""Files that a user brings, as opposed to the Git LFS pointers that stand for them."""
+"""Checks and hashes of stored files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from craft.errors import CraftError
 
-#: The beginning of the text that Git LFS leaves where a file was not fetched.
+#: The beginning of the pointer that Git LFS leaves in place of a file that was not fetched.
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 _KINDS = {
@@ -22,28 +22,28 @@ _KINDS = {
 
 
 class StoredFileError(CraftError):
-    """A file is missing, damaged, cut short, or not what its name says."""
+    """A file is missing, damaged, truncated, or not what its name says."""
 
 
 def kind_of_special(mode: int) -> str | None:
-    """What a path is by its ``st_mode``, if it is no regular file: "a FIFO", "a device"."""
+    """Describe a path by its ``st_mode``, e.g. "a FIFO" or "a device"; None for a regular file."""
     return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 
 def is_lfs_pointer(path: Path | str) -> bool:
-    """Whether a file is the text that Git LFS leaves where the file itself was not fetched."""
+    """Whether a file is a Git LFS pointer, left in place of a file that was not fetched."""
     with Path(path).open("rb") as file:
         return file.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def require_file(path: Path | str, what: str) -> Path:
-    """The path of a file that has content of its own.
+    """Return the path of a file, once it is known to exist and have content.
 
     Args:
-        what: what the file is, for the message, such as "the encoder's weights".
+        what: what the file is, for the error message, such as "the encoder's weights".
 
     Raises:
-        StoredFileError: no such file, an empty one, or a Git LFS pointer.
+        StoredFileError: the file is missing, empty, not regular, or a Git LFS pointer.
     """
     path = Path(path)
     if not path.is_file():
@@ -70,7 +70,7 @@ def file_hash(path: Path) -> str:
 
 
 def file_hashes(directory: Path) -> dict[str, str]:
-    """Name -> SHA-256 of all files under a folder but hidden ones, in the order of their names."""
+    """Name -> SHA-256 of all files under a folder except hidden ones, sorted by name."""
     names = {path.relative_to(directory): path for path in directory.rglob("*") if path.is_file()}
     return {
         name.as_posix(): file_hash(path)
@@ -83,11 +83,12 @@ def require_unchanged(directory: Path, known: Mapping[str, str], list_name: str)
     """Check files against a list of their hashes.
 
     Args:
-        known: name inside ``directory`` -> SHA-256.
-        list_name: the file that has the list, for the message.
+        known: name relative to ``directory`` -> SHA-256.
+        list_name: the file that contains the list, for the error message.
 
     Raises:
-        StoredFileError: a file is missing, or not the listed one; names it.
+        StoredFileError: a file is missing, differs from the listed one, or is listed with a path
+            outside ``directory``; the message names it.
     """
     for name, wanted in known.items():
         parts = PurePosixPath(name).parts

@@ -1,7 +1,7 @@
-"""The one place where safetensors files are opened, whoever wrote them.
+"""The only reader of safetensors files, whoever wrote them.
 
-The library checks that a file is whole: the header against the file's length, every tensor's bytes
-against its shape and dtype. What fails there becomes one line that names the file.
+The safetensors library checks that a file is complete: the header against the file's length, and
+every tensor's bytes against its shape and dtype. Its errors become one line that names the file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from craft.runtime.stored_files import StoredFileError, require_file
 
 
 class StoredTensors(NamedTuple):
-    """The content of a safetensors file; the tensors are mapped from it."""
+    """The content of a safetensors file; the tensors are memory-mapped."""
 
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
@@ -31,7 +31,7 @@ class StoredTensors(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a safetensors file: bytes ``start`` to ``end`` of it."""
+    """A tensor in a safetensors file, which occupies bytes ``start`` to ``end``."""
 
     path: Path
     dtype: str
@@ -46,20 +46,21 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class TensorFile:
-    """The header of a safetensors file; ``tensors`` in the order of their bytes."""
+    """The header of a safetensors file; ``tensors`` are in file order."""
 
     tensors: dict[str, StoredTensor]
     metadata: dict[str, str]
 
 
 def read_tensors(path: Path | str, what: str) -> StoredTensors:
-    """All tensors of a file.
+    """Read all tensors of a file.
 
     Args:
-        what: what the file is, for the message, such as "the codebook".
+        what: what the file is, for the error message, such as "the codebook".
 
     Raises:
-        StoredFileError: missing, empty, a Git LFS pointer, cut short, or not safetensors.
+        StoredFileError: the file is missing, empty, a Git LFS pointer, truncated, or not
+            safetensors.
     """
     with _opened(path, what) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -67,13 +68,13 @@ def read_tensors(path: Path | str, what: str) -> StoredTensors:
 
 
 def read_tensor(path: Path | str, name: str, what: str) -> Tensor:
-    """One tensor of a file; errors as for :func:`read_tensors`."""
+    """Read one tensor of a file; errors as for :func:`read_tensors`."""
     with _opened(path, what) as file:
         return file.get_tensor(name)
 
 
 def read_header(path: Path | str, what: str = "model weights") -> TensorFile:
-    """What a file holds and where, without reading the tensors.
+    """Read which tensors a file holds, and where, without reading the tensors.
 
     Raises:
         StoredFileError: as for :func:`read_tensors`.
@@ -96,11 +97,11 @@ def read_header(path: Path | str, what: str = "model weights") -> TensorFile:
 
 
 def tensor_files(folder: Path, what: str = "model weights") -> dict[str, TensorFile]:
-    """Headers of all safetensors files of a folder, by file name.
+    """Read the headers of all safetensors files in a folder, by file name.
 
     Raises:
-        StoredFileError: there are none, there are pickles instead, one that the folder's index
-            names is missing or lies elsewhere, or a tensor occurs twice.
+        StoredFileError: the folder has no safetensors files (pickles are never loaded), a file
+            named in its index is missing or lies elsewhere, or a tensor occurs twice.
     """
     files = {path.name: read_header(path, what) for path in sorted(folder.glob("*.safetensors"))}
     if not files:
@@ -112,7 +113,7 @@ def tensor_files(folder: Path, what: str = "model weights") -> dict[str, TensorF
         if not isinstance(shards, dict):
             raise StoredFileError(f"{index}, the index of {what}, has no weight_map; get it again")
         for shard in sorted(set(map(str, shards.values()))):
-            # Shards may be links to a larger disk: they are weights, or they are refused.
+            # Shards may be links to another disk; a target that is not safetensors is refused.
             path = inside(folder, shard, f"{index}, the index of {what},", follow_links=True)
             require_file(path, what)
     names = [name for file in files.values() for name in file.tensors]
@@ -125,14 +126,14 @@ def tensor_files(folder: Path, what: str = "model weights") -> dict[str, TensorF
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], origin: Path | str) -> None:
-    """Load a module's weights; names and shapes must be exactly the module's.
+    """Load a module's weights; names and shapes must match the module's exactly.
 
     Args:
-        origin: the file or directory that the tensors came from, for the message.
+        origin: the file or directory that the tensors came from, for the error message.
 
     Raises:
-        StoredFileError: a missing, unknown or differently shaped tensor, or whole numbers where
-            fractions belong; names the first.
+        StoredFileError: a tensor is missing, unknown, of the wrong shape, or an integer where a
+            float is expected (or the reverse); the message names the first.
     """
     require_shapes(
         {name: tuple(x.shape) for name, x in tensors.items()},
@@ -153,7 +154,7 @@ def require_shapes(
     wanted: Mapping[str, tuple[int, ...]],
     origin: Path | str,
 ) -> None:
-    """Raises StoredFileError unless stored tensors are those wanted, by name and shape."""
+    """Raise StoredFileError unless stored tensors have exactly the wanted names and shapes."""
     missing, unknown = sorted(wanted.keys() - stored), sorted(stored.keys() - wanted)
     if missing or unknown:
         raise StoredFileError(
@@ -169,7 +170,7 @@ def require_shapes(
 
 
 def require_fractions(name: str, tensor: StoredTensor, what: str) -> None:
-    """Raises StoredFileError if a weight is stored as whole numbers, which would be converted."""
+    """Raise StoredFileError if a weight is stored as integers, which torch would convert."""
     if "F" not in tensor.dtype:
         raise StoredFileError(
             f"{tensor.path}, {what}, holds {name} as {tensor.dtype}, expected fractions; get the "

@@ -1,9 +1,9 @@
-"""What may stand in the JSON and YAML files of this project, which users edit and disks damage.
+"""What is allowed in this project's JSON and YAML files, which users edit and disks corrupt.
 
-Python's readers take more than these formats say: of two equal keys the last one counts, NaN is a
-number, a number may have a thousand digits, text may be half a character. Each of these is a wrong
-value without a word, or a traceback far from its cause; here each is a :class:`Fault` that names
-the key.
+Python's parsers accept more than these formats do: the last of two equal keys wins, NaN is a
+number, a number may have a thousand digits, text may contain lone surrogates. Each of these would
+be a wrong value without a warning, or a traceback far from its cause. Here each is a
+:class:`Fault` that names the key.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import math
 from typing import Any
 
-#: Deeper than any file of ours, and far from what recursion can bear.
+#: Deeper than any file of this project, and far below Python's recursion limit.
 DEPTH = 64
 _INT64 = 2**63
 _MARKS = {
@@ -23,11 +23,11 @@ _MARKS = {
 
 
 class Fault(ValueError):
-    """Something that may not stand there; the message is a part of a sentence."""
+    """Content that is not allowed; the message is a fragment, to be completed by the caller."""
 
 
 def utf8(data: bytes) -> str:
-    """The text of a file. Raises Fault for another encoding or a byte order mark."""
+    """Decode the content of a file; raise Fault unless it is UTF-8 without a byte order mark."""
     for mark, name in _MARKS.items():
         if data.startswith(mark):
             raise Fault(f"it begins as {name}; save it as UTF-8 without a byte order mark")
@@ -39,15 +39,15 @@ def utf8(data: bytes) -> str:
 
 
 def parse_json(data: bytes | str, *, foreign: bool = False) -> Any:
-    """The value of a JSON text.
+    """Parse JSON.
 
     Args:
-        foreign: written by another library, such as a config of transformers, which writes
-            Infinity and long integers.
+        foreign: written by another library, such as a config of transformers; non-finite numbers
+            and integers beyond 64 bits are then allowed.
 
     Raises:
-        Fault: not JSON, a key given twice, nested deeper than :data:`DEPTH`; unless ``foreign``,
-            also a number that is not finite or an integer beyond 64 bits; half a character.
+        Fault: not JSON, a key given twice, a lone surrogate, or nested deeper than :data:`DEPTH`;
+            unless ``foreign``, also a number that is not finite or an integer beyond 64 bits.
     """
     text = utf8(data) if isinstance(data, bytes) else data
     try:
@@ -56,14 +56,14 @@ def parse_json(data: bytes | str, *, foreign: bool = False) -> Any:
         raise Fault(f"nested deeper than {DEPTH} levels") from None
     except Fault:
         raise
-    except ValueError as error:  # also an integer of more than 4300 digits
+    except ValueError as error:  # including an integer of more than 4300 digits
         raise Fault(" ".join(str(error).split())) from None
     require_plain(value, foreign=foreign)
     return value
 
 
 def require_plain(value: Any, place: str = "", depth: int = 0, *, foreign: bool = False) -> None:
-    """Raises Fault, with the key, unless a value is what JSON can say, in moderation."""
+    """Raise Fault, naming the key, unless a value is what :func:`parse_json` may return."""
     if depth > DEPTH:
         raise Fault(f"nested deeper than {DEPTH} levels")
     if isinstance(value, dict):
@@ -100,8 +100,10 @@ def _fault(value: Any, foreign: bool) -> str | None:
 
 
 def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of some keys and values, as a hook for the json module, which would keep the last
-    of two equal keys. Raises Fault for those."""
+    """Build a dict, raising Fault for a repeated key.
+
+    An ``object_pairs_hook`` for the json module, which would keep the last of two equal keys.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -1,4 +1,4 @@
-"""Hashes of tensors, which prove that a model did not change, or that two encoders are equal."""
+"""Hashes of tensors, which prove that a model did not change or that two encoders are equal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, dtypes, shapes and bytes, whatever the order of the mapping."""
+    """SHA-256 of names, dtypes, shapes and bytes, independent of the order of the mapping."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""A hash of plain values, which tells whether two runs are about the same things."""
+"""A hash of plain values, used to tell whether two runs have the same inputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def value_hash(*values: Any) -> str:
-    """SHA-256 of values, as JSON."""
+    """SHA-256 of values, serialized as JSON."""
     digest = hashlib.sha256()
     for value in values:
         text = json.dumps(value, sort_keys=True, default=_plain)
@@ -18,7 +18,7 @@ def value_hash(*values: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON does not know: sets and the like in an order of their own, all else by its name."""
+    """Convert a value that JSON cannot hold to a dict, a sorted list or a string."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Iterable):

@@ -1,8 +1,8 @@
-"""Files that are there whole or not at all: written beside their place, then renamed into it.
+"""Atomic writing of files: each is written under a temporary name, then renamed.
 
-What stood there before stays until the new file is complete, whatever happens to the process or the
-disk. A disk that is full, a folder that may not be written to and the like end in an
-:class:`OSError` of one sentence: which file, why, how much room it needs and how much there is.
+An earlier file stays until the new one is complete, whatever happens to the process or the disk. A
+full disk, a read-only folder and the like raise an :class:`OSError` of one sentence that tells
+which file, why, how much room it needs and how much there is.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Errors that more room would have prevented: a full disk, a quota, a limit on file sizes.
+#: Errors for lack of room: a full disk, a quota, a limit on file sizes.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def whole_file(path: Path | str, needs: int | None = None) -> Generator[Path]:
-    """Yield a path to write to; after the block what was written there is renamed to ``path``.
+    """Yield a path to write to; after the block the file written there is renamed to ``path``.
 
-    The file gets the mode that the umask gives to new files, whoever wrote it. Missing folders
-    above ``path`` are made.
+    The file gets the mode that the umask gives to new files, whatever wrote it. Missing parent
+    folders of ``path`` are created.
 
     Args:
-        needs: bytes that will be written, for the message of a full disk.
+        needs: bytes that will be written, for the message about a full disk.
 
     Raises:
-        OSError: the file could not be written; ``path`` is what it was before.
+        OSError: the file could not be written; ``path`` is unchanged.
     """
     path = Path(path)
     written = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -55,32 +55,32 @@ def whole_file(path: Path | str, needs: int | None = None) -> Generator[Path]:
 
 @contextmanager
 def open_whole(path: Path | str, newline: str | None = None) -> Generator[TextIO]:
-    """A text file (UTF-8) that is at ``path`` once the block has ended; errors as whole_file's."""
+    """Open a UTF-8 text file that is renamed to ``path`` after the block; see whole_file."""
     with whole_file(path) as written, written.open("w", encoding="utf-8", newline=newline) as file:
         yield file
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write ``text`` as UTF-8; errors as :func:`whole_file`'s."""
+    """Write ``text`` as UTF-8; errors as for :func:`whole_file`."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
-    """Write ``content``; errors as :func:`whole_file`'s."""
+    """Write ``content``; errors as for :func:`whole_file`."""
     with whole_file(path, len(content)) as written:
         written.write_bytes(content)
 
 
 def write_json(path: Path | str, content: Any, indent: int = 2) -> None:
-    """Write ``content`` as JSON, with a line break at its end; errors as :func:`whole_file`'s."""
+    """Write ``content`` as JSON with a final line break; errors as for :func:`whole_file`."""
     write_text(path, json.dumps(content, indent=indent) + "\n")
 
 
 def write_tensors(
     path: Path | str, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a safetensors file; the same content gives the same bytes. Errors as
-    :func:`whole_file`'s."""
+    """Write a safetensors file, the same bytes for the same content; errors as for
+    :func:`whole_file`."""
     from safetensors.torch import save_file
 
     held = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
@@ -91,8 +91,11 @@ def write_tensors(
 
 
 def _sort_metadata(path: Path) -> None:
-    """Put the metadata of a safetensors file in order, in place: the library writes them as a hash
-    table happens to hold them, so that equal files would differ."""
+    """Sort the metadata of a safetensors file in place.
+
+    The library writes metadata in the order of a hash table, so that equal content would give
+    different files.
+    """
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
@@ -105,8 +108,10 @@ def _sort_metadata(path: Path) -> None:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove what killed processes left that were writing to ``directory``; to be called by the
-    only process that does so now."""
+    """Remove temporary files that killed processes left in ``directory``.
+
+    No other process may be writing to it.
+    """
     for path in directory.glob(".*.part"):
         if re.fullmatch(r"\..+\.\d+\.part", path.name):
             if path.is_dir() and not path.is_symlink():
@@ -116,13 +121,13 @@ def remove_unfinished(directory: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """To the disk, not only to the kernel, before the file takes another's place."""
+    """Flush a file to the disk, not only to the kernel, before it replaces another."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def flush_directory(path: Path) -> None:
-    """Its names, as :func:`_flush` a file's content."""
+    """Flush a directory's entries to the disk, as :func:`flush` does a file's content."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -131,7 +136,7 @@ def flush_directory(path: Path) -> None:
 
 
 def new_file(path: Path) -> int:
-    """Make an empty file; the mode it got, which follows from the umask."""
+    """Create an empty file and return its mode, which follows from the umask."""
     path.unlink(missing_ok=True)
     with path.open("xb"):
         return path.stat().st_mode & 0o777
@@ -139,13 +144,13 @@ def new_file(path: Path) -> int:
 
 @contextmanager
 def write_errors(path: Path, needs: int | None = None) -> Iterator[None]:
-    """Reword what the system, or safetensors, says about a file that could not be written.
+    """Turn errors of the system or safetensors while writing ``path`` into WriteError.
 
     Args:
-        needs: bytes that are written, for the message of a full disk.
+        needs: bytes that will be written, for the message about a full disk.
 
     Raises:
-        WriteError: instead of an error about ``path``, or about no file in particular.
+        WriteError: in place of an error about ``path``, or about no file in particular.
     """
     try:
         yield
@@ -165,21 +170,21 @@ class WriteError(OSError):
 
 
 def follow_umask(path: Path) -> None:
-    """Give a file the mode that new files get; safetensors and temporary files are 0600."""
+    """Give a file the mode that new files get; safetensors and tempfile use 0600."""
     probe = path.with_name(f".{path.name}.mode")
     path.chmod(new_file(probe))
     probe.unlink()
 
 
 def room(path: Path) -> int:
-    """Free bytes on the disk that ``path`` is, or would be, on."""
+    """Free bytes on the disk where ``path`` is or would be."""
     while not path.exists():
         path = path.absolute().parent
     return shutil.disk_usage(path).free
 
 
 def require_room(path: Path, needs: int, what: str) -> None:
-    """Raises WriteError unless ``needs`` bytes are free where ``path`` is, or will be."""
+    """Raise WriteError unless ``needs`` bytes are free where ``path`` is or will be."""
     free = room(path)
     if free < needs:
         raise WriteError(
@@ -189,8 +194,10 @@ def require_room(path: Path, needs: int, what: str) -> None:
 
 
 def _is_about(error: Exception, path: Path) -> bool:
-    """Whether an error that rose while ``path`` was written may be about it: one that names
-    another file, such as an image that was read meanwhile, is not."""
+    """Whether an error raised while ``path`` was written can be about it.
+
+    An error that names another file, such as an image read meanwhile, is not.
+    """
     named = getattr(error, "filename", None)
     if not isinstance(named, str | os.PathLike):
         return True
@@ -199,12 +206,12 @@ def _is_about(error: Exception, path: Path) -> bool:
 
 
 def _error_number(error: Exception) -> int | None:
-    """The system's number of an error while writing; None for errors of another kind."""
+    """The errno of an error raised while writing; None for other kinds of errors."""
     if isinstance(error, WriteError):
-        return None  # said already
+        return None  # reworded already
     if isinstance(error, OSError):
         return error.errno
-    # safetensors has a class of its own and tells the number in its text alone.
+    # safetensors has its own exception class, which gives the number only in its text.
     if type(error).__name__ == "SafetensorError":
         found = re.search(r"\(os error (\d+)\)", str(error))
         return int(found[1]) if found else None

@@ -1,4 +1,4 @@
-"""Folders whose files change together: all of them are complete before the first is put in place.
+"""Writing of folders whose files change together: all are complete before any is put in place.
 
 Errors are those of :mod:`craft.runtime.whole_file`.
 """
@@ -24,11 +24,11 @@ from craft.runtime.whole_file import (
 def files_together(directory: Path | str, needs: int | None = None) -> Generator[Path]:
     """Yield an empty folder to write to; after the block its files are renamed into ``directory``.
 
-    What else ``directory`` holds stays. All files are complete before the first is renamed, so a
-    failure while they are written leaves ``directory`` as it was.
+    Other files in ``directory`` stay. All files are complete before the first is renamed, so a
+    failure while writing leaves ``directory`` unchanged.
 
     Args:
-        needs: bytes that will be written, for the message of a full disk.
+        needs: bytes that will be written, for the message about a full disk.
 
     Raises:
         OSError: a file could not be written.
@@ -51,22 +51,22 @@ def files_together(directory: Path | str, needs: int | None = None) -> Generator
 def parts_swapped(
     directory: Path | str, parts: Collection[str], card: str, needs: int | None = None
 ) -> Generator[Path]:
-    """Yield an empty folder to write parts to, which afterwards replace all of an earlier thing's.
+    """Yield an empty folder to write an object's parts to, which then replace the earlier parts.
 
-    ``directory`` may hold other files, which stay; so it is no whole folder that is swapped. The
-    thing is there if, and only if, its card is: the old card goes first, then the old parts, the
-    new parts take their places, and the new card comes last. A process that is killed in between
-    leaves a directory without a card, which is no thing at all; writing again completes it.
+    ``directory`` may hold other files, which stay, so the folder cannot be swapped as a whole. The
+    object, such as a pack, exists if and only if its card does: the old card is removed first, then
+    the old parts; the new parts are put in place, and the new card comes last. A process killed in
+    between leaves a directory without a card, hence no object; writing again completes it.
 
     Args:
-        parts: names of all files and folders that may belong to the thing; those of an earlier one
-            that are not written anew go.
-        card: the file that makes the parts one thing.
-        needs: bytes that will be written, for the message of a full disk.
+        parts: names of all files and folders that may belong to the object; old ones that are not
+            written again are removed.
+        card: the file whose presence makes the parts an object.
+        needs: bytes that will be written, for the message about a full disk.
 
     Raises:
-        OSError: the parts could not be written; what was there is as it was. Or not be put in
-            place; ``directory`` then holds no card.
+        OSError: the parts could not be written, and ``directory`` is unchanged; or they could not
+            be put in place, and ``directory`` holds no card.
     """
     directory = Path(directory)
     with write_errors(directory, needs):
@@ -87,13 +87,12 @@ def parts_swapped(
             try:
                 _move(moves)
             except KeyboardInterrupt:
-                _move(moves)  # what is left of them, so that there is a thing afterwards
+                _move(moves)  # the remaining moves, so that the object is complete
                 raise
 
 
 def _move(moves: list[tuple[Path, Path]]) -> None:
-    """Make moves in order, on the disk too: none may be there before those ahead of it. Moves that
-    were made are struck off the list."""
+    """Make moves in order, each flushed to disk before the next, and delete them from the list."""
     while moves:
         source, target = moves[0]
         if source.exists() or source.is_symlink():
@@ -105,7 +104,7 @@ def _move(moves: list[tuple[Path, Path]]) -> None:
 
 @contextmanager
 def whole_directory(path: Path | str, needs: int | None = None) -> Generator[Path]:
-    """Yield the path of a folder to be made; after the block it is renamed to ``path``.
+    """Yield the path of a folder to create; after the block it is renamed to ``path``.
 
     Raises:
         OSError: the folder could not be written, or ``path`` exists and is not an empty folder;
@@ -115,7 +114,7 @@ def whole_directory(path: Path | str, needs: int | None = None) -> Generator[Pat
     with write_errors(path, needs):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _folder_beside(path) as written:
-            written.rmdir()  # the block makes it
+            written.rmdir()  # the block creates it
             yield written
             for _ in _files(written):
                 pass
@@ -134,7 +133,7 @@ def _folder_beside(path: Path) -> Iterator[Path]:
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    """All files under a folder, each with the mode that the umask gives."""
+    """Iterate over all files under a folder, each flushed and given the mode of the umask."""
     probe = directory / ".mode"
     mode = new_file(probe)
     probe.unlink()

@@ -1,7 +1,7 @@
-"""The one place where YAML is read: settings, and the notes of runs.
+"""The only reader of YAML: settings, and the notes of runs.
 
-Only what these need: no tags, anchors or aliases, so that no text makes an object of its choice,
-or fills the memory. Keys are given once, numbers are finite.
+Only a subset is read: no tags, anchors or aliases, so that a file can neither construct arbitrary
+objects nor exhaust memory. Keys must be unique and numbers finite.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import yaml
 from craft.runtime.stored_files import StoredFileError, require_file
 from craft.runtime.strict_text import DEPTH, Fault, require_plain, utf8
 
-#: Settings are a few thousand bytes; reading takes a second for each 100,000.
+#: Settings are a few thousand bytes; parsing takes about a second per 100,000 bytes.
 _LONGEST = 1 << 16
 
 
 def read_yaml(path: Path | str, what: str) -> dict[str, Any]:
-    """A file of ``KEY: VALUE``; empty if it holds nothing.
+    """Read a file of ``KEY: VALUE`` lines; an empty file gives an empty dict.
 
     Args:
-        what: what the file is, for the message, such as "settings".
+        what: what the file is, for the error message, such as "settings".
 
     Raises:
-        StoredFileError: missing, a Git LFS pointer, not YAML, or not such a file; names the key.
+        StoredFileError: the file is missing, a Git LFS pointer, longer than 65,536 bytes, not YAML,
+            or not a mapping; the message names the key, if there is one.
     """
     path = Path(path)
     if path.is_file() and path.stat().st_size == 0:
@@ -37,7 +38,7 @@ def read_yaml(path: Path | str, what: str) -> dict[str, Any]:
         )
     try:
         data = path.read_bytes()
-        found = parse_yaml(utf8(data.removeprefix(b"\xef\xbb\xbf")))  # as Windows writes it
+        found = parse_yaml(utf8(data.removeprefix(b"\xef\xbb\xbf")))  # Windows adds this mark
     except Fault as error:
         raise StoredFileError(f"{path}, {what}, cannot be read: {error}") from error
     if not isinstance(found, dict | None):
@@ -48,10 +49,10 @@ def read_yaml(path: Path | str, what: str) -> dict[str, Any]:
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a YAML text, of the types that JSON has.
+    """Parse YAML; values are of JSON's types.
 
     Raises:
-        Fault: not YAML, or what :mod:`craft.runtime.strict_text` and the notes above exclude.
+        Fault: not YAML, or something that :mod:`craft.runtime.strict_text` or this module excludes.
     """
     try:
         value = yaml.load(text, _Loader)
@@ -71,7 +72,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def yaml_text(value: Any) -> str:
-    """Plain values as YAML that :func:`parse_yaml` reads: what occurs twice is written twice."""
+    """Format plain values as YAML that :func:`parse_yaml` reads, i.e. without aliases."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False)
 
 
@@ -81,7 +82,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 class _Loader(yaml.SafeLoader):
-    """Without tags and aliases, and with every key once."""
+    """A loader that refuses tags, anchors, aliases and repeated keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()

@@ -1,6 +1,6 @@
-"""What users choose from by name, for the command line and the library alike.
+"""Named choices of users, shared by the command line and the library.
 
-Nothing is imported here, so that `craft --help` answers at once.
+Nothing heavy is imported here, so that `craft --help` is fast.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Literal
 
 Selector = Literal["full", "quota_residual", "quota_random", "random"]
 
-#: Formats of data.
+#: Data formats.
 Format = Literal["llava", "image_folder", "table", "parquet", "hf_disk", "webdataset"]
 
 MethodName = Literal[
@@ -22,19 +22,19 @@ MethodName = Literal[
     "zero_shot",
 ]
 
-#: What `craft align` learns from, in this order.
+#: What `craft align` trains on, in this order.
 AlignStageName = Literal["captions", "instructions"]
 
 #: Which of the encoder's weights train.
 EncoderMode = Literal["full", "lora", "norm_only", "heba", "heba_discrete"]
 
-#: Settings to begin with.
+#: Named sets of settings to start from.
 PresetName = Literal["craft", "craft_paper"]
 
-#: Wrong options of test questions.
+#: How wrong options of test questions are chosen.
 Distractors = Literal["random", "hard"]
 
 AttentionName = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"]
 
-#: Precision of an encoder's products; those of its quantiser are always float32.
+#: Precision of an encoder's products; the quantiser's are always float32.
 Precision = Literal["fp32", "bf16", "fp16"]

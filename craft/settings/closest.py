@@ -1,4 +1,4 @@
-"""What a mistyped name was probably meant to be."""
+"""Suggestions for mistyped names."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """``; did you mean 'lr'?``, or nothing where no known name resembles the given one.
+    """``; did you mean 'lr'?``, or an empty string if no known name resembles the given one.
 
-    A dotted name also resembles those that end with it: ``every`` is like ``checkpoint.every``.
+    A name also matches dotted names that end with it: ``every`` matches ``checkpoint.every``.
     """
     names = list(known)
     by_case = {name.lower(): name for name in names}

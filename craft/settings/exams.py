@@ -1,4 +1,4 @@
-"""What an examination asks of an encoder: the settings of `craft evaluate` and `craft transfer`."""
+"""Settings of exams: `craft evaluate` and `craft transfer`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class _Exam(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     test_limit: int | None = Field(
-        default=None, ge=1, description="so many random test images instead of all"
+        default=None, ge=1, description="number of random test questions to use instead of all"
     )
     general_images: int = Field(
-        default=900, ge=1, description="questions that measure forgetting, at most"
+        default=900, ge=1, description="most questions used to measure forgetting"
     )
 
 
@@ -31,9 +31,9 @@ class ExamSettings(_Exam):
     )
     selector: Selector = Field(default="full", description="how tokens are chosen")
     pretrained: bool = Field(
-        default=True, description="also examine the pretrained encoder, to say what was gained"
+        default=True, description="also examine the pretrained encoder, to report the gain"
     )
-    likelihood: bool = Field(default=False, description="also score the likeliest option letter")
+    likelihood: bool = Field(default=False, description="also score the most likely option letter")
     justify: bool = Field(
         default=False, description="also ask for justifications, which rules mark"
     )
@@ -53,7 +53,7 @@ class ExamSettings(_Exam):
 
     @property
     def prunes(self) -> bool:
-        """Some tokens are left out."""
+        """Whether any tokens are pruned."""
         return min(self.keep_ratios) < 1
 
 
@@ -72,10 +72,10 @@ _Settings = TypeVar("_Settings", ExamSettings, TransferSettings)
 
 
 def exam_settings(kind: type[_Settings], given: _Settings | Mapping[str, Any] | None) -> _Settings:
-    """Settings as they are, or checked from a mapping of names to values.
+    """Return settings unchanged, or make them from a mapping of names to values.
 
     Raises:
-        CraftError: no such setting, or a value it cannot have; names each.
+        CraftError: a setting is unknown or its value is invalid; the message names each.
     """
     if isinstance(given, kind):
         return given
@@ -95,21 +95,21 @@ def _said(kind: type[BaseModel], problem: Any) -> str:
 
 
 def require_share(ratio: float) -> float:
-    """Raises CraftError unless ``ratio`` is a share of the tokens that can be kept."""
+    """Raise CraftError unless ``ratio`` is a valid share of tokens to keep."""
     if not 0 < ratio <= 1:
         raise CraftError(f"keep_ratio must be in (0, 1], got {ratio}")
     return ratio
 
 
 def require_effect_of_pruning(ratios: list[float], selector: Selector, seed: int = 0) -> None:
-    """Raises CraftError if a choice about pruning was made that nothing would follow."""
+    """Raise CraftError if a choice about pruning would have no effect."""
     if min(ratios) == 1 and selector != "full":
         raise CraftError(
             f"selector {selector} has no effect while all tokens are kept; add a keep ratio below "
-            "1, or leave it out"
+            "1, or leave the selector out"
         )
     if seed and "random" not in selector:
         raise CraftError(
-            f"seed {seed} has no effect: selector {selector} draws nothing; choose a random one, "
-            "or leave it out"
+            f"seed {seed} has no effect: selector {selector} is not random; choose a random one, "
+            "or leave the seed out"
         )

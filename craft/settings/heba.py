@@ -1,4 +1,4 @@
-"""HeBA adapters as settings, with every default."""
+"""Settings of HeBA adapters, with all defaults."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ PresetName = Literal["heba", "heba_discrete"]
 
 @dataclass(frozen=True)
 class HebaConfig:
-    """One kind of adapter; the defaults are ours, for an encoder that is quantised.
+    """One kind of adapter; the defaults are ours, for a quantised encoder.
 
     Args:
         sites: what is adapted in every block: the input of attention, or the input of the
             feed-forward layer's activation.
         bottleneck: width between ``down`` and ``up``, or a quarter of the width at the site.
         post_norm: g(x) = LN(x + f(x)) instead of f(x).
-        init_up: ``zero`` leaves the encoder as it is; ``kaiming_fan_out`` is N(0, 2 / width).
+        init_up: ``zero`` leaves the encoder's output unchanged; ``kaiming_fan_out`` is
+            N(0, 2 / width).
         scale: s.
         fast_prob, fast_mult: in training s is ``fast_mult`` times as large with this probability,
             drawn once per block and forward pass.
-        grad_unscale: multiply the gradients of the adapter's weights by 1/s; that of its input
-            stays.
+        grad_unscale: multiply the gradients of the adapter's weights, but not of its input, by 1/s.
         kernel: side of the depthwise convolution, odd.
         gate: multiply g by a learned number that starts at 0.
 
@@ -69,11 +69,11 @@ class HebaConfig:
                 raise CraftError(f"{name} must be a finite number > 0, got {getattr(self, name)}")
         if not 0 <= self.fast_prob <= 1:
             raise CraftError(f"fast_prob must be a finite number in [0, 1], got {self.fast_prob}")
-        if self.kernel < 1 or self.kernel % 2 != 1:  # also of NaN and infinity
+        if self.kernel < 1 or self.kernel % 2 != 1:  # also for NaN and infinity
             raise CraftError(f"kernel must be odd and positive, got {self.kernel}")
 
 
-#: ``heba`` is that of the public code; ``heba_discrete`` starts without any effect on the codes.
+#: ``heba`` is the public code's; ``heba_discrete`` starts without any effect on codes.
 PRESETS: dict[PresetName, HebaConfig] = {
     "heba": HebaConfig(
         sites=("attn_in", "ffn_hidden"),
@@ -112,7 +112,7 @@ _Positive = Annotated[float, Field(gt=0)]
 class HebaSettings(BaseModel):
     """HeBA adapters (arXiv 2603.16653), for `encoder=heba` and `encoder=heba_discrete`.
 
-    What is not given is taken from the preset, see :data:`PRESETS`.
+    Settings that are not given come from the preset, see :data:`PRESETS`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -122,26 +122,28 @@ class HebaSettings(BaseModel):
         "what is adapted in each block: the input of attention, the hidden layer of the MLP",
     )
     bottleneck: Annotated[int, Field(ge=1)] | Literal["quarter"] | None = _given(
-        "bottleneck", "width inside an adapter"
+        "bottleneck", "width inside the adapter"
     )
-    post_norm: bool | None = _given("post_norm", "an inner residual and a layer norm")
+    post_norm: bool | None = _given(
+        "post_norm", "add an inner residual connection and a layer norm"
+    )
     init_up: Literal["zero", "kaiming_fan_out"] | None = _given(
-        "init_up", "how the last layer is initialised; zero leaves all codes as they were"
+        "init_up", "how the last layer is initialised; zero leaves all codes unchanged"
     )
-    scale: _Positive | None = _given("scale", "factor of what an adapter adds")
+    scale: _Positive | None = _given("scale", "factor of the adapter's contribution")
     fast_prob: Annotated[float, Field(ge=0, le=1)] | None = _given(
-        "fast_prob", "in training, how often a block takes the larger scale"
+        "fast_prob", "probability in training that a block uses the larger scale"
     )
-    fast_mult: _Positive | None = _given("fast_mult", "how much larger that is")
+    fast_mult: _Positive | None = _given("fast_mult", "ratio of the larger scale to the usual one")
     grad_unscale: bool | None = _given(
-        "grad_unscale", "gradients of the adapters' weights are divided by the scale"
+        "grad_unscale", "divide gradients of the adapters' weights by the scale"
     )
     kernel: Annotated[int, Field(ge=1)] | None = _given(
         "kernel", "side of the depthwise convolution"
     )
-    gate: bool | None = _given("gate", "a learned factor for each adapter, initially 0")
+    gate: bool | None = _given("gate", "a learned factor per adapter, initially 0")
 
     def over(self, name: PresetName) -> HebaConfig:
-        """The preset with these settings. Raises CraftError for values that are not possible."""
+        """The preset with these settings. Raises CraftError for invalid values."""
         given = {key: value for key, value in self if value is not None}
         return replace(PRESETS[name], **given)

@@ -1,4 +1,4 @@
-"""Which settings have no effect given the others, so that nobody tunes one in vain."""
+"""Rules that find settings without effect, so that nobody tunes one in vain."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from craft.settings.training import CraftConfig
 
 @dataclass(frozen=True)
 class _Run:
-    """A training that is judged: its settings, and what it does."""
+    """The training that rules look at: its settings and its recipe."""
 
     config: CraftConfig
     recipe: Recipe
 
     @property
     def name(self) -> str:
-        """What the training is called in messages."""
+        """The training's name in messages."""
         if isinstance(self.recipe, AlignStage):
             return "`craft align`"
         return f"method={self.config.method}"
 
     @property
     def trains_lora(self) -> bool:
-        """The language model trains, by adapters."""
+        """Whether the language model trains through adapters."""
         return self.recipe.trains == "language_model"
 
 
-#: Says why a setting has no effect, as the end of a sentence; None if it has one.
+#: Gives the reason why a setting has no effect, as the end of a sentence; None if it has one.
 _Rule = Callable[[_Run], str | None]
 
 
 def why_idle(name: str, config: CraftConfig, recipe: Recipe | None = None) -> str | None:
-    """Why the setting of this dotted name has no effect on a training; None if it has one.
+    """Why the setting with this dotted name has no effect on a training; None if it has one.
 
-    What depends on data or machine is not judged here.
+    Effects that depend on the data or the machine are not considered.
 
     Args:
-        recipe: what the training does; by default what ``config.method`` says.
+        recipe: what the training does; by default that of ``config.method``.
     """
     run = _Run(config, METHODS[config.method] if recipe is None else recipe)
     if run.recipe.trains is None and name not in _ZERO_SHOT:
@@ -53,7 +53,7 @@ def why_idle(name: str, config: CraftConfig, recipe: Recipe | None = None) -> st
     return None
 
 
-#: What a run that trains nothing still uses.
+#: Settings that a run without training still uses.
 _ZERO_SHOT = {
     "method",
     "validation_images",
@@ -71,13 +71,13 @@ _ZERO_SHOT = {
 def _encoder_trains(run: _Run) -> str | None:
     if run.recipe.trains == "encoder":
         return None
-    return f"{run.name} leaves the encoder as it is"
+    return f"{run.name} does not train the encoder"
 
 
 def _regularized(run: _Run) -> str | None:
     if run.recipe.regularized:
         return None
-    return f"{run.name} uses the answer loss without CRAFT's other two"
+    return f"{run.name} uses the answer loss without CRAFT's other two losses"
 
 
 def _quantized(run: _Run) -> str | None:
@@ -97,9 +97,9 @@ def _only(condition: Callable[[CraftConfig], bool], otherwise: str) -> _Rule:
 def _pretrained_rate(run: _Run) -> str | None:
     """Adapters have lr_new; everything else that trains has lr."""
     if run.trains_lora:
-        return f"{run.name} trains adapters alone, whose rate is lr_new"
+        return f"{run.name} trains only adapters, whose rate is lr_new"
     if run.recipe.trains == "encoder" and run.config.encoder in _ADAPTERS:
-        return f"encoder={run.config.encoder} trains adapters alone, whose rate is lr_new"
+        return f"encoder={run.config.encoder} trains only adapters, whose rate is lr_new"
     return None
 
 
@@ -111,7 +111,7 @@ def _new_rate(run: _Run) -> str | None:
     added = run.recipe.regularized and contrasts
     if adapters or added:
         return None
-    return "nothing new trains: no class token, no temperature, no adapters"
+    return "no new weights train: no class token, no temperature, no adapters"
 
 
 def _lora(run: _Run) -> str | None:
@@ -139,7 +139,7 @@ _ADAPTERS = ("lora", "heba", "heba_discrete")
 _RULES: dict[str, tuple[_Rule, ...]] = {
     "encoder": (_encoder_trains,),
     "steps": (_only(lambda c: c.epochs is None, "epochs decides how long training takes"),),
-    "min_steps": (_only(lambda c: c.epochs is not None, "it counts only where epochs decides"),),
+    "min_steps": (_only(lambda c: c.epochs is not None, "it counts only if epochs decides"),),
     "lr": (_pretrained_rate,),
     "lr_new": (_new_rate,),
     "sal_reduction": (_only(lambda c: c.lambda_sal > 0, "lambda_sal=0 leaves that loss out"),),

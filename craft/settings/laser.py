@@ -1,4 +1,4 @@
-"""LASER's settings, each labelled with its origin as in docs/laser.md."""
+"""LASER's settings; docs/laser.md gives the origin of each."""
 
 from __future__ import annotations
 
@@ -18,23 +18,56 @@ class LaserSettings(BaseModel):
     """How evidence is found, cropped, hidden and decoded.
 
     Raises:
-        CraftError: a value outside its range; both ``layer_range`` and ``fixed_layer``.
+        pydantic.ValidationError: a value is outside its range, or both ``layer_range`` and
+            ``fixed_layer`` are given.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    null_prompt: NullPrompt = "instruction_only"
-    k_head: Annotated[int, Field(ge=1)] | Literal["all"] = 8
-    layer_range: tuple[int, int] | None = None
-    fixed_layer: int | None = None
-    placement: Placement = "sliding"
-    min_side: Annotated[int, Field(ge=1)] = 224
-    max_frac: Share = 0.5
-    crop_mode: Literal["replace", "append"] = "replace"
-    k_patch: Share = 0.1
-    mask_mode: MaskMode = "pixel_mean"
-    alpha: Annotated[float, Field(ge=0)] = 1.0
-    plausibility_beta: Share | None = None
+    null_prompt: NullPrompt = Field(
+        default="instruction_only",
+        description="prompt without the query: only the instruction, nothing, or a generic request",
+    )
+    k_head: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        default=8,
+        description="heads with the strongest contrast that choose the layer and make the map",
+    )
+    layer_range: tuple[int, int] | None = Field(
+        default=None,
+        description="first candidate layer and the one after the last; all layers by default",
+    )
+    fixed_layer: int | None = Field(
+        default=None, description="use this layer instead of choosing one for each question"
+    )
+    placement: Placement = Field(
+        default="sliding",
+        description="place of the crop: the window with most evidence, around the centroid of the "
+        "evidence, or around its strongest patches",
+    )
+    min_side: Annotated[int, Field(ge=1)] = Field(
+        default=224, description="smallest side of the crop, in pixels of the image"
+    )
+    max_frac: Share = Field(
+        default=0.5, description="side of the crop, as a share of the side of the image"
+    )
+    crop_mode: Literal["replace", "append"] = Field(
+        default="replace", description="show the crop instead of the image, or after it"
+    )
+    k_patch: Share = Field(
+        default=0.1,
+        description="share of the patches, those with most evidence, that the second stream hides",
+    )
+    mask_mode: MaskMode = Field(
+        default="pixel_mean",
+        description="how they are hidden: mean colour, black, blur, or without their tokens",
+    )
+    alpha: Annotated[float, Field(ge=0)] = Field(
+        default=1.0, description="weight of the contrast z+ - z- in the next token"
+    )
+    plausibility_beta: Share | None = Field(
+        default=None,
+        description="exclude tokens below this share of the likeliest one's probability",
+    )
 
     @model_validator(mode="after")
     def _one_choice_of_layers(self) -> LaserSettings:

@@ -1,5 +1,5 @@
-"""What trains, and on what: the methods one can compare, and the stages of `craft align`
-(methods M and B9)."""
+"""What trains, and on what: the comparable methods, and the stages of `craft align` (methods M and
+B9)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from craft.settings.choices import AlignStageName, MethodName
 
 @dataclass(frozen=True)
 class Method:
-    """A way to adapt models to a domain, as `craft adapt` does it.
+    """A way to adapt models to a domain with `craft adapt`.
 
     Args:
-        trains: a "language_model" trains by adapters, the others with all their weights.
-        quantized: the language model reads codes, else the encoder's plain features.
-        regularized: with CRAFT's commitment and contrastive losses.
-        ldifs: with the distance to the pretrained features.
+        trains: a "language_model" trains through adapters, other parts with all their weights.
+        quantized: whether the language model reads codes or the encoder's plain features.
+        regularized: whether to use CRAFT's commitment and contrastive losses.
+        ldifs: whether to use the distance from the pretrained features.
     """
 
     trains: Literal["encoder", "projector", "language_model"] | None
@@ -28,11 +28,11 @@ class Method:
 
 @dataclass(frozen=True)
 class AlignStage:
-    """A stage of `craft align`: a language model of the user's own learns to read codes.
+    """A stage of `craft align`, in which the user's own language model learns to read codes.
 
     Args:
-        name: of the stage, of its folder, and of the data it learns from.
-        trains: with all their weights.
+        name: of the stage, of its folder, and of the data it trains on.
+        trains: the parts that train, with all their weights.
     """
 
     name: AlignStageName
@@ -42,7 +42,7 @@ class AlignStage:
     ldifs: ClassVar[bool] = False
 
 
-#: What one training does.
+#: What a training does.
 Recipe = Method | AlignStage
 
 METHODS: dict[MethodName, Method] = {

@@ -1,4 +1,4 @@
-"""Named sets of settings; a table of results says which one was used."""
+"""Named sets of settings; tables of results say which one was used."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from craft.settings.choices import PresetName
 from craft.settings.closest import did_you_mean
 from craft.settings.training import CraftConfig
 
-#: What differs from the defaults of :class:`~craft.settings.training.CraftConfig` (methods P).
+#: Differences from the defaults of :class:`~craft.settings.training.CraftConfig` (methods P).
 PRESETS: dict[PresetName, dict[str, Any]] = {
     "craft": {},
-    # The paper's text taken literally, wherever it can be computed; learning rates and the number
-    # of epochs, which it does not give, are those inferred in methods B4 and B5.
+    # The paper's text taken literally wherever it can be computed; learning rates and the number of
+    # epochs, which it does not give, are inferred in methods B4 and B5.
     "craft_paper": {
         "epochs": 1.0,
         "min_steps": 1000,
@@ -29,7 +29,7 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
     },
 }
 
-#: What differs from them in `craft align`; the paper gives one epoch and 1e-4 (methods B9).
+#: Differences from the defaults in `craft align`; the paper gives one epoch and 1e-4 (methods B9).
 ALIGNING: dict[str, Any] = {"epochs": 1.0, "lr": 1e-4, "blend": False}
 
 
@@ -38,7 +38,7 @@ def preset(name: PresetName, **changes: Any) -> CraftConfig:
 
     Raises:
         CraftError: there is no such preset.
-        pydantic.ValidationError: a setting is not possible.
+        pydantic.ValidationError: a setting is invalid.
     """
     if name not in PRESETS:
         meant = did_you_mean(name, PRESETS)

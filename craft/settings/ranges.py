@@ -1,4 +1,4 @@
-"""What a numeric setting may be, in words, from the bounds that its field has."""
+"""Allowed values of numeric settings in words, from the bounds of their fields."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
-#: Seeds that every generator takes.
+#: Largest seed that every generator accepts.
 GREATEST_SEED = 2**63 - 1
 
 
 def allowed(field: FieldInfo) -> str | None:
-    """Such as "a finite number > 0" or "a whole number >= 1 or 'all'"; None for no number."""
+    """Such as "a finite number > 0" or "a whole number >= 1 or 'all'"; None if not numeric."""
     kinds, bounds, others = _parts(field.annotation)
     bounds += field.metadata
     if not kinds:
@@ -23,7 +23,7 @@ def allowed(field: FieldInfo) -> str | None:
 
 
 def _parts(annotation: Any) -> tuple[set[type], list[Any], list[str]]:
-    """The number types in an annotation, their bounds, and words that it also takes."""
+    """The number types in an annotation, their bounds, and words that are also allowed."""
     origin = get_origin(annotation)
     if annotation in (int, float):
         return {annotation}, [], []

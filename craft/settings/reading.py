@@ -1,4 +1,4 @@
-"""Settings from where users write them: a preset, then a YAML file, then ``KEY=VALUE``."""
+"""Read settings from a preset, then a YAML file, then ``KEY=VALUE`` assignments."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class _Sources:
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
     origin: dict[str, str] = dataclasses.field(default_factory=dict)
     level: dict[str, int] = dataclasses.field(default_factory=dict)
-    #: What a setting would be without its last source.
+    #: The value a setting would have without its last source.
     before: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def value(self, name: str) -> Any:
-        """The value of a setting by its dotted name; its default if no source gives one."""
+        """The value of a setting by dotted name; its default if no source gives one."""
         found: Any = self.values
         for part in name.split("."):
             if part not in found:
@@ -79,21 +79,19 @@ def read_settings(
     file: Path | None = None,
     assignments: Sequence[str] = (),
 ) -> CraftConfig:
-    """The settings of an adaptation, in which each later source overrides the earlier ones.
+    """Read the settings of an adaptation; later sources override earlier ones.
 
-    That is done key by key, also within sections.
-
-    ``steps`` and ``epochs`` answer the same question, so the later source's answer counts. An
-    assignment that has no effect given the other settings is refused; such a line of a file is
-    only logged, since a file may serve several methods.
+    They do so key by key, also within sections. ``steps`` and ``epochs`` both set the length of
+    training, so the later source decides. An assignment without effect given the other settings is
+    refused; such a line in a file is only logged, since a file may serve several methods.
 
     Args:
         file: YAML, such as the ``config.yaml`` of an earlier run, or a part of one.
         assignments: such as ``lr=1e-4`` or ``checkpoint.every=50``.
 
     Raises:
-        CraftError: there is no such preset, file or setting, a value is not possible, or a setting
-            is given twice or has no effect; one line per mistake, which says where it is.
+        CraftError: there is no such preset, file or setting, a value is invalid, or a setting is
+            given twice or has no effect; every mistake is listed with its source.
     """
     preset(preset_name)  # refuses a wrong name
     sources = _gathered(PRESETS[preset_name], f"preset {preset_name}", file, assignments)
@@ -103,28 +101,28 @@ def read_settings(
 
 
 def read_align_settings(file: Path | None = None, assignments: Sequence[str] = ()) -> CraftConfig:
-    """The settings of `craft align`, which learns for one epoch unless a source says otherwise.
+    """Read the settings of `craft align`, which trains for one epoch unless a source differs.
 
-    Its stages follow from the data, so that ``method`` may not be given; a file written by an
-    earlier stage is read without the line that names the stage.
+    The data determines its stages, so ``method`` must not be given; in a file written by an earlier
+    stage, the line that names the stage is ignored.
 
     Raises:
-        CraftError: see :func:`read_settings`; a method.
+        CraftError: as for :func:`read_settings`, or a method is given.
     """
     sources = _gathered(ALIGNING, "craft align", file, assignments)
     if "method" in sources.origin:
         raise CraftError(
-            f"{sources.origin['method']}: `craft align` has no methods but stages, by what it "
-            "learns from: --captions, --instructions, or both; leave method out"
+            f"{sources.origin['method']}: `craft align` has no methods but stages, chosen by "
+            "--captions, --instructions, or both; leave method out"
         )
     config = _checked(sources)
-    # The last stage trains all that the first one does, and more.
+    # The last stage trains everything that the first one does, and more.
     _check_effects(sources, config, ALIGN_STAGES["instructions"])
     return config
 
 
 def as_assignments(settings: Mapping[str, Any] | None) -> list[str]:
-    """Settings by dotted names as ``KEY=VALUE``: YAML has JSON's spelling."""
+    """Settings by dotted name as ``KEY=VALUE``; values are JSON, which YAML includes."""
     return [f"{name}={json.dumps(value)}" for name, value in (settings or {}).items()]
 
 
@@ -174,12 +172,12 @@ def _settle_length(sources: _Sources) -> None:
 
 
 def _check_effects(sources: _Sources, config: CraftConfig, recipe: Recipe) -> None:
-    """Refuse assignments, and tell lines of a file, that change nothing under the others."""
+    """Refuse assignments, and report lines of a file, that have no effect."""
     refused = []
     for name, source in sources.origin.items():
         value, default = sources.value(name), setting_names()[name].default
         if sources.level[name] == _PRESET or value in (sources.before[name], default):
-            continue  # nothing that somebody wanted is lost
+            continue  # nothing that the user asked for is lost
         reason = why_idle(name, config, recipe)
         if reason is None:
             continue
@@ -199,7 +197,7 @@ def _mistakes(
         parts = [str(part) for part in problem["loc"]]
         known = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
         key = next((name for name in known if name in origin), "")
-        # A mistake in a section as a whole is caused by what was set in it.
+        # A mistake in a section as a whole is caused by the settings in it.
         inside = {origin[name]: None for name in origin if name.startswith(f"{parts[0]}.")}
         where = origin.get(key) or ", ".join(inside) or parts[0]
         numbers = allowed(fields[key]) if key in fields else None
@@ -220,7 +218,7 @@ def _said(problem: ErrorDetails) -> str:
 
 
 def setting_names(model: type[BaseModel] = CraftConfig, prefix: str = "") -> dict[str, Any]:
-    """Every setting by its dotted name, with pydantic's field; sections are spelled out."""
+    """Every setting's pydantic field by dotted name, including those in sections."""
     names: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -231,8 +229,10 @@ def setting_names(model: type[BaseModel] = CraftConfig, prefix: str = "") -> dic
 
 
 def _scalar(value: str, text: str) -> Any:
-    """As YAML reads it, except that 1e-4 is a number, as everywhere outside YAML 1.1, and that NaN
-    and infinity are left to the setting, which tells its range."""
+    """Parse a value as YAML, except that 1e-4 is a number, as everywhere outside YAML 1.1.
+
+    NaN and infinity are passed on to the setting, whose error states the allowed range.
+    """
     if re.fullmatch(r"[-+]?\.(inf|nan)", value.lower()):
         return float(value.replace(".", ""))
     if "e" in value.lower():
@@ -245,11 +245,11 @@ def _scalar(value: str, text: str) -> Any:
 
 
 def laser_settings(assignments: Sequence[str]) -> LaserSettings:
-    """LASER's settings from ``KEY=VALUE``, with values as in YAML.
+    """Read LASER's settings from ``KEY=VALUE``, with values as in YAML.
 
     Raises:
-        CraftError: there is no such setting, one is given twice, or a value is not possible; one
-            line per mistake.
+        CraftError: a setting is unknown, given twice, or has an invalid value; every mistake is
+            listed.
     """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}

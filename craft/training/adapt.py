@@ -1,4 +1,4 @@
-"""The adaptation itself: the vision encoder learns a domain, everything else stays as it is."""
+"""The adaptation loop: the vision encoder learns a domain while everything else stays frozen."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import yaml
-from accelerate import Accelerator
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase, SiglipModel
 
 from craft.adapters.lora import merge_lora
@@ -26,16 +23,23 @@ from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.whole_file import write_text
-from craft.settings.methods import METHODS, AlignStage, Recipe
+from craft.settings.methods import METHODS, Recipe
 from craft.settings.training import CraftConfig
 from craft.training.distributed.processes import make_accelerator
 from craft.training.divergence import divergence
 from craft.training.proofs import FrozenProof
-from craft.training.records.checkpoint import Checkpoint, CheckpointDirectory
+from craft.training.records.checkpoint import CheckpointDirectory
 from craft.training.records.identity import data_identity, models_identity, require_same_run
 from craft.training.records.pace import Pace
 from craft.training.records.run_log import RunLog
 from craft.training.records.trackers import Trackers, require_trackers
+from craft.training.result import AdaptationResult, ValidationAnswers
+from craft.training.run_checkpoint import (
+    recorded_settings,
+    require_shared,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from craft.training.selection import Selection
 from craft.training.trainee import TrainableTable
 from craft.training.training_run import TrainingRun
@@ -43,41 +47,6 @@ from craft.training.training_run import TrainingRun
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
-
-
-@dataclass(frozen=True)
-class ValidationAnswers:
-    """Which questions about the domain's validation images were answered right, before the
-    adaptation and with the weights it returns.
-
-    ``images`` is the image of each question; ``forgot`` says that other weights knew the domain
-    better, but had forgotten more than ``config.forget_at_most`` allows.
-    """
-
-    before: tuple[bool, ...]
-    after: tuple[bool, ...]
-    images: tuple[int, ...]
-    forgot: bool = False
-
-
-@dataclass(frozen=True)
-class AdaptationResult:
-    """The adapted tower (frozen, eval) and how it got there.
-
-    ``blend`` is the share of adapted weights in it, the rest are the pretrained ones; ``history``
-    holds one dict a validation, mixtures at its end; ``frozen_hashes`` what was proved unchanged;
-    ``code_flip_rate`` the share of first-level codes of the domain's validation images that are not
-    the pretrained encoder's; ``resumed`` the step of the checkpoint that the run resumed from.
-    """
-
-    tower: DiscreteVisionTower
-    blend: float
-    answers: ValidationAnswers
-    history: list[dict[str, float]] = field(default_factory=list)
-    frozen_hashes: dict[str, str] = field(default_factory=dict)
-    gradient_norms: dict[str, float] = field(default_factory=dict)
-    code_flip_rate: float = 0.0
-    resumed: int | None = None
 
 
 def adapt(
@@ -102,45 +71,46 @@ def adapt(
 ) -> AdaptationResult:
     """Fine-tune ``tower`` on ``domain`` through the frozen ``surrogate`` (paper, sec. 4).
 
-    Writes ``config.yaml``, ``train.jsonl`` and checkpoints to ``run_dir``. Which weights are
-    returned is chosen on validation images, see :class:`~craft.training.selection.Selection`.
-    Under torchrun every process calls this with the same arguments; the first one writes.
+    Writes ``config.yaml``, ``train.jsonl`` and checkpoints to ``run_dir``. The weights to return
+    are chosen on validation images, see :class:`~craft.training.selection.Selection`. Under
+    torchrun every process calls this with the same arguments, and the first one writes.
 
     Args:
-        tower: trained in place, and left on the device it is on; pass a fresh copy.
+        tower: trained in place and left on its current device; pass a fresh copy.
         surrogate: frozen language model that gives L_SAL. The methods ``projector_ft`` and
             ``llm_lora`` train it in place instead of the tower.
-        siglip: the frozen pair the tower came from; its text tower gives the contrastive texts.
-        recipe: what trains, and on what, if it is not what ``config.method`` says: a stage of
-            :func:`~craft.training.align.align`.
-        general: questions that watch for forgetting; without, weights are chosen on the domain
+        siglip: the frozen pair the tower came from; its text tower embeds the contrastive texts.
+        recipe: what trains and on what, by default that of ``config.method``; a stage of
+            :func:`~craft.training.align.align` passes its own.
+        general: questions that measure forgetting; without them, weights are chosen on the domain
             alone.
         text_tokenizer: of SigLIP's text tower, if it is not the surrogate's.
-        resume: resume from the newest checkpoint in ``run_dir``, if there is one. Without, those of
-            an earlier run are deleted.
+        resume: resume from the newest checkpoint in ``run_dir``, if there is one. If false,
+            checkpoints of an earlier run are deleted.
         device: where to train, see
             :func:`~craft.training.distributed.processes.make_accelerator`.
-        manifest: of the domain, if it is a user's data; a run is resumed with the same one alone.
-        on_ready: called by the first process once nothing is refused any more, before anything is
-            written; what it raises ends the run.
-        on_start: called with what trains.
+        manifest: of the domain, if it is a user's data; a run can only be resumed with the same
+            one.
+        on_ready: called by the first process once all checks have passed, before anything is
+            written; an exception from it ends the run.
+        on_start: called with a table of what trains.
         on_begin: called with (step, steps) before the first step; the step is that of the
             checkpoint that the run resumes from, or 0.
         on_step: called with (step, steps, losses) after every step.
-        on_phase: progress of what is done before and after the steps.
+        on_phase: progress of the work before and after the steps.
 
     Raises:
-        CodebookMismatchError: surrogate and tower speak different codebooks.
+        CodebookMismatchError: surrogate and tower use different codebooks.
         DataError: images are missing or corrupt.
-        CraftError: a checkpoint of other settings, models or data, see
-            :mod:`~craft.training.records.identity`, or one that another process wrote meanwhile;
-            see :func:`~craft.training.distributed.processes.make_accelerator`. Nothing is written.
-        OSError: a checkpoint could not be written; the earlier ones are whole.
-        RuntimeError: a frozen part changed, a part that trains did not move, or a loss was not
-            finite.
+        CraftError: the checkpoint has other settings, models or data, see
+            :mod:`~craft.training.records.identity`; another process wrote one meanwhile; or as for
+            :func:`~craft.training.distributed.processes.make_accelerator`. Nothing is written then.
+            Also raised if a loss or the encoder's features are not finite.
+        OSError: a checkpoint could not be written; the earlier ones are intact.
+        RuntimeError: a frozen part changed, or a part that trains did not move.
     """
     recipe = recipe or METHODS[config.method]
-    settings = _recorded(recipe, config)
+    settings = recorded_settings(recipe, config)
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
     tower.codebook = tower.codebook.restrict(config.codebook.chosen)
     require_trackers(config.log)
@@ -153,14 +123,16 @@ def adapt(
     identity["precision"] = config.hardware.encoding_on(accelerator.device.type)
     if found is not None:
         require_same_run(found, settings, identity)
-    _require_shared(found, accelerator)
+    require_shared(found, accelerator)
     domain.train.images.prepare(partial(on_phase, "reading the images"))
-    # Whatever it refuses, it does so before anything of an earlier run is overwritten.
+    # Made here so that it refuses bad input before an earlier run is overwritten.
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer, recipe)
     if accelerator.is_main_process:
         on_ready()
         if checkpoints.steps() != known:
-            raise CraftError(f"another process trained in {run_dir} meanwhile; start again")
+            raise CraftError(
+                f"another process trained in {run_dir} meanwhile; run the command again"
+            )
         run_dir.mkdir(parents=True, exist_ok=True)
         write_text(run_dir / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
         checkpoints.tidy()
@@ -182,29 +154,9 @@ def adapt(
     start = 0
     if found is not None:
         start, norms = found.step, found.state["gradient_norms"]
-        run.restore(found)
-        _restore_selection(selection, found)
+        restore_checkpoint(found, run, selection)
     log_bytes = found.state["log_bytes"] if found is not None else 0
-
-    def save(step: int, lines: RunLog) -> None:
-        """All processes agree on what is written; the first one does it."""
-        written = lines.flush()
-        tensors, state = run.state()
-        if accelerator.is_main_process:
-            if selection.best is not None:
-                tensors["best"] = selection.best[0]
-            state |= {
-                "config": settings,
-                "identity": identity,
-                "gradient_norms": norms,
-                "history": selection.history,
-                "right": [_digits(right) for right in selection.right],
-                "best": None if selection.best is None else selection.best[1],
-                "log_bytes": written,
-            }
-            checkpoints.save(step, tensors, state)
-        accelerator.wait_for_everyone()
-
+    identified: dict[str, Any] = {"config": settings, "identity": identity}
     main = accelerator.is_main_process
     with (
         contextlib.closing(run),
@@ -214,10 +166,10 @@ def adapt(
         started = time.monotonic()
         if found is None:
             lines.record({"step": 0, "trains": table.rows, **processes})
-            on_phase("validating the encoder as it is", 0, 1)
+            on_phase("validating the pretrained encoder", 0, 1)
             lines.record({"step": 0, "code_flip_rate": selection.code_flip_rate()})
             lines.record({"step": 0, "validation": selection.validate(0)})
-            on_phase("validating the encoder as it is", 1, 1)
+            on_phase("validating the pretrained encoder", 1, 1)
         on_begin(start, run.steps)
         pace = Pace(start, run.steps, config.batch)
         for step in range(start + 1, run.steps + 1):
@@ -236,7 +188,8 @@ def adapt(
             lines.record(entry)
             every = config.checkpoint.every
             if every and (step % every == 0 or step == run.steps):
-                save(step, lines)
+                extra = identified | {"gradient_norms": norms, "log_bytes": lines.flush()}
+                save_checkpoint(checkpoints, step, run, selection, extra)
             if on_step is not None:
                 on_step(step, run.steps, losses)
     blend = _finish(run, selection, on_phase)
@@ -260,7 +213,7 @@ def adapt(
 
 
 def _finish(run: TrainingRun, selection: Selection, on_phase: OnProgress) -> float:
-    """Give the tower the weights that are returned, without adapters; the share of adapted ones."""
+    """Give the tower the weights to return, without LoRA; returns the share of adapted ones."""
     tower, config = run.tower, run.config
     run.strategy.publish()
     if run.recipe.trains == "encoder":
@@ -273,42 +226,4 @@ def _finish(run: TrainingRun, selection: Selection, on_phase: OnProgress) -> flo
     run.surrogate.eval().requires_grad_(False)
     if run.recipe.trains != "encoder" or not config.blend:
         return 1.0
-    return selection.blend(run.steps, partial(on_phase, "mixing with the weights as they were"))
-
-
-def _restore_selection(selection: Selection, found: Checkpoint) -> None:
-    selection.history = found.state["history"]
-    selection.right = [_answers(digits) for digits in found.state["right"]]
-    weights: dict[str, Tensor] | None = found.tensors.get("best")
-    if weights is not None:
-        selection.best = weights, found.state["best"]
-
-
-def _digits(right: tuple[bool, ...]) -> str:
-    """As checkpoints hold them."""
-    return "".join("01"[answer] for answer in right)
-
-
-def _answers(digits: str) -> tuple[bool, ...]:
-    return tuple(digit == "1" for digit in digits)
-
-
-def _require_shared(found: Checkpoint | None, accelerator: Accelerator) -> None:
-    """Raises CraftError unless all processes go on from the same checkpoint."""
-    step = torch.tensor([-1 if found is None else found.step], device=accelerator.device)
-    steps = cast(Tensor, accelerator.gather(step)).tolist()
-    if len(set(steps)) > 1:
-        raise CraftError(
-            f"processes see checkpoints of different steps ({steps}, -1 being none); --out must be "
-            "on a disk that all of them share"
-        )
-
-
-def _recorded(recipe: Recipe, config: CraftConfig) -> dict[str, Any]:
-    """The settings as config.yaml and checkpoints have them; a stage stands in the method's
-    place."""
-    settings = config.model_dump()
-    if isinstance(recipe, AlignStage):
-        del settings["method"]
-        settings = {"stage": recipe.name} | settings
-    return settings
+    return selection.blend(run.steps, partial(on_phase, "mixing with the pretrained weights"))

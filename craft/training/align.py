@@ -1,8 +1,8 @@
-"""Surrogates of one's own: a language model learns to read a frozen tower's codes (paper, sec. 8).
+"""Custom surrogates: a language model learns to read a frozen tower's codes (paper, sec. 8).
 
-Two stages, as for VILA-U and LLaVA: the projector alone on captions, then projector and language
-model on instructions. Encoder and codebook never move, so that what is aligned here reads every
-encoder adapted on this codebook.
+There are two stages, as for VILA-U and LLaVA: the projector alone on captions, then the projector
+and the language model on instructions. Encoder and codebook stay fixed, so that a model aligned
+here reads every encoder adapted on this codebook.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from craft.runtime.random_numbers import own_random_numbers
 from craft.settings.choices import AlignStageName
 from craft.settings.methods import ALIGN_STAGES
 from craft.settings.training import CraftConfig
-from craft.training.adapt import AdaptationResult, adapt
+from craft.training.adapt import adapt
+from craft.training.result import AdaptationResult
 from craft.training.trainee import TrainableTable
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """What is frozen: a tower with its codebook, and the SigLIP pair it came from."""
+    """The frozen part: a tower with its codebook, and the SigLIP pair it came from."""
 
     tower: DiscreteVisionTower
     siglip: SiglipModel
@@ -48,16 +49,17 @@ def new_language_model(
     template: PromptTemplate | None = None,
     seed: int = 0,
 ) -> AlignedLanguageModel:
-    """A language model with a random projector of VILA-U's kind, to be aligned.
+    """Load a language model and give it a random projector of VILA-U's kind, ready for alignment.
 
     Args:
         language_model: directory of any transformers causal language model with its tokenizer.
-        template: words around image and question; by default those of the tokenizer's chat
-            template, or the bare question where there is none.
+        template: text around image and question; by default that of the tokenizer's chat template,
+            or the bare question if it has none.
         seed: of the projector.
 
     Raises:
-        CraftError: no such model, files that cannot be read, a tokenizer without an end token.
+        CraftError: there is no such model, its files cannot be read, or its tokenizer has no end
+            token.
     """
     what = "the language model"
     model: Any = load_model(AutoModelForCausalLM, language_model, what, dtype=torch.float32)
@@ -67,8 +69,8 @@ def new_language_model(
         projector = Projector(tower.codebook.dim, model.get_input_embeddings().embedding_dim)
     template = template or PromptTemplate.of_chat(tokenizer)
     fingerprint = tower.codebook.fingerprint
-    language_model = AlignedLanguageModel(model, projector, tokenizer, fingerprint, name, template)
-    return language_model.eval().requires_grad_(False)
+    aligned = AlignedLanguageModel(model, projector, tokenizer, fingerprint, name, template)
+    return aligned.eval().requires_grad_(False)
 
 
 def align(
@@ -88,20 +90,21 @@ def align(
     """Train ``language_model`` in place, stage by stage, with the trainer that adapts encoders.
 
     Args:
-        data: stage -> what it learns from; one may be left out.
+        data: training data by stage; either stage may be left out.
         config: of both stages, see :func:`~craft.settings.reading.read_align_settings`; its
-            ``method`` is not looked at.
-        directory: gets a folder a stage, with settings, log and checkpoints.
-        resume: go on where an earlier call died; a stage that was finished is not trained again.
+            ``method`` is ignored.
+        directory: gets one folder per stage, with settings, log and checkpoints.
+        resume: resume an interrupted call; a finished stage is not trained again.
         on_ready: called once, by the first process, before anything is written; see
             :func:`~craft.training.adapt.adapt`.
-        on_begin, on_step: called with stage, step and number of steps; before the first step with
+        on_begin: called with stage, step and number of steps before the first step; the step is
             that of the checkpoint the stage resumes from, or 0.
-        on_phase: progress of what is done before and after a stage's steps.
+        on_step: called with stage, step and number of steps after every step.
+        on_phase: progress of the work before and after a stage's steps.
 
     Raises:
         CodebookMismatchError: the language model belongs to another codebook.
-        CraftError: no data, or a stage nobody knows.
+        CraftError: no data, or an unknown stage.
         RuntimeError: see :func:`~craft.training.adapt.adapt`.
     """
     if not data or set(data) - set(ALIGN_STAGES):

@@ -1,4 +1,4 @@
-"""Endless batches of a domain, the same ones however many processes share them."""
+"""An endless sequence of batches of a domain, independent of the number of processes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from craft.models.text_batch import TextBatch
 from craft.runtime.device import pixels_on
 from craft.settings.training import CraftConfig
 
-#: Training images are varied mildly: the point is the domain's own look.
+#: Mild, because training should keep the domain's own look.
 AUGMENTATION = Augmentation(scale=(0.85, 1.15), blur=0.1)
 
 
 class DataState(NamedTuple):
-    """Where an endless sequence of batches stands, as tensors and JSON."""
+    """The position in an endless sequence of batches, as tensors and JSON."""
 
     generator: Tensor  # uint8
     rng: list[Any]
@@ -30,9 +30,9 @@ class DataState(NamedTuple):
 class DomainBatches:
     """Shuffled batches of a domain's training images with questions about them.
 
-    Every process draws the lessons of the whole step and the random numbers of all its images, and
-    then works on its own part: so a step is the same step for any number of processes, and each
-    knows all contrastive texts without asking the others.
+    Every process draws the lessons of the whole step and the random numbers of all its images, then
+    works on its own part. A step is therefore the same for any number of processes, and each
+    process knows all contrastive texts without communication.
     """
 
     def __init__(self, domain: Domain, size: int, config: CraftConfig):
@@ -44,7 +44,7 @@ class DomainBatches:
         self._queue: list[int] = []
 
     def lessons(self) -> list[Lesson]:
-        """The next ones of an endless sequence of shuffled passes over the training examples."""
+        """The next batch from an endless sequence of shuffled passes over the training examples."""
         while len(self._queue) < self.config.batch:
             order = torch.randperm(len(self.domain), generator=self.generator)
             self._queue += order.tolist()
@@ -57,15 +57,16 @@ class DomainBatches:
         part: slice = slice(None),
         device: torch.device | None = None,
     ) -> Tensor:  # [b, 3, S, S] in [0, 1]
-        """Augmented images of a part of the step, which look as they do in the whole step; they
-        are augmented on ``device``, by default the CPU. Those of the next step are read meanwhile.
+        """Augmented images of a part of the step, the same as in the whole step.
+
+        They are augmented on ``device``, by default the CPU, while those of the next step are read.
 
         Raises:
             DataError: an image is missing or corrupt.
         """
         store = self.domain.train.images
         found = store.pixels([lesson.row for lesson in lessons[part]])
-        upcoming = self._queue[: len(lessons)]  # known but for those of a pass not shuffled yet
+        upcoming = self._queue[: len(lessons)]  # except those of a pass not shuffled yet
         store.expect([self.domain.image_of(example) for example in upcoming[part]])
         images = pixels_on(found, device or torch.device("cpu"))
         return AUGMENTATION(images, self.size, self.generator, part, len(lessons))
@@ -78,14 +79,14 @@ class DomainBatches:
         )
 
     def state(self) -> DataState:
-        """What :meth:`restore` needs to go on from here."""
+        """What :meth:`restore` needs to continue from here."""
         version, numbers, gauss = self.rng.getstate()
         return DataState(
             self.generator.get_state(), [version, list(numbers), gauss], list(self._queue)
         )
 
     def restore(self, state: DataState) -> None:
-        """Go on from where :meth:`state` was taken."""
+        """Continue from where :meth:`state` was taken."""
         version, numbers, gauss = state.rng
         self.generator.set_state(state.generator)
         self.rng.setstate((version, tuple(numbers), gauss))

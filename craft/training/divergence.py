@@ -1,4 +1,4 @@
-"""Training that went astray, in words that say what to do."""
+"""A clear error for training that diverged."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from craft_kernels.residual_quantize.arguments import NotFiniteError
 
 @contextmanager
 def divergence(step: int, lr: float) -> Iterator[None]:
-    """Around work with weights that train: features that are not finite are their fault.
+    """Blame features that are not finite, in this block, on the learning rate.
 
     Raises:
-        CraftError: the features could not be quantised; advises another learning rate.
+        CraftError: the features could not be quantised; advises a lower learning rate.
     """
     try:
         yield

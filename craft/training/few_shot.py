@@ -1,7 +1,8 @@
-"""HeBA's own task: few-shot classification with a frozen CLIP or SigLIP pair, base to novel.
+"""HeBA's original task: few-shot base-to-novel classification with a frozen CLIP or SigLIP pair.
 
-Adapters in both towers learn the base classes from a few images each; novel classes are only
-named, at test time. Loss and recipe are those of the public code (arXiv 2603.16653; docs/heba.md).
+Adapters in both towers learn the base classes from a few images each; novel classes are known only
+by name, at test time. Loss and recipe are those of the public code (arXiv 2603.16653;
+docs/heba.md).
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ from craft.runtime.device import to_device
 from craft.runtime.random_numbers import own_random_numbers
 from craft.settings.heba import HebaConfig
 
-#: Makes training images out of stored ones: uint8 [b, 3, S, S] -> pixels [b, 3, size, size].
+#: Turns stored images into training images: uint8 [b, 3, S, S] -> pixels [b, 3, size, size].
 View = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
 class FewShotRecipe:
-    """How adapters are trained; the defaults are HeBA's base-to-novel ones.
+    """How adapters are trained; the defaults are HeBA's for base-to-novel.
 
     Args:
-        shots: training images a class, or as many as there are.
-        epochs, batch, lr, momentum, weight_decay: SGD with a cosine to 0, no warm-up.
-        smoothing: of the labels, over all classes in the loss.
-        negatives: classes in the loss beside those of the batch, for each of them; all classes if
-            there are no more than images in the batch.
-        seed: order, shots, views, negatives, prompts, adapters.
+        shots: most training images per class.
+        epochs, batch, lr, momentum, weight_decay: SGD with cosine decay to 0, no warm-up.
+        smoothing: label smoothing over all classes in the loss.
+        negatives: other classes in the loss, per class of the batch; all classes are used if there
+            are no more of them than images in the batch.
+        seed: of order, shots, views, negatives, prompts and adapters.
     """
 
     shots: int = 16
@@ -60,11 +61,13 @@ class ClassImages:
 
 @dataclass(frozen=True)
 class FewShotTask:
-    """``train`` has base classes alone; ``test`` all. ``prompts`` are token ids [p, T], of one or
-    more sentences a class; ``base`` and ``novel`` are numbers of classes.
+    """Images and prompts of a base-to-novel task.
+
+    ``train`` has only base classes, ``test`` all. ``prompts`` are token ids [p, T] of one or more
+    sentences per class; ``base`` and ``novel`` are class numbers.
 
     Raises:
-        CraftError: two classes whose sentences are the same; rounding would decide between them.
+        CraftError: two classes have the same sentences, so rounding would decide between them.
     """
 
     train: ClassImages
@@ -79,15 +82,14 @@ class FewShotTask:
             first = numbers.setdefault(str(ids.tolist()), number)
             if first != number:
                 raise CraftError(
-                    f"classes {first} and {number} have the same sentences, so that nothing tells "
-                    "them apart; give them names that the tokenizer knows"
+                    f"classes {first} and {number} have the same sentences, so nothing tells them "
+                    "apart; give them names that the tokenizer knows"
                 )
 
 
 @dataclass(frozen=True)
 class FewShotScores:
-    """Accuracies in per cent: base images among base classes, novel among novel, and their
-    harmonic mean."""
+    """Accuracy in per cent of base images among base classes and of novel among novel ones."""
 
     base: float
     novel: float
@@ -101,14 +103,14 @@ class FewShotScores:
 
 
 class FewShotLearner:
-    """A pair with adapters in its towers; leaving the context takes them out again.
+    """A pair with adapters in its towers, which leaving the context removes.
 
     Args:
         pair: a SiglipModel or CLIPModel, frozen; its temperature is used as it is.
         grid: rows and columns of its vision tower's patches.
         vision, text: adapters of each tower, or None for none.
-        view, plain: pixels for training and for testing.
-        seed: draws the adapters' first weights.
+        view, plain: turn stored images into pixels for training and for testing.
+        seed: of the adapters' initial weights.
     """
 
     def __init__(
@@ -160,7 +162,7 @@ class FewShotLearner:
             on_step: called with (steps done, steps), first with 0.
 
         Raises:
-            CraftError: a loss that is not finite.
+            CraftError: a loss is not finite.
         """
         generator = torch.Generator().manual_seed(recipe.seed)
         rows = few_shots(task.train.labels, recipe.shots, generator)
@@ -174,7 +176,7 @@ class FewShotLearner:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         losses: list[float] = []
         on_step(0, steps)
-        # What the adapters draw.
+        # The adapters draw random numbers.
         with own_random_numbers(self.pair.device, recipe.seed), self._training():
             for chosen in _batches(rows, recipe, generator):
                 loss = self.loss(
@@ -206,7 +208,7 @@ class FewShotLearner:
         recipe: FewShotRecipe,
         generator: torch.Generator,
     ) -> Tensor:  # []
-        """Cross-entropy with smoothed labels over the batch's classes and drawn other ones, each
+        """Cross-entropy with smoothed labels over the batch's classes and sampled negatives, each
         named by one of its sentences."""
         classes = sampled_classes(labels, task.base, recipe, generator)
         drawn = [
@@ -219,7 +221,7 @@ class FewShotLearner:
 
     @torch.inference_mode()
     def scores(self, task: FewShotTask, batch: int = 128) -> FewShotScores:
-        """Test images of base classes among base classes, and of novel among novel ones."""
+        """Classify test images of base classes among base classes, and novel among novel ones."""
         images = task.test.images.split(batch)
         seen = torch.cat([self._seen(self.plain(to_device(x, self.pair.device))) for x in images])
         said = torch.stack([F.normalize(self._said(p).mean(0), dim=-1) for p in task.prompts])
@@ -242,7 +244,7 @@ class FewShotLearner:
         )
 
     def _logits(self, seen: Tensor, said: Tensor) -> Tensor:
-        """A bias, which SigLIP has, would change nothing under a softmax."""
+        """Scaled similarities; SigLIP's bias is left out, as a softmax ignores it."""
         return self.pair.logit_scale.exp() * seen @ said.T
 
     @contextlib.contextmanager
@@ -272,7 +274,7 @@ def sampled_classes(
     recipe: FewShotRecipe,
     generator: torch.Generator,
 ) -> Tensor:  # [c], ascending
-    """The classes in a step's loss: those of the batch and so many others for each of them."""
+    """The classes in a step's loss: those of the batch, and ``negatives`` others per class."""
     every = torch.tensor(sorted(classes))
     if len(every) <= len(labels):
         return every

@@ -15,7 +15,7 @@ from craft.settings.training import LdifsConfig
 
 
 class FeatureAnchor:
-    """The pretrained encoder, frozen, and how far the training one has gone from it.
+    """The frozen pretrained encoder, and the distance of the training one from it.
 
     R = mean over depths of d(Phi_l(theta; x), Phi_l(theta_0; x)), on the same augmented images.
     Depths are the embeddings and blocks spread evenly up to the read-out.
@@ -33,12 +33,12 @@ class FeatureAnchor:
         ]
 
     def release(self) -> None:
-        """Take the hooks off the encoder."""
+        """Remove the hooks from the encoder."""
         for hook in self._hooks:
             hook.remove()
 
     def distance(self, pixels: Tensor) -> Tensor:  # []
-        """To be called after the training encoder has seen ``pixels`` [B, 3, S, S]."""
+        """R, to be called after the training encoder has processed ``pixels`` [B, 3, S, S]."""
         with torch.no_grad():
             self.teacher.features(pixels)
         terms = [
@@ -55,7 +55,10 @@ class FeatureAnchor:
 
 
 def _depths(tower: DiscreteVisionTower, points: int) -> dict[int, nn.Module]:
-    """0 is the embeddings, n the n-th block; for 23 blocks and five points 0, 6, 12, 18, 23."""
+    """Modules by depth: 0 is the embeddings, n the n-th block.
+
+    For 23 blocks and five points the depths are 0, 6, 12, 18 and 23.
+    """
     modules: list[nn.Module] = [tower.embeddings, *tower.blocks]
     last = len(modules) - 1
     chosen = {math.ceil(i * last / max(points - 1, 1)) for i in range(points)}

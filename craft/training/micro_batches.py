@@ -1,4 +1,4 @@
-"""A process's parts of a step, which add up to the step that one process would make of it."""
+"""A process's parts of a step, which together equal the step of a single process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from craft.training.batches import DomainBatches
 
 
 class MicroBatch(NamedTuple):
-    """What a process works on at once: a part of a step's images with their texts."""
+    """What a process handles at once: a part of a step's images with their texts."""
 
     pixels: Tensor  # [b, 3, S, S] in [-1, 1]
     text: TextBatch
@@ -24,7 +24,7 @@ class MicroBatch(NamedTuple):
 
     @property
     def answer_tokens(self) -> int:
-        """How many of the text's tokens are to be learnt."""
+        """How many of the text's tokens count in the answer loss."""
         return int((cast(Tensor, self.text.labels) != IGNORE).sum())
 
 

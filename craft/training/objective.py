@@ -20,14 +20,14 @@ def contrastive_loss(
     bias: Tensor,  # []
     part: slice = slice(None),
 ) -> Tensor:  # []
-    """Sigmoid contrast of images with texts: sum over negatives, mean over images (methods C6).
+    """Sigmoid contrastive loss: sum over negatives, mean over images (methods C6).
 
-    Pairs that share any key and are not the pair itself count neither as positive nor as negative
-    (C7): two images of a cat do not push each other's text away.
+    Off-diagonal pairs that share any key count neither as positive nor as negative (C7): two images
+    of a cat do not repel each other's text.
 
     Args:
-        part: which of the B texts belong to the images, if they are only a part of the step. Each
-            image's term depends on that image alone, so the parts' terms add up to the whole's.
+        part: which of the B texts belong to the images, if these are only a part of the step. Each
+            image's term depends on that image alone, so the parts' terms add up to the step's.
     """
     logits = F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T * scale + bias
     keys = keys.view(len(keys), -1)
@@ -38,17 +38,17 @@ def contrastive_loss(
 
 
 class ContrastiveHead(nn.Module):
-    """What the contrastive loss trains beside the encoder: a class token and the temperature.
+    """What the contrastive loss trains besides the encoder: a class token and the temperature.
 
-    The token reads the patches one way (methods A6) and is dropped when training ends, so the
-    shipped encoder is exactly the pretrained architecture.
+    The token attends to the patches but not vice versa (methods A6) and is dropped when training
+    ends, so the shipped encoder has exactly the pretrained architecture.
 
     Args:
         siglip: supplies width, pretrained temperature and bias.
-        literal: the paper's temperature log 10 without bias instead of SigLIP's own.
-        generator: draws the token, N(0, 0.02²).
+        literal: use the paper's temperature log 10 without bias instead of SigLIP's own.
+        generator: draws the token from N(0, 0.02²).
 
-    A tower with a class token of its own takes over ``token``, see :meth:`give_token`.
+    A tower with its own class token takes over ``token``, see :meth:`give_token`.
     """
 
     def __init__(self, siglip: SiglipModel, literal: bool, generator: torch.Generator):
@@ -57,14 +57,14 @@ class ContrastiveHead(nn.Module):
         width = config.vision_config.hidden_size
         self.token: Tensor | None = nn.Parameter(torch.randn(width, generator=generator) * 0.02)
         start = math.log(10) if literal else float(siglip.logit_scale)
-        self.log_scale = nn.Parameter(torch.tensor([start]))  # [1]: no process can share a []
+        self.log_scale = nn.Parameter(torch.tensor([start]))  # [1]: a [] cannot be sharded
         self.register_buffer("bias", torch.tensor(0.0 if literal else float(siglip.logit_bias)))
 
     def give_token(self) -> Tensor:  # [D]
-        """The class token, which is this head's no longer."""
+        """Return the class token and remove it from this head."""
         token = self.token
         if token is None:
-            raise RuntimeError("the class token was given away before")
+            raise RuntimeError("the class token was already given away")
         self.token = None
         return token.detach()
 
@@ -80,7 +80,9 @@ def gradient_norms(
     parameters: list[nn.Parameter],
     average: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> dict[str, float]:
-    """Norm of each term's gradient on the encoder: shows early whether one drowns the others.
+    """Norm of each term's gradient with respect to ``parameters``.
+
+    They show early whether one term drowns out the others.
 
     Args:
         average: over processes.

@@ -1,4 +1,4 @@
-"""Proof, after the first step, that what trains moved and nothing else did."""
+"""Proofs that what trains moves and that everything else stays frozen."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from craft.training.distributed.shards import local_part, max_over_processes
 
 
 class MovementCheck:
-    """Takes note of weights now, between backward pass and update; :meth:`check` says what the
-    update did to them.
+    """Check that the optimiser's update changes the trained weights and no others.
+
+    To be made between backward pass and update; :meth:`check` is called after the update.
 
     Args:
-        trained: the weights that the optimiser has, which must move.
-        gradients: theirs, for the step that comes; an optimiser may clear them.
-        frozen: name -> module of which nothing may move. In-place writes are counted by torch
-            itself, so large models cost nothing; hashes at the end of training look at the values.
+        trained: the optimiser's weights, which must move.
+        gradients: theirs for the coming step; the optimiser may clear them.
+        frozen: name -> module in which nothing may change. Torch itself counts in-place writes, so
+            large models cost nothing; hashes at the end of training compare the values.
     """
 
     def __init__(
@@ -44,14 +45,14 @@ class MovementCheck:
         self._versions = {name: _version(x) for name, x in self._frozen.items()}
 
     def check(self) -> None:
-        """To be called after the optimiser's step.
+        """Compare with the state before the optimiser's step.
 
         Raises:
-            RuntimeError: names weights that should have moved and did not, and the reverse. A
-                weight whose gradient is nothing beside the largest one may stay: keys' biases
-                cancel in the softmax.
+            RuntimeError: weights that should have moved did not, or frozen ones did; names the
+                first. A weight with a negligible gradient compared with the largest one may stay:
+                biases of keys cancel in the softmax.
         """
-        # Of a weight that is shared out, each process sees a part.
+        # Each process sees only its part of a sharded weight.
         sizes = [_size(p, self._before[name]) for name, p in self._trained.items()]
         moves = _anywhere(sizes, self._trained)
         noise = 1e-6 * max(self._gradients, default=0.0)
@@ -63,8 +64,8 @@ class MovementCheck:
         if still:
             raise RuntimeError(
                 f"{len(still)} of {len(self._trained)} weights that train did not move in the "
-                f"first step, first {still[0]!r}: either nothing leads to them, or lr is too small "
-                "to change them in their precision"
+                f"first step, first {still[0]!r}: either no gradient reaches them, or lr is too "
+                "small to change them at their precision"
             )
         moved = [
             name
@@ -88,7 +89,7 @@ def _size(tensor: Tensor | None, origin: Tensor | None = None) -> float:
 
 
 def _anywhere(sizes: list[float], trained: dict[str, nn.Parameter]) -> list[float]:
-    """The largest over processes, which meet on the device of what trains."""
+    """Maximum over processes, reduced on the device of the trained weights."""
     device = next(iter(trained.values())).device
     return max_over_processes(torch.tensor(sizes, device=device)).tolist()
 
@@ -102,7 +103,7 @@ class FrozenProof:
 
     Args:
         codebook: verified against its own fingerprint.
-        modules: name -> module whose every parameter and buffer must stay as it is.
+        modules: name -> module whose parameters and buffers must all stay unchanged.
 
     Raises:
         CraftError: a module still has parameters that require gradients.
@@ -126,10 +127,10 @@ class FrozenProof:
         return {**hashes, "codebook": self._codebook.fingerprint}
 
     def check(self) -> dict[str, str]:
-        """The hashes, if nothing moved.
+        """Return the hashes, if nothing changed.
 
         Raises:
-            RuntimeError: names what moved, with both hashes.
+            RuntimeError: something changed; names it, with both hashes.
         """
         now = self._hash()
         moved = [name for name in now if now[name] != self.hashes[name]]

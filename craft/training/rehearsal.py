@@ -1,4 +1,4 @@
-"""A dry run: everything is loaded and one step computed, nothing is changed or written."""
+"""A dry run: everything is loaded and one step is computed, but nothing is updated or written."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ from craft.training.training_run import TrainingRun
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a run would do. ``seconds`` is of one step's passes, the first, which is the slowest;
-    ``memory`` the process's largest so far, or the GPU's, in MiB."""
+    """What a run would do.
+
+    ``seconds`` is the time of the first step's passes, the slowest; ``memory`` is the peak of the
+    process so far, or of the GPU, in MiB.
+    """
 
     table: TrainableTable
     steps: int
@@ -58,7 +61,7 @@ def rehearse(
     text_tokenizer: PreTrainedTokenizerBase | None = None,
     device: torch.device | None = None,
 ) -> Rehearsal:
-    """Forward and backward passes of the first step; arguments and errors as for `adapt`.
+    """Run forward and backward passes of the first step; arguments and errors as for `adapt`.
 
     ``tower`` and ``surrogate`` are used up: pass fresh copies.
     """

@@ -1,4 +1,4 @@
-"""Which weights an adaptation returns: how far to go from the pretrained ones."""
+"""Selection of the weights that an adaptation returns."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from craft.models.vision_tower import DiscreteVisionTower
 from craft.settings.training import CraftConfig
 from craft.training.validation import letter_scores
 
-#: Shares of the adapted weights that are tried beside all of them, the rest being pretrained ones.
+#: Shares of the adapted weights, mixed with the pretrained ones, that are tried besides 1.
 SHARES = tuple(i / 10 for i in range(1, 10))
 
-#: Points of confidence that count as none. Over some hundred questions, rounding moves a float32
-#: language model's by 1e-5 and a bfloat16 one's by up to 0.04; chance moves it by a point or two.
+#: Difference in confidence, in points, that counts as none. Over a few hundred questions, rounding
+#: moves a float32 language model's by 1e-5 and a bfloat16 one's by up to 0.04; chance moves it by a
+#: point or two.
 NO_DIFFERENCE = 0.05
 
 
 class Selection:
-    """How far from the pretrained weights towards the adapted ones an adaptation goes.
+    """Chooses how far to go from the pretrained weights towards the adapted ones.
 
     Mixtures of both sets of weights often know what either knows (Wortsman et al., 2022, "Robust
-    fine-tuning of zero-shot models"). Taken is the mixture that is best on validation images of
-    the domain, which hold no held-out class, among those that lose at most
-    ``config.forget_at_most`` on ``general``, images of the world the models already knew, if there
-    are any: else on the domain alone. Both are measured by the language model's mean probability of
-    the right letter, and differences that rounding may make count as none: the earlier step and the
-    smaller share win ties.
+    fine-tuning of zero-shot models"). The mixture chosen is the best one on the domain's validation
+    images, which contain no held-out class. If there are ``general`` questions, about images of the
+    world the models already knew, only mixtures that lose at most ``config.forget_at_most`` on them
+    are considered. Both are measured by the language model's mean probability of the right letter,
+    and differences within rounding count as ties, which the earlier step and the smaller share win.
     """
 
     def __init__(
@@ -57,19 +57,19 @@ class Selection:
         for asked in self.sets.values():
             asked.images.prepare()
         self.history: list[dict[str, float]] = []
-        #: For each entry of ``history``, which of the domain's questions were answered right.
+        #: For each entry of ``history``, which of the domain's questions were answered correctly.
         self.right: list[tuple[bool, ...]] = []
-        #: The entry of ``history`` whose weights the tower has; the newest one, or the chosen one.
+        #: The entry of ``history`` with the tower's weights: the newest or the chosen one.
         self.taken = -1
-        #: A mixture knew the domain better than the one that was taken, but forgot too much.
+        #: Whether some mixture knew the domain better than the chosen one but forgot too much.
         self.forgot = False
         self.pretrained = copy.deepcopy(tower.state_dict())
         self._first_codes = self._first_level()
-        #: The best validated weights so far and what they scored, if ``config.select`` is "best".
+        #: The best validated weights so far and their scores, if ``config.select`` is "best".
         self.best: tuple[dict[str, Tensor], dict[str, float]] | None = None
 
     def validate(self, step: int, blend: float = 1.0) -> dict[str, float]:
-        """Accuracy and confidence of the tower as it is, on each set, in per cent."""
+        """Measure the current tower's accuracy and confidence on each set, in per cent."""
         training = self.tower.training
         self.tower.eval()
         entry: dict[str, float] = {}
@@ -87,8 +87,8 @@ class Selection:
         return entry
 
     def code_flip_rate(self) -> float:
-        """Share of the first-level codes of the domain's validation images that are not those of
-        the pretrained encoder, in [0, 1]."""
+        """Share in [0, 1] of the first-level codes of the domain's validation images that differ
+        from the pretrained encoder's."""
         training = self.tower.training
         self.tower.eval()
         changed = self._first_level() != self._first_codes
@@ -107,20 +107,22 @@ class Selection:
         return int(self.best[1]["step"])
 
     def blend(self, step: int, on_share: Callable[[int, int], None] = lambda *_: None) -> float:
-        """Give the tower the best mixture of its weights, validated before, with pretrained ones.
+        """Give the tower the best mixture of its current and the pretrained weights.
+
+        The current weights must have been validated.
 
         Args:
             on_share: called with (mixtures tried, mixtures), first with 0.
 
         Returns:
-            the share of its own weights; 0 if no mixture is better than the pretrained weights.
+            Share of the current weights; 0 if no mixture is better than the pretrained weights.
         """
         adapted = copy.deepcopy(self.tower.state_dict())
-        # Entries of the history: of the pretrained weights, of all adapted ones, of the taken ones.
+        # Entries of the history for the pretrained and the fully adapted weights.
         start, end = 0, len(self.history) - 1
         if self.best is not None:
             end = self.history.index(self.best[1])
-        # Adapters are mixed with adapters that do nothing; they may have begun as something.
+        # Adapters are mixed with idle ones, since their initial weights may not be idle.
         idle = idle_state(self.tower)
         self.pretrained = adapted | self.pretrained | idle
         if idle:
@@ -156,13 +158,16 @@ class Selection:
 
 
 def _higher(score: float, other: float) -> bool:
-    """By more than rounding."""
+    """Whether ``score`` exceeds ``other`` by more than rounding."""
     return score - other > NO_DIFFERENCE
 
 
 def domain_views(domain: Domain, count: int) -> QuestionSet:
-    """Validation images, at most ``count``; the fewer there are, the more questions on each, so
-    that the distractors' luck of the draw evens out."""
+    """Questions on at most ``count`` validation images.
+
+    The fewer images there are, the more questions each gets, so that the luck of drawing
+    distractors averages out.
+    """
     rows = seeded("validation rows").sample(range(len(domain.val)), len(domain.val))
     chosen = set(rows[:count])
     part = domain.val.where([i in chosen for i in range(len(domain.val))])

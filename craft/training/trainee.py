@@ -1,4 +1,4 @@
-"""What an optimiser gets, as the one module that is prepared for several processes."""
+"""The trained weights as one module, which is prepared for several processes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from craft.training.objective import ContrastiveHead
 
 
 class Trainee(nn.Module):
-    """The encoder, the contrastive head beside it, and any other weights that a baseline trains.
+    """The encoder, its contrastive head, and any other weights that a baseline trains.
 
     Only this goes through accelerate's ``prepare``; language models, text tower and codebook are
-    frozen replicas outside. ``extra`` weights, of a projector or of adapters in a language model,
-    are used elsewhere and listed here so that their gradients are averaged too.
+    frozen replicas outside it. ``extra`` weights, of a projector or of adapters in a language
+    model, are used elsewhere and listed here so that their gradients are averaged too.
 
     Args:
-        surrogate: those of its weights that require gradients are the extra ones.
+        surrogate: its weights that require gradients are the extra ones.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Trainee(nn.Module):
         return z, output if self.head is not None else None
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """Every weight that trains, by the name users know; the encoder's first."""
+        """Every weight that trains, by its name for users; the encoder's first."""
         found = {f"encoder.{name}": p for name, p in self.tower.named_parameters()}
         if self.head is not None:
             found |= {f"contrastive.{name}": p for name, p in self.head.named_parameters()}
@@ -61,11 +61,11 @@ class Trainee(nn.Module):
         return {name: p for name, p in found.items() if p.requires_grad}
 
     def groups(self, config: CraftConfig) -> list[dict[str, Any]]:
-        """The optimiser's groups: pretrained weights, and new ones with a rate of their own."""
+        """The optimiser's groups: pretrained weights, and new ones with their own rate."""
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.trained().items():
             added = name.startswith("contrastive.") or "lora_" in name or "class_token" in name
-            # Optimisers work on many weights at once, but not on whole and sharded ones together.
+            # Fused optimiser updates cannot mix whole and sharded weights.
             kind = (added or is_heba(name), isinstance(parameter, DTensor))
             groups.setdefault(kind, []).append(parameter)
         return [
@@ -76,13 +76,13 @@ class Trainee(nn.Module):
 
 @dataclass(frozen=True)
 class TrainableTable:
-    """How many tensors and weights train, by part; the rest is frozen."""
+    """Numbers of tensors and weights that train, by part; the rest is frozen."""
 
     rows: dict[str, tuple[int, int]]
 
     @classmethod
     def of(cls, trained: dict[str, nn.Parameter]) -> TrainableTable:
-        """Parts are named by the first two words of the weights' names."""
+        """Count by part, the first two components of a weight's name."""
         rows: dict[str, tuple[int, int]] = {}
         for name, parameter in trained.items():
             part = ".".join(name.split(".")[:2])
@@ -100,8 +100,8 @@ class TrainableTable:
 
 
 def mark_encoder(tower: DiscreteVisionTower, config: CraftConfig) -> None:
-    """Set which weights of an encoder that trains do, by ``config.encoder``, and put adapters in
-    where it is those."""
+    """Mark which of the encoder's weights train, by ``config.encoder``, and install adapters if
+    the settings ask for them."""
     tower.requires_grad_(config.encoder == "full")
     if config.encoder == "norm_only":
         for module in tower.modules():
@@ -117,15 +117,15 @@ def mark_encoder(tower: DiscreteVisionTower, config: CraftConfig) -> None:
 
 
 def checkpoint_activations(tower: DiscreteVisionTower, language_model: PreTrainedModel) -> None:
-    """Recompute activations in the backward pass, of the frozen language model too.
+    """Recompute activations in the backward pass, also those of the frozen language model.
 
-    Its layers only do so in training mode; switching the layers alone leaves what is inside them,
-    such as dropout, in eval mode.
+    Its layers do so only in training mode; switching only the layers leaves their submodules, such
+    as dropout, in eval mode.
     """
     how = {"use_reentrant": False}
     tower.activation_checkpointing_enable(how)
     language_model.activation_checkpointing_enable(how)
-    language_model.disable_input_require_grads()  # for the reentrant kind alone
+    language_model.disable_input_require_grads()  # only needed by the reentrant kind
     for module in language_model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True

@@ -1,4 +1,4 @@
-"""Fast four-option scores while training: the most likely first token of the answer."""
+"""Fast four-option scores during training, from the most likely first token of the answer."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from craft.models.vision_tower import DiscreteVisionTower
 
 
 class LetterScores(NamedTuple):
-    """Per cent, over questions. ``confidence`` is the mean probability of the right letter: it
-    tells two encoders apart on far fewer questions than ``accuracy`` does. ``right`` says of each
-    question whether its letter was the likeliest."""
+    """Scores over questions, in per cent.
+
+    ``confidence`` is the mean probability of the right letter: it tells two encoders apart on far
+    fewer questions than ``accuracy`` does. ``right`` says for each question whether its letter was
+    the most likely one.
+    """
 
     accuracy: float
     confidence: float
     right: tuple[bool, ...]
 
 
-# Not inference_mode: what a sharded language model gathers first, it keeps for training.
+# Not inference_mode: a sharded language model keeps the tensors it gathers first for training.
 @torch.no_grad()
 def letter_scores(
     tower: DiscreteVisionTower,
@@ -31,10 +34,10 @@ def letter_scores(
     asked: QuestionSet,
     quantized: bool = True,
 ) -> LetterScores:
-    """How often, and how surely, the right letter is the first token of the answer.
+    """Measure how often, and how confidently, the right letter is the answer's first token.
 
     Args:
-        quantized: the language model reads codes, else the encoder's plain features.
+        quantized: whether the language model reads codes or the encoder's plain features.
     """
     questions = asked.questions
     tokens = VisualTokens(tower, asked.images, quantized=quantized)

@@ -1,1 +1,1 @@
-"""What a user does with any family of models and any data; each command is one of these calls."""
+"""What users do with any model family and any data: one function per command."""

@@ -1,4 +1,4 @@
-"""Making an encoder pack: adapt a copy of a family's encoder to a domain."""
+"""Adapt a copy of a family's encoder to a domain and save it as an encoder pack."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.whole_file import remove_unfinished
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
-from craft.training.adapt import CHECKPOINTS, AdaptationResult, adapt
+from craft.training.adapt import CHECKPOINTS, adapt
 from craft.training.records.checkpoint import CheckpointDirectory
 from craft.training.rehearsal import Rehearsal, rehearse
+from craft.training.result import AdaptationResult
 from craft.training.trainee import TrainableTable
 
 
@@ -48,25 +49,25 @@ def adapt_pack(
     on_begin: Callable[[int, int], None] = lambda step, steps: None,
     on_progress: OnProgress = ignore_progress,
 ) -> tuple[AdaptationResult, EncoderPack]:
-    """Adapt a copy of the base encoder, count the domain's prior with it, save both as a pack.
+    """Adapt a copy of the base encoder, count the domain's prior with it and save both as a pack.
 
-    Of an encoder that trains adapters, the pack holds those alone, and the base encoder's hash. A
-    method that trains the projector or the language model leaves the encoder as it is, and its
-    result in the pack's ``language_model``.
+    If the encoder trains adapters, the pack holds only these and the base encoder's hash. A method
+    that trains the projector or the language model leaves the encoder unchanged and saves its
+    result as the pack's ``language_model``.
 
     Args:
-        directory: becomes the pack, with the settings and the log of its training. It is locked
-            from the first thing that is written; what is refused writes nothing.
-        probe: what should not be forgotten; without, weights are chosen on the domain alone.
-        manifest: of a domain of a user's data; becomes part of the pack.
-        task: what on_progress is told while steps are made; other phases have names of their own.
+        directory: becomes the pack, together with the settings and the log of its training. It is
+            locked before anything is written; a refused call writes nothing.
+        probe: measures forgetting; without it, weights are chosen on the domain alone.
+        manifest: of a domain read from a user's data; becomes part of the pack.
+        task: the task name that on_progress receives during training; other phases have their own.
         resume, on_ready, on_start, on_begin: as for :func:`~craft.training.adapt.adapt`.
 
     Raises:
-        CraftError: no such language model; another process writes to ``directory``; or see
+        CraftError: no such language model; another process is writing to ``directory``; see also
             :func:`~craft.training.adapt.adapt`.
-        OSError: the pack could not be written; the message says which checkpoint is kept, or where
-            the pack is instead.
+        OSError: the pack could not be written; the message names the checkpoint that is kept, or
+            the place where the pack was saved instead.
     """
     language_model = family.language_model(surrogate)
     own = METHODS[config.method].trains in ("projector", "language_model")
@@ -144,7 +145,7 @@ def adapt_pack(
 def rehearse_pack(
     family: ModelFamily, surrogate: str, domain: Domain, config: CraftConfig
 ) -> Rehearsal:
-    """The first step of :func:`adapt_pack`, on copies of the models; nothing is written."""
+    """Compute the first step of :func:`adapt_pack` on copies of the models; write nothing."""
     return rehearse(
         family.pretrained_tower(),
         copy.deepcopy(family.language_model(surrogate)),
@@ -159,10 +160,10 @@ def rehearse_pack(
 def _save(
     pack: EncoderPack, directory: Path, others: dict[str, Callable[[Path], Any]], steps: int
 ) -> None:
-    """Save a pack; if there is no room, and no checkpoint to make it from again, elsewhere.
+    """Save a pack; if that fails and no final checkpoint could rebuild it, save it elsewhere.
 
     Raises:
-        OSError: it is not in ``directory``; says where it, or the training, is.
+        OSError: it is not in ``directory``; the message says where the pack or its checkpoint is.
     """
     try:
         pack.save(directory, others)
@@ -171,8 +172,8 @@ def _save(
         kept = CheckpointDirectory(root).steps()[-1:]
         if kept == [steps]:
             raise OSError(
-                f"{error}; the training is kept, to step {steps}, in {root}: go on from it with "
-                "--resume auto"
+                f"{error}; the checkpoint of the last step, {steps}, is kept in {root}: finish "
+                "from it with --resume auto"
             ) from error
         for place in (Path(tempfile.gettempdir()), Path.home(), Path.cwd()):
             other = place / f"{directory.name}-{os.getpid()}"
@@ -182,6 +183,6 @@ def _save(
                 continue
             raise OSError(f"{error}; the pack is in {other} instead") from error
         raise OSError(
-            f"{error}; checkpoint.every=0 left no checkpoint, and the pack fits nowhere else, so "
-            "the training is lost"
+            f"{error}; there is no checkpoint of the last step, and the pack could be saved "
+            "nowhere else, so the training is lost"
         ) from error

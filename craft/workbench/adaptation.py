@@ -1,4 +1,4 @@
-"""``craft.adapt``: from data to an encoder pack; `craft adapt` is a call of it."""
+"""``craft.adapt``: from data to an encoder pack. The command `craft adapt` calls it."""
 
 from __future__ import annotations
 
@@ -58,32 +58,34 @@ def adapt(
 ) -> EncoderPack:
     """Adapt a family's encoder to data and save it as an encoder pack.
 
-    Under torchrun every process makes the same call; they share every step, and the first writes.
+    Under torchrun every process makes the same call; they share each step, and the first one
+    writes.
 
     Args:
-        data: a path in any format that `craft data check` understands, how to read one, or a
-            domain.
+        data: a path in any format that `craft data check` understands, a request that says how to
+            read one, or a domain.
         out: the directory that becomes the pack.
-        family: the models, or their directory; those that come with the package by default.
-        surrogate: the language model to adapt with; the family's main one by default.
-        subject: what questions call the things shown, for a path of images by class.
-        settings: as a whole, or dotted names as `craft settings` lists them, such as
-            ``{"steps": 100}``.
-        preset: settings to begin with, if ``settings`` are not given as a whole.
-        distractors, option_file: wrong options of the test questions, see
+        family: the models or their directory; by default those that come with the package.
+        surrogate: name of the language model to adapt with; by default the family's main one.
+        subject: noun that questions use for what is shown, when ``data`` is a path of images by
+            class.
+        settings: a complete :class:`~craft.settings.training.CraftConfig`, or single values by the
+            dotted names that `craft settings` lists, such as ``{"steps": 100}``.
+        preset: settings to start from, unless ``settings`` is complete.
+        distractors, option_file: choose the wrong options of the test questions, see
             :func:`~craft.workbench.domains.new_domain`.
-        general: measures forgetting while weights are chosen: data, or a probe; by default the data
-            that the models' manifest names, if it lies with them.
-        resume: go on with the run in ``out``, if there is one.
-        force: write to ``out`` whatever is there.
-        listener: is told what happens meanwhile.
+        general: data or a probe that measures forgetting while weights are chosen; by default the
+            data that the models' manifest names, if it is in their directory.
+        resume: resume the run in ``out``, if there is one.
+        force: write to ``out`` whatever it holds.
+        listener: receives notices and progress.
 
     Returns:
-        The pack, as saved.
+        The saved pack.
 
     Raises:
         DataError: the data cannot be read.
-        CraftError: a setting, name or directory that cannot be; words the models do not know.
+        CraftError: an invalid setting, name or directory; words the models do not know.
         OSError: ``out`` cannot be written.
 
     Example:
@@ -92,8 +94,8 @@ def adapt(
     out, listener = Path(out), listener or Listener()
     config = _config(settings, preset)
     require_trainable(config)
-    going_on = require_run_directory(out, "adapt", resume=resume, force=force)
-    _require_checkpoint(out, going_on, force)
+    resuming = require_run_directory(out, "adapt", resume=resume, force=force)
+    _require_checkpoint(out, resuming, force)
     models = opened(family)
     weights = models.siglip.vision_model.state_dict().values()
     require_room(out, sum(x.nbytes for x in weights), "the encoder pack")
@@ -136,7 +138,7 @@ def rehearse(
     general: General = None,
     listener: Listener | None = None,
 ) -> Rehearsal:
-    """Everything that :func:`adapt` does before its first step, and that step, writing nothing.
+    """Do everything that :func:`adapt` does up to and including its first step; write nothing.
 
     Arguments and errors as for :func:`adapt`.
     """
@@ -151,7 +153,7 @@ def rehearse(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What an adaptation is about: who adapts to what, and what watches for forgetting."""
+    """The inputs of an adaptation: its surrogate, its domain and its retention probe."""
 
     surrogate: str
     domain: Domain
@@ -170,10 +172,10 @@ def _planned(
     general: General,
     listener: Listener,
 ) -> _Plan:
-    """Reads the data. What can be refused without it is refused before."""
+    """Check what can be checked without the data, then read the data."""
     name = language_model(family, surrogate, "surrogate")
     family.codebook.restrict(config.codebook.chosen)
-    texts = family.text_tokenizer(config)  # a missing one is found before anything is read
+    texts = family.text_tokenizer(config)  # fails before data is read if it is missing
     if not isinstance(general, (Path, str)):
         require_enough_questions(config, general)
     if isinstance(data, (Path, str)):
@@ -203,17 +205,21 @@ def _planned(
 
 
 def _config(settings: CraftConfig | Mapping[str, Any] | None, preset: PresetName) -> CraftConfig:
-    """Settings as they are, or checked as those of the command line are."""
+    """Complete settings as they are; single values checked like those of the command line."""
     if isinstance(settings, CraftConfig):
         return settings
     return read_settings(preset, None, as_assignments(settings))
 
 
-def _require_checkpoint(out: Path, going_on: bool, force: bool) -> None:
-    """Raises CraftError for a finished run without checkpoints, which resuming would repeat."""
+def _require_checkpoint(out: Path, resuming: bool, force: bool) -> None:
+    """Refuse to resume a finished run that has no checkpoints, which would train it again.
+
+    Raises:
+        CraftError: there is such a run in ``out``.
+    """
     finished = (out / CARD).is_file() and not CheckpointDirectory(out / CHECKPOINTS).steps()
-    if going_on and finished and not force:
+    if resuming and finished and not force:
         raise CraftError(
-            f"--out {out} holds a pack and no checkpoint to go on from; choose another directory, "
-            "or --force to train anew and replace it"
+            f"--out {out} holds a pack and no checkpoint to resume from; choose another directory, "
+            "or --force to train again and replace it"
         )

@@ -1,4 +1,4 @@
-"""``craft.align``: a language model of the user's own learns to read the codes."""
+"""``craft.align``: teach a user's own language model to read the codes."""
 
 from __future__ import annotations
 
@@ -37,25 +37,24 @@ def align(
     force: bool = False,
     listener: Listener | None = None,
 ) -> AlignedLanguageModel:
-    """Align a language model to a family's encoder, to be a surrogate or to be served.
+    """Align a language model to a family's encoder, for use as a surrogate or for serving.
 
     Args:
-        language_model: directory of a causal language model of transformers, or one that was
-            aligned before.
+        language_model: directory of a transformers causal language model, or of an aligned one.
         out: the directory that becomes the aligned model.
-        data: "captions", which the projector learns from, and "instructions", which projector and
-            language model learn from: either or both.
-        name: what results call it; that of ``out``, or the one it has, by default.
-        settings: as a whole, or dotted names as `craft settings` lists them; its ``method`` is not
-            looked at.
+        data: "captions", which train the projector, and "instructions", which train projector and
+            language model: either or both.
+        name: what results call it; by default the name it has, or that of ``out``.
+        settings: a complete :class:`~craft.settings.training.CraftConfig`, or single values by the
+            dotted names that `craft settings` lists; ``method`` is ignored.
         family, resume, force, listener: as for :func:`~craft.workbench.adaptation.adapt`.
 
     Returns:
-        The model, as saved.
+        The saved model.
 
     Raises:
         DataError: the data cannot be read.
-        CraftError: no data, no such model, a setting or directory that cannot be.
+        CraftError: no data, no such model, or an invalid setting or directory.
         OSError: ``out`` cannot be written.
     """
     if not data:

@@ -1,4 +1,4 @@
-"""Domains of a user's own data, checked for the models that will read it."""
+"""Build domains from a user's own data, checked for the models that will read it."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ def new_domain(
     distractors: Distractors = "random",
     option_file: Path | None = None,
 ) -> tuple[Domain, DomainManifest]:
-    """Read data, decide how it becomes a domain, and build that.
+    """Read data, decide how it becomes a domain, and build the domain.
 
     Args:
-        language_models: names of those that will read and answer it.
-        text_tokenizer: SigLIP's, if it will read the contrastive texts.
-        distractors: of the test questions: drawn, or the classes each image resembles most to the
-            pretrained SigLIP pair.
-        option_file: instead, options in the layout of FOCI-Benchmark.
+        language_models: names of the language models that will read and answer it.
+        text_tokenizer: SigLIP's tokenizer, if it will read the contrastive texts.
+        distractors: wrong options of the test questions: drawn at random, or the classes that the
+            pretrained SigLIP pair finds most similar to each image.
+        option_file: file with the options instead, in the layout of FOCI-Benchmark.
 
     Raises:
         DataError, CraftError: see :class:`~craft.data.domains.user_data.DataRequest`; words that
-            those who will read it do not know; options for data that has questions of its own, or
-            chosen in two ways.
+            its readers do not know; distractors for data that has its own questions, or chosen in
+            two ways.
     """
     if distractors == "hard" and option_file is not None:
         raise CraftError("--distractors hard and --option-file both choose wrong options; give one")
     if distractors == "hard":
-        _ = family.tokenizer  # a missing one is found before anything is read
+        _ = family.tokenizer  # fails before data is read if it is missing
     records = request.read()
     manifest = request.manifest(records)
     wording = Wording.of_records(records, manifest)
@@ -56,7 +56,7 @@ def new_domain(
     if distractors == "random" and option_file is None:
         return domain, manifest
     if not isinstance(domain, ClassDomain):
-        raise CraftError("this data has questions of its own; distractors are for data of classes")
+        raise CraftError("this data has its own questions; distractors are for data with classes")
     if option_file is not None:
         return with_options(domain, manifest, read_foci(option_file, domain), "file")
     similarity = class_similarity(family.siglip, family.tokenizer, domain.test, domain.classes)

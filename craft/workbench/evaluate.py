@@ -1,4 +1,4 @@
-"""Examining an encoder through language models that share its codebook."""
+"""Examine an encoder through language models that share its codebook."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from craft.settings.choices import Selector
 from craft.settings.exams import ExamSettings
 from craft.workbench.exam_identity import encoder_identity, exam_identity
 
-#: The condition of the encoder that nobody adapted, on all tokens.
+#: Condition of the encoder before adaptation, with all tokens.
 PRETRAINED = "pretrained"
 #: Noted with the versions of results: codes may differ in near-ties from those without.
 COMPILED = {"encoder": "torch.compile"}
@@ -51,26 +51,27 @@ def evaluate_pack(
 ) -> EvaluationResults:
     """Examine an encoder; writes ``results.json`` and ``predictions.jsonl``.
 
-    A call that was stopped goes on where it was when it is made again.
+    An interrupted call resumes where it stopped when it is made again.
 
     Args:
         encoder: from :meth:`~craft.family.family.ModelFamily.plug`.
-        names: language models to read it; a language model of its own reads it instead of them.
-        probe: measures forgetting; without, ``general`` is None.
-        settings: what is asked. With ``pretrained``, the same is asked of the pretrained encoder,
-            on all tokens and through the family's language models, and other conditions have their
-            gain over it; it costs one more encoding and the answers. ``likelihood`` and ``justify``
-            examine with :mod:`~craft.evaluation.likelihood` and
-            :mod:`~craft.evaluation.instruction_following` too.
-        prior: instead of the encoder's own.
-        compiled: encoders run compiled, see
+        names: language models to read it; if the encoder has its own language model, that one reads
+            it instead.
+        probe: measures forgetting; without it, ``general`` is None.
+        settings: what is asked. With ``pretrained``, the pretrained encoder is asked the same, with
+            all tokens and through the family's language models, and the other conditions report
+            their gain over it; this costs one more encoding and the answers. ``likelihood`` and
+            ``justify`` add the scores of :mod:`~craft.evaluation.likelihood` and
+            :mod:`~craft.evaluation.instruction_following`.
+        prior: replaces the encoder's own.
+        compiled: whether encoders run through torch.compile, see
             :meth:`~craft.models.vision_tower.DiscreteVisionTower.compile_features`.
-        processes: share the work; all of them make this call, the first one writes.
-        pace: is told how fast all of them encoded together.
+        processes: share the work. All of them make this call, and the first one writes.
+        pace: measures how fast all of them encode together.
 
     Raises:
         CraftError: no such language model, no prior to prune by, fewer general questions than the
-            probe can do with, or another process that writes to ``out``.
+            probe needs, or another process is writing to ``out``.
         DataError: an image is missing or corrupt.
     """
     settings = settings or ExamSettings()
@@ -114,7 +115,7 @@ def evaluate_pack(
             base = family.pretrained_tower()
             candidate = sitting.candidate(exam, encoder, base, PRETRAINED, None)
             for name in marks:
-                if name not in family.names:  # a language model of the pack's own
+                if name not in family.names:  # the pack's own language model
                     continue
                 model = family.language_model(name)
                 before, found = sitting.examine(candidate, model, PRETRAINED)
@@ -142,7 +143,7 @@ def evaluate_pack(
 
 @dataclass(frozen=True)
 class _Sitting:
-    """How every encoder is examined."""
+    """What all encoders of one evaluation share."""
 
     domain: str
     predictions: TextIO
@@ -161,7 +162,7 @@ class _Sitting:
         name: str,
         prior: TokenPrior | None,
     ) -> Candidate:
-        """A tower that is read as ``encoder`` is; ``name`` is "" for its own."""
+        """A tower, read the way ``encoder`` is read; ``name`` is "" for the encoder's own tower."""
         if self.compiled:
             tower.compile_features()
         return Candidate(
@@ -186,7 +187,7 @@ class _Sitting:
         keep_ratio: float = 1.0,
         selector: Selector = "full",
     ) -> tuple[Marks, dict[str, Any]]:
-        """Answers, written down, and their scores."""
+        """Answer, write the answers to the predictions, and score them."""
         run = {"model": model.name, "condition": condition}
         marks = candidate.answer(
             model,

@@ -1,4 +1,4 @@
-"""What an exam's answers depend on, so that a run goes on only with its own."""
+"""Everything that an exam's answers depend on, so that a run resumes only its own answers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from craft.runtime.versions import environment
 
 
 def exam_identity(exam: Exam, models: Iterable[Path]) -> dict[str, Any]:
-    """What all encoders of an exam are asked, and by whom: hashes and versions, as JSON.
+    """Identity of the questions and of the models that answer: hashes and versions, as JSON.
 
     Args:
-        models: directories of models besides the encoders in question, whose files are told apart
-            by name, size and time.
+        models: directories of the models other than the examined encoders; their files are
+            identified by name, size and modification time.
 
     Raises:
         DataError: an image cannot be read.
@@ -38,11 +38,11 @@ def exam_identity(exam: Exam, models: Iterable[Path]) -> dict[str, Any]:
 def encoder_identity(
     tower: DiscreteVisionTower, prior: TokenPrior | None, reads: str
 ) -> dict[str, Any]:
-    """What an encoder says of images: hashes and settings, as JSON.
+    """Identity of what an encoder makes of images: hashes and settings, as JSON.
 
     Args:
-        prior: what tokens are pruned by.
-        reads: what language models read of it, "codes" or "features".
+        prior: token frequencies that tokens are pruned by.
+        reads: what language models read, "codes" or "features".
     """
     return {
         "encoder": tensor_hash(tower.state_dict()),

@@ -1,4 +1,4 @@
-"""``craft.evaluate`` and ``craft.transfer``, of which the commands of these names are calls."""
+"""``craft.evaluate`` and ``craft.transfer``, which the commands of these names call."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ def evaluate(
     the same call; they share the work, and the first writes.
 
     Args:
-        domain: what to examine it on; by default the data that it was adapted to.
-        data: where that data lies now, if it was moved.
-        known: opens a domain by its name, for packs that were adapted to no data of yours.
-        language_models: by default all of the family that know the domain's words.
-        settings: see :class:`~craft.settings.exams.ExamSettings`, or names and values of some.
-        prior: to prune by, instead of the pack's.
-        compiled: run encoders compiled by torch.compile; codes may differ in near-ties.
+        domain: domain to examine it on; by default the data that it was adapted to.
+        data: where that data is now, if it was moved.
+        known: opens a domain by name, for packs that were not adapted to a user's data.
+        language_models: names; by default all those of the family that know the domain's words.
+        settings: complete :class:`~craft.settings.exams.ExamSettings`, or single values by name.
+        prior: to prune by instead of the pack's.
+        compiled: whether encoders run through torch.compile; codes in near-ties may differ.
         family, general, force, listener: as for :func:`adapt`.
 
     Raises:
         CodebookMismatchError: the pack speaks another codebook than the models; names both.
-        CraftError: a setting, name or directory that cannot be, or nothing says which domain; see
-            also :func:`~craft.workbench.evaluate.evaluate_pack`.
+        CraftError: an invalid setting, name or directory, or no way to tell the domain; see also
+            :func:`~craft.workbench.evaluate.evaluate_pack`.
 
     Example:
         >>> found = craft.evaluate("my-pack", "scores")  # doctest: +SKIP
@@ -135,14 +135,15 @@ def transfer(
     force: bool = False,
     listener: Listener | None = None,
 ) -> TransferResults:
-    """Every pack with every language model: points gained over the pretrained encoder.
+    """Examine every pack with every language model: points gained over the pretrained encoder.
 
     Under torchrun every process makes the same call; they share the work, and the first writes.
 
     Args:
-        domain: what all packs are examined on; by default that of the first one.
-        settings: see :class:`~craft.settings.exams.TransferSettings`, or names and values of some.
-            For the others see :func:`evaluate`.
+        domain: domain to examine all packs on; by default that of the first pack.
+        settings: complete :class:`~craft.settings.exams.TransferSettings`, or single values by
+            name.
+        family, data, known, language_models, general, force, listener: as for :func:`evaluate`.
 
     Raises:
         CodebookMismatchError: a pack speaks another codebook than the models; names both.
@@ -190,11 +191,10 @@ def transfer(
 def _probe(
     general: General, family: ModelFamily, names: Sequence[str], count: int, listener: Listener
 ) -> RetentionProbe | None:
-    """What measures forgetting; raises CraftError if it cannot do with ``count`` questions."""
+    """The retention probe; raises CraftError if ``count`` questions are too few for it."""
     probe = retention_probe(general, family, names, listener)
     if probe is not None and count < probe.least:
         raise CraftError(
-            f"general_images={count} is too few: what measures forgetting needs at least "
-            f"{probe.least}"
+            f"general_images={count} is too few: measuring forgetting needs at least {probe.least}"
         )
     return probe

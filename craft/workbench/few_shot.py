@@ -1,4 +1,4 @@
-"""Few-shot classification: adapters compared with the pair as it is."""
+"""Few-shot classification: adapters compared with the unadapted SigLIP pair."""
 
 from __future__ import annotations
 
@@ -41,18 +41,19 @@ def compare_few_shot(
     flip: float = 0.5,
     on_progress: OnProgress = ignore_progress,
 ) -> FewShotResults:
-    """Zero-shot and adapted accuracies of each mode; writes results.json.
+    """Compare zero-shot and adapted accuracies of each mode; writes results.json.
 
-    The text tower has adapters in ``heba`` alone, as the presets mean it (docs/heba.md).
+    The text tower has adapters only in mode ``heba``, as the presets intend (docs/heba.md).
 
     Args:
         name: what results call the task.
-        seeds: shots, order, views and the adapters' first weights.
-        smallest_crop: share of an image's area that a training view has at least.
-        flip: chance that a training view is mirrored; 0 where that may be another class.
+        seeds: of the shots, their order, the views and the adapters' initial weights.
+        smallest_crop: smallest share of an image's area that a training view shows.
+        flip: probability of mirroring a training view; 0 where the mirror image may be another
+            class.
 
     Returns:
-        What results.json holds; its modes are "zero-shot" and ``modes``.
+        The content of results.json; its modes are "zero-shot" and ``modes``.
 
     Raises:
         CraftError: no such preset.
@@ -114,7 +115,7 @@ def _learner(
 
 
 def _count(task: FewShotTask, classes: list[int]) -> int:
-    """Test images of ``classes``."""
+    """Number of test images of ``classes``."""
     return int(torch.isin(task.test.labels, torch.tensor(classes)).sum())
 
 

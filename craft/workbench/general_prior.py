@@ -1,4 +1,4 @@
-"""Code frequencies of the general world, for models that came without: converted checkpoints."""
+"""Code frequencies of general images, for models that lack them, such as converted checkpoints."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ def count_general_prior(
     images: Sequence[Record],
     on_shard: Callable[[int, int], None] = lambda done, total: None,
 ) -> TokenPrior:
-    """Count first-level codes of general images under the pretrained encoder; written to the
-    family's directory, where pruning with the pretrained encoder finds them.
+    """Count the pretrained encoder's first-level codes of general images.
+
+    The prior is written to the family's directory, where pruning with the pretrained encoder
+    finds it.
 
     Args:
-        images: of any kind that the models should know; labels and questions play no part.
+        images: of any kind that the models should know; labels and questions are ignored.
         on_shard: called with (shards done, shards) after each.
 
     Raises:
@@ -41,10 +43,10 @@ def count_general_prior(
 
 
 def prior_made_by(family: ModelFamily, pack: Path | str | None) -> str:
-    """For messages: what counts the prior that is missing.
+    """For error messages: the command that counts a missing prior.
 
     Args:
-        pack: whose prior; None for the pretrained encoder's.
+        pack: the pack whose prior is missing; None for the pretrained encoder's.
     """
     if pack is None:
         return (

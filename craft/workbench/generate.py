@@ -1,4 +1,4 @@
-"""One question about one image, answered plainly or with LASER."""
+"""Answer one question about one image, plainly or with LASER."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from craft.settings.choices import Selector
 from craft.workbench.general_prior import prior_made_by
 from craft.workbench.requirements import language_model as chosen_language_model
 
-#: Tokens of a letter or a short answer, and of an answer to an instruction of the user's own.
+#: Token limits of a letter or short answer, and of an answer to the user's own instruction.
 SHORT, LONG = 5, 64
 
 
@@ -37,9 +37,9 @@ class Answer:
 
     Args:
         text: the answer: one of the options with its letter, such as "B. moon", if there are any.
-        written: what the model wrote, letter by letter.
-        outside: what it wrote is none of the options; ``text`` is the one it finds likeliest.
-        trace: how LASER found it; None for plain decoding.
+        written: what the model wrote, verbatim.
+        outside: whether ``written`` is none of the options; ``text`` is then the likeliest one.
+        trace: how LASER found the answer; None for plain decoding.
     """
 
     text: str
@@ -51,14 +51,14 @@ class Answer:
 def read_image(
     path: Path, pack: Path | None = None, pixel_range: PixelRange | None = None
 ) -> Image.Image:
-    """An image file as the encoder of a pack should see it, RGB.
+    """Read an image file, as RGB, the way the encoder of a pack should see it.
 
     Args:
-        pixel_range: values that become black and white where pixels have more than eight bits; by
-            default those that the pack's own data was read with.
+        pixel_range: values that become black and white in images of more than eight bits per
+            channel; by default those that the pack's own data was read with.
 
     Raises:
-        CraftError: not an image that can be read; names the file.
+        CraftError: the image cannot be read; the message names the file.
         OSError: no such file.
     """
     if pixel_range is None and pack is not None and (pack / MANIFEST).is_file():
@@ -78,17 +78,18 @@ def open_reader(
     keep_ratio: float = 1.0,
     selector: Selector = "full",
 ) -> DiscreteReader:
-    """An encoder and a language model that reads its codes.
+    """Join an encoder and a language model that reads its codes.
 
     Args:
-        pack: directory of an adapted encoder; the pretrained one if not given.
-        name: of the language model; the family's main one if not given.
-        keep_ratio, selector: prune the visual tokens that answers are read from, by the pack's
-            prior, or the family's for the pretrained encoder.
+        pack: directory of an adapted encoder; by default the pretrained one is used.
+        name: of the language model; by default the family's main one.
+        keep_ratio, selector: prune the visual tokens by the pack's prior, or by the family's for
+            the pretrained encoder.
 
     Raises:
         CodebookMismatchError: the pack speaks another codebook than the models; names both.
-        CraftError: no such language model, or a pack whose language model reads no codes.
+        CraftError: no such language model, a pack whose language model reads no codes, or no prior
+            to prune by.
     """
     name = chosen_language_model(family, name)
     encoder = family.plug(pack)
@@ -120,25 +121,25 @@ def generate(
     max_new_tokens: int | None = None,
     instruction: str | None = None,
 ) -> Answer:
-    """What the model answers, greedily.
+    """Answer a question about an image by greedy decoding.
 
-    Of a choice, the answer is always one of the options. A model that writes something else is
-    asked which option's letter it finds likeliest, on the whole image and without LASER.
+    With options, the answer is always one of them. If the model writes something else, the answer
+    is the option whose letter it finds likeliest, on the whole image and without LASER.
 
     Args:
         image: of any size.
-        options: offered with letters, of which one is asked for.
-        settings: answer with LASER; None for plain decoding.
+        options: offered by letter; the model is asked for one letter.
+        settings: of LASER; None for plain decoding.
         max_new_tokens, instruction: see :func:`how_to_answer`.
 
     Raises:
-        CraftError: an empty question, words that the model lacks, a single option, settings that do
-            not fit the model, or pruning without a prior.
+        CraftError: an empty question, words that the model does not know, a single option, settings
+            that do not fit the model, or pruning without a prior.
     """
     if not question.strip():
         raise CraftError("the question is empty")
     if len(options) == 1:
-        raise CraftError(f"one option, {options[0]!r}, is no choice; give two or more, or none")
+        raise CraftError(f"{options[0]!r} is the only option; give two or more, or none")
     instruction, max_new_tokens = how_to_answer(options, instruction, max_new_tokens)
     name = str(reader.model.config.text_config.model_type)
     lines = [question, *([prompts.option_lines(options)] if options else []), instruction]
@@ -162,7 +163,7 @@ def generate(
 
 
 def _chosen(written: str, options: Sequence[str]) -> int | None:
-    """The one option whose letter or text was written, forgiving punctuation."""
+    """Index of the only option whose letter or text was written, ignoring punctuation."""
     letters = [prompts.letter(i) for i in range(len(options))]
     for names in (letters, options):
         named = [i for i, name in enumerate(names) if lenient_match(written, name)]
@@ -174,16 +175,16 @@ def _chosen(written: str, options: Sequence[str]) -> int | None:
 def how_to_answer(
     options: Sequence[str], instruction: str | None = None, max_new_tokens: int | None = None
 ) -> tuple[str, int]:
-    """What follows a question on a line of its own, and where its answer is cut off.
+    """The instruction that follows a question on its own line, and the answer's token limit.
 
     Args:
-        options: a choice asks for one letter, whatever else is given.
-        instruction: of an open question; "" for none. By default a short answer is asked for, as
-            the models learn it, unless ``max_new_tokens`` has room for more: then nothing is.
-        max_new_tokens: by default enough for what is asked.
+        options: if given, the instruction asks for one letter.
+        instruction: of an open question; "" for none. By default it asks for a short answer, as in
+            training, unless ``max_new_tokens`` leaves room for more: then there is none.
+        max_new_tokens: by default enough for the answer that is asked for.
 
     Raises:
-        CraftError: an instruction for a choice.
+        CraftError: an instruction together with options.
     """
     if options:
         if instruction is not None:

@@ -1,4 +1,4 @@
-"""How much images resemble texts to a frozen SigLIP pair, for hard distractors."""
+"""Similarity of images and class names under a frozen SigLIP pair, for hard distractors."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def class_similarity(
     classes: list[str],
     batch: int = 64,
 ) -> Tensor:  # [n, C], on the CPU
-    """Cosines of images with the ground-truth texts of classes.
+    """Cosine similarities of images with the ground-truth texts of classes.
 
-    Classes that read the same to the tokenizer are equal bit for bit.
+    Classes whose texts have the same tokens get bit-identical columns.
     """
     config: Any = siglip.config
     size = config.vision_config.image_size

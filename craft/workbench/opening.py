@@ -1,4 +1,4 @@
-"""From what callers name - paths, models, data - to what is worked with."""
+"""Open what callers name: models, packs and data given as paths."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from craft.workbench.domains import new_domain
 from craft.workbench.listener import Listener
 from craft.workbench.words import able_to_read, require_readable
 
-#: Models, or the directory that holds them; None for those that come with the package.
+#: Models or their directory; None for those that come with the package.
 Family = ModelFamily | Path | str | None
-#: What measures forgetting: data in any readable format, or a probe.
+#: Measures forgetting: data in any readable format, or a probe.
 General = RetentionProbe | Path | str | None
 
 NOT_MEASURED = (
-    "forgetting is not measured: no general data was named, by these models or with --general"
+    "forgetting is not measured: neither these models nor --general name any general data"
 )
 
 
 def opened(family: Family) -> ModelFamily:
-    """The models."""
+    """The models themselves, loaded if a directory or None is given."""
     return family if isinstance(family, ModelFamily) else ModelFamily.load(family)
 
 
 def retention_probe(
     general: General, family: ModelFamily, language_models: Sequence[str], listener: Listener
 ) -> RetentionProbe | None:
-    """What measures forgetting, if anything does; the listener is told if nothing does.
+    """The probe that measures forgetting, or None, of which the listener is notified.
 
     Args:
-        general: data or a probe; by default the data that the family's manifest names, if it lies
-            in the family's directory.
-        language_models: names of those that will answer it.
+        general: data or a probe; by default the data that the family's manifest names, if it is in
+            the family's directory.
+        language_models: names of the language models that will answer its questions.
 
     Raises:
         DataError, CraftError: the data cannot be read, or has words that one of them does not know.
@@ -53,8 +53,7 @@ def retention_probe(
         if not named.exists():
             listener.notice(
                 f"forgetting is not measured: {family.directory} names {family.retention!r} for "
-                "that, which is no data of its own; give data with --general, or a probe from "
-                "Python"
+                "it, but holds no such data; give data with --general, or a probe from Python"
             )
             return None
         general = named
@@ -69,10 +68,10 @@ def retention_probe(
 
 @dataclass(frozen=True)
 class OpenedPack:
-    """A pack joined to a family, with what to examine it on.
+    """A pack joined to a family, with the domain to examine it on.
 
     Args:
-        account: of the reading of the data that the pack was adapted to, if that is examined.
+        account: what was skipped when the pack's own data was read, if that is the domain.
     """
 
     encoder: PluggedEncoder
@@ -88,19 +87,19 @@ def open_pack(
     data: Path | None = None,
     known: Callable[[str], Domain] | None = None,
 ) -> OpenedPack:
-    """A pack joined to the family, and the domain asked for or the one the pack was made for.
+    """Join a pack to the family and open the given domain, or the one the pack was made for.
 
     Args:
-        directory: of the pack; holds a manifest if it was made for a user's data.
+        directory: of the pack; contains a manifest if the pack was made for a user's data.
         domain: to examine instead of the one that the pack was made for.
-        data: where the pack's data lies now, if it was moved.
-        known: opens domains by the names that packs note, where no data of a user's was read.
+        data: where the pack's data is now, if it was moved.
+        known: opens a domain by the name that the pack notes, if it was not made for a user's data.
 
     Raises:
         CodebookMismatchError: the pack speaks another codebook than the models; names both.
         DataError: the data changed since the pack was made.
-        CraftError: not a pack; the data was moved; ``data`` for a pack that holds no manifest;
-            nothing says which domain.
+        CraftError: not a pack; the data was moved; ``data`` for a pack without a manifest; no way
+            to tell the domain.
     """
     directory = Path(directory)
     if domain is not None and data is not None:
@@ -112,8 +111,8 @@ def open_pack(
         manifest = DomainManifest.load(directory / MANIFEST)
         if data is None and not manifest.from_hub and not Path(manifest.source).exists():
             raise CraftError(
-                f"{directory} was adapted to the data at {manifest.source}, where nothing is now; "
-                "say where it lies with --data PATH"
+                f"{directory} was adapted to the data at {manifest.source}, which no longer "
+                "exists; give its new place with --data PATH"
             )
         return OpenedPack(encoder, reopen(manifest, family.image_size, data), manifest.account)
     if data is not None:
@@ -138,13 +137,14 @@ def answering_models(
 ) -> list[str]:
     """The language models to examine: those asked for, or all that know the domain's words.
 
-    Those that do not are left out, and the listener is told.
+    The others are left out, and the listener is notified.
 
     Args:
         names: language models of the family; None for all.
 
     Raises:
-        CraftError: one that was asked for lacks words, and names them; none knows all words.
+        CraftError: a requested one does not know some words, which the message names; or none knows
+            all words.
     """
     if encoder.own_language_model is not None:
         return list(family.names)

@@ -1,4 +1,4 @@
-"""What can be refused before data is read or a model is loaded."""
+"""Checks that need neither data nor loaded models."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from craft.training.records.trackers import require_trackers
 
 
 def require_language_model(family: ModelFamily, name: str, what: str = "language model") -> None:
-    """Raises CraftError if there is no such language model; names those there are.
+    """Raises CraftError, naming the available language models, if there is no such one.
 
     Args:
-        what: the language model is wanted for.
+        what: its role in the message, such as "surrogate".
     """
     if name not in family.names:
         raise CraftError(
@@ -27,10 +27,10 @@ def require_language_model(family: ModelFamily, name: str, what: str = "language
 
 
 def language_model(family: ModelFamily, asked: str | None, what: str = "language model") -> str:
-    """The language model asked for; without, the family's main one.
+    """The requested language model, or by default the family's main one.
 
     Raises:
-        CraftError: no such one, or several and none of them asked for; names those there are.
+        CraftError: no such one, or several of which none was requested; names the available ones.
     """
     if asked is None:
         if family.main is None:
@@ -44,10 +44,10 @@ def language_model(family: ModelFamily, asked: str | None, what: str = "language
 
 
 def require_trainable(config: CraftConfig) -> None:
-    """Check what training with these settings needs of this machine.
+    """Check that this machine has what training with these settings needs.
 
     Raises:
-        CraftError: a package that is not installed, or a batch that the processes cannot share.
+        CraftError: a package is not installed, or the processes cannot split the batch evenly.
     """
     require_trackers(config.log)
     lora = config.method == "llm_lora" or config.encoder == "lora"
@@ -59,15 +59,15 @@ def require_trainable(config: CraftConfig) -> None:
     parts = processes * config.hardware.accumulate
     if config.batch % parts:
         raise CraftError(
-            f"batch={config.batch} cannot be shared by {processes} processes with "
+            f"batch={config.batch} cannot be split among {processes} processes with "
             f"hardware.accumulate={config.hardware.accumulate}; make it a multiple of {parts}"
         )
 
 
 def require_enough_questions(config: CraftConfig, probe: RetentionProbe | None) -> None:
-    """Raises CraftError unless there are enough validation images for what measures forgetting."""
+    """Raises CraftError if there are too few validation images for the retention probe."""
     if probe is not None and config.validation_images < probe.least:
         raise CraftError(
-            f"validation_images={config.validation_images} is too few: what measures forgetting "
-            f"needs at least {probe.least}"
+            f"validation_images={config.validation_images} is too few: measuring forgetting needs "
+            f"at least {probe.least}"
         )

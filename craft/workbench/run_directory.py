@@ -1,4 +1,4 @@
-"""Where a command writes: a new directory, or one whose earlier run may go on or be replaced."""
+"""Output directories of commands: new ones, or ones whose earlier run is resumed or replaced."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from craft.runtime.whole_file import remove_unfinished, write_text
 from craft.runtime.yaml_files import read_yaml, yaml_text
 
 MARKER = "run.yaml"
-#: Of run.yaml; those of the first format have no number.
+#: Format number of run.yaml; files of the first format have none.
 FORMAT = 2
-#: What a run writes before there is anything to lose.
+#: Files that a run writes before there is anything to lose.
 _NOTES = {MARKER, "config.yaml"}
 
 _held = ExitStack()
 
 
 class RunNote(BaseModel):
-    """What ``run.yaml`` says: what ran in a directory.
+    """Content of ``run.yaml``: what ran in a directory.
 
     Attributes:
-        command: such as "adapt".
-        ran_with: its settings, and the names of what it worked on.
+        command: its name, such as "adapt".
+        ran_with: its settings and the names of its inputs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -49,7 +49,7 @@ class RunNote(BaseModel):
         """The note of a directory; None if it has none.
 
         Raises:
-            CraftError: a note that nobody can read, or one of a later version.
+            CraftError: the note is damaged, or of a later version.
         """
         path = directory / MARKER
         if not path.is_file():
@@ -62,7 +62,7 @@ class RunNote(BaseModel):
             note = cls.model_validate(found)
         except (StoredFileError, ValidationError) as error:
             raise CraftError(
-                f"{path} is damaged, so nothing says what ran there ({_why(error)}); choose "
+                f"{path} is damaged, so what ran there is unknown ({_why(error)}); choose "
                 "another directory, or --force to write among its files"
             ) from error
         if note.format > FORMAT:
@@ -83,28 +83,28 @@ def require_run_directory(
 ) -> bool:
     """Check, before anything long starts, that ``command`` may write to ``directory``.
 
-    A directory that is new or empty is taken. An earlier run of the same command is gone on with
-    if ``resume`` is set, and replaced only with ``force``.
+    A new or empty directory is accepted. An earlier run of the same command is resumed if
+    ``resume`` is set, and replaced only with ``force``.
 
     Args:
-        command: such as "adapt"; earlier runs are told apart by it.
-        resume: whether the command goes on with an earlier run; None if it never can.
-        locked: whether to refuse a directory that a process holds; not if it is this one.
+        command: its name, such as "adapt", which identifies earlier runs.
+        resume: whether to resume an earlier run; None if the command never can.
+        locked: whether to refuse a locked directory; False if this process holds the lock.
 
     Returns:
-        Whether there is an earlier run of this command to go on with.
+        Whether there is an earlier run to resume.
 
     Raises:
-        CraftError: a file, or a directory that holds another command's run, an earlier run, or
+        CraftError: ``directory`` is a file; or it holds another command's run, an earlier run or
             other files, and ``force`` is not set.
-        LockedError: another process writes there.
+        LockedError: another process is writing there.
     """
     if not directory.is_dir():
         above = directory
         while not above.exists():
             above = above.absolute().parent
         if not above.is_dir():
-            what = "is a file" if above == directory else f"cannot be: {above} is a file"
+            what = "is a file" if above == directory else f"cannot be made: {above} is a file"
             raise CraftError(f"--out {directory} {what}; name a directory")
         return False
     if locked:
@@ -121,7 +121,7 @@ def require_run_directory(
     earlier = None if note is None else note.command
     if note is not None and earlier == command and resume and note.format == FORMAT:
         return True
-    unfinished = (directory / UNFINISHED).is_dir()  # the command itself finds what is done
+    unfinished = (directory / UNFINISHED).is_dir()  # the command itself finds what is already done
     if force or (earlier == command and (unfinished or held <= _NOTES)):
         return False
     if note is None:
@@ -137,26 +137,25 @@ def require_run_directory(
     if note.format < FORMAT and resume:
         raise CraftError(
             f"--out {directory} holds a run of `craft {command}` by an earlier version, which this "
-            "one cannot go on with; choose another directory, or --force to replace it"
+            "one cannot resume; choose another directory, or --force to replace it"
         )
     resumable = resume is not None and note.format == FORMAT
-    go_on = "--resume auto to go on with that run, " if resumable else ""
+    resume_hint = "--resume auto to resume that run, " if resumable else ""
     raise CraftError(
         f"--out {directory} holds an earlier run of `craft {command}`; choose another directory, "
-        f"{go_on}or --force to replace it"
+        f"{resume_hint}or --force to replace it"
     )
 
 
 def open_run_directory(
     directory: Path, command: dict[str, Any], *, resume: bool | None = None, force: bool = False
 ) -> bool:
-    """Make ``directory`` ready, and lock it until :func:`release_directories`, which the command
-    line calls when a command has ended.
+    """Prepare ``directory`` and lock it until :func:`release_directories` is called.
 
-    Otherwise as :func:`note_run`.
+    The command line calls that when a command ends. Otherwise like :func:`note_run`.
 
     Raises:
-        LockedError: another process writes there.
+        LockedError: another process is writing there.
     """
     require_run_directory(directory, command["command"], resume=resume, force=force)
     return _held.enter_context(_locked_run(directory, command, resume, force))
@@ -166,9 +165,9 @@ def open_run_directory(
 def run_directory(
     directory: Path, command: dict[str, Any], *, resume: bool | None = None, force: bool = False
 ) -> Iterator[None]:
-    """:func:`open_run_directory` for the length of a block.
+    """Prepare ``directory`` and lock it for the duration of a block.
 
-    Of several processes, the first one locks and writes.
+    Of several processes, only the first locks and writes.
     """
     require_run_directory(directory, command["command"], resume=resume, force=force, locked=False)
     with _locked_run(directory, command, resume, force) if is_main_process() else nullcontext():
@@ -185,40 +184,39 @@ def _locked_run(
 
 
 def release_directories() -> None:
-    """Let go of all directories that :func:`open_run_directory` locked."""
+    """Unlock all directories that :func:`open_run_directory` locked."""
     _held.close()
 
 
 def note_run(
     directory: Path, command: dict[str, Any], *, resume: bool | None = None, force: bool = False
 ) -> bool:
-    """Note in ``directory``, as ``run.yaml``, what is about to run.
+    """Write ``run.yaml``, which says what is about to run, to ``directory``.
 
-    The note of a run that is gone on with stays as it is. Nothing is deleted.
+    The note of a resumed run stays as it is. Nothing is deleted.
 
     Args:
-        command: what ran: its name as ``command``, and what it ran with.
+        command: its name as ``command``, and its settings and inputs.
         resume, force: as for :func:`require_run_directory`.
 
     Returns:
-        Whether an earlier run is gone on with.
+        Whether an earlier run is resumed.
 
     Raises:
         CraftError: see :func:`require_run_directory`.
-        OSError: nothing can be written there.
+        OSError: ``directory`` cannot be written.
     """
-    going_on = require_run_directory(
+    resuming = require_run_directory(
         directory, command["command"], resume=resume, force=force, locked=False
     )
-    if not going_on:
+    if not resuming:
         ran_with = {name: value for name, value in command.items() if name != "command"}
         RunNote(command=command["command"], ran_with=ran_with).save(directory)
-    return going_on
+    return resuming
 
 
 def require_new_file(path: Path | None, option: str, force: bool = False) -> None:
-    """Raises CraftError unless ``path``, if there is one, can become a file without replacing
-    another, or with ``force``."""
+    """Raises CraftError if ``path`` is a directory, or exists and ``force`` is not set."""
     if path is None:
         return
     if path.is_dir():

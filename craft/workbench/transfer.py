@@ -1,4 +1,4 @@
-"""Every encoder with every language model (paper, Tables 3 and 7): what adaptation carries over."""
+"""The transfer matrix: every encoder with every language model (paper, Tables 3 and 7)."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def transfer_matrix(
 ) -> TransferResults:
     """Examine each pack and the pretrained encoder; writes results.json and predictions.jsonl.
 
-    A call that was stopped goes on where it was when it is made again.
+    An interrupted call resumes where it stopped when it is made again.
 
     Args:
-        encoders: by the name of their row.
+        encoders: row name -> encoder.
         names: language models, one per column.
-        probe: measures forgetting; without, ``general`` is None.
+        probe: measures forgetting; without it, ``general`` is None.
         compiled, processes, pace: as for :func:`~craft.workbench.evaluate.evaluate_pack`.
 
     Returns:
-        What results.json holds: a row per encoder, the pretrained one first; those of packs with
-        their surrogate and their gain over the first.
+        The content of results.json: a row per encoder, the pretrained one first. The rows of packs
+        have their surrogate and their gain over the first row.
 
     Raises:
         CraftError: no such language model, a pack called "pretrained", a pack that only its own
-            language model reads, no prior to prune by, or another process that writes to ``out``.
+            language model reads, no prior to prune by, or another process is writing to ``out``.
         DataError: an image is missing or corrupt.
     """
     settings = settings or TransferSettings()

@@ -1,4 +1,4 @@
-"""Who will read a data set's texts, and which of its words they do not know."""
+"""Check which words of a data set the models that will read it do not know."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def require_readable(
     language_models: Sequence[str],
     text_tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> None:
-    """Refuse data with words that those who must read it do not know.
+    """Refuse data with words that the models that must read it do not know.
 
     Args:
-        language_models: names of those that will read and answer it.
-        text_tokenizer: SigLIP's, if it will read the contrastive texts.
+        language_models: names of the language models that will read and answer it.
+        text_tokenizer: SigLIP's tokenizer, if it will read the contrastive texts.
 
     Raises:
-        UnknownWordsError: names the model and the words.
+        UnknownWordsError: a model does not know some words; names both.
         CraftError: no such language model, or answers that it cannot tell apart.
     """
     for name in language_models:
@@ -44,10 +44,10 @@ def require_readable(
 def able_to_read(
     wording: Wording, family: ModelFamily, names: Sequence[str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Those of the language models that know every word, and why the others do not do.
+    """The language models that know every word, and the reason against each of the others.
 
     Raises:
-        CraftError: none of them does; says why of the first.
+        CraftError: none of them does; gives the reason against the first.
     """
     able, reasons = [], {}
     for name in names:
@@ -65,7 +65,7 @@ def able_to_read(
 def missing_words(
     wording: Wording, family: ModelFamily, language_models: Sequence[str]
 ) -> dict[str, Counter[str]]:
-    """By model, the words it does not know and how many texts have them; SigLIP comes last."""
+    """Per model, the words it does not know and how many texts contain each; SigLIP comes last."""
     found = {
         name: words_beyond(family.language_model(name).tokenizer, wording)
         for name in language_models

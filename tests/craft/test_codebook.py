@@ -1,4 +1,4 @@
-"""Codebook: identity by content, immutability, files that refuse to be something else."""
+"""Codebook: identity by content, immutability, files that are checked when loaded."""
 
 import copy
 import hashlib
@@ -52,7 +52,7 @@ def test_fingerprint_covers_values_shape_levels_and_sharing(table):
 
 
 def test_fingerprint_is_stable_across_versions():
-    """Packs written today must be recognised for ever."""
+    """Packs written today must always be recognised."""
     header = b'{"format": "craft-codebook-1", "levels": 2, "shape": [3, 2]}'
     values = struct.pack("<6f", 0, 1, 2, 3, 4, 5)
     codebook = Codebook(torch.arange(6.0).view(3, 2), 2)
@@ -138,7 +138,7 @@ def test_require_fingerprint(table):
         codebook.require_fingerprint(other.fingerprint)
     assert codebook.fingerprint[:12] in str(error.value)
     assert other.fingerprint[:12] in str(error.value)
-    with pytest.raises(CodebookMismatchError):  # short forms are for reading only
+    with pytest.raises(CodebookMismatchError):  # short forms are for display only
         codebook.require_fingerprint(codebook.fingerprint[:12])
 
 
@@ -187,8 +187,8 @@ def test_refuses_unusable_tables(table):
 
 @pytest.mark.parametrize("kind", ["random", "stride"])
 @pytest.mark.parametrize("shape", [(40, 6), (3, 40, 6)])
-def test_a_subset_never_meets_the_other_codewords(shape, kind):
-    """Against the definition: the other codewords' distances are infinite (methods A11)."""
+def test_a_subset_never_uses_other_codewords(shape, kind):
+    """As defined: the other codewords' distances are infinite (methods A11)."""
     generator = torch.Generator().manual_seed(3)
     whole = Codebook(torch.randn(shape, generator=generator), 3)
     part = whole.restrict(CodebookSubset(0.25, kind, seed=1))
@@ -234,13 +234,13 @@ def test_a_subset_keeps_at_least_one_codeword_and_all_with_fraction_one():
 
 
 @pytest.mark.parametrize("bad", [{"fraction": 0}, {"fraction": 1.5}, {"fraction": 1, "kind": "x"}])
-def test_subsets_that_cannot_be(bad):
+def test_invalid_subsets_are_refused(bad):
     with pytest.raises(ValueError, match=r"must be .*got"):
         CodebookSubset(**bad)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_files_are_one_line(tmp_path, damage):
+def test_damaged_files_give_one_line(tmp_path, damage):
     path = tmp_path / "codebook.safetensors"
     Codebook(torch.randn(4, 2), 2).save(path)
     break_it, message = DAMAGE[damage]
@@ -260,7 +260,7 @@ def test_damaged_files_are_one_line(tmp_path, damage):
         (torch.zeros(4, 3), {}),
     ],
 )
-def test_files_that_are_no_codebook_inside_are_refused(tmp_path, table, changes):
+def test_files_with_invalid_contents_are_refused(tmp_path, table, changes):
     metadata = {"format": "craft-codebook-1", "fingerprint": "0" * 64, **changes}
     save_file({"codebook": table}, tmp_path / "codebook.safetensors", metadata)
     with pytest.raises(StoredFileError, match="the codebook, is damaged or was edited"):

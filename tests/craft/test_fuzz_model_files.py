@@ -1,4 +1,4 @@
-"""Damaged model files are what was saved, or refused in one line with their path, and soon."""
+"""Damaged model files load as saved, or are refused quickly in one line with their path."""
 
 import json
 
@@ -104,14 +104,14 @@ def test_encoder_packs(tiny_models, tmp_path, pack, file, damage, rounds):
 
 
 def older(card):
-    """As the first version wrote it."""
+    """The card as the first version wrote it."""
     return {k: v for k, v in card.items() if k != "files"} | {"format": card["format"] - 4}
 
 
 @ROUNDS
 @pytest.mark.parametrize("checked", [False, True])
 def test_cards_of_wrong_types(tiny_models, tmp_path, pack, checked, rounds):
-    """Without a checksum, as earlier versions wrote them, or with one made of the wrong types."""
+    """Without a checksum, as in earlier versions, or with one computed over the wrong types."""
     base = tiny_models.pretrained_tower()
     path = pack.save(tmp_path) / "pack.json"
     card = json.loads(path.read_text())
@@ -130,7 +130,7 @@ def test_cards_of_wrong_types(tiny_models, tmp_path, pack, checked, rounds):
         assert found.reads in ("codes", "features")
         try:
             tower = found.tower(tiny_models.codebook)
-        except CraftError as error:  # a pack does not know where it lay
+        except CraftError as error:  # a pack does not know its path
             raise CraftError(f"{tmp_path}: {error}") from error
         assert tensor_hash(tower.state_dict()) == pack.encoder_hash
 

@@ -1,4 +1,4 @@
-"""Damaged files of our own formats say what stands there, or are refused in one line, and soon."""
+"""Damaged files of our formats are read as they are, or are refused quickly in one line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.craft.fuzzing import ROUNDS, damaged, fuzz_file, retyped
 
 
 def signed(data: bytes, rng: random.Random) -> bytes:
-    """Wrong types under a checksum that is right."""
+    """Wrong types with a correct checksum."""
     content = json.loads(retyped(data, rng))
     if not isinstance(content, dict):
         return json.dumps(content).encode()
@@ -34,7 +34,7 @@ def signed(data: bytes, rng: random.Random) -> bytes:
 
 
 def tangled(data: bytes, rng: random.Random) -> bytes:
-    """What only a reader of text can do to YAML: another mark, or a line again."""
+    """Damage specific to YAML: another mark, value or encoding, or a repeated line."""
     text = data.decode()
     lines = text.splitlines()
     choice = rng.randrange(4)
@@ -68,7 +68,7 @@ def test_cards_of_language_models(family, damage, rounds):
 
     def read(case):
         found = AlignedLanguageModel.from_pretrained(family / "qwen2")
-        if damage is not signed:  # which says something else, and says so itself
+        if damage is not signed:  # whose contents differ, with a matching checksum
             assert found.name == known.name
             assert found.codebook_fingerprint == known.codebook_fingerprint
             assert found.template.to_dict() == known.template.to_dict()
@@ -111,7 +111,7 @@ def test_settings(tmp_path, damage, rounds):
     def read(case):
         found = flat(read_settings("craft", path).model_dump())
         assert not [x for x in found.values() if isinstance(x, float) and not math.isfinite(x)]
-        text = case.decode("utf-8-sig")  # else it would have been refused
+        text = case.decode("utf-8-sig")  # otherwise it would have been refused
         said = flat(yaml.safe_load(text) or {})
         for name, value in said.items():
             if name != "epochs" and value is not None and not isinstance(value, list | bool):
@@ -143,7 +143,7 @@ def test_results(tmp_path, damage, rounds):
 
     def read(case):
         found = EvaluationResults.load(tmp_path).model_dump(mode="json")
-        # As it stands there; but 0 is a fraction too.
+        # As in the file, except that 0 may be read as a float.
         assert _as_read(json.dumps(found)) == _as_read(case)
 
     fuzz_file(path, read, rounds, damage)

@@ -1,4 +1,4 @@
-"""`import craft` is cheap, and its names mean what they say however they are imported."""
+"""`import craft` is cheap, and its names refer to the same things however they are imported."""
 
 import importlib.metadata
 import re
@@ -32,7 +32,7 @@ def test_import_loads_nothing_large():
     assert len(loaded) < 60
 
 
-def test_functions_are_not_hidden_by_their_modules():
+def test_modules_do_not_shadow_functions():
     code = """
 import craft.pruning
 from craft.quantization import commitment
@@ -50,7 +50,7 @@ def test_every_public_name_resolves():
         _ = craft.prun
 
 
-def test_version_is_the_project_file_s():
+def test_version_is_that_of_the_project_file():
     try:
         installed = importlib.metadata.version("craft-vlm")
     except importlib.metadata.PackageNotFoundError:

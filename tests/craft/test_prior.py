@@ -1,4 +1,4 @@
-"""TokenPrior: counting, smoothing, merging, files, and what it refuses to be mixed with."""
+"""TokenPrior: counting, smoothing, merging, files, and refused combinations."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def test_probabilities_are_smoothed_frequencies():
         _ = TokenPrior(torch.zeros(4).long(), smoothing=0, **SCHEMA).probabilities
 
 
-def test_does_not_keep_the_callers_counts():
+def test_copies_the_callers_counts():
     counts = torch.tensor([1, 2])
     prior = TokenPrior(counts, **SCHEMA)
     counts.zero_()
@@ -66,7 +66,7 @@ def test_adding_equals_counting_in_one_go():
     assert merged.encoder_hash == "e"
 
 
-def test_adding_refuses_what_does_not_belong_together():
+def test_adding_refuses_mismatched_priors():
     counts = torch.zeros(4, dtype=torch.int64)
     prior = TokenPrior(counts, **SCHEMA)
     with pytest.raises(CodebookMismatchError, match="cccccccccccc, not of dddddddddddd"):
@@ -91,7 +91,7 @@ def test_save_and_load(tmp_path):
         TokenPrior.load(tmp_path / "other.safetensors")
 
 
-def test_check_at_the_place_of_use(recwarn):
+def test_check_before_use(recwarn):
     codebook = Codebook(torch.randn(4, 2), 2)
     prior = TokenPrior.empty(codebook, encoder_hash="e" * 64)
     prior.check(codebook.fingerprint)
@@ -183,15 +183,15 @@ def test_files_of_earlier_versions_are_read(stored):
     assert prior.precision == "exact"
 
 
-def test_a_checksum_counts_whatever_the_format_says(stored):
-    """A flipped digit in the format must not switch off the check of all others."""
+def test_a_checksum_is_verified_for_any_format(stored):
+    """A flipped digit in the format must not disable the check of all others."""
     rewrite(stored, torch.tensor([5, 1, 2]), format="craft-token-prior-1")
-    with pytest.raises(StoredFileError, match="not what its checksum was made of"):
+    with pytest.raises(StoredFileError, match="does not match its checksum"):
         TokenPrior.load(stored)
 
 
 @pytest.mark.parametrize("changes", [{"more": "1"}, {"checksun": "0"}])
-def test_unknown_metadata_are_refused(stored, changes):
+def test_unknown_metadata_is_refused(stored, changes):
     rewrite(stored, **changes)
     with pytest.raises(StoredFileError, match="which no prior does"):
         TokenPrior.load(stored)

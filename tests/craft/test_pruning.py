@@ -105,10 +105,10 @@ def test_accepts_ids_and_tensor_priors(image: Image):
 
 
 def test_quota_selectors_keep_as_many_of_each_id(image: Image):
-    """The ablation changes which tokens of an ID stay, not how many."""
+    """The ablation changes which tokens of an id are kept, not how many."""
     ids = image[0][..., 0]
     orders = {s: craft.prune_order(*image, GRID, selector=s) for s in SELECTORS[:3]}
-    for keep in (20, 30, 40):  # 12 IDs at most: above the floor
+    for keep in (20, 30, 40):  # at most 12 ids, so above the floor
         counts = [
             torch.nn.functional.one_hot(ids.gather(1, order[:, :keep]), 12).sum(dim=1)
             for order in orders.values()
@@ -129,7 +129,7 @@ def test_quota_residual_keeps_the_largest_residuals():
 
 
 @pytest.mark.parametrize("selector", ["random", "quota_random"])
-def test_random_selection_depends_on_seed_and_image_alone(image: Image, selector):
+def test_random_selection_depends_only_on_seed_and_image(image: Image, selector):
     codes, norms, prior = image
     order = craft.prune_order(*image, GRID, selector=selector, seed=7)
     assert torch.equal(order, craft.prune_order(*image, GRID, selector=selector, seed=7))
@@ -149,7 +149,7 @@ def test_random_selection_is_uniform():
     ids = torch.zeros(4000, 10, dtype=torch.int64)
     order = craft.prune_order(ids, ids.float(), torch.ones(1), (2, 5), selector="random")
     places = torch.nn.functional.one_hot(order, 10).double().mean(dim=0)
-    # Every token at every place: 0.1 with standard error 0.0047.
+    # Every token is at every place with probability 0.1; the standard error is 0.0047.
     assert (places - 0.1).abs().max() < 5 * 0.0047
     keys = order[1:] == order[:-1]
     assert abs(keys.double().mean().item() - 0.1) < 0.01
@@ -168,8 +168,8 @@ def test_report_of_the_golden_case():
         assert pruned.floor_hit.item() is floor_hit
 
 
-def test_report_gives_the_quotas_back(image: Image):
-    """ceil(n w^gamma) just above gamma_star is what was kept, ties of critical values aside."""
+def test_report_reproduces_the_quotas(image: Image):
+    """ceil(n w^gamma) just above gamma_star gives the kept tokens, unless critical values tie."""
     codes, _, prior = image
     ids, probabilities = codes[..., 0], prior.probabilities.double()
     order = craft.prune_order(*image, GRID)
@@ -239,7 +239,7 @@ def test_errors_name_argument_value_and_expectation(image: Image, options, messa
         craft.prune(*image, GRID, **options)
 
 
-def test_refuses_tensors_and_priors_that_do_not_belong(image: Image):
+def test_refuses_mismatched_tensors_and_priors(image: Image):
     codes, norms, prior = image
     with pytest.raises(ValueError, match=r"tensors\[1\] must be .* 3, 42, got \(3, 41\)"):
         craft.prune(*image, GRID, torch.ones(3, 42), torch.ones(3, 41), keep=4)

@@ -1,4 +1,4 @@
-"""craft.quantize and the commitment loss, against their formulas."""
+"""craft.quantize and the commitment loss, compared with their formulas."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_commitment_is_the_mean_squared_error(codebook, z, levels):
     torch.testing.assert_close(gradient.double(), expected_gradient, rtol=1e-4, atol=1e-7)
 
 
-def test_commitment_vanishes_on_codewords_when_zero_is_one():
+def test_commitment_vanishes_on_codewords_if_zero_is_a_codeword():
     table = torch.randn(16, 4)
     table[0] = 0
     norms = craft.quantize(table, Codebook(table, 4)).residual_sq_norms

@@ -1,4 +1,4 @@
-"""The example runs as written, and its answers are the model's own."""
+"""The example runs as written and gives the model's own answers."""
 
 import runpy
 from pathlib import Path

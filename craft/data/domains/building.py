@@ -1,4 +1,4 @@
-"""From records to a domain: classes held out, parts, questions, and the manifest of it all."""
+"""From records to a domain: held-out classes, splits, questions, and the manifest of them all."""
 
 from __future__ import annotations
 
@@ -30,17 +30,19 @@ def make_manifest(
     split_seed: int = 0,
     names: dict[str, str] | None = None,
 ) -> DomainManifest:
-    """Decide how a data set becomes a domain; :func:`build_domain` carries it out.
+    """Decide how a data set becomes a domain, which :func:`build_domain` then builds.
 
     Args:
-        subject: what a question calls the things shown.
-        heldout_fraction: share of the classes, rounded down, kept out of training (methods F3).
-        names: class label -> its name in questions; other labels are spoken as they are written.
+        subject: what questions call the objects shown.
+        heldout_fraction: fraction of the classes, rounded down, to hold out of training
+            (methods F3).
+        names: class label -> its name in questions; by default the label, with underscores as
+            spaces.
 
     Raises:
-        DataError: too few classes or images, or see
+        DataError: there are too few classes or images; see also
             :func:`~craft.data.domains.splitting.split_records`.
-        CraftError: two classes of one name.
+        CraftError: two classes have the same name.
     """
     hashes = digests(records.records)
     entries: tuple[ClassEntry, ...] = ()
@@ -57,7 +59,7 @@ def make_manifest(
         if not rows:
             raise DataError(
                 Place(records.path),
-                f"no images left for {part}; add images, or name the splits yourself",
+                f"no images left for {part}; add images, or define the splits yourself",
             )
 
     def ids(rows: Sequence[int]) -> tuple[str, ...]:
@@ -82,12 +84,12 @@ def make_manifest(
 
 
 def _require_names(records: RecordSet, names: dict[str, str]) -> None:
-    """Numbers as class names would make questions that nobody can answer from the image."""
+    """Refuse numbers as class names, since no image can answer questions about them."""
     if records.numbered and not all(label in names for label in records.labels):
         raise DataError(
             records.records[0].place,
-            f"label {records.records[0].label} is a number, as all labels are, and nothing says "
-            "what the numbers stand for; give the names (--class-names FILE)",
+            f"label {records.records[0].label} is a number, like all labels, and the data does not "
+            "say what the numbers mean; give the names (--class-names FILE)",
         )
 
 
@@ -97,13 +99,13 @@ def _require_options(records: RecordSet, entries: Sequence[ClassEntry]) -> None:
         raise DataError(
             Place(records.path),
             f"four-option questions need four classes to train on, there are {len(seen)}: {seen}; "
-            "two- and three-way decisions can be asked as questions with options of their own "
+            "for two or three classes, write the questions and options yourself "
             "(a table with question, options and answer)",
         )
 
 
 def content_hash(records: RecordSet, digests: Sequence[str]) -> str:
-    """Hash of ids, images, labels and questions, in the order of ids."""
+    """Hash ids, images, labels, questions and captions, independent of the order of records."""
     lines = sorted(
         repr((r.id, digest, r.label, [(t.prompt, t.target) for t in r.turns], r.captions))
         for r, digest in zip(records, digests, strict=True)
@@ -112,18 +114,18 @@ def content_hash(records: RecordSet, digests: Sequence[str]) -> str:
 
 
 def build_domain(records: RecordSet, manifest: DomainManifest, size: int) -> Domain:
-    """The domain a manifest describes; its images are decoded, at ``size``, when they are used.
+    """Build the domain that a manifest describes; images are decoded, at ``size``, when used.
 
     Raises:
-        DataError: the data is not what the manifest was made for.
-        CraftError: a held-out class among the training images, by id or by name.
+        DataError: the manifest was made for other data.
+        CraftError: a held-out class, by id or by name, is among the training images.
     """
     found = content_hash(records, digests(records.records))
     if found != manifest.content:
         raise DataError(
             Place(records.path),
-            f"the data is not what the manifest was made for: it hashes to {found[:12]}, the "
-            f"manifest says {manifest.content[:12]}; adapt again, or restore the data of then",
+            f"the data is not what the manifest was made for: its hash is {found[:12]}, the "
+            f"manifest says {manifest.content[:12]}; adapt again, or restore the original data",
         )
     by_id = {record.id: record for record in records}
     labels = {entry.id: entry.name for entry in manifest.classes}
@@ -157,7 +159,7 @@ def image_set(
     split: str,
     size: int,
 ) -> ImageSet:
-    """One part of a domain."""
+    """Make the image set of one part of a domain."""
     captions = [record.captions for record in records]
     return ImageSet(
         area=manifest.name,
@@ -173,10 +175,10 @@ def image_set(
 
 
 def require_held_out(manifest: DomainManifest, records: dict[str, Record]) -> None:
-    """Refuse a manifest with a held-out class in training or validation, by id or by name.
+    """Refuse a manifest with a held-out class, by id or by name, in training or validation.
 
     Raises:
-        CraftError: names the image.
+        CraftError: there is one; the message names the image.
     """
     out = {entry.id for entry in manifest.classes if entry.heldout}
     called = {entry.id: entry.name for entry in manifest.classes}

@@ -15,9 +15,9 @@ from craft.data.questions import Lesson, Question, draw_options, four_options
 
 @dataclass(frozen=True)
 class ClassDomain:
-    """Images to adapt to. No class of ``heldout`` is in ``train`` or ``val``.
+    """Images with class labels, to adapt to. No class of ``heldout`` is in ``train`` or ``val``.
 
-    ``options`` gives test images, by id, options that are not to be drawn.
+    ``options`` maps ids of test images to fixed options; the others are drawn.
     """
 
     name: str
@@ -37,7 +37,7 @@ class ClassDomain:
 
     @property
     def answers(self) -> list[str]:
-        """All short answers there are: the classes."""
+        """All possible short answers: the classes."""
         return self.classes
 
     @cached_property
@@ -46,14 +46,14 @@ class ClassDomain:
 
     @cached_property
     def _caption_texts(self) -> list[tuple[int, ...]]:
-        """For each training image, which ``texts`` its captions are."""
+        """For each training image, the indices of its captions in ``texts``."""
         counts = [len(self._class_rows), *map(len, self.train.captions)]
         return [tuple(range(a, b)) for a, b in itertools.pairwise(itertools.accumulate(counts))]
 
     @property
     def texts(self) -> list[str]:
-        """The contrastive texts: one per training class, then every caption with its class's text
-        appended (methods C9)."""
+        """The contrastive texts: one per training class, then each caption followed by the text of
+        its class (methods C9)."""
         return self._texts
 
     @cached_property
@@ -68,26 +68,29 @@ class ClassDomain:
 
     @property
     def contrastive_weight(self) -> float:
-        """The paper's weight of the contrastive loss for images of classes."""
+        """The paper's weight of the contrastive loss for images with classes."""
         return 1.0
 
     @property
     def fixed_questions(self) -> bool:
-        """Options and wording are drawn anew for every seed."""
+        """False: options are drawn anew for every seed."""
         return False
 
     def __len__(self) -> int:
-        """How many training examples there are."""
+        """The number of training examples."""
         return len(self.train)
 
     def image_of(self, index: int) -> int:
-        """Every training image is one example."""
+        """The image of training example ``index``; each image is one example."""
         return index
 
     def lesson(self, index: int, rng: random.Random, naming: float) -> Lesson:
-        """Training example ``index``: a letter to choose or, with probability ``naming``, the name
-        to say. Distractors are seen classes only, so that no held-out name is read in training
-        (methods F2)."""
+        """Make training example ``index``: a four-option question or, with probability ``naming``,
+        an open one.
+
+        Distractors are seen classes only, so that no held-out name occurs in training
+        (methods F2).
+        """
         label = self.train.labels[index]
         key = self._class_rows[label]
         if rng.random() < naming:
@@ -101,7 +104,10 @@ class ClassDomain:
         return Lesson(index, prompt, answer, text, (key,))
 
     def questions(self, part: ImageSet, seed: int = 0) -> list[Question]:
-        """Four-option questions about test or validation images; distractors from all classes."""
+        """Make four-option questions about the images of a part.
+
+        Distractors come from all classes for test images, otherwise from the seen ones.
+        """
         pool = self.classes if part is self.test else self.seen
         return four_options(
             part.ids,

@@ -1,4 +1,4 @@
-"""Wrong options that are not drawn at random: the likeliest mistakes, or those of a file."""
+"""Distractors that are not drawn at random: the likeliest mistakes, or those given in a file."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ def hardest(
     classes: Sequence[str],
     count: int = 3,
 ) -> list[list[str]]:
-    """For each image the ``count`` wrong classes it resembles most (methods F1, "hard"), of equal
-    ones the first.
+    """Find the ``count`` wrong classes that each image resembles most (methods F1, "hard").
+
+    Ties go to the first class.
 
     Args:
         labels: the right class of each image.
-        classes: names of the columns.
+        classes: the class of each column.
     """
     columns = {name: i for i, name in enumerate(classes)}
     wrong = similarity.clone()
@@ -46,10 +47,10 @@ def with_options(
     distractors: Sequence[Sequence[str]],
     mode: Distractors,
 ) -> tuple[ClassDomain, DomainManifest]:
-    """Ask about the test images with these wrong options, in an order drawn by image id.
+    """Fix the test images' options to these distractors, in an order drawn by image id.
 
     Args:
-        distractors: three a test image, in the order of ``domain.test``.
+        distractors: three per test image, in the order of ``domain.test``.
     """
     options: dict[str, tuple[str, ...]] = {}
     for key, label, wrong in zip(domain.test.ids, domain.test.labels, distractors, strict=True):
@@ -61,14 +62,14 @@ def with_options(
 
 
 def read_foci(path: Path, domain: ClassDomain) -> list[list[str]]:
-    """Wrong options for the test images from an option file in the layout of FOCI-Benchmark.
+    """Read distractors for the test images from an option file in the format of FOCI-Benchmark.
 
-    ``{class: [{"image", "options": [four names], "groundtruth"}, ...]}``. Images are found by path
-    or by file name, classes by name without regard to case.
+    The format is ``{class: [{"image", "options": [four names], "groundtruth"}, ...]}``. Images are
+    matched by path or file name, classes by name regardless of case.
 
     Raises:
-        CraftError: another layout, a test image that is missing, given twice or of another class,
-            or a class the domain does not have.
+        CraftError: the file has another format; a test image is missing, given twice or of another
+            class; or the domain has no such class.
     """
     try:
         content = read_json(path, "the option file", foreign=True)
@@ -76,7 +77,7 @@ def read_foci(path: Path, domain: ClassDomain) -> list[list[str]]:
         listed = [(e["image"], tuple(e["options"]), e["groundtruth"]) for e in entries]
     except (AttributeError, KeyError, TypeError) as error:
         layout = '{class: [{"image", "options", "groundtruth"}]}'
-        raise CraftError(f"{path} is no option file {layout}: {error!r}") from error
+        raise CraftError(f"{path} is not an option file {layout}: {error!r}") from error
     names = {name_key(name): name for name in domain.classes}
     by_path: dict[str, list[tuple[tuple[str, ...], str]]] = {}
     for image, options, truth in listed:

@@ -1,4 +1,4 @@
-"""What an encoder can be adapted to."""
+"""The protocol of data that an encoder can be adapted to."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from craft.data.questions import Lesson, Question
 
 
 class Domain(Protocol):
-    """Images to adapt to, split into parts, and what is asked about them.
+    """Images to adapt to, split into parts, and the questions about them.
 
-    Its two kinds are :class:`~craft.data.domains.class_domain.ClassDomain` and
+    The two implementations are :class:`~craft.data.domains.class_domain.ClassDomain` and
     :class:`~craft.data.domains.question_domain.QuestionDomain`.
     """
 
     @property
     def name(self) -> str:
-        """What results and packs call it."""
+        """The name used in results and packs."""
         ...
 
     @property
     def train(self) -> ImageSet:
-        """Images that are learnt from."""
+        """Images to train on."""
         ...
 
     @property
     def val(self) -> ImageSet:
-        """Images that choose a checkpoint."""
+        """Images that select the checkpoint."""
         ...
 
     @property
     def test(self) -> ImageSet:
-        """Images of the exam."""
+        """Images to evaluate on."""
         ...
 
     @property
     def heldout(self) -> list[str]:
-        """Classes that are kept out of ``train`` and ``val``; empty if there are no classes."""
+        """Classes held out of ``train`` and ``val``; empty if there are no classes."""
         ...
 
     @property
     def answers(self) -> list[str]:
-        """All short answers there are."""
+        """All possible short answers."""
         ...
 
     @property
     def texts(self) -> list[str]:
-        """Contrastive texts; :attr:`~craft.data.questions.Lesson.text` is a row of them."""
+        """Contrastive texts, indexed by :attr:`~craft.data.questions.Lesson.text`."""
         ...
 
     @property
@@ -58,22 +58,24 @@ class Domain(Protocol):
 
     @property
     def fixed_questions(self) -> bool:
-        """The questions come with the data: another seed draws no others."""
+        """Whether the questions come with the data, so that the seed does not change them."""
         ...
 
     def __len__(self) -> int:
-        """How many training examples there are."""
+        """The number of training examples."""
         ...
 
     def image_of(self, index: int) -> int:
-        """Which image of ``train`` training example ``index`` is about."""
+        """The index in ``train`` of the image that training example ``index`` is about."""
         ...
 
     def lesson(self, index: int, rng: random.Random, naming: float) -> Lesson:
-        """Training example ``index``; ``naming`` is the share of open questions, where they are
-        made from classes."""
+        """Make training example ``index``.
+
+        ``naming`` is the fraction of open questions, where questions are made from classes.
+        """
         ...
 
     def questions(self, part: ImageSet, seed: int = 0) -> list[Question]:
-        """The questions about the images of one part."""
+        """Make the questions about the images of one part."""
         ...

@@ -1,4 +1,4 @@
-"""Every choice that made a domain of a data set, in one JSON file: repeatable and comparable."""
+"""The manifest: every choice that turned a data set into a domain, in one JSON file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Distractors = Literal["random", "hard", "file"]
 
 
 class ClassEntry(BaseModel):
-    """A class: its label in the data, its name in questions, whether it is kept out of training."""
+    """A class: its label in the data, its name in questions, and whether it is held out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,7 +26,10 @@ class ClassEntry(BaseModel):
 
 
 class Parts(BaseModel):
-    """Record ids of each part, none in two. ``unused`` are training images of held-out classes."""
+    """Disjoint record ids of each part; ``unused`` are images of held-out classes.
+
+    These would otherwise be in ``train`` or ``val``.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,7 +40,7 @@ class Parts(BaseModel):
 
     @model_validator(mode="after")
     def _disjoint(self) -> Parts:
-        """An image that was learnt from examines nothing."""
+        """Refuse a record in two parts: no image may be both trained and evaluated on."""
         seen: dict[str, str] = {}
         for part in ("train", "val", "test", "unused"):
             for name in getattr(self, part):
@@ -48,19 +51,18 @@ class Parts(BaseModel):
 
 
 class DomainManifest(BaseModel):
-    """What, with the data itself, gives the very same domain again.
+    """Everything that, together with the data, reproduces a domain exactly.
 
     Args:
-        kind: records with class labels, or with questions.
-        source: where the data lay: a path, or a hub repository if ``from_hub``.
-        dataset: key in the registry, if it is one of those data sets.
-        reading: how it was read.
-        content: hash of all records, images included; other data is refused.
-        distractors: where wrong options come from; scores under two of them are not comparable.
-        options: test image id -> its options in the order asked; where there are none, they are
-            drawn by the image's id.
-        notes: in words how parts came about.
-        account: what was read, skipped and why; None in manifests of format 1.
+        kind: whether records have class labels or questions.
+        source: location of the data: a path, or a Hugging Face repository if ``from_hub``.
+        dataset: key in the registry, for a data set that has one.
+        reading: the options the data was read with.
+        content: hash of all records, including images; other data is refused.
+        distractors: where wrong options come from; scores with different ones are not comparable.
+        options: test image id -> its options in order; for other images they are drawn by id.
+        notes: how the parts were made, in words.
+        account: what was read, what was skipped and why; None in manifests of format 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,7 +87,7 @@ class DomainManifest(BaseModel):
 
     @property
     def heldout(self) -> list[str]:
-        """Names of the classes kept out of training."""
+        """Names of the classes held out of training."""
         return [entry.name for entry in self.classes if entry.heldout]
 
     def save(self, path: Path) -> None:
@@ -94,10 +96,11 @@ class DomainManifest(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> DomainManifest:
-        """Read what :meth:`save` wrote.
+        """Read a manifest that :meth:`save` wrote.
 
         Raises:
-            StoredFileError: not a manifest, or of a newer format; names the field.
+            StoredFileError: the file is not a manifest, or has a newer format; the message names
+                the field.
         """
-        # Strict: another seed for true, or a class held out for "yes", was never written.
+        # Strict, since save never writes true for a seed, or "yes" for a boolean.
         return read_card(path, "a domain manifest", cls, strict=True)

@@ -1,4 +1,4 @@
-"""A domain of images with questions of their own, such as a LLaVA file."""
+"""A domain of images that come with questions, such as a LLaVA file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from craft.data.readers import Turn
 
 @dataclass(frozen=True)
 class QuestionDomain:
-    """Images to adapt to, with questions and answers instead of classes.
+    """Images with questions and answers instead of classes, to adapt to.
 
-    It has no held-out classes; what is unseen are the images of ``test``.
+    There are no held-out classes; only the images of ``test`` are unseen.
 
     Args:
-        turns: image id -> its questions.
-        captions: image id -> free texts about it, which stand for it beside its statements.
+        turns: image id -> its questions and answers.
+        captions: image id -> its captions, used as contrastive texts in addition to its statements.
     """
 
     name: str
@@ -33,17 +33,17 @@ class QuestionDomain:
 
     @property
     def heldout(self) -> list[str]:
-        """No class is held out, as there are none."""
+        """Empty, since there are no classes."""
         return []
 
     @property
     def answers(self) -> list[str]:
-        """All answers there are, sorted."""
+        """All distinct answers, sorted."""
         return sorted({turn.target for turns in self.turns.values() for turn in turns})
 
     @cached_property
     def _asked(self) -> list[tuple[int, Turn]]:
-        """Every training question with the row of its image."""
+        """Every training question, with the index of its image in ``train``."""
         return [(row, t) for row, key in enumerate(self.train.ids) for t in self.turns[key]]
 
     @property
@@ -63,21 +63,21 @@ class QuestionDomain:
 
     @cached_property
     def _statement_keys(self) -> dict[str, int]:
-        """Statements that differ in case or spacing alone are one."""
+        """Key -> text index; statements that differ only in case or spacing have the same key."""
         return {name_key(text): row for row, text in enumerate(self.texts)}
 
     @property
     def contrastive_weight(self) -> float:
-        """The paper's weight of the contrastive loss for images with questions of their own."""
+        """The paper's weight of the contrastive loss for images with questions."""
         return 0.1
 
     @property
     def fixed_questions(self) -> bool:
-        """The questions come with the data."""
+        """True: the questions come with the data."""
         return True
 
     def __len__(self) -> int:
-        """How many training questions there are."""
+        """The number of training questions."""
         return len(self._asked)
 
     def image_of(self, index: int) -> int:
@@ -85,16 +85,16 @@ class QuestionDomain:
         return self._asked[index][0]
 
     def lesson(self, index: int, rng: random.Random, naming: float) -> Lesson:
-        """Training question ``index``; ``naming`` is for domains of classes."""
+        """Make training example ``index``; ``naming`` applies only to domains of classes."""
         row, turn = self._asked[index]
         captions = self.captions.get(self.train.ids[row], ())
         text = rng.choice([turn.statement, *captions]) if captions else turn.statement
-        # Images are numbered below zero, so that no image's key is a statement's.
+        # Keys of images are negative, so that they differ from those of statements.
         keys = (-1 - row, self._statement_keys[name_key(turn.statement)])
         return Lesson(row, turn.prompt, turn.target, self._text_rows[text], keys)
 
     def questions(self, part: ImageSet, seed: int = 0) -> list[Question]:
-        """Every question about the images of a part; ``seed`` is for domains of classes."""
+        """List the questions about the images of a part; ``seed`` applies only to classes."""
         return [
             Question(
                 id=key if len(self.turns[key]) == 1 else f"{key}#{number}",

@@ -1,4 +1,4 @@
-"""Training, validation and test: as the data gives them, or drawn by seed (methods F7)."""
+"""Training, validation and test splits: those of the data, or drawn with a seed (methods F7)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VALIDATION_FRACTION = 0.1
 
 
 class Splits(NamedTuple):
-    """Rows of a record set, and in words where they come from.
+    """Rows of a record set by split, and notes on how the splits were made.
 
     ``unused`` are training and validation images of held-out classes.
     """
@@ -28,24 +28,24 @@ class Splits(NamedTuple):
 def split_records(
     records: RecordSet, digests: Sequence[str], heldout: Collection[str] = (), seed: int = 0
 ) -> Splits:
-    """Give every record one of three parts. Images with equal files stay together.
+    """Assign every record to training, validation or test; identical image files stay together.
 
-    Splits the data names are kept; a missing validation part is a tenth of the training images, a
-    missing test part a fifth of all, class by class. Where every class has a single training image,
-    a tenth of the classes validates instead.
+    Splits given by the data are kept. If there is no validation split, a tenth of the training
+    images is drawn for it; if there is no test split, a fifth of all images, class by class. If
+    every class has a single training image, a tenth of the classes is used for validation instead.
 
     Args:
-        digests: one hash of the image file a record.
-        heldout: labels that neither train nor validate.
+        digests: a hash of the image file per record.
+        heldout: labels that are used neither for training nor for validation.
 
     Raises:
-        DataError: only some records name a split, nothing to train on, or a class with a single
-            image when parts have to be drawn.
+        DataError: only some records have a split; there is no training split; or a class has a
+            single image and splits have to be drawn.
     """
     named = set(records.split_counts)
     if None in named and len(named) > 1:
         loose = next(r for r in records if r.split is None)
-        raise DataError(loose.place, "names no split, but others do; give all of them one or none")
+        raise DataError(loose.place, "names no split, but others do; give all or none of them one")
     rows = range(len(records))
     notes = []
     whole = "every class" if records.labelled else "the images"
@@ -59,10 +59,10 @@ def split_records(
         notes.append(f"test: {TEST_FRACTION:.0%} of {whole}, drawn with seed {seed}")
         val = []
     elif "train" not in named:
-        raise DataError(Place(records.path), f"no training part, only {sorted(map(str, named))}")
+        raise DataError(Place(records.path), f"no training split, only {sorted(map(str, named))}")
     elif "test" not in named:
         train, val, test = of("train"), [], of("val")
-        notes.append("test: the data's validation part, as it names no test part")
+        notes.append("test: the data's validation split, since it has no test split")
     else:
         train, val, test = of("train"), of("val"), of("test")
     unused = [row for row in [*train, *val] if records.records[row].label in heldout]
@@ -82,18 +82,18 @@ def split_records(
         if not val and records.labelled:
             val, rest = _draw_classes(records, train, f"val {seed}")
             notes[-1] = (
-                f"validation: {VALIDATION_FRACTION:.0%} of the classes left for training, as each "
-                f"has a single image; drawn with seed {seed}"
+                f"validation: {VALIDATION_FRACTION:.0%} of the classes left for training, since "
+                f"each has a single image; drawn with seed {seed}"
             )
         train = rest
     shared = {digests[row] for row in test} & {digests[row] for row in [*train, *val]}
     if shared:
-        notes.append(f"{len(shared)} images are in the test part and in training or validation")
+        notes.append(f"{len(shared)} images are in both test and training or validation")
     return Splits(train, val, test, unused, notes)
 
 
 def _draw_classes(records: RecordSet, rows: list[int], key: str) -> tuple[list[int], list[int]]:
-    """The images of a tenth of the classes, of four at least, and the rest."""
+    """Draw the images of a tenth of the classes, at least four; return their rows and the rest."""
     names = sorted({records.records[row].label or "" for row in rows})
     count = max(4, round(VALIDATION_FRACTION * len(names)))
     if len(names) < count + 4:
@@ -113,14 +113,14 @@ def _draw(
     key: str,
     every_class: bool = True,
 ) -> tuple[list[int], list[int]]:
-    """A share of the images, class by class, and the rest; no class gives its last image.
+    """Draw a fraction of the images class by class, never all of a class; return it and the rest.
 
     Args:
-        every_class: at least one image of each, however many that makes; otherwise the share is
-            that of all images, and which small classes give one is drawn.
+        every_class: draw at least one image of each class, however many that makes. Otherwise the
+            fraction is of all images, and the small classes that contribute one are drawn.
     """
     classes: dict[str, dict[str, list[int]]] = {}
-    home: dict[str, str] = {}  # one image under two classes goes with the first
+    home: dict[str, str] = {}  # an image in two classes counts for the first
     for row in rows:
         label = home.setdefault(digests[row], records.records[row].label or "")
         classes.setdefault(label, {}).setdefault(digests[row], []).append(row)
@@ -138,8 +138,10 @@ def _draw(
 
 
 def _share(sizes: dict[str, int], fraction: float, key: str) -> dict[str, int]:
-    """How many of each class's ``sizes`` make up a fraction of all, at least one in all: whole
-    numbers first, then one each from classes that are drawn."""
+    """Divide a fraction of all images, at least one, among classes of the given ``sizes``.
+
+    Each class gets its share rounded down; the remainder goes, one each, to classes that are drawn.
+    """
     counts = {label: int(fraction * size) for label, size in sizes.items()}
     able = [label for label, size in sizes.items() if counts[label] < size - 1]
     wanted = max(1, round(fraction * sum(sizes.values()))) - sum(counts.values())
@@ -157,6 +159,6 @@ def _require_two(records: RecordSet) -> None:
             what = "the data" if label is None else f"class {label!r}"
             raise DataError(
                 members[0].place,
-                f"{what} has a single image, which cannot both train and test; add images, or name "
-                "the splits yourself (folders train/ and test/)",
+                f"{what} has a single image, which cannot be in both training and test; add "
+                "images, or define the splits yourself (folders train/ and test/)",
             )

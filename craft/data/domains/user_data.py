@@ -1,4 +1,4 @@
-"""A user's data set from request to domain, and the same domain again from its manifest."""
+"""Opening a user's data set as a domain, and reopening the same domain from its manifest."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from craft.errors import CraftError
 
 @dataclass(frozen=True)
 class DataRequest:
-    """Which data, and how to read it.
+    """Which data to read, and how.
 
     Args:
-        path: of any readable format; may be left out for a data set with a hub repository.
-        dataset: key of a data set of the registry.
-        hub_id: instead of the registry's repository.
-        subject: what questions call the things shown; the registry's, or "object".
-        any_size: accept a data set of the registry of an unknown size.
+        path: data in any readable format; optional for a data set with a Hugging Face repository.
+        dataset: key of a data set in the registry.
+        hub_id: a repository to use instead of the registry's.
+        subject: what questions call the objects shown; by default the registry's, or "object".
+        any_size: accept a data set of the registry with an unknown size.
     """
 
     path: Path | None = None
@@ -33,12 +33,12 @@ class DataRequest:
     any_size: bool = False
 
     def read(self) -> RecordSet:
-        """The records; their account says what was left out and why.
+        """Read the records; their account tells what was skipped and why.
 
         Raises:
             DataError: see :func:`~craft.data.readers.read_records` and
                 :func:`~craft.data.known.registry.load_dataset`.
-            CraftError: neither path nor data set, or no such data set.
+            CraftError: neither path nor data set is given, or the data set is unknown.
         """
         if self.dataset is None:
             if self.path is None:
@@ -55,7 +55,7 @@ class DataRequest:
         return without_corrupt(records) if whole_again else records
 
     def _names(self, records: RecordSet) -> dict[str, str]:
-        """Label -> name: the user's before the registry's."""
+        """Label -> name; the user's names take precedence over the registry's."""
         names = entry_of(self.dataset).names(records) if self.dataset else {}
         given = self.reading.class_names
         if isinstance(given, dict):
@@ -72,7 +72,8 @@ class DataRequest:
         return names
 
     def manifest(self, records: RecordSet) -> DomainManifest:
-        """How the records become a domain: :func:`~craft.data.domains.building.make_manifest`."""
+        """Make the manifest of the records; see
+        :func:`~craft.data.domains.building.make_manifest`."""
         entry = entry_of(self.dataset) if self.dataset else None
         return make_manifest(
             records,
@@ -86,32 +87,32 @@ class DataRequest:
 
 
 def reopen(manifest: DomainManifest, size: int, path: Path | None = None) -> Domain:
-    """The domain a manifest was written for.
+    """Build the domain that a manifest was written for.
 
     Args:
-        size: of the images, in pixels.
-        path: where the data lies now, if it was moved.
+        size: height and width of the images in pixels.
+        path: current location of the data, if it was moved.
 
     Raises:
-        DataError: the data changed since.
-        CraftError: what lies where the manifest says is no such data.
+        DataError: the data has changed.
+        CraftError: the manifest's source cannot be read as the data it was made for.
     """
     request = DataRequest(
         path=path or (None if manifest.from_hub else Path(manifest.source)),
         dataset=manifest.dataset,
         hub_id=manifest.source if manifest.from_hub else None,
         reading=manifest.reading,
-        any_size=True,  # the manifest's hash says whether it is the same data
+        any_size=True,  # the manifest's hash decides whether it is the same data
     )
     try:
         records = request.read()
     except DataError as error:
         if path is not None or manifest.from_hub:
             raise
-        # Where it lies is the manifest's word, which may be someone else's: nothing that stands
-        # there is shown.
+        # The location is the manifest's, which may come from someone else, so nothing of the
+        # content found there is shown.
         raise CraftError(
-            f"{error.place}: not the data that the manifest was made for; `craft data check "
-            f"{manifest.source}` says what it is, --data PATH where the data lies now"
+            f"{error.place}: not the data that the manifest was made for; inspect it with `craft "
+            f"data check {manifest.source}`, or give its present location with --data PATH"
         ) from error
     return build_domain(records, manifest, size)

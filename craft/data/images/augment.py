@@ -1,4 +1,4 @@
-"""Batched image augmentation in plain torch: geometry, light, and how a drawing is drawn."""
+"""Batched image augmentation in plain torch: geometry, light and drawing style."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly images are varied. Probabilities are per image; amplitudes are uniform ranges.
+    """Random changes of images. Probabilities are per image; amplitudes are drawn uniformly.
 
     Args:
-        rotation: largest rotation, degrees.
-        scale: smallest and largest zoom; below 1 the image shrinks and its border colour fills in.
-        shift: largest translation, fraction of the side.
-        shear: largest shear, degrees.
-        brightness, contrast: largest change, as a fraction.
-        grey, invert, outline, thicken, blur: probability that an image is turned to grey, to its
-            negative, to its outlines, has its dark strokes widened or thinned, or is blurred.
+        rotation: largest rotation in degrees.
+        scale: smallest and largest zoom; below 1 the image shrinks and is padded with its border.
+        shift: largest translation as a fraction of the side.
+        shear: largest shear in degrees.
+        brightness, contrast: largest change as a fraction.
+        grey, invert, outline, thicken, blur: probability that an image is converted to grey, to its
+            negative or to its outlines, has its dark strokes widened or thinned, or is blurred.
     """
 
     rotation: float = 12.0
@@ -48,11 +48,13 @@ class Augmentation:
         part: slice = slice(None),
         total: int | None = None,
     ) -> Tensor:  # [B, 3, size, size] in [0, 1]
-        """Augment a batch and resample it to ``size``; ``generator`` gives every random draw.
+        """Augment a batch and resample it to ``size``.
 
         Args:
-            part: which of the ``total`` images of a larger batch these are. The draws are those of
-                the larger batch, so that its parts, augmented apart, look as they do together.
+            generator: the source of all random numbers.
+            part: the position of these images in a larger batch of ``total`` images. Random numbers
+                are drawn for the larger batch, so augmenting its parts separately gives the same
+                images as augmenting it at once.
         """
         draw = _Draws(generator, part, len(images) if total is None else total)
         images = _warp(images, size, self, draw)
@@ -76,7 +78,7 @@ class Augmentation:
 
 
 class _Draws(NamedTuple):
-    """Random numbers for a whole batch, of which one part is wanted."""
+    """Random numbers drawn for a whole batch, of which one part is used."""
 
     generator: torch.Generator
     part: slice
@@ -88,7 +90,7 @@ class _Draws(NamedTuple):
 
 
 def _warp(images: Tensor, size: int, a: Augmentation, draw: _Draws) -> Tensor:
-    """One affine resampling does rotation, shear, zoom, shift and the change of size."""
+    """Rotate, shear, zoom, shift and resize with a single affine resampling."""
     n = len(images)
     angle = draw.uniform(-a.rotation, a.rotation) * (math.pi / 180)
     shear = draw.uniform(-a.shear, a.shear) * (math.pi / 180)
@@ -99,7 +101,7 @@ def _warp(images: Tensor, size: int, a: Augmentation, draw: _Draws) -> Tensor:
     theta[:, 1, 0], theta[:, 1, 1] = sin, sin * tan + cos
     theta[:, :, 2] = draw.uniform(-2 * a.shift, 2 * a.shift, each=2)
     theta = theta.to(images.device)
-    # F.affine_grid is a matrix product, whose rounding hangs on the batch.
+    # F.affine_grid is a matrix product, whose rounding depends on the batch size.
     centres = (2 * torch.arange(size, device=images.device) + 1) / size - 1
     along_x, along_y, shift = theta[:, None, None].unbind(-1)  # each [B, 1, 1, 2]
     grid = along_x * centres[:, None] + along_y * centres[:, None, None] + shift
@@ -107,9 +109,10 @@ def _warp(images: Tensor, size: int, a: Augmentation, draw: _Draws) -> Tensor:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """The evaluation view: squashed to ``size`` without any change of look (VILA-U does the same).
+    """Squash images to ``size`` for evaluation, without augmentation, as VILA-U does.
 
-    It samples as the augmentation's warp does, and averages only where that would skip pixels.
+    Sampling is that of the augmentation's warp, with antialiasing only where that would skip
+    pixels.
     """
     if images.shape[-2:] == (size, size):
         return images
@@ -118,13 +121,13 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 
 def grey(images: Tensor) -> Tensor:
-    """Luma in all three channels."""
+    """Replace all three channels by luma."""
     weights = images.new_tensor(_LUMA).view(1, 3, 1, 1)
     return (images * weights).sum(1, keepdim=True).expand_as(images)
 
 
 def outlines(images: Tensor) -> Tensor:
-    """Dark lines on white where colour changes: what line art keeps of a coloured drawing."""
+    """Draw dark lines on white where colour changes, like the line art of a coloured drawing."""
     dx = F.pad(images[..., :, 1:] - images[..., :, :-1], (0, 1, 0, 0))
     dy = F.pad(images[..., 1:, :] - images[..., :-1, :], (0, 0, 0, 1))
     edge = (dx.abs() + dy.abs()).amax(1, keepdim=True)
@@ -132,7 +135,7 @@ def outlines(images: Tensor) -> Tensor:
 
 
 def _stroke(draw: _Draws) -> Callable[[Tensor], Tensor]:
-    """Widen (or thin) the dark strokes by one pixel; which of the two is drawn once a batch."""
+    """Widen or thin the dark strokes by one pixel; the choice is drawn once per batch."""
     if torch.rand((), generator=draw.generator) < 0.6:
         return lambda images: -F.max_pool2d(-images, 3, 1, 1)
     return lambda images: F.max_pool2d(images, 3, 1, 1)

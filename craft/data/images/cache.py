@@ -1,10 +1,10 @@
-"""Decoded pixels on the disk, made once for all processes of a machine.
+"""A cache of decoded pixels on disk, shared by all processes of a machine.
 
-The cache is a folder: ``CRAFT_CACHE``, else ``craft`` in ``XDG_CACHE_HOME`` or ``~/.cache``;
-``CRAFT_CACHE=off`` does without. A file holds the images of one part of a data set at one size, row
-after row, and is named by a hash of what the images are and how they are decoded and resampled: so
-nothing in it is ever out of date. Files that were not used for longest make room for new ones
-beyond ``CRAFT_CACHE_LIMIT`` GiB.
+The cache is the folder ``CRAFT_CACHE``, by default ``craft`` in ``XDG_CACHE_HOME`` or ``~/.cache``;
+``CRAFT_CACHE=off`` disables it. A file holds the images of one part of a data set at one size, row
+after row. Its name is a hash of the images and of how they are decoded and resampled, so it can
+never be out of date. Beyond ``CRAFT_CACHE_LIMIT`` GiB, the least recently used files are deleted to
+make room for new ones.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from craft.runtime.whole_file import room, write_text
 
 VARIABLE, LIMIT = "CRAFT_CACHE", "CRAFT_CACHE_LIMIT"
 DEFAULT_LIMIT = 20.0
-#: What names depend on beside the images; another number for any change of what files hold.
+#: What file names depend on besides the images; increase the number when the content changes.
 _FORMAT = f"1, bicubic, Pillow {PIL.__version__}"
 _WHOLE, _PART, _LOCK, _WARNINGS = ".pixels", ".part", ".lock", ".warnings"
-#: Bytes between two notes of how much of a file under way is on the disk.
+#: Bytes written between two records of how much of an unfinished file is on disk.
 _STRIDE = 1 << 26
 
 
 class PixelFile:
-    """A whole file of images: uint8 [count, 3, size, size].
+    """A complete file of images: uint8 [count, 3, size, size].
 
-    Rows are read by position rather than through mapped memory, so that what was read does not
-    count as this process's memory; the system keeps it for all processes alike. A file that is
-    deleted while it is open stays readable.
+    Rows are read by position, not memory-mapped, so that they do not count as this process's
+    memory; the system's page cache keeps them for all processes. A file that is deleted while open
+    stays readable.
     """
 
     def __init__(self, path: Path):
@@ -55,10 +55,10 @@ class PixelFile:
         found, expected = os.fstat(self._file).st_size, self.count * self._row
         if found != expected:
             raise CraftError(
-                f"{path} has {found} bytes, not {expected}: it was changed; delete it, or all of "
-                "the cache with `craft data cache --clear`"
+                f"{path} has {found} bytes, expected {expected}: it was changed; delete it, or "
+                "clear the cache with `craft data cache --clear`"
             )
-        os.utime(path)  # used now
+        os.utime(path)  # mark as used now
 
     @property
     def _row(self) -> int:
@@ -68,7 +68,7 @@ class PixelFile:
         return _reopened, (self.path,)
 
     def pixels(self, rows: Sequence[int]) -> Tensor:  # uint8 [n, 3, size, size]
-        """Images by their numbers in the file."""
+        """Read images by row number."""
         found = torch.empty(len(rows), 3, self.size, self.size, dtype=torch.uint8)
         into = found.numpy().reshape(len(rows), self._row)
         for place, first, count in _runs(rows):
@@ -78,13 +78,13 @@ class PixelFile:
 
 
 def _reopened(path: Path) -> PixelFile | None:
-    """In another process, where the file may be gone by now."""
+    """Unpickle in another process, where the file may no longer exist."""
     return PixelFile(path) if path.is_file() else None
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """A file of the cache. ``whole`` is false while it is made, or if that was never finished."""
+    """A file of the cache; ``whole`` is false for one that is unfinished or being written."""
 
     path: Path
     images: int
@@ -95,11 +95,11 @@ class CacheEntry:
 
 
 class PixelCache:
-    """The files of one folder.
+    """A folder of pixel files.
 
     Args:
-        folder: made when it is first written to.
-        limit: bytes of all files together.
+        folder: created on the first write.
+        limit: total size of all files in bytes.
     """
 
     def __init__(self, folder: Path, limit: int):
@@ -108,10 +108,10 @@ class PixelCache:
 
     @classmethod
     def of_environment(cls) -> PixelCache | None:
-        """The cache that the environment names; None if it is off.
+        """Return the cache that the environment variables define; None if it is disabled.
 
         Raises:
-            CraftError: a limit that is no number of GiB.
+            CraftError: the limit is not a number of GiB.
         """
         named = os.environ.get(VARIABLE)
         if named == "off":
@@ -128,7 +128,7 @@ class PixelCache:
         return cls(folder / "pixels", int(limit * 2**30))
 
     def find(self, records: Sequence[Record], size: int) -> PixelFile | None:
-        """The file of these images, if it was made.
+        """Return the file of these images; None if it does not exist.
 
         Raises:
             DataError: an image cannot be read.
@@ -140,24 +140,25 @@ class PixelCache:
             return None
 
     def warnings(self, file: PixelFile) -> list[str]:
-        """What was noted about the images when they were decoded."""
+        """Return the warnings recorded when the images were decoded."""
         path = file.path.with_suffix(_WARNINGS)
         return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
     def has_room(self, count: int, size: int) -> bool:
-        """Whether the limit and the disk allow for a file of so many images."""
+        """Whether the limit and the disk have room for a file of ``count`` images."""
         needs = 3 * count * size**2
         return needs <= self.limit and needs <= room(self.folder)
 
     @contextmanager
     def making(self, records: Sequence[Record], size: int) -> Iterator[PixelWriter | PixelFile]:
-        """A writer for the file of these images, or the file where another process made it first.
+        """Yield a writer for the file of these images, or the file if another process made it.
 
-        One process makes a file, and others wait for it. What one that was killed had made is gone
-        on with. The file appears when all its rows were written and the block ends well.
+        One process writes a file while the others wait. A file that a killed process left
+        unfinished is continued. The file appears once all rows are written and the block ends
+        without an error.
 
         Raises:
-            OSError: the folder cannot be written to.
+            OSError: the folder is not writable.
         """
         path = self._path(records, size)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -178,12 +179,12 @@ class PixelCache:
             writer.note.unlink(missing_ok=True)
 
     def entries(self) -> list[CacheEntry]:
-        """All files, the one used last first."""
+        """List all files, most recently used first."""
         found = []
         for path in self._files():
             try:
                 stat = path.stat()
-            except FileNotFoundError:  # another process made room
+            except FileNotFoundError:  # another process deleted it
                 continue
             _, count, size = path.stem.rsplit("-", 2)
             whole = path.suffix == _WHOLE
@@ -192,7 +193,7 @@ class PixelCache:
         return sorted(found, key=lambda entry: -entry.used)
 
     def clear(self) -> int:
-        """Delete all files but those that another process is making; bytes that became free."""
+        """Delete all files except those being written by other processes; return bytes freed."""
         return sum(entry.bytes for entry in self.entries() if _delete(entry.path))
 
     def _make_room(self, needs: int) -> None:
@@ -214,7 +215,7 @@ class PixelCache:
 
 
 class PixelWriter:
-    """A file under way: rows are appended, and noted once they are on the disk."""
+    """An unfinished file: rows are appended, and counted once they are on disk."""
 
     def __init__(self, path: Path, row: int):
         self.note = path.with_suffix(".rows")
@@ -234,7 +235,7 @@ class PixelWriter:
         self._file.close()
 
     def append(self, pixels: Tensor) -> None:
-        """Add rows uint8 [b, 3, size, size]."""
+        """Append rows, uint8 [b, 3, size, size]."""
         self._file.write(pixels.contiguous().numpy().data)
         self.done += len(pixels)
         if (self.done - self._noted) * self._row >= _STRIDE:
@@ -248,7 +249,7 @@ class PixelWriter:
 
 
 def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Neighbours are read at once: (place in ``rows``, first row, how many)."""
+    """Group consecutive rows, to be read at once: (index in ``rows``, first row, count)."""
     start = 0
     for place in range(1, len(rows) + 1):
         if place == len(rows) or rows[place] != rows[place - 1] + 1:
@@ -257,7 +258,7 @@ def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int, int]]:
 
 
 def _delete(path: Path) -> bool:
-    """Delete a file and what belongs to it; whether that was done: not while it is made."""
+    """Delete a file and what belongs to it; return False if it is being written."""
     try:
         with _locked(path, wait=False):
             for suffix in (path.suffix, ".rows", _WARNINGS, _LOCK):
@@ -269,26 +270,26 @@ def _delete(path: Path) -> bool:
 
 
 def _tidy(path: Path) -> None:
-    """Delete what a process that was killed had begun to write beside its place."""
+    """Delete temporary files left by killed processes."""
     for left in path.parent.glob(f".{path.stem}.*"):
         left.unlink()
 
 
 @contextmanager
 def _locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a file. Raises BlockingIOError if another has it and ``wait`` is not set."""
+    """Lock a file; unless ``wait``, raise BlockingIOError if another process holds the lock."""
     name = path.with_suffix(_LOCK)
     while True:
         with name.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            # Whoever held it may have deleted it; then others lock a file of the same name.
+            # Its last holder may have deleted it, and others may lock a new file of that name.
             if name.is_file() and os.path.samestat(os.fstat(lock.fileno()), name.stat()):
                 yield
                 return
 
 
 def age(used: float) -> str:
-    """How long ago, in words."""
+    """Format how long ago a time was, in words."""
     seconds = time.time() - used
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= length:

@@ -1,4 +1,4 @@
-"""Labelled images, read when they are needed."""
+"""Labelled images, read on demand."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images of one area with what is known about each.
+    """Images of one area, with labels and other data about each.
 
-    ``images`` has n of them, and the lists n entries. ``subject`` is what a question calls
-    the things shown ("What {subject} is shown in the image?"). ``captions`` are free texts about
-    each image; an empty list means that there are none.
+    ``images`` and each list have n entries. ``subject`` is what questions call the objects shown
+    ("What {subject} is shown in the image?"). ``captions`` are free texts about each image; the
+    list is empty if there are none.
     """
 
     area: str
@@ -39,7 +39,7 @@ class ImageSet:
         return sorted(set(self.labels))
 
     def where(self, keep: list[bool]) -> ImageSet:
-        """The rows for which ``keep`` is true, in order."""
+        """Select the rows for which ``keep`` is true, in order."""
         rows = [i for i, k in enumerate(keep) if k]
 
         def pick(column: list[T]) -> list[T]:
@@ -58,7 +58,11 @@ class ImageSet:
         )
 
     def split(self, *names: str) -> ImageSet:
-        """The rows of the named splits. Raises CraftError when there are none."""
+        """Select the rows of the named splits.
+
+        Raises:
+            CraftError: there are none.
+        """
         subset = self.where([s in names for s in self.splits])
         if not len(subset):
             raise CraftError(

@@ -1,4 +1,4 @@
-"""The usual augmentation of few-shot recipes: a random part of the image, maybe mirrored."""
+"""The usual augmentation of few-shot recipes: a random crop, possibly mirrored."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """A random rectangle of each image, resampled to ``size`` (Szegedy et al., 2015).
+    """Crop a random rectangle of each image and resample it to ``size`` (Szegedy et al., 2015).
 
     Args:
-        size: side of what comes out.
-        area: smallest and largest share of the image's area.
-        ratio: smallest and largest width by height, drawn evenly in its logarithm.
-        flip: probability of mirroring left and right; 0 where that makes another class, as with
+        size: side of the output.
+        area: smallest and largest fraction of the image's area.
+        ratio: smallest and largest aspect ratio (width / height), drawn log-uniformly.
+        flip: probability of mirroring left to right; 0 where that changes the class, as with
             characters and flags.
     """
 
@@ -47,7 +47,7 @@ class RandomResizedCrop:
         return torch.where(mirrored.view(-1, 1, 1, 1).to(out.device), out.flip(-1), out)
 
     def _rectangle(self, image: Tensor, generator: torch.Generator) -> tuple[int, int, int, int]:
-        """Top, left, height and width; the largest middle square if ten draws do not fit."""
+        """Draw top, left, height and width; the largest central square if ten draws do not fit."""
         height, width = image.shape[-2:]
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         for _ in range(10):

@@ -1,4 +1,4 @@
-"""Images of a user's data set, decoded when they are asked for."""
+"""Images of a user's data set, decoded on demand."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class _Seen(NamedTuple):
-    """A decoded image at some size, and what became of it; see
-    :class:`~craft.data.readers.decoding.Decoded`."""
+    """A decoded and resampled image; see :class:`~craft.data.readers.decoding.Decoded`."""
 
     pixels: Tensor  # uint8 [3, S, S]
     depth: Depth | None
@@ -33,15 +32,15 @@ class _Seen(NamedTuple):
 
 
 class RecordStore:
-    """Images of records at side ``size``, read and decoded by threads when they are asked for.
+    """Images of records, read and decoded on demand by threads.
 
-    Resampling is Pillow's bicubic with antialiasing, whatever an image's shape was, as
-    transformers' SigLIP processor does it; training, evaluation and tokenising share it.
+    Images of any shape are squashed with Pillow's antialiased bicubic resampling, as transformers'
+    SigLIP processor does; training, evaluation and tokenisation share it.
 
     Args:
-        size: what :meth:`pixels` gives where no other size is asked for.
-        cached: holds these images, decoded, at that size; see :meth:`opened`.
-        places: their numbers in it.
+        size: default side of the images that :meth:`pixels` returns.
+        cached: a cache file with these images at that size; see :meth:`opened`.
+        places: rows of the images in ``cached``.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class RecordStore:
 
     @classmethod
     def opened(cls, records: Sequence[Record], size: int) -> RecordStore:
-        """With what the cache holds, if these very images were prepared before.
+        """Make a store that reads from the cache, if the same images were prepared before.
 
         Raises:
             DataError: an image cannot be read.
@@ -99,12 +98,15 @@ class RecordStore:
         return pixels
 
     def digest(self, row: int) -> str:
-        """Of the encoded image, and of how its values are mapped. Raises DataError if it cannot be
-        read."""
+        """Hash of the encoded image and of how its values are mapped.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
         record = self.records[row]
         if record.pixel_range is None:
             return record.digest()
-        # The same file is another image where its values are mapped otherwise.
+        # With another mapping of values, the same file is a different image.
         return f"{record.digest()} {record.pixel_range.black:g}:{record.pixel_range.white:g}"
 
     def take(self, rows: Sequence[int]) -> RecordStore:
@@ -126,8 +128,8 @@ class RecordStore:
                 self._expected[row, size] = self._start(row, size)
 
     def prepare(self, on_images: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """See :meth:`~craft.data.images.store.ImageStore.prepare`; what was decoded stays in the
-        cache, if there is one with enough room."""
+        """See :meth:`~craft.data.images.store.ImageStore.prepare`; decoded images are kept in the
+        cache, if it is enabled and has room."""
         cache = PixelCache.of_environment()
         if self._cached is not None or (cache is not None and self._use(cache)):
             on_images(len(self), len(self))
@@ -147,7 +149,7 @@ class RecordStore:
         self._close(report)
 
     def _use(self, cache: PixelCache) -> bool:
-        """Read from the cache from now on, if it has the images."""
+        """Read from the cache from now on, if it has the images; return whether it does."""
         self._cached = cache.find(self.records, self.size)
         self._places = range(len(self))
         for line in () if self._cached is None else cache.warnings(self._cached):
@@ -155,7 +157,7 @@ class RecordStore:
         return self._cached is not None
 
     def _fill(self, file: PixelWriter, on_images: Callable[[int, int], None]) -> None:
-        """Write all images that are not in the file yet; nothing more once one has failed."""
+        """Decode all images that are not in the file yet; once one fails, write no more."""
         report = ImageReport()
         first = file.done
         on_images(first, len(self))
@@ -180,7 +182,7 @@ class RecordStore:
         return workers.submit(partial(_seen, size=size), self.records[row])
 
     def _close(self, report: ImageReport) -> None:
-        """Raise what failed; log a warning of each kind once."""
+        """Raise the failures; log each kind of warning once."""
         for tally in report.close().summary(0).warnings:
             kind = re.sub(r"\d+", "", tally.reason)
             if kind not in self._told:
@@ -193,12 +195,12 @@ def inspect_images(
     report: ImageReport,
     on_images: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Decode every image once, and keep none; what fails or looks wrong goes to ``report``.
+    """Decode every image once without keeping it; failures and warnings go to ``report``.
 
-    Their digests are known afterwards without reading a file again.
+    Afterwards the digests are known without reading the files again.
 
     Args:
-        on_images: called with (images decoded, images).
+        on_images: called with (images decoded, number of images).
     """
     found = workers.in_order(_inspected, records)
     for done, (record, future) in enumerate(zip(records, found, strict=True), 1):
@@ -207,7 +209,11 @@ def inspect_images(
 
 
 def digests(records: Sequence[Record]) -> list[str]:
-    """Of all images, in order. Raises DataError that names every one that cannot be had."""
+    """Hash all images, in order.
+
+    Raises:
+        DataError: images cannot be read; the message names them all.
+    """
     report = ImageReport()
     found = [report.attempt(f.result) for f in workers.in_order(Record.digest, records)]
     report.raise_failures()
@@ -215,13 +221,15 @@ def digests(records: Sequence[Record]) -> list[str]:
 
 
 def squash(image: Image.Image, size: int) -> Image.Image:
-    """``size`` × ``size`` by bicubic resampling with antialiasing, whatever the shape was, as
-    VILA-U and transformers' SigLIP processor do it."""
+    """Resize an image of any shape to ``size`` × ``size`` with antialiased bicubic resampling.
+
+    VILA-U and transformers' SigLIP processor do the same.
+    """
     return image.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def image_tensor(image: Image.Image, size: int) -> Tensor:  # uint8 [3, size, size]
-    """An RGB image at the encoder's size."""
+    """Convert an RGB image to a tensor at the encoder's size."""
     return torch.from_numpy(np.array(squash(image, size))).permute(2, 0, 1)
 
 

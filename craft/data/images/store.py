@@ -1,4 +1,4 @@
-"""Images that are read when they are needed, a batch at a time, wherever they lie."""
+"""Images that are read on demand in batches, from memory or from disk."""
 
 from __future__ import annotations
 
@@ -16,62 +16,62 @@ from craft.data.images.augment import resize
 from craft.data.images.pace import EncodingPace
 from craft.runtime.device import pixels_on
 
-#: Images that are decoded, encoded or counted together. Encoders round by the batch they work on,
-#: so all commands cut data sets alike.
+#: Number of images decoded, encoded or counted together. An encoder's rounding depends on the
+#: batch, so all commands use the same size.
 BATCH = 64
 
 
 class ImageStore(Protocol):
     """Numbered images that need not be in memory.
 
-    Its two kinds are :class:`TensorStore` and
+    The two implementations are :class:`TensorStore` and
     :class:`~craft.data.images.record_store.RecordStore`.
     """
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         ...
 
     def pixels(
         self, rows: Sequence[int], size: int | None = None
     ) -> Tensor:  # [n, 3, S, S], uint8 or float32 in [0, 1]
-        """Images by number, at side ``size``, or at the side that training starts from.
+        """Return images by number, at side ``size``, by default the side that training starts from.
 
         Raises:
-            DataError: an image is missing or corrupt; all such of ``rows`` are named.
+            DataError: images are missing or corrupt; the message names all of them.
         """
         ...
 
     def digest(self, row: int) -> str:
-        """Hash of one image: equal ones have the same."""
+        """Hash an image; equal images have equal hashes."""
         ...
 
     def take(self, rows: Sequence[int]) -> ImageStore:
-        """A store of these images alone, which can be pickled without the others."""
+        """Return a store of only these images, which is pickled without the others."""
         ...
 
     def expect(self, rows: Sequence[int], size: int | None = None) -> None:
-        """Say which images :meth:`pixels` will be asked for next, so that they are read meanwhile.
+        """Start to read the images that :meth:`pixels` will be asked for next.
 
-        What was expected before and not asked for is dropped.
+        Images that were expected before but not requested are dropped.
         """
         ...
 
     def prepare(self, on_images: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Look at every image once, before something long begins that reads them many times.
+        """Check every image once, before a long run that reads them many times.
 
         Args:
-            on_images: called with (images seen, images).
+            on_images: called with (images checked, number of images).
 
         Raises:
-            DataError: names every image that is missing or corrupt.
+            DataError: images are missing or corrupt; the message names all of them.
         """
         ...
 
 
 @dataclass(frozen=True)
 class TensorStore:
-    """Images in memory: uint8, or float32 in [0, 1], [n, 3, S, S]."""
+    """Images in memory: [n, 3, S, S], uint8 or float32 in [0, 1]."""
 
     images: Tensor
 
@@ -79,14 +79,14 @@ class TensorStore:
         return len(self.images)
 
     def pixels(self, rows: Sequence[int], size: int | None = None) -> Tensor:
-        """See :meth:`ImageStore.pixels`; another size makes float32 of uint8."""
+        """See :meth:`ImageStore.pixels`; resizing converts uint8 to float32."""
         chosen = self.images[list(rows)]
         if size is None or chosen.shape[-2:] == (size, size):
             return chosen
         return resize(pixels_on(chosen, chosen.device), size)
 
     def digest(self, row: int) -> str:
-        """Of the pixels."""
+        """Hash the pixels of an image."""
         content = self.images[row].contiguous().view(torch.uint8).cpu().numpy()
         return hashlib.blake2b(content.tobytes(), digest_size=16).hexdigest()
 
@@ -101,10 +101,10 @@ class TensorStore:
         return _of_array, (self.images.numpy(),)
 
     def expect(self, rows: Sequence[int], size: int | None = None) -> None:
-        """Does nothing: all images are there."""
+        """Do nothing: all images are in memory."""
 
     def prepare(self, on_images: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Does nothing: all images are there."""
+        """Do nothing: all images are in memory."""
 
 
 def _of_array(pixels: np.ndarray) -> TensorStore:
@@ -115,12 +115,12 @@ def _of_array(pixels: np.ndarray) -> TensorStore:
 
 
 def shown(images: ImageStore, rows: Sequence[int], size: int) -> Tensor:  # [n, 3, size, size]
-    """Images by number as float32 in [0, 1], on the CPU."""
+    """Return images by number as float32 in [0, 1], on the CPU."""
     return pixels_on(images.pixels(rows, size), torch.device("cpu"))
 
 
 def digests(images: ImageStore) -> list[str]:
-    """A hash of each image as it is stored; none is decoded for it.
+    """Hash each image as it is stored, without decoding it.
 
     Raises:
         DataError: an image cannot be read.
@@ -135,7 +135,7 @@ def in_batches(
     start: int = 0,
     stop: int | None = None,
 ) -> Iterator[Tensor]:  # each [b, 3, S, S], uint8 or float32 in [0, 1]
-    """The images from ``start`` to ``stop`` in order; while one batch is used, the next is read.
+    """Iterate over images ``start`` to ``stop`` in batches; the next is read in the background.
 
     Raises:
         DataError: see :meth:`ImageStore.pixels`.

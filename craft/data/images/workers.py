@@ -1,4 +1,4 @@
-"""The threads that read and decode images: Pillow lets go of Python's lock while it decodes."""
+"""Threads that read and decode images; Pillow releases the GIL while decoding."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ R = TypeVar("R")
 
 
 def submit(work: Callable[[T], R], item: T) -> Future[R]:
-    """Have a thread do it."""
+    """Run ``work(item)`` in a thread."""
     return _pool(os.getpid()).submit(work, item)
 
 
 def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[Future[R]]:
-    """What becomes of each item, in order and done; a few are worked on ahead."""
+    """Iterate over finished futures of ``work(item)``, in order, with a few processed ahead."""
     ahead: list[Future[R]] = []
     for item in items:
         ahead.append(submit(work, item))
@@ -31,7 +31,7 @@ def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[Future[R]]:
 
 
 def count() -> int:
-    """How many threads there are: one per core that this process may use."""
+    """The number of threads: one per core that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -44,5 +44,5 @@ def _done(future: Future[R]) -> Future[R]:
 
 @lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:
-    """Threads do not outlive a fork, so each process has its own."""
+    """The thread pool of a process; threads do not survive a fork."""
     return ThreadPoolExecutor(count(), thread_name_prefix="images")

@@ -1,4 +1,4 @@
-"""The English names of the classes 1 to 102 of Oxford Flowers 102, as its authors list them."""
+"""The English names of classes 1 to 102 of Oxford Flowers 102, as listed by its authors."""
 
 FLOWERS = tuple(
     name.strip()

@@ -1,4 +1,4 @@
-"""IconQA as its authors ship it: a folder a question with ``data.json`` and ``image.png``."""
+"""IconQA in its authors' format: a folder per question with ``data.json`` and ``image.png``."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from craft.data.readers.splits import split_name
 from craft.runtime.regular_files import regular_bytes
 from craft.runtime.strict_text import parse_json
 
-#: The third kind, choose_img, asks about several images.
+#: The third kind, choose_img, has several images per question.
 _KINDS = ("choose_txt", "fill_in_blank")
 
 
 def is_iconqa_folder(path: Path) -> bool:
-    """Whether ``path`` holds ``<split>/choose_txt/`` or ``<split>/fill_in_blank/``."""
+    """Whether ``path`` contains ``<split>/choose_txt/`` or ``<split>/fill_in_blank/``."""
     return path.is_dir() and any(
         (part / kind).is_dir() for part in path.iterdir() if part.is_dir() for kind in _KINDS
     )
 
 
 def read_iconqa_folder(path: Path) -> RecordSet:
-    """The questions with one image.
+    """Read the questions that have one image.
 
     Raises:
-        DataError: a question without ``data.json`` or image, or with a bad answer.
+        DataError: a question has no ``data.json`` or image, or an invalid answer.
     """
     records = []
     for part in sorted(p for p in path.iterdir() if p.is_dir() and split_name(p.name)):

@@ -1,4 +1,4 @@
-"""The paper's ten data sets: where they come from, how they are laid out, how large they are."""
+"""The registry of the paper's ten data sets: their sources, columns and sizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from craft.data.readers.hf_disk import import_datasets, read_hf
 from craft.errors import CraftError
 from craft.settings.closest import did_you_mean
 
-#: Part -> number of records; "all" for data without parts, "classes" for how many classes.
+#: Split -> number of records; "all" for data without splits, "classes" for the number of classes.
 Sizes = Mapping[str, int]
 
 
@@ -25,13 +25,13 @@ class DatasetEntry:
     """One public data set.
 
     Args:
-        hub_id: a repository of Parquet files that held it when this was written.
-        hub_config: which of the repository's configurations.
-        columns: of that repository; local tables are read by them too if they have them.
-        subject: what questions call the things shown.
-        sizes: known versions; a loaded data set must agree with one of them in every part it has.
+        hub_id: a Hugging Face repository of Parquet files that contained it at the time of writing.
+        hub_config: the repository's configuration to load.
+        columns: the repository's columns; also used for local tables that have them.
+        subject: what questions call the objects shown.
+        sizes: known versions; a loaded data set must match one of them in every split it has.
         naming: class label -> its name in questions.
-        notes: what to know before using it.
+        notes: what to know before using the data set.
     """
 
     key: str
@@ -47,7 +47,7 @@ class DatasetEntry:
     notes: str = ""
 
     def names(self, records: RecordSet) -> dict[str, str]:
-        """The names of the classes in questions."""
+        """Class label -> its name in questions."""
         return {label: self.naming(label) for label in records.labels}
 
 
@@ -55,7 +55,7 @@ _IMAGE_LABEL = Columns(image="image", label="label")
 
 
 def _flower(label: str) -> str:
-    """Some copies call the classes "1" to "102"."""
+    """Return the name of a flower; some copies of the data have the labels "1" to "102"."""
     return FLOWERS[int(label) - 1] if label.isdigit() else class_names.spoken(label)
 
 
@@ -76,7 +76,7 @@ _ENTRIES = (
             keep=("ques_type", ("choose_txt", "fill_in_blank")),
         ),
         sizes=({"train": 18_946 + 10_913},),
-        notes="the repository has no training part; the authors' own archive does and is read too",
+        notes="the repository has no training split; the authors' archive has one and is read too",
     ),
     DatasetEntry(
         key="ocrvqa",
@@ -140,7 +140,7 @@ _ENTRIES = (
         sizes=({"classes": 102, "train": 1_020, "val": 1_020, "test": 6_149},),
         subject="flower",
         naming=_flower,
-        notes="some copies name the classes by number; they get their names back",
+        notes="some copies label the classes by number; their names are restored",
     ),
     DatasetEntry(
         key="kvasir",
@@ -152,7 +152,7 @@ _ENTRIES = (
         sizes=({"classes": 8, "all": 4_000}, {"classes": 8, "all": 8_000}),
         subject="finding",
         naming=class_names.from_hyphens,
-        notes="a folder of images by class, from the authors; no split",
+        notes="a folder of images per class, from the authors; no split",
     ),
     DatasetEntry(
         key="plantvillage",
@@ -165,7 +165,7 @@ _ENTRIES = (
         sizes=({"classes": 38, "all": 54_306}, {"classes": 38, "all": 54_305}),
         subject="plant leaf",
         naming=class_names.from_crop_disease,
-        notes="several images show one leaf: use a split by leaf, a random one leaks",
+        notes="several images show the same leaf: split by leaf, since a random split leaks",
     ),
     DatasetEntry(
         key="cars",
@@ -196,7 +196,11 @@ REGISTRY: dict[str, DatasetEntry] = {entry.key: entry for entry in _ENTRIES}
 
 
 def entry_of(key: str) -> DatasetEntry:
-    """A data set of the registry. Raises CraftError with the known ones."""
+    """Return a data set of the registry.
+
+    Raises:
+        CraftError: the key is unknown; the message lists the known ones.
+    """
     if key not in REGISTRY:
         meant = did_you_mean(key, REGISTRY)
         raise CraftError(f"dataset must be one of {', '.join(REGISTRY)}, got {key!r}{meant}")
@@ -212,16 +216,16 @@ def load_dataset(
     options: ReadOptions | None = None,
     any_size: bool = False,
 ) -> RecordSet:
-    """A data set of the registry, from a local copy or from the hub, of the expected size.
+    """Load a data set of the registry from a local copy or from Hugging Face, and check its size.
 
     Args:
-        path: a local copy in any readable format; nothing is fetched then.
-        hub_id: instead of the entry's, a hub repository or a local clone of one.
-        any_size: accept another number of records or classes than the known ones.
+        path: a local copy in any readable format; nothing is downloaded then.
+        hub_id: a repository, or a local clone of one, to use instead of the entry's.
+        any_size: accept other numbers of records or classes than the known ones.
 
     Raises:
-        DataError: not of the expected kind or size, or unreadable.
-        CraftError: no path given and no repository known.
+        DataError: the data is unreadable, or not of the expected kind or size.
+        CraftError: no path is given and the data set has no repository.
     """
     options = options or ReadOptions()
     if path is not None:
@@ -247,15 +251,15 @@ def _read_local(entry: DatasetEntry, path: Path, options: ReadOptions) -> Record
             columns = options.model_copy(update={"columns": entry.columns})
             return read_records(path, columns)
         except MissingColumn:
-            pass  # a local copy of another layout: its columns go by their names
+            pass  # a local copy with other columns, which are recognised by name
     return read_records(path, options)
 
 
 def check_size(entry: DatasetEntry, records: RecordSet) -> None:
-    """Refuse a data set that is not, part by part, as large as one of the known versions.
+    """Refuse a data set whose splits do not have the sizes of one of the known versions.
 
     Raises:
-        DataError: with the sizes found and those expected.
+        DataError: the sizes differ; the message gives those found and those expected.
     """
     kind = "classes" if records.labelled else "questions"
     if kind != entry.kind:
@@ -270,6 +274,6 @@ def check_size(entry: DatasetEntry, records: RecordSet) -> None:
         known = " or ".join(str(dict(sizes)) for sizes in entry.sizes)
         raise DataError(
             Place(records.path),
-            f"{entry.key} should have {known}, found {found}{left_out}; is it whole and of this "
-            "version? --any-size accepts it",
+            f"{entry.key} should have {known}, found {found}{left_out}; check that it is complete "
+            "and of this version, or accept it with --any-size",
         )

@@ -1,10 +1,9 @@
-"""Reading the data people have: detected, checked, and turned into one kind of record.
+"""Readers of users' data: the format is detected, the content checked and converted to records.
 
-``read_records(path)`` is the one call; each format has a file of its own. CSV, JSON and tar are
-parsed by Python's own modules and Parquet by pyarrow, but which row, line, sample or row group is
-wrong, and what to do about it, is said by us: that is why these readers stay where libraries exist.
-Libraries report a parser's error without a place, or end early in silence, as tarfile does at a
-damaged header.
+``read_records(path)`` is the entry point; each format has its own module. CSV, JSON and tar files
+are parsed by Python's standard library and Parquet by pyarrow. These readers add the row, line,
+sample or row group that is wrong, and how to fix it. Libraries report a parser's error without a
+place, or stop silently, as tarfile does at a damaged header.
 """
 
 from craft.data.readers.account import Account, AccountSummary, Tally

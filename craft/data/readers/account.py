@@ -1,4 +1,4 @@
-"""What was found while data was read, and what became of it: one account for every reader."""
+"""The account of everything that was skipped or looked wrong while data was read."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pydantic import BaseModel, ConfigDict
 
 from craft.data.readers.place import Place, shown
 
-#: The reason that every reader and decoder gives for an image that cannot be decoded.
+#: The reason that all readers and the decoder give for an image that cannot be decoded.
 UNREADABLE = "images that cannot be read"
 
-#: How many places a summary keeps per reason; the count has no limit.
+#: Number of places that a summary keeps per reason; the count has no limit.
 KEPT = 1000
 
 
 class Tally(BaseModel):
-    """Things of one kind.
+    """Findings of one kind.
 
     Args:
         reason: what they have in common, in the plural: "images that cannot be read".
-        count: how many there are.
-        places: where, and what was wrong there; the first :data:`KEPT` of them.
+        count: their number.
+        places: where they are and what was wrong there; the first :data:`KEPT` of them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,12 +33,12 @@ class Tally(BaseModel):
 
 
 class AccountSummary(BaseModel):
-    """An account as the manifest of a domain keeps it.
+    """An account as stored in the manifest of a domain.
 
     Args:
-        records: how many were read.
+        records: number of records read.
         skipped: what was left out, by reason.
-        warnings: what was read although something about it looks wrong, by reason.
+        warnings: what was read although it looks wrong, by reason.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,10 +48,10 @@ class AccountSummary(BaseModel):
     warnings: tuple[Tally, ...] = ()
 
     def lines(self, limit: int = 8) -> Iterator[tuple[str, str]]:
-        """Pairs of a heading ("skipped", "warning" or, for a place, "") and a text to show.
+        """Iterate over pairs of a heading ("skipped", "warning" or, for a place, "") and a text.
 
         Args:
-            limit: places shown per reason.
+            limit: largest number of places per reason.
         """
         for heading, tallies in (("skipped", self.skipped), ("warning", self.warnings)):
             for tally in tallies:
@@ -63,10 +63,10 @@ class AccountSummary(BaseModel):
 
 
 class Account:
-    """Collects, while data is read, everything that did not become a plain record.
+    """Collects everything that is skipped or looks wrong while data is read.
 
-    Every reader and the image decoder add to the same account. ``craft data check``, ``adapt`` and
-    ``evaluate`` print it, and the domain's manifest keeps its :meth:`summary`.
+    All readers and the image decoder add to the same account. ``craft data check``, ``adapt`` and
+    ``evaluate`` print it, and the domain's manifest stores its :meth:`summary`.
 
     Example:
         >>> account = Account()
@@ -80,21 +80,21 @@ class Account:
         self._warnings: dict[str, list[str]] = {}
 
     def skip(self, reason: str, place: Place | Path, detail: str = "") -> None:
-        """Something was left out.
+        """Record something that was left out.
 
         Args:
-            reason: what it is, in the plural and without the place, so that equal things add up.
+            reason: what it is, in the plural and without the place; findings are counted by reason.
             place: where it is.
             detail: what is wrong with this one.
         """
         self._skipped.setdefault(reason, []).append(_entry(place, detail))
 
     def warn(self, reason: str, place: Place | Path, detail: str = "") -> None:
-        """Something was read, but the user should look at it. Arguments as for :meth:`skip`."""
+        """Record something that was read but may be wrong. Arguments as for :meth:`skip`."""
         self._warnings.setdefault(reason, []).append(_entry(place, detail))
 
     def include(self, other: Account) -> None:
-        """Add everything that another account holds."""
+        """Add the content of another account."""
         for mine, theirs in (
             (self._skipped, other._skipped),
             (self._warnings, other._warnings),
@@ -103,11 +103,11 @@ class Account:
                 mine.setdefault(reason, []).extend(places)
 
     def skipped(self, reason: str) -> tuple[str, ...]:
-        """The places of everything that was left out for ``reason``."""
+        """Return the places of everything that was left out for ``reason``."""
         return tuple(self._skipped.get(reason, ()))
 
     def summary(self, records: int) -> AccountSummary:
-        """The account of a reading that gave so many records."""
+        """Summarise the account of a data set with ``records`` records."""
         return AccountSummary(
             records=records, skipped=_tallies(self._skipped), warnings=_tallies(self._warnings)
         )

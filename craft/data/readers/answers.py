@@ -1,9 +1,9 @@
-"""Which option an answer means: one rule for every format.
+"""Which option an answer means: one rule for all formats.
 
-An answer is an option's text, its letter, or its number. Numbers count from 0 or from 1, and
-options may be numbers themselves; a data set means one of the three throughout. Those readings
-count for which every numeric answer of the data set is an option. If they disagree about any
-question, the data is refused unless the user says how to count.
+An answer is an option's text, letter or number. A numeric answer can be read in three ways: as a
+number counted from 0, as one counted from 1, or as the text of an option. A data set uses one of
+them throughout, and a reading is possible if it makes every numeric answer an option. If possible
+readings disagree about any question, the data is refused unless the user chooses one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from craft.data.readers.place import DataError, Place
 
-#: How numeric answers are meant: as an option's text, or as its number counted from 0 or 1.
+#: How numeric answers are read: as an option's text, or as its number counted from 0 or 1.
 Numbers = Literal["text", 0, 1]
 
 _NUMBER = re.compile(r"(\d{1,6})(\.0+)?")
@@ -24,14 +24,14 @@ _SAID = {"text": "as texts", 0: "as numbers from 0", 1: "as numbers from 1"}
 
 @dataclass(frozen=True)
 class Choice:
-    """An answer as written, and the options it chooses from."""
+    """An answer as written in the data, and its options."""
 
     answer: str
     options: tuple[str, ...]
     place: Place
 
     def meant(self, numbers: Numbers) -> int | None:
-        """The row of the option that a numeric answer means; None if it means none."""
+        """Return the index of the option that a numeric answer means; None if there is none."""
         number = number_in(self.answer)
         if number is None:
             return None
@@ -45,7 +45,7 @@ class Choice:
 
 
 def number_in(text: str) -> int | None:
-    """The whole number that a text is.
+    """Parse a text as a non-negative integer; None if it is not one.
 
     >>> number_in("3"), number_in("3.0"), number_in("3.5"), number_in("B")
     (3, 3, None, None)
@@ -55,13 +55,13 @@ def number_in(text: str) -> int | None:
 
 
 def how_numbers_count(choices: Sequence[Choice], said: Numbers | None = None) -> Numbers:
-    """How the numeric answers of a data set are meant.
+    """Decide how the numeric answers of a data set are read.
 
     Args:
-        said: by the user, if so.
+        said: the user's choice, if any.
 
     Raises:
-        DataError: two readings fit all of them and disagree.
+        DataError: two readings fit all answers but disagree.
     """
     if said is not None:
         return said
@@ -71,7 +71,7 @@ def how_numbers_count(choices: Sequence[Choice], said: Numbers | None = None) ->
         way: [choice.meant(way) for choice in numeric] for way in ways
     }
     fit: list[Numbers] = [numbers for numbers, rows in readings.items() if None not in rows]
-    if not fit:  # the first answer that the most fitting reading cannot explain will be told
+    if not fit:  # the best reading, so that the first answer it cannot explain is reported
         explained = [sum(row is not None for row in readings[way]) for way in ways]
         return ways[explained.index(max(explained))]
     first = fit[0]
@@ -82,17 +82,17 @@ def how_numbers_count(choices: Sequence[Choice], said: Numbers | None = None) ->
                     choice.place,
                     f"answer {choice.answer!r} means {choice.options[a]!r} if answers are read "
                     f"{_SAID[first]} and {choice.options[b]!r} if {_SAID[other]}, and all answers "
-                    "fit both; write the options' letters or texts, or say how numbers count: "
+                    "fit both; write the options' letters or texts, or say how to read numbers: "
                     "--numbers text, 0 or 1 (in Python, ReadOptions(numbers=...))",
                 )
     return first
 
 
 def option_of(choice: Choice, numbers: Numbers) -> str:
-    """The option an answer means: by text, by letter, or by number.
+    """Return the option that an answer means by text, letter or number.
 
     Raises:
-        DataError: it is none of them, or means two different ones.
+        DataError: it means no option, or two different ones.
     """
     answer, options, place = choice.answer, choice.options, choice.place
     if number_in(answer) is not None:
@@ -111,10 +111,10 @@ def option_of(choice: Choice, numbers: Numbers) -> str:
 
 
 def text_of(value: Any, what: str, place: Place) -> str:
-    """A cell as a text without white space around it; numbers are written out.
+    """Convert a cell to text, stripped of white space; numbers are written out.
 
     Raises:
-        DataError: empty, or neither text nor number.
+        DataError: the cell is empty, or neither text nor number.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
         value = str(value)

@@ -1,4 +1,4 @@
-"""The file of --class-names: a list for labels that are numbers, or a table of any labels."""
+"""The file of --class-names: a list of names for numeric labels, or a table of labels and names."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from craft.data.readers.table import text_of_file
 from craft.data.readers.walk import require_whole
 from craft.runtime.strict_text import parse_json
 
-#: What the first row says over labels or over names if it is a header: words that no class bears,
-#: as "text", "title" or "key" might be.
+#: Words that make a first row a header, above labels or names: none that could be a class, as
+#: "text", "title" or "key" could.
 _LABELS = frozenset(
     {"label", "labels", "label_id", "id", "class", "class_id", "classid", "index", "idx"}
     | {"number", "nr", "no", "no.", "num", "wnid", "synset"}
@@ -26,15 +26,16 @@ _NAMES = frozenset(
 
 
 def read_class_names(path: Path) -> tuple[str, ...] | dict[str, str]:
-    """Names in the order of the numbers from 0, or label -> name.
+    """Read names ordered by class number from 0, or a mapping of label -> name.
 
-    A text file holds one name per line, a JSON file a list of names or an object of label and name,
-    a CSV or TSV file two columns, with or without a header. The first row is a header if it has a
-    usual word for labels first (``label``, ``nr``, ``id``) or for names second (``name``,
-    ``class_name``); any other header is taken for a label, and told as one that the data lacks.
+    A text file has one name per line; a JSON file a list of names or an object of label and name; a
+    CSV or TSV file two columns, with or without a header. The first row is a header if its first
+    cell is a usual word for labels (``label``, ``nr``, ``id``) or its second a usual word for names
+    (``name``, ``class_name``). Any other header is read as a label, and reported as one that the
+    data does not have.
 
     Raises:
-        DataError: another layout, an empty name, or a label given twice.
+        DataError: the file has another format, a name is empty, or a label is given twice.
     """
     require_whole(path)
     text, place, ending = text_of_file(path), Place(path), suffix(path.name)

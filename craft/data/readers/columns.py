@@ -1,8 +1,7 @@
-"""Which columns of a table hold what, and its rows as questions or labels."""
+"""The columns of a table, and how they are recognised by name."""
 
 from __future__ import annotations
 
-import json
 import re
 import string
 from collections.abc import Iterable, Mapping
@@ -10,14 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from craft.data.readers.answers import Choice, Numbers, option_of, text_of
-from craft.data.readers.conversation import llava_turns, message_turns
 from craft.data.readers.image_cells import holds_image
 from craft.data.readers.place import DataError, Place
-from craft.data.readers.record import Turn
-from craft.data.readers.splits import split_name
 
-#: What a table may call each column; the first that is there counts.
+#: Possible names of each column, in order of preference.
 ALIASES: dict[str, tuple[str, ...]] = {
     "id": ("id", "question_id", "index"),
     "image": (
@@ -49,32 +44,28 @@ EXPECTED = (
 )
 
 
-#: Columns of one option each: A B C, option_a, choice_a, optionA, opt1, option_1.
+#: Names of columns with one option each: A B C, option_a, choice_a, optionA, opt1, option_1.
 _OPTION = re.compile(r"(?:(?P<word>option|choice|opt)[ _-]?)?(?P<number>[a-z]|\d{1,2})", re.I)
 
-#: Roles that a row may leave out although other rows have them.
+#: Roles that a row may lack even if other rows have them.
 _OPTIONAL = {"id", "options", "caption", "split", "hint"}
-#: Roles that a table may name in two ways, one row this way and one that way: values would be lost.
+#: Roles whose column must have the same name in all rows; otherwise values would be lost.
 _ONE_NAME = ("question", "answer", "options", "label", "split", "hint", "conversations", "messages")
 
 
-#: What our table for VLMEvalKit writes beside test questions: whether their class was in training.
-_EXPORTED = {"seen": "test", "heldout": "test"}
-
-
 class MissingColumn(DataError):
-    """A table without a column that it must have."""
+    """A table lacks a required column."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Column names of one table; None where it has no such column.
+    """Column names of a table; None for columns that it does not have.
 
-    ``questions`` and ``answers`` are lists of equal length (several questions an image), except
-    that ``answers`` beside a single ``question`` lists answers that all count as right; the most
-    frequent one is taught and asked for. ``options_separator`` splits options kept in one text;
-    ``option_columns`` are columns of one option each, in order. ``keep`` names a
-    column and those of its values whose rows are wanted.
+    ``questions`` and ``answers`` are lists of equal length (several questions per image), except
+    that ``answers`` with a single ``question`` lists alternative right answers, of which the most
+    frequent is used. ``options_separator`` splits options stored in one text; ``option_columns``
+    are columns with one option each, in order. ``keep`` is a column and the values whose rows are
+    read.
     """
 
     image: str
@@ -99,8 +90,8 @@ class Columns:
         """Recognise columns by name.
 
         Raises:
-            DataError: no image column, or neither questions with answers nor labels; options in
-                two ways, or columns of options with one missing between them.
+            MissingColumn: there is no image column, or neither questions with answers nor labels.
+            DataError: options are given in two ways, or one is missing between option columns.
         """
         there = list(names)
         lower = {name.strip().lower(): name for name in reversed(there)}
@@ -114,7 +105,7 @@ class Columns:
         if found["image"] is None or not ((asks and answers) or talks or found["label"]):
             raise MissingColumn(place, f"expected {EXPECTED}; the columns are {there}")
         if asks or talks:
-            found["label"] = None  # iconqa and others label the task there
+            found["label"] = None  # in IconQA and others, this is the kind of task
         if talks:
             found.update(dict.fromkeys(("question", "questions", "answer", "answers", "options")))
         present: dict[str, Any] = {role: name for role, name in found.items() if name}
@@ -123,13 +114,13 @@ class Columns:
             if present["option_columns"] and found["options"]:
                 raise DataError(
                     place,
-                    f"options are named twice, in {found['options']!r} and in "
+                    f"options are given twice, in {found['options']!r} and in "
                     f"{list(present['option_columns'])}; keep one of the two",
                 )
         return cls(**present)
 
     def sentence(self) -> str:
-        """How the table was understood."""
+        """Describe how the table was understood."""
         pairs = [f"{role} from {name!r}" for role, name in self.roles.items()]
         kept = f"; kept where {self.keep[0]!r} is {' or '.join(self.keep[1])}" if self.keep else ""
         if self.option_columns:
@@ -143,15 +134,15 @@ class Columns:
 
     @property
     def names(self) -> list[str]:
-        """All columns that are read."""
+        """The names of all columns that are read."""
         used = [*self.roles.values(), *self.option_columns, *((self.keep or ())[:1])]
         return list(dict.fromkeys(used))
 
     def require_one_name(self, row: Mapping[str, Any], place: Place) -> None:
-        """Refuse a row that calls a column otherwise than the table does: it would be overlooked.
+        """Refuse a row with another name for a column than the table's: its value would be lost.
 
         Raises:
-            DataError: names both columns.
+            DataError: the row has one; the message gives both names.
         """
         for role in _ONE_NAME:
             name = self.roles.get(role)
@@ -166,11 +157,12 @@ class Columns:
                     )
 
     def require_no_other_image(self, row: Mapping[str, Any], place: Place) -> None:
-        """Refuse a row without image in the table's column that has one in a column of another
-        name: it would be left out as a row without image.
+        """Refuse a row whose image is in another column than the table's.
+
+        Otherwise the row would be skipped as one without an image.
 
         Raises:
-            DataError: names both columns.
+            DataError: the row has one; the message gives both names.
         """
         for other in self.other_images(row):
             if holds_image(row[other]):
@@ -181,15 +173,15 @@ class Columns:
                 )
 
     def other_images(self, names: Iterable[str]) -> list[str]:
-        """Those of the names that could be the image column's, but are not."""
+        """Filter names that could be the image column's, but are not."""
         known = ALIASES["image"]
         return [name for name in names if name != self.image and name.strip().lower() in known]
 
     def require(self, there: Iterable[str], place: Place) -> None:
-        """Refuse a table or row without the columns every row must have.
+        """Refuse a table or row that lacks required columns.
 
         Raises:
-            MissingColumn: with the columns that are there.
+            MissingColumn: a column is missing; the message lists those present.
         """
         there = list(there)
         for role, name in self.roles.items():
@@ -197,109 +189,18 @@ class Columns:
                 raise MissingColumn(place, f"no column {name!r} for {role}; there are {there}")
 
     def wanted(self, row: Mapping[str, Any]) -> bool:
-        """Whether ``keep`` asks for this row."""
+        """Whether ``keep`` selects this row."""
         return self.keep is None or row.get(self.keep[0]) in self.keep[1]
-
-    def choice(self, row: Mapping[str, Any], place: Place) -> Choice | None:
-        """The answer of a row that has options, as it is written, beside them.
-
-        Raises:
-            DataError: a missing text, or options that are none.
-        """
-        if self.question is None:
-            return None
-        options = self._options(row, place)
-        if not options:
-            return None
-        return Choice(text_of(self._answer(row, place), "answer", place), options, place)
-
-    def _answer(self, row: Mapping[str, Any], place: Place) -> Any:
-        return row[self.answer] if self.answer else _most_frequent(row[self.answers or ""], place)
-
-    def turns(self, row: Mapping[str, Any], place: Place, numbers: Numbers) -> tuple[Turn, ...]:
-        """The questions of a row; none if it has a label instead.
-
-        Args:
-            numbers: how numeric answers are meant.
-
-        Raises:
-            DataError: a missing text, lists of unequal length, an answer that is no option.
-        """
-        if self.conversations is not None:
-            return llava_turns(row[self.conversations], place)
-        if self.messages is not None:
-            return message_turns(row[self.messages], place)
-        if self.questions is not None:
-            asked, given = row[self.questions], row[self.answers or self.answer or ""]
-            if not isinstance(asked, list) or not isinstance(given, list):
-                raise DataError(place, "questions and answers must be lists")
-            if len(asked) != len(given) or not asked:
-                raise DataError(place, f"{len(asked)} questions but {len(given)} answers")
-            return tuple(
-                Turn(text_of(q, "question", place), text_of(a, "answer", place))
-                for q, a in zip(asked, given, strict=True)
-            )
-        if self.question is None:
-            return ()
-        question = text_of(row[self.question], "question", place)
-        if self.hint is not None and row[self.hint]:
-            question = f"Context: {row[self.hint]}\n{question}"
-        choice = self.choice(row, place)
-        if choice is None:
-            return (Turn(question, text_of(self._answer(row, place), "answer", place)),)
-        return (Turn(question, option_of(choice, numbers), choice.options),)
-
-    def _options(self, row: Mapping[str, Any], place: Place) -> tuple[str, ...]:
-        if self.option_columns:
-            return self._spread_options(row, place)
-        value = row[self.options] if self.options else None
-        if value is None or value == "" or value == []:
-            return ()
-        if isinstance(value, str) and self.options_separator:
-            value = [part.strip() for part in value.split(self.options_separator)]
-        elif isinstance(value, str) and value.startswith("["):  # a list in a cell of a CSV file
-            try:
-                value = json.loads(value)
-            except json.JSONDecodeError:
-                raise DataError(place, f"options are no JSON list: {value!r:.60}") from None
-        if not isinstance(value, list) or not 2 <= len(value) <= 26:
-            raise DataError(place, f"options must be a list of 2 to 26 texts, got {value!r:.60}")
-        return _different([text_of(option, "option", place) for option in value], place)
-
-    def _spread_options(self, row: Mapping[str, Any], place: Place) -> tuple[str, ...]:
-        """Options of one column each; those at the end may be empty."""
-        cells = [row[name] for name in self.option_columns]
-        while cells and (cells[-1] in (None, "") or cells[-1] != cells[-1]):
-            cells.pop()
-        if len(cells) == 1:
-            raise DataError(place, f"a single option, {cells[0]!r:.60}; give two or none")
-        return _different([text_of(cell, "option", place) for cell in cells], place)
-
-    def split_of(self, row: Mapping[str, Any], place: Place) -> str | None:
-        """The row's split, if the table has such a column."""
-        if self.split is None or row[self.split] in (None, ""):
-            return None
-        text = str(row[self.split])
-        name = split_name(text) or _EXPORTED.get(text)
-        if name is None:
-            raise DataError(place, f"split must be train, val or test, got {row[self.split]!r:.40}")
-        return name
-
-    def captions(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """Free texts about the image."""
-        value = row[self.caption] if self.caption else None
-        texts = value if isinstance(value, list) else [value]
-        return tuple(str(text).strip() for text in texts if text)
 
 
 def option_columns(names: Iterable[str], place: Place) -> tuple[str, ...]:
-    """The columns that hold one option each, in order; none if there are no such columns.
+    """Find the columns that contain one option each, in order; empty if there are none.
 
     >>> option_columns(["image", "question", "option_1", "option_2"], Place(Path("a.csv")))
     ('option_1', 'option_2')
 
     Raises:
-        DataError: two ways of naming them, or one is missing between others.
+        DataError: they are named in two ways, or one is missing between others.
     """
     ways: dict[tuple[str, bool], dict[int, str]] = {}
     for name in names:
@@ -315,21 +216,6 @@ def option_columns(names: Iterable[str], place: Place) -> tuple[str, ...]:
         raise DataError(place, f"options are named in two ways: {found}; keep one of the two")
     for rows in ways.values():
         if len(rows) != max(rows) - min(rows) + 1:
-            raise DataError(place, f"columns of options with one missing between them: {found}")
+            raise DataError(place, f"an option column is missing between the others: {found}")
         return tuple(rows[row] for row in sorted(rows))
     return ()
-
-
-def _different(options: list[str], place: Place) -> tuple[str, ...]:
-    if len(set(options)) < len(options):
-        raise DataError(place, f"two options are the same: {options}")
-    return tuple(options)
-
-
-def _most_frequent(answers: Any, place: Place) -> str:
-    if isinstance(answers, str):
-        return answers
-    if not isinstance(answers, list) or not answers:
-        raise DataError(place, f"answers must be a list of texts, got {answers!r:.60}")
-    texts = [text_of(a["answer"] if isinstance(a, dict) else a, "answer", place) for a in answers]
-    return max(texts, key=texts.count)  # the first of equals

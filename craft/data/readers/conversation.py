@@ -1,4 +1,4 @@
-"""Conversations about one image, LLaVA's and chat messages, as questions with answers."""
+"""Conversations about one image, LLaVA's or chat messages, as questions with answers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _ANSWERS = {"gpt", "assistant"}
 
 
 def llava_turns(conversation: Any, place: Place) -> tuple[Turn, ...]:
-    """The turns of ``[{"from": "human", "value": ...}, {"from": "gpt", "value": ...}, ...]``.
+    """Convert ``[{"from": "human", "value": ...}, {"from": "gpt", "value": ...}, ...]`` to turns.
 
     Raises:
-        DataError: other fields, wrong order, an empty text, or not exactly one ``<image>``, in the
-            first question.
+        DataError: fields are missing, the order is wrong, a text is empty, or ``<image>`` does not
+            occur exactly once, in the first question.
     """
     said = []
     for number, message in enumerate(_list(conversation, "conversations", place), 1):
@@ -31,13 +31,13 @@ def llava_turns(conversation: Any, place: Place) -> tuple[Turn, ...]:
 
 
 def message_turns(messages: Any, place: Place) -> tuple[Turn, ...]:
-    """The turns of chat messages ``[{"role": "user", "content": ...}, ...]``.
+    """Convert chat messages ``[{"role": "user", "content": ...}, ...]`` to turns.
 
-    ``content`` is a text with ``<image>`` in it, or a list of ``{"type": "text"}`` and
+    ``content`` is a text that contains ``<image>``, or a list of ``{"type": "text"}`` and
     ``{"type": "image"}`` parts.
 
     Raises:
-        DataError: as :func:`llava_turns`.
+        DataError: as for :func:`llava_turns`.
     """
     said = []
     for number, message in enumerate(_list(messages, "messages", place), 1):
@@ -79,7 +79,7 @@ def _turns(said: Sequence[tuple[Any, Any]], place: Place) -> tuple[Turn, ...]:
             raise DataError(
                 place,
                 f"turn {i + 1} must come from {' or '.join(sorted(expected))}, it comes from "
-                f"{speaker!r}: questions and answers take turns, a question first",
+                f"{speaker!r}; questions and answers must alternate, a question first",
             )
         if not isinstance(text, str) or not text.replace(IMAGE_TOKEN, "").strip():
             raise DataError(place, f"turn {i + 1} has no text: {text!r:.60}")
@@ -89,8 +89,8 @@ def _turns(said: Sequence[tuple[Any, Any]], place: Place) -> tuple[Turn, ...]:
     if tokens[0] != 1 or sum(tokens) != 1:
         raise DataError(
             place,
-            f"the first question must hold {IMAGE_TOKEN} exactly once and no other turn may; "
-            f"counted {tokens}",
+            f"the first question must contain {IMAGE_TOKEN} exactly once and no other turn may; "
+            f"the counts by turn are {tokens}",
         )
     texts = [text.replace(IMAGE_TOKEN, "").strip() for _, text in said]
     return tuple(

@@ -1,7 +1,7 @@
-"""One way to decode every image: to upright 8-bit RGB, or an error.
+"""Decoding of all images to upright 8-bit RGB.
 
-Failures of decoders mean that the file is damaged (:mod:`~craft.data.readers.image_header`). What
-comes after decoding is our own work, and its failures are not taken for the file's.
+Failures of decoders mean that the file is damaged (:mod:`~craft.data.readers.image_header`).
+Failures in the steps after decoding, which are implemented here, do not.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-#: Pillow keeps the upper byte of colours of 16 bits; read in the other byte order, the lower one.
+#: Pillow keeps the high byte of 16-bit colours; with the byte order swapped, it keeps the low one.
 _OTHER_BYTE = {"16B": "16L", "16L": "16B", "16N": "16B" if struct.pack("=H", 1)[0] else "16L"}
 _FLOATS = PixelRange(black=0, white=1)
 
 
 class Decoded(NamedTuple):
-    """An image in RGB, and what became of it.
+    """An image in RGB, and how it was decoded.
 
     Args:
-        depth: where it had more than eight bits, how those were mapped.
-        frames: how many pages or frames the file has, of which this is the first.
+        depth: how the values were mapped, if they had more than eight bits.
+        frames: number of pages or frames in the file; this image is the first.
     """
 
     image: Image.Image
@@ -50,22 +50,25 @@ class Decoded(NamedTuple):
 
 
 def decode_rgb(data: bytes, pixel_range: PixelRange | None = None) -> Image.Image:
-    """The image alone; see :func:`decode`."""
+    """Like :func:`decode`, but return only the image."""
     return decode(data, pixel_range).image
 
 
 def decode(data: bytes, pixel_range: PixelRange | None = None) -> Decoded:
-    """Decode to upright 8-bit RGB: EXIF rotation applied, transparency put on white, more than
-    eight bits mapped to eight, the first frame of an animation.
+    """Decode the first frame of an image to upright 8-bit RGB.
+
+    EXIF rotation is applied, transparency is composited on white, and more than eight bits are
+    mapped to eight.
 
     Args:
-        pixel_range: the values of more than eight bits that become black and white; by default all
-            that the format can hold, 0 to 65535 for 16 bits and 0 to 1 for floats.
+        pixel_range: the values that become black and white in images of more than eight bits; by
+            default the full range of the format, 0 to 65535 for 16 bits and 0 to 1 for floats.
 
     Raises:
-        CorruptImage: no image, damaged or cut short.
-        UnreadableImage: a known format that is not read, a Git LFS pointer, more memory needed than
-            :func:`~craft.data.readers.image_limits.most_bytes`, or values without a known range.
+        CorruptImage: the data is not an image, or is damaged or truncated.
+        UnreadableImage: the format is known but not supported, the data is a Git LFS pointer,
+            decoding needs more memory than
+            :func:`~craft.data.readers.image_limits.most_bytes`, or the range of values is unknown.
     """
     image = opened(data)
     deep = _deep(image)
@@ -80,7 +83,7 @@ def decode(data: bytes, pixel_range: PixelRange | None = None) -> Decoded:
         rgb, depth = _on_white(image), None
     frames = frames_of(image, data)
     turn = None if image.format == "TIFF" else _UPRIGHT.get(_orientation(image))
-    del image  # the memory that turning takes
+    del image  # frees the memory that transposing needs
     return Decoded(rgb if turn is None else rgb.transpose(turn), depth, frames)
 
 
@@ -95,11 +98,11 @@ def _require_room(image: Image.Image, deep: str) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation; 1, upright, where there is none. No other field is looked at."""
+    """The EXIF orientation; 1 (upright) where there is none. No other field is read."""
     try:
         with quiet():
             value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # what is no EXIF block tells no orientation either
+    except Exception:  # an invalid EXIF block gives no orientation
         return 1
     return int(value) if isinstance(value, int | float) and value in _UPRIGHT else 1
 
@@ -112,7 +115,7 @@ def _deep(image: Image.Image) -> str:
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How Pillow says that the pixels lie in the file, such as "RGB;16B"; until it is loaded."""
+    """Pillow's name of the pixel layout in the file, such as "RGB;16B"; known until loading."""
     tiles = getattr(image, "tile", ())
     if not tiles or tiles[0].codec_name == "jpeg":
         return ""
@@ -163,13 +166,13 @@ def _from_deep_colour(
     rgb = Image.fromarray(colours)
     if values.shape[-1] == 4:
         rgb.putalpha(Image.fromarray((values[..., 3] >> 8).astype(np.uint8)))
-        del values, colours  # the memory that putting it on white takes
+        del values, colours  # frees the memory that compositing needs
         rgb = _on_white(rgb)
     return rgb, depth
 
 
 def _low_byte(data: bytes) -> Image.Image | None:
-    """The image again with the lower byte of every colour; None where Pillow cannot read it so."""
+    """Decode the image again for the low byte of every colour; None if Pillow cannot."""
     image = opened(data)
     raw, tiles = _raw_mode(image), tuple(getattr(image, "tile", []))
     if image.mode not in {"RGB", "RGBA"} or raw.startswith("LA") or len(tiles) != 1:

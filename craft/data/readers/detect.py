@@ -1,4 +1,4 @@
-"""One call that reads any known kind of data: what a path holds, and the reader for it."""
+"""Detects the format of a data set and reads it."""
 
 from __future__ import annotations
 
@@ -37,20 +37,22 @@ _FORMATS: dict[Kind, Format] = {
 _SAVED = ("dataset_dict.json", "state.json")
 
 #: Reasons in the account.
-BESIDE = "files beside the data that hold no records, or of a kind that is not read"
+BESIDE = "files beside the data that contain no records or are of an unsupported kind"
 UNNAMED = "images in the folder that no record names"
-SMALL = "images of classes with too few of them"
+SMALL = "images of classes with too few images"
 
 
 def read_records(path: Path | str, options: ReadOptions | None = None) -> RecordSet:
     """Read a data set of any known format.
 
-    A folder may hold one file or one per split (``train.json``, ``test-00000-of-00002.parquet``);
-    the split is what the file name begins with, or else the nearest folder's.
+    A folder may contain one file, or one or more per split (``train.json``,
+    ``test-00000-of-00002.parquet``). The split is the one that the file name begins with, otherwise
+    that of the nearest folder.
 
     Raises:
-        DataError: nothing known, more than one thing, or bad content; see the readers.
-        FileNotFoundError: no such path.
+        DataError: the path contains no known format, several formats, or invalid content; see the
+            readers.
+        FileNotFoundError: the path does not exist.
         CraftError: the path is a FIFO, a device or a socket.
     """
     path, options = Path(path), options or ReadOptions()
@@ -122,17 +124,18 @@ def _warn_of_unnamed(inside: list[Path], records: Sequence[Record], account: Acc
 
 
 def _part_of(root: Path, file: Path) -> str | None:
-    """The part that a file's name begins with, or else that of the nearest folder below root.
+    """The split that a file's name begins with, otherwise that of the nearest folder below root.
 
     Raises:
-        DataError: the name says one part and a folder another.
+        DataError: the name and the folders give different splits.
     """
     named = split_of_file(stem(file.name))
     folders = file.relative_to(root).parts[:-1] if file != root else ()
     above = {part for part in map(split_name, folders) if part}
     if len(above | {named} - {None}) > 1:
         raise DataError(
-            Place(file), f"its name and folders say several parts, {sorted(above | {named or ''})}"
+            Place(file),
+            f"its name and folders give several splits, {sorted(above | {named or ''})}",
         )
     return named or (above.pop() if above else None)
 
@@ -140,8 +143,10 @@ def _part_of(root: Path, file: Path) -> str | None:
 def _detect(
     path: Path, options: ReadOptions, account: Account
 ) -> tuple[Format, list[Path], list[Path]]:
-    """The format of ``path`` and, unless it is read as a whole, the files to read and all files
-    inside."""
+    """Return the format of ``path``, the files to read, and all files inside.
+
+    The lists are empty for formats that are read as a whole.
+    """
     if path.is_file():
         return options.format or _format_of(path), [path], []
     if options.format == "hf_disk":
@@ -153,7 +158,7 @@ def _detect(
         return "image_folder", [], inside
     readable = [f for f in inside if kind_of(f.name) in _FORMATS]
     files = [f for f in readable if f.parent == path]
-    if not files:  # as repositories of data sets are laid out: data/, or configuration/split/
+    if not files:  # the layout of data set repositories: data/, or configuration/split/
         files = [f for f in readable if kind_of(f.name) in {"parquet", "webdataset"}]
         _require_one_configuration(path, files)
     if options.format is not None:
@@ -167,7 +172,8 @@ def _detect(
     if len(kinds) > 1:
         raise DataError(
             Place(path),
-            f"holds data of several formats ({', '.join(sorted(kinds))}): {names}; name one file",
+            f"contains data of several formats ({', '.join(sorted(kinds))}): {names}; name one "
+            "file",
         )
     if kinds == {"table"}:
         _refuse_folders_of_parts(path, inside, names)
@@ -175,8 +181,8 @@ def _detect(
         if len(files) > 1 and None in splits:
             raise DataError(
                 Place(path),
-                f"holds several annotation files, and {files[splits.index(None)].name} names no "
-                "split; name one file, or begin each name with train, val or test",
+                f"contains several annotation files, and {files[splits.index(None)].name} names "
+                "no split; name one file, or begin each name with train, val or test",
             )
     if kinds == {"webdataset"} or not (kinds or any(is_image_name(f.name) for f in inside)):
         _refuse_packed_shards(inside)
@@ -189,7 +195,7 @@ def _detect(
     if any(f.is_dir() for f in path.iterdir()) or any(is_image_name(f.name) for f in inside):
         _refuse_lost_parts(path, inside, [f for f in inside if kind_of(f.name) == "image"])
         return "image_folder", [], inside
-    raise DataError(Place(path), f"an empty folder or nothing known in it; {_KNOWN}")
+    raise DataError(Place(path), f"an empty folder, or one without any known format; {_KNOWN}")
 
 
 def _fits(file: Path, format: Format) -> bool:
@@ -197,29 +203,29 @@ def _fits(file: Path, format: Format) -> bool:
 
 
 def _require_one_configuration(root: Path, files: list[Path]) -> None:
-    """Files that lie in several folders, parts aside, are several data sets."""
+    """Refuse files in several folders, apart from those of splits: they are several data sets."""
     folders = {tuple(p for p in f.relative_to(root).parts[:-1] if not split_name(p)) for f in files}
     if len(folders) > 1:
         names = sorted("/".join(folder) or "." for folder in folders)
         raise DataError(
-            Place(root), f"holds several data sets, in {', '.join(names[:6])}; name one of them"
+            Place(root), f"contains several data sets, in {', '.join(names[:6])}; name one of them"
         )
 
 
 def _refuse_folders_of_parts(root: Path, inside: list[Path], tables: str) -> None:
-    """A table beside ``train/<class>/`` and ``test/<class>/``: only one of the two can be read."""
+    """Refuse a table beside ``train/<class>/`` and the like: only one of the two can be read."""
     for file in inside:
         parts = file.relative_to(root).parts
         if len(parts) > 2 and split_name(parts[0]) and kind_of(file.name) == "image":
             raise DataError(
                 Place(root),
-                f"holds {tables} and folders of images by class such as {parts[0]}/{parts[1]}/; "
-                "say --format image_folder to read the folders, or name the file",
+                f"contains {tables} and folders of images by class such as {parts[0]}/{parts[1]}/; "
+                "read the folders with --format image_folder, or name the file",
             )
 
 
 def _refuse_lost_parts(root: Path, inside: list[Path], read: list[Path]) -> None:
-    """Refuse to draw a part anew while a file that is not read has that part."""
+    """Refuse to draw a split while a file that is not read contains that split."""
     parts = {_part_of(root, file) for file in read if kind_of(file.name) != "image"}
     parts |= {split_name(p) for f in read for p in f.relative_to(root).parts[:-1]}
     for file in sorted(set(inside) - set(read)):
@@ -228,8 +234,8 @@ def _refuse_lost_parts(root: Path, inside: list[Path], read: list[Path]) -> None
         if part and part not in parts and kind in {*_FORMATS, "unread"}:
             raise DataError(
                 Place(file),
-                f"by its name the {part} part, but it is not read and nothing else has that part; "
-                f"convert it, move it away, or name what to read; {_KNOWN}",
+                f"the {part} split by its name, but it is not read and nothing else has that "
+                f"split; convert it, move it away, or name what to read; {_KNOWN}",
             )
 
 
@@ -259,10 +265,10 @@ _KNOWN = (
 
 
 def without_small_classes(records: RecordSet, least: int) -> RecordSet:
-    """Leave out the classes with fewer than ``least`` images; they go to the account.
+    """Leave out classes with fewer than ``least`` images, and report them in the account.
 
     Raises:
-        DataError: none is left.
+        DataError: no images are left.
     """
     if not records.labelled:
         return records
@@ -274,10 +280,10 @@ def without_small_classes(records: RecordSet, least: int) -> RecordSet:
 
 
 def without_corrupt(records: RecordSet) -> RecordSet:
-    """Decode every image; those that are missing or damaged are left out and go to the account.
+    """Decode every image; leave out missing and damaged ones, and report them in the account.
 
     Raises:
-        DataError: none is left, or an image cannot be read for another reason.
+        DataError: no images are left, or an image cannot be read for another reason.
     """
     report = ImageReport(records.account, skip=True)
     good = [record for record in records if report.image(record) is not None]

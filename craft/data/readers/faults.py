@@ -1,4 +1,4 @@
-"""One place that turns whatever fails while data is read into errors with a place."""
+"""Turns everything that fails while data is read into errors that name the place."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from craft.data.readers.place import DataError, Place
 from craft.errors import CraftError, MissingPackageError
 
-#: Reading ends when so many faults were found.
+#: Number of faults after which reading stops.
 MOST = 100
 
 
 class DataFaults(DataError):
-    """Several faults of one data set, found in one reading.
+    """Several faults of one data set, collected while it was read.
 
     Args:
-        faults: every one of them, in the order found; at least two.
+        faults: all of them, in the order found; at least two.
     """
 
     def __init__(self, faults: Sequence[DataError]):
@@ -31,13 +31,13 @@ class DataFaults(DataError):
 def failures_at(place: Place, way_out: str = "") -> Iterator[None]:
     """Turn every failure inside the block into a :class:`DataError`.
 
-    What a parser raises on damaged or unexpected data depends on the parser: KeyError, TypeError,
-    struct.error, UnicodeDecodeError, ArrowInvalid and others. Data decides which, so all are the
-    data's; the original error stays attached as the cause.
+    Which exception damaged or unexpected data causes depends on the parser: KeyError, TypeError,
+    struct.error, UnicodeDecodeError, ArrowInvalid and others. All are treated as faults of the
+    data; the original error is kept as the cause.
 
     Args:
-        place: what was being read.
-        way_out: what the user can do, added to messages that do not come from us.
+        place: what is being read.
+        way_out: what the user can do, appended to messages of other libraries.
 
     Raises:
         DataError: the block failed.
@@ -57,7 +57,7 @@ def failures_at(place: Place, way_out: str = "") -> Iterator[None]:
 
 
 class Faults:
-    """Collects the faults of a reading, so that one run tells them all.
+    """Collects faults while data is read, so that one run reports them all.
 
     Example:
         >>> faults = Faults()
@@ -72,14 +72,14 @@ class Faults:
         self._found: list[DataError] = []
 
     def add(self, fault: DataError) -> None:
-        """Keep a fault. Raises all of them when there are :data:`MOST`."""
+        """Keep a fault; raise all of them once there are :data:`MOST`."""
         self._found.append(fault)
         if len(self._found) >= MOST:
             self.raise_if_any()
 
     @contextmanager
     def collected(self, place: Place, way_out: str = "") -> Iterator[None]:
-        """Keep the failure of the block, if it fails; see :func:`failures_at`."""
+        """Keep the block's failure, if any; see :func:`failures_at`."""
         try:
             with failures_at(place, way_out):
                 yield
@@ -87,7 +87,7 @@ class Faults:
             self.add(fault)
 
     def raise_if_any(self) -> None:
-        """Raise the one fault there is, or a :class:`DataFaults` of several."""
+        """Raise the fault if there is one, or a :class:`DataFaults` if there are several."""
         if len(self._found) == 1:
             raise self._found[0]
         if self._found:

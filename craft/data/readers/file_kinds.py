@@ -1,4 +1,4 @@
-"""Kinds of files, told by their names; upper and lower case are the same."""
+"""Kinds of files by their names, regardless of case."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from craft.data.readers.image_kinds import OTHER_SUFFIXES, is_image_name
 
 Kind = Literal["image", "json", "csv", "parquet", "webdataset", "about", "unread", "other"]
 
-#: Written beside the data by tools that publish it.
+#: Metadata written beside the data by publishing tools.
 _ABOUT = frozenset(
     {
         "dataset_infos.json",
@@ -35,12 +35,12 @@ _UNREAD = re.compile(
     r"|txt|xml|ya?ml)"
 )
 _PACKED = re.compile(r"\.(tar\.(gz|bz2|xz|zst|z|lz4)|tgz|tbz2?|txz|tzst)$")
-#: Suffixes of images that are not read; they are named instead of overlooked.
+#: Suffixes of unsupported images, which are reported instead of ignored.
 _UNREAD_IMAGES = OTHER_SUFFIXES.keys() | {".nii", ".raw"}
 
 
 def suffix(name: str) -> str:
-    """The ending of a file name in lower case, without ``.gz`` behind a table's.
+    """The suffix of a file name in lower case; ``.gz`` after that of a table is ignored.
 
     >>> suffix("test.JSONL"), suffix("a.csv.gz"), suffix("a.tar.gz")
     ('.jsonl', '.csv', '.gz')
@@ -51,7 +51,7 @@ def suffix(name: str) -> str:
 
 
 def stem(name: str) -> str:
-    """A file name without its ending.
+    """A file name without its suffix.
 
     >>> stem("test.jsonl.gz"), stem("v1.2.csv")
     ('test', 'v1.2')
@@ -61,10 +61,10 @@ def stem(name: str) -> str:
 
 
 def kind_of(name: str) -> Kind:
-    """What a file is by its name.
+    """The kind of a file by its name.
 
-    "about" are files that describe a data set, "unread" are data that no reader reads, "other" is
-    everything else.
+    "about" means a file that describes a data set, "unread" data in an unsupported format, and
+    "other" everything else.
     """
     ending = suffix(name)
     if name.lower() in _ABOUT:
@@ -75,7 +75,7 @@ def kind_of(name: str) -> Kind:
 
 
 def is_packed_shard(name: str) -> bool:
-    """Whether a name is that of a compressed tar file, which must be unpacked to be read.
+    """Whether a name is that of a compressed tar file, which must be decompressed first.
 
     >>> is_packed_shard("train-0.tar.gz"), is_packed_shard("train-0.tar")
     (True, False)
@@ -84,5 +84,5 @@ def is_packed_shard(name: str) -> bool:
 
 
 def is_unread_image(name: str) -> bool:
-    """Whether a name is that of an image of a kind that is not read."""
+    """Whether a name is that of an image in an unsupported format."""
     return suffix(name) in _UNREAD_IMAGES

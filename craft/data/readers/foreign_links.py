@@ -1,4 +1,4 @@
-"""Errors show nothing of a file outside of the data, where a link led that came with it."""
+"""Keeps errors from showing the content of files outside the data, reached through its links."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from craft.runtime.stored_files import StoredFileError
 
 
 def hide_foreign(path: Path, error: DataError) -> None:
-    """Raises another DataError in place of one about a file that a link out of ``path`` leads to:
-    its message may hold what stands there. Whoever names the file itself sees all."""
+    """Raise another DataError if one is about a file that a link leads to, out of ``path``.
+
+    The original message may contain parts of that file. A user who names the file itself sees it.
+    """
     for fault in error.faults if isinstance(error, DataFaults) else (error,):
         file = fault.place.path
         if isinstance(fault, MissingImage) or not file.is_file() or not file.is_relative_to(path):

@@ -1,4 +1,4 @@
-"""How many pictures a file holds of which only the first is read: pages, frames of an animation."""
+"""Counts the pages or animation frames of a file, of which only the first is read."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from PIL import Image
 
 _SUBFILE_TYPE = 254
 _REDUCED_OR_MASK = 1 | 4
-#: Counting ends here; nobody reads on.
+#: Counting stops here.
 _MOST = 10_000
 
 
 def frames_of(image: Image.Image, data: bytes) -> int:
-    """The number of pages or frames; 1 also where the file does not say.
+    """Count the pages or frames of an image; 1 if the file does not tell.
 
     Args:
-        image: opened, and not yet turned or converted.
-        data: the file it was opened from.
+        image: the opened image, not yet transposed or converted.
+        data: the content of its file.
     """
     if image.format == "TIFF":
         return _tiff_pages(data)
@@ -29,7 +29,7 @@ def frames_of(image: Image.Image, data: bytes) -> int:
 
 
 def _tiff_pages(data: bytes) -> int:
-    """Directories of a TIFF file that are neither thumbnails nor masks of others."""
+    """Count the directories of a TIFF file that are neither thumbnails nor masks."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None:
         return 1
@@ -47,7 +47,7 @@ def _tiff_pages(data: bytes) -> int:
             pages += not _subfile_type(data, at, entries, entry, order) & _REDUCED_OR_MASK
             (at,) = struct.unpack_from(order + offset_kind, data, at + entries * entry)
     except struct.error:
-        pass  # damaged behind the first page, which is all that is read
+        pass  # damaged after the first page, the only one that is read
     return max(1, pages)
 
 
@@ -62,7 +62,7 @@ def _subfile_type(data: bytes, at: int, entries: int, size: int, order: str) -> 
 
 
 def _gif_frames(data: bytes) -> int:
-    """Image blocks of a GIF file, found without decoding them."""
+    """Count the image blocks of a GIF file without decoding them."""
     at, frames = 13, 0
     if len(data) > 10 and data[10] & 0x80:
         at += 3 << ((data[10] & 7) + 1)

@@ -1,4 +1,4 @@
-"""Data sets of the ``datasets`` library, saved with ``save_to_disk`` or already loaded."""
+"""Data sets of the ``datasets`` library, saved by ``save_to_disk`` or already loaded."""
 
 from __future__ import annotations
 
@@ -41,7 +41,11 @@ class DatasetImage:
 
 
 def import_datasets() -> Any:
-    """The ``datasets`` library. Raises ImportError with the way to get it."""
+    """Import the ``datasets`` library.
+
+    Raises:
+        MissingPackageError: it is not installed; the message tells how to install it.
+    """
     try:
         import datasets
     except ImportError as error:
@@ -52,26 +56,27 @@ def import_datasets() -> Any:
 
 
 def read_hf_disk(path: Path, options: ReadOptions, account: Account | None = None) -> RecordSet:
-    """A folder that ``save_to_disk`` wrote, a Dataset or a DatasetDict.
+    """Read a ``Dataset`` or ``DatasetDict`` that ``save_to_disk`` wrote to a folder.
 
     Args:
-        account: where what is left out goes.
+        account: collects what is skipped.
 
     Raises:
-        DataError: the folder cannot be loaded or names files outside, or see :func:`read_hf`.
+        DataError: the folder cannot be loaded, or refers to files outside; see also
+            :func:`read_hf`.
     """
     datasets = import_datasets()
     _require_own_files(path)
     with failures_at(Place(path), "the datasets library cannot load it; save it again"):
         loaded = datasets.load_from_disk(str(path))
         for part in loaded.values() if isinstance(loaded, Mapping) else [loaded]:
-            # Arrow believes the offsets of a file it maps: a damaged one ends the whole process.
+            # Arrow trusts the offsets in a file it maps: a damaged file would crash the process.
             part.data.validate(full=True)
     return read_hf(loaded, path, options, account)
 
 
 def _require_own_files(path: Path) -> None:
-    """Raises DataError if the notes of the library name parts or files outside of the folder."""
+    """Raise DataError if the library's metadata name splits or files outside the folder."""
     with failures_at(Place(path), "the datasets library cannot load it; save it again"):
         parts = [path]
         if (listed := path / "dataset_dict.json").is_file():
@@ -86,14 +91,15 @@ def _require_own_files(path: Path) -> None:
 def read_hf(
     loaded: Any, path: Path, options: ReadOptions, account: Account | None = None
 ) -> RecordSet:
-    """A ``Dataset``, or a mapping of split name -> ``Dataset`` such as a ``DatasetDict``.
+    """Read a ``Dataset``, or a mapping of split name -> ``Dataset`` such as a ``DatasetDict``.
 
     Args:
-        path: where it came from, for messages and relative image paths.
-        account: where what is left out goes.
+        path: where it was loaded from, for messages and relative image paths.
+        account: collects what is skipped.
 
     Raises:
-        DataError: splits of other names, no known columns, a bad value; with split and row.
+        DataError: a split name is unknown, columns are not recognised, or a value is invalid; the
+            message names split and row.
     """
     parts = loaded if isinstance(loaded, Mapping) else {"": loaded}
     for name in parts:
@@ -107,18 +113,18 @@ def read_hf(
 
 
 class SavedPart:
-    """One ``Dataset``, as a part of the name given; rows are counted from 0."""
+    """A ``Dataset`` that is the split ``name``; rows are counted from 0."""
 
     def __init__(self, name: str, dataset: Any, path: Path, images: Path | None = None) -> None:
         self.place = Place(path, part=name)
         self._name, self._dataset, self._path, self._images = name, dataset, path, images
 
     def column_names(self) -> list[str]:
-        """Those of its features."""
+        """The names of its features."""
         return list(self._dataset.column_names)
 
     def rows(self, columns: Columns) -> Iterator[Row]:
-        """The rows; images are read when they are asked for."""
+        """Iterate over the rows; images are read on demand."""
         dataset, name = self._dataset, self._name
         columns.require(dataset.column_names, self.place)
         cells = _undecoded(dataset.select_columns([columns.image]), columns.image)
@@ -146,16 +152,16 @@ class SavedPart:
             )
 
     def notes(self) -> list[str]:
-        """Nothing beyond its columns."""
+        """Empty: there is nothing to add about it."""
         return []
 
     def names_classes(self) -> bool:
-        """Whether its features have class names."""
+        """Whether its features define class names."""
         return any(getattr(f, "names", None) for f in self._dataset.features.values())
 
 
 def _undecoded(cells: Any, column: str) -> Any:
-    """The images as they are stored; the library would decode them in its own way."""
+    """Make a column yield images as stored; the library would decode them differently."""
     datasets = import_datasets()
     feature = cells.features[column]
     raw = datasets.Image(decode=False)

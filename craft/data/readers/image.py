@@ -1,4 +1,4 @@
-"""Encoded images wherever they lie."""
+"""Encoded images, in files of their own or inside others."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from craft.runtime.regular_files import regular_bytes
 
 
 class EncodedImage(Protocol):
-    """An image as it lies on disk; ``str`` says where."""
+    """An image as stored on disk; ``str`` gives its place."""
 
     @property
     def named(self) -> str:
-        """The path by which the data names it, which may say a part; empty if there is none."""
+        """The path in the data, which may contain a split name; empty if there is none."""
         ...
 
     def read(self) -> bytes:
-        """The encoded bytes.
+        """Read the encoded bytes.
 
         Raises:
-            OSError: they cannot be had.
-            CraftError: no regular file, or more than an image may take.
+            OSError: they cannot be read.
+            CraftError: the file is not regular, or larger than an image may be.
         """
         ...
 

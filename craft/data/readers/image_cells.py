@@ -14,20 +14,20 @@ from craft.runtime.inside import inside
 from craft.runtime.regular_files import regular_bytes
 from craft.runtime.stored_files import StoredFileError
 
-#: Longer texts are no paths, on any system.
+#: Longer texts are not paths on any system.
 LONGEST_PATH = 4096
 
 
 def image_bytes(cell: Any, folder: Path, root: Path | None = None) -> bytes:
-    """The encoded image of a cell, or of a list of one cell.
+    """Return the encoded image of a cell, or of a list with one cell.
 
     Args:
-        folder: where paths begin, which they must not lead out of.
-        root: instead, the folder that the user named; links in it are followed.
+        folder: the folder that paths are relative to and must not lead out of.
+        root: the folder that the user named, to use instead; links in it are followed.
 
     Raises:
-        OSError: it names a file that cannot be read.
-        CraftError: it is no image cell, or a path that leads out of the folder.
+        OSError: the cell names a file that cannot be read.
+        CraftError: the cell is not an image, or a path that leads out of the folder.
     """
     if isinstance(cell, list) and len(cell) == 1:
         cell = cell[0]
@@ -45,7 +45,7 @@ def image_bytes(cell: Any, folder: Path, root: Path | None = None) -> bytes:
 
 def _path(cell: str, folder: Path, root: Path | None) -> Path:
     scope, names = folder, [cell]
-    if root is not None:  # paths may begin at the table all the same
+    if root is not None:  # paths may still be relative to the table
         scope, names = root, [cell, os.path.join(folder.absolute(), cell)]
     found, refusals = [], []
     for name in names:
@@ -55,13 +55,13 @@ def _path(cell: str, folder: Path, root: Path | None) -> Path:
             refusals.append(error)
     if not found:
         raise CraftError(
-            f"{refusals[0]}; if it is meant, name a folder that holds all images (--images)"
+            f"{refusals[0]}; if this is intended, name a folder that contains all images (--images)"
         )
     return next(filter(os.path.lexists, found), found[0])
 
 
 def path_in(cell: Any) -> str:
-    """The path that a cell names beside or instead of bytes; empty if it names none.
+    """Return the path in a cell, with or without bytes; empty if there is none.
 
     >>> path_in({"bytes": b"...", "path": "train/a.png"}), path_in(b"...")
     ('train/a.png', '')
@@ -74,14 +74,14 @@ def path_in(cell: Any) -> str:
 
 
 def require_one_image(cell: Any, place: Place) -> bool:
-    """Whether a cell holds an image. Raises DataError when it holds several."""
+    """Whether a cell contains an image; raise DataError if it contains several."""
     if isinstance(cell, list) and len(cell) > 1:
         raise DataError(place, f"{len(cell)} images; a record must have exactly one")
     return holds_image(cell)
 
 
 def holds_image(cell: Any) -> bool:
-    """Whether a cell holds an image, of whatever kind.
+    """Whether a cell contains an image of any kind.
 
     >>> holds_image(["a.png"]), holds_image([]), holds_image({"bytes": None, "path": ""})
     (True, False, False)

@@ -1,4 +1,4 @@
-"""Folders of images by class, with or without folders for training, validation and test."""
+"""Folders of images by class, with or without folders for splits."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from craft.data.readers.record import Record, RecordSet
 from craft.data.readers.splits import split_name
 from craft.data.readers.walk import is_junk, walk
 
-UNREAD = "images of kinds that are not read"
-OTHERS = "files that are no images"
+UNREAD = "images in unsupported formats"
+OTHERS = "files that are not images"
 
 
 def read_image_folder(
     path: Path, account: Account | None = None, files: Sequence[Path] | None = None
 ) -> RecordSet:
-    """``path/<class>/*.jpg``, ``path/<split>/<class>/*.jpg`` or ``path/<class>/<split>/*.jpg``;
-    images may lie deeper.
+    """Read a folder of images by class.
+
+    The layout is ``path/<class>/*.jpg``, ``path/<split>/<class>/*.jpg`` or
+    ``path/<class>/<split>/*.jpg``; images may be in deeper folders.
 
     Args:
-        account: where what is left out goes.
-        files: what :func:`~craft.data.readers.walk.walk` found there, if that was done.
+        account: collects what is skipped.
+        files: the result of :func:`~craft.data.readers.walk.walk` on ``path``, if known.
 
     Raises:
-        DataError: split folders beside class folders, images outside of class folders, a class
-            folder without images, a folder whose name is not UTF-8.
+        DataError: there are split folders beside class folders, images outside class folders, a
+            class folder without images, or a folder whose name is not UTF-8.
     """
     account = account or Account()
     images: list[Path] = []
@@ -52,7 +54,7 @@ def read_image_folder(
             parent = image.parent
             raise DataError(
                 Place(image),
-                f"an image outside of any class folder; {shown(parent)} must hold one folder per "
+                f"an image outside any class folder; {shown(parent)} must contain one folder per "
                 "class",
             )
     parents = [path / name for name in tops] if splits else [path]
@@ -75,7 +77,7 @@ def read_image_folder(
                 split=split,
             )
         )
-    notes = ["the folder an image lies in is its class"]
+    notes = ["the class of an image is the name of its folder"]
     if splits:
         notes.append(f"splits from the folders {', '.join(tops)}")
     if inner:
@@ -88,13 +90,13 @@ def _folders(path: Path) -> list[str]:
 
 
 def _splits_of(path: Path, tops: Sequence[str]) -> dict[str, str]:
-    """The folders at the top that are splits: all of them or none."""
+    """Folder -> split for the top folders; raise DataError if only some of them are splits."""
     named = {name: split for name in tops if (split := split_name(name))}
     others = [name for name in tops if name not in named]
     if named and others:
         raise DataError(
             Place(path),
-            f"{min(named)}/ looks like a split, {shown(others[0])}/ like a class; have only class "
+            f"{min(named)}/ looks like a split, {shown(others[0])}/ like a class; use only class "
             "folders, or only train/, val/ and test/ with class folders in them",
         )
     _require_once(path, named)
@@ -102,7 +104,7 @@ def _splits_of(path: Path, tops: Sequence[str]) -> dict[str, str]:
 
 
 def _class_first(path: Path, images: Sequence[Path]) -> dict[str, str]:
-    """The folders inside classes that are splits (``cat/train/``): of all images, or of none."""
+    """Folder -> split inside class folders (``cat/train/``); all images must have one, or none."""
     inside: dict[str, str] = {}
     loose: list[Path] = []
     for image in images:
@@ -115,7 +117,7 @@ def _class_first(path: Path, images: Sequence[Path]) -> dict[str, str]:
     if inside and loose:
         raise DataError(
             Place(loose[0]),
-            f"lies in no split, but other images lie in {min(inside)}/ inside their class; put all "
+            f"is in no split, but other images are in {min(inside)}/ inside their class; put all "
             "images into such folders, or none",
         )
     _require_once(path, inside)
@@ -132,10 +134,8 @@ def _require_images(folder: Path, images: Sequence[Path], others: Sequence[Path]
     if any(folder in image.parents for image in images):
         return
     unread = {suffix(f.name) for f in others if folder in f.parents and is_unread_image(f.name)}
-    kinds = (
-        f", only files of kinds that are not read: {', '.join(sorted(unread))}" if unread else ""
-    )
+    kinds = f", only files in unsupported formats: {', '.join(sorted(unread))}" if unread else ""
     raise DataError(
         Place(folder),
-        f"a class without images{kinds}; add some that can be read, or remove the folder",
+        f"a class without images{kinds}; add images in a supported format, or remove the folder",
     )

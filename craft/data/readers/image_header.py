@@ -1,7 +1,7 @@
-"""Opening images: raster formats by their signature, and errors that say what a file is instead.
+"""Opening images: raster formats by their signature, with errors that say what else a file is.
 
-Pillow raises whatever a damaged file makes its decoders stumble over, from ``struct.error`` to
-``NotImplementedError``; all of it means that the file is damaged.
+On damaged files Pillow's decoders raise all kinds of exceptions, from ``struct.error`` to
+``NotImplementedError``; each of them means that the file is damaged.
 """
 
 from __future__ import annotations
@@ -20,38 +20,36 @@ from craft.errors import CraftError
 from craft.runtime.stored_files import LFS_POINTER
 from craft_kernels.fork_aware_lock import ForkAwareLock
 
-#: None of them starts another program, as PostScript would; formats without a signature (TGA) are
-#: left out, because anything may be taken for one.
+#: None of these starts another program, as PostScript would. Formats without a signature (TGA) are
+#: excluded, since any file could be mistaken for one.
 FORMATS = ("PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF")
 _JPEG = b"\xff\xd8\xff"
 _TIFF_LOG = logging.getLogger("PIL.TiffImagePlugin")
-_headers = ForkAwareLock()  # warnings.catch_warnings changes what all threads see
+_headers = ForkAwareLock()  # warnings.catch_warnings affects all threads
 
 
 class UnreadableImage(CraftError):
-    """An image that cannot be had as RGB, although it may be sound."""
+    """An image that cannot be converted to RGB, although it may be intact."""
 
 
 class CorruptImage(UnreadableImage):
-    """Bytes that are no whole image: damaged, cut short, or something else altogether."""
+    """Data that is not a complete image: damaged, truncated, or not an image at all."""
 
 
 def opened(data: bytes) -> Image.Image:
-    """The image with its header read and nothing decoded.
+    """Open an image and read its header, without decoding pixels.
 
     Raises:
-        CorruptImage: no image, or a damaged header.
-        UnreadableImage: a known format that is not read, or a Git LFS pointer.
+        CorruptImage: the data is not an image, or its header is damaged.
+        UnreadableImage: the format is not supported, or the data is a Git LFS pointer.
     """
     if not data:
         raise CorruptImage("an empty file")
     try:
         with quiet():
             image = _identified(data)
-            if (
-                image is not None and image.format == "TIFF"
-            ):  # turns itself upright, could warn then
-                image.getexif()
+            if image is not None and image.format == "TIFF":
+                image.getexif()  # loading reads it to rotate the image, and could warn then
     except Exception as error:  # see the module's docstring
         raise CorruptImage(f"cannot be decoded, {_said(error)}") from error
     if image is None:
@@ -62,8 +60,11 @@ def opened(data: bytes) -> Image.Image:
 
 
 def _identified(data: bytes) -> Image.Image | None:
-    """Not by ``Image.open``, whose limit on pixels is one for the whole process, and which takes
-    what a camera appends to a JPEG for images (MPO) and fails where that is damaged."""
+    """Identify the format and open the image.
+
+    ``Image.open`` is not used: its limit on pixels applies to the whole process, and it reads data
+    that cameras append to a JPEG as further images (MPO), which fails if that data is damaged.
+    """
     file = io.BytesIO(data)
     if data.startswith(_JPEG):
         return JpegImagePlugin.JpegImageFile(file)
@@ -75,7 +76,7 @@ def _identified(data: bytes) -> Image.Image | None:
                 file.seek(0)
                 return factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
-            continue  # how a format says that it is another one after all
+            continue  # the signature fits, but it is another format
     return None
 
 
@@ -83,7 +84,7 @@ def load(image: Image.Image) -> None:
     """Decode the pixels.
 
     Raises:
-        CorruptImage: damaged or cut short.
+        CorruptImage: the image is damaged or truncated.
         UnreadableImage: there is not enough memory.
     """
     try:
@@ -97,7 +98,7 @@ def load(image: Image.Image) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings of Pillow's, nor its log's errors; what it tells of is decided here."""
+    """Suppress Pillow's warnings and logged errors; what is wrong is decided here."""
     with _headers, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before, _TIFF_LOG.disabled = _TIFF_LOG.disabled, True
@@ -112,9 +113,9 @@ def _not_an_image(data: bytes) -> UnreadableImage:
         return UnreadableImage("is a Git LFS pointer, not the image itself: run `git lfs pull`")
     known = content_format(data)
     if known is not None:
-        return UnreadableImage(f"is {known}, which is not read; convert it to PNG or JPEG")
+        return UnreadableImage(f"is {known}, which is not supported; convert it to PNG or JPEG")
     if data[4:12] == b"ftypavif":
-        return UnreadableImage("is AVIF, which this Pillow was built without; update Pillow")
+        return UnreadableImage("is AVIF, which this build of Pillow lacks; update Pillow")
     start = data[:8].hex(" ")
     return CorruptImage(f"not an image: {len(data)} bytes that start {start}")
 

@@ -1,17 +1,17 @@
-"""What a file is that was to be an image, told by its first bytes or by its name's ending."""
+"""Image formats, recognised by the suffix of a file name or by the first bytes of its content."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-#: File names that end so are images that are read.
+#: Suffixes of supported images.
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".gif"}
     | {".tif", ".tiff", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"}
     | {".jp2", ".j2k", ".j2c", ".jpx", ".jpf"}
 )
 
-#: Endings of images that are not read, and what such files are.
+#: Suffix -> format of images that are not supported.
 OTHER_SUFFIXES = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
     **dict.fromkeys((".svg", ".svgz"), "SVG"),
@@ -24,7 +24,7 @@ OTHER_SUFFIXES = {
     **{f".{name}": name.upper() for name in ("hdr", "qoi", "dds", "xcf")},
 }
 
-#: How formats begin that are not read. The first that fits counts.
+#: Signatures of unsupported formats, in order of preference.
 _SIGNATURES = (
     (b"%!PS", "PostScript"),
     (b"\xc5\xd0\xd3\xc6", "PostScript"),
@@ -49,12 +49,12 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name ends as an image that is read."""
+    """Whether a file name has the suffix of a supported image."""
     return Path(name).suffix.lower() in SUFFIXES
 
 
 def other_format(name: str) -> str | None:
-    """The format that a file name's ending stands for, if it is one of images that are not read.
+    """Return the unsupported image format of a file name by its suffix; None if there is none.
 
     >>> other_format("IMG_0001.HEIC"), other_format("cat.png")
     ('HEIC', None)
@@ -63,7 +63,7 @@ def other_format(name: str) -> str | None:
 
 
 def content_format(data: bytes) -> str | None:
-    """What the content of a file is, if that is known and is no image format that is read."""
+    """Return the format of a file's content, if it is known but not supported; otherwise None."""
     for signature, name in _SIGNATURES:
         if data.startswith(signature):
             return name

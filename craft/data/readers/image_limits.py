@@ -1,7 +1,7 @@
-"""How much memory decoding one image may take, told by its header before anything is decoded.
+"""The limit on the memory that decoding one image takes, estimated from its header.
 
-A file of a few kilobytes can hold an image of many gigabytes. The bytes per pixel below are peaks
-that were measured, of the decoder and of what follows it here.
+A file of a few kilobytes can contain an image of many gigabytes. The bytes per pixel below are
+measured peaks of the decoders and of the steps that follow here.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from craft.errors import CraftError
 #: The environment variable that raises or lowers the limit, in MiB.
 VARIABLE = "CRAFT_MAX_IMAGE_MIB"
 DEFAULT_MIB = 1024
-#: JPEG images of more pixels are decoded at a half, a quarter or an eighth of their size. The
-#: encoder reads far fewer; the number is fixed so that no limit changes any pixel.
+#: JPEG images with more pixels are decoded at a half, a quarter or an eighth of their size.
+#: Encoders read far fewer pixels; the number is fixed so that no limit changes any pixel.
 DRAFTED_ABOVE = 1 << 26
 _MIB = 1 << 20
 
-#: Bytes per pixel, by what has to be done after decoding.
+#: Bytes per pixel, by the processing after decoding.
 _PLAIN, _TRANSPARENT, _DEEP_GREY, _DEEP_COLOUR, _DEEP_TRANSPARENT = 8, 20, 14, 20, 28
-#: What decoders take beside the image that they give.
+#: Bytes per pixel that decoders need in addition to their output.
 _DECODERS = {"WEBP": 10, "AVIF": 4, "JPEG2000": 12}
 
 
 def most_bytes() -> int:
-    """What one image may take, encoded or decoded.
+    """Return the largest size of an image in bytes, encoded or decoded.
 
     Raises:
-        CraftError: the environment variable is no whole number above 0.
+        CraftError: the environment variable is not a whole number above 0.
     """
     said = os.environ.get(VARIABLE, str(DEFAULT_MIB))
     if not (said.isascii() and said.isdigit() and int(said) > 0):
@@ -40,12 +40,11 @@ def most_bytes() -> int:
 
 
 def bytes_to_decode(image: Image.Image, deep: str) -> int:
-    """An estimate, never far below the truth, of what decoding to RGB takes at its peak.
+    """Estimate the peak memory of decoding to RGB, never far below the actual one.
 
     Args:
-        image: opened, not yet loaded.
-        deep: as of :func:`~craft.data.readers.decoding.decode`, whether it has more than eight
-            bits: "grey", "colour" or "".
+        image: the opened image, not yet loaded.
+        deep: "grey" or "colour" for an image of more than eight bits, otherwise "".
     """
     clear = image.has_transparency_data
     pixel = {
@@ -62,7 +61,7 @@ def bytes_to_decode(image: Image.Image, deep: str) -> int:
 
 
 def drafted(image: Image.Image) -> None:
-    """Let a very large JPEG be decoded at a fraction of its size; others are left as they are."""
+    """Set a very large JPEG to be decoded at a fraction of its size; other images are unchanged."""
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         scale = _scale(image.width * image.height)
         if scale > 1:
@@ -70,12 +69,12 @@ def drafted(image: Image.Image) -> None:
 
 
 def _scale(pixels: int) -> int:
-    """The least of the scales that JPEG decoders have which leaves few enough pixels."""
+    """The smallest reduction of JPEG decoders that leaves at most DRAFTED_ABOVE pixels, or 8."""
     return next((s for s in (1, 2, 4) if pixels <= DRAFTED_ABOVE * s * s), 8)
 
 
 def _coefficients(image: Any) -> int:
-    """What a progressive JPEG keeps until it is whole: all coefficients, two bytes each."""
+    """Memory for the coefficients of a progressive JPEG, all of which are kept, two bytes each."""
     if not image.info.get("progressive") and not image.info.get("progression"):
         return 0
     layers = getattr(image, "layer", None) or [(1, 1, 1, 0)]

@@ -1,4 +1,4 @@
-"""Images as annotation files name them: paths found under one folder, or the images themselves."""
+"""Images in annotation files: paths relative to one folder, or images inside cells."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from craft.runtime.stored_files import StoredFileError
 
 @dataclass
 class ImagePaths:
-    """Looks image paths up under one folder, the same one for all, and in it alone.
+    """Looks up image paths in a single folder, which is the same for all rows.
 
     Args:
         file: the annotation file.
-        folders: tried in order; the first under which the first path exists is taken.
-        root: where the user said that images are; links in it are followed. Without, images lie
-            in the folder of the file, and links that lead out of it are refused.
+        folders: candidates; the first one that contains the first path is chosen.
+        root: the folder of images that the user named; links in it are followed. Without it, images
+            must be in the folder of the file, and links that lead out of it are refused.
     """
 
     file: Path
@@ -36,21 +36,21 @@ class ImagePaths:
 
     @classmethod
     def of(cls, file: Path, root: Path | None) -> ImagePaths:
-        """Under ``root`` if the user named one; else beside the file or in ``images/`` there."""
+        """Look in ``root`` if the user named one, otherwise beside the file or in ``images/``."""
         if root is not None:
             return cls(file, [root], root, root)
         return cls(file, [file.parent, file.parent / "images"])
 
     def image(self, value: Any, place: Place) -> EncodedImage | None:
-        """The image of a cell: a path, base64, ``{"path"}`` or ``{"bytes"}``, or a list of one.
+        """Return the image of a cell: a path, base64, ``{"path"}``, ``{"bytes"}`` or a list of one.
 
         Returns:
-            None if the cell is empty.
+            The image; None if the cell is empty.
 
         Raises:
-            MissingImage: no such file, or an empty one.
-            DataError: several images, no image, a path that leads out of the folder, a Git LFS
-                pointer, or a file that cannot be opened.
+            MissingImage: the file does not exist or is empty.
+            DataError: there are several images, the cell is not an image, the path leads out of the
+                folder, or the file is a Git LFS pointer or cannot be opened.
         """
         if isinstance(value, list):
             if len(value) > 1:
@@ -76,7 +76,7 @@ class ImagePaths:
 
     def _found(self, value: str, place: Place) -> Path:
         if "\0" in value or len(value) > LONGEST_PATH:
-            raise DataError(place, f"image is no path: {value!r:.60}")
+            raise DataError(place, f"image is not a path: {value!r:.60}")
         if self.chosen is None:
             held = [f for f in self.folders if _is_there(self._within(f, value, place))]
             self.chosen = next(iter(held), None)
@@ -84,7 +84,7 @@ class ImagePaths:
             looked = " or ".join(shown(folder) for folder in self.folders[:2])
             raise MissingImage(
                 place,
-                f"no image {value!r} in {looked}; name the folder that image paths begin at "
+                f"no image {value!r} in {looked}; name the folder that image paths are relative to "
                 "(--images)",
             )
         path = self._within(self.chosen, value, place)
@@ -95,12 +95,12 @@ class ImagePaths:
         return path
 
     def _within(self, folder: Path, value: str, place: Place) -> Path:
-        """``folder / value``, unless it leads out of where images may lie."""
+        """Return ``folder / value``, unless it leads out of where images may be."""
         if self.root is None:
             scope, names = self.file.parent, [os.path.join(folder.name, value)]
             if folder == scope:
                 names = [value]
-        else:  # paths may begin at the file all the same, as ../images/a.png does
+        else:  # paths may still be relative to the file, such as ../images/a.png
             scope, names = self.root, [value, os.path.join(self.file.parent.absolute(), value)]
         for name in names:
             try:
@@ -109,15 +109,16 @@ class ImagePaths:
                 continue
         raise DataError(
             place,
-            f"image {value!r:.80} leads out of {shown(scope)}; if that is meant, name a folder "
-            "that holds all images, in which links are followed (--images)",
+            f"image {value!r:.80} leads out of {shown(scope)}; if this is intended, name a folder "
+            "that contains all images, in which links are followed (--images)",
         )
 
     def sentence(self) -> str:
-        """Where images were found."""
+        """Describe where images were found."""
         if self.inline and self.chosen is None:
-            return "images stand in the table's cells"
-        return f"image paths begin at {shown(self.chosen) if self.chosen else 'no known folder'}"
+            return "images are in the table's cells"
+        where = shown(self.chosen) if self.chosen else "no known folder"
+        return f"image paths are relative to {where}"
 
 
 def _is_there(path: Path) -> bool:

@@ -1,5 +1,5 @@
-"""What decoding many images brings to light: everything that fails, told at once, and how values of
-more than eight bits were mapped."""
+"""A report on decoding many images: all failures at once, and how values of more than eight bits
+were mapped."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from craft.data.readers.record import DamagedImage, Record
 T = TypeVar("T")
 
 #: A reason in the account.
-SEVERAL = "images of several pages or frames, of which only the first is read"
+SEVERAL = "images with several pages or frames, of which only the first is read"
 
 
 class ImageReport:
-    """Collects over many records; :meth:`close` warns, then raises.
+    """Collects failures and warnings over many records; :meth:`close` warns, then raises.
 
     Args:
-        account: where warnings go, and what was skipped.
-        skip: leave out images that are missing or damaged. Nothing else is ever left out: an image
-            that is sound but not read, or that the disk does not give, is a failure.
+        account: collects warnings and what is skipped.
+        skip: skip missing or damaged images. Other failures, such as an unsupported format or a
+            read error, are never skipped.
     """
 
     def __init__(self, account: Account | None = None, *, skip: bool = False):
         self.account = account or Account()
-        #: How many missing or damaged images are among the failures.
+        #: Number of missing or damaged images among the failures.
         self.damaged = 0
         self._skip = skip
         self._faults = Faults()
@@ -39,7 +39,7 @@ class ImageReport:
         self._several: list[tuple[Record, int]] = []
 
     def image(self, record: Record) -> Image.Image | None:
-        """The record's image in RGB; None if that failed."""
+        """Decode a record's image to RGB; None if that fails."""
         decoded = self.attempt(record.decoded)
         if decoded is None:
             return None
@@ -47,15 +47,15 @@ class ImageReport:
         return decoded.image
 
     def note(self, record: Record, depth: Depth | None, frames: int = 1) -> None:
-        """What became of an image that was decoded elsewhere, as
-        :class:`~craft.data.readers.decoding.Decoded` says it."""
+        """Record how an image was decoded elsewhere; arguments as in
+        :class:`~craft.data.readers.decoding.Decoded`."""
         if depth is not None:
             self._deep.append((record, depth))
         if frames > 1:
             self._several.append((record, frames))
 
     def attempt(self, read: Callable[[], T]) -> T | None:
-        """What ``read`` gives; None if it raises a DataError, which is kept."""
+        """Return the result of ``read``; None if it raises a DataError, which is kept."""
         try:
             return read()
         except DamagedImage as error:
@@ -69,7 +69,7 @@ class ImageReport:
         return None
 
     def close(self) -> Account:
-        """:meth:`warn`, then :meth:`raise_failures`; the account otherwise."""
+        """Call :meth:`warn` and :meth:`raise_failures`, and return the account."""
         self.warn()
         self.raise_failures()
         return self.account
@@ -79,7 +79,7 @@ class ImageReport:
         self._faults.raise_if_any()
 
     def warn(self) -> None:
-        """Put a warning in the account for each image that may be read otherwise than meant."""
+        """Add a warning to the account for each image that may not be read as intended."""
         for record, frames in self._several:
             self.account.warn(SEVERAL, record.place, f"the first of {frames}")
         dark = [found for found in self._deep if _dark(found[1])]
@@ -87,8 +87,9 @@ class ImageReport:
             high = max(depth.high for _, depth in dark)
             hint = _whole_bits(high)
             reason = (
-                f"images whose values up to {high:g} come out dark, as {dark[0][1].used.white:g} "
-                f"becomes white (--pixel-range 0:{hint} makes {hint} white)"
+                f"images whose values up to {high:g} come out dark, since "
+                f"{dark[0][1].used.white:g} becomes white (--pixel-range 0:{hint} makes {hint} "
+                "white)"
             )
             for record, depth in dark:
                 self.account.warn(reason, record.place, f"{depth.low:g} to {depth.high:g}")
@@ -101,7 +102,7 @@ class ImageReport:
                 )
 
     def ranges(self) -> str | None:
-        """How images of more than eight bits were mapped, in a sentence; None without any."""
+        """Describe how images of more than eight bits were mapped; None if there were none."""
         if not self._deep:
             return None
         low = min(depth.low for _, depth in self._deep)
@@ -114,10 +115,10 @@ class ImageReport:
 
 
 def _dark(depth: Depth) -> bool:
-    """Whether an image leaves unused what 14 of 16 bits, or a quarter of the range, would."""
+    """Whether an image uses at most a quarter of the range, as 14 of 16 bits do."""
     return not depth.chosen and 4 * depth.high <= depth.used.white
 
 
 def _whole_bits(high: float) -> str:
-    """The highest value of as many bits as ``high`` takes; ``high`` itself for fractions."""
+    """The largest value with as many bits as ``high``; ``high`` itself if it is a fraction."""
     return f"{high:g}" if high < 1 or high % 1 else f"{2 ** int(high).bit_length() - 1}"

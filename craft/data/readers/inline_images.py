@@ -1,4 +1,4 @@
-"""Images that stand in a table's cell as text: base64, plain or behind ``data:``."""
+"""Images stored as text in a table's cells: base64, plain or as a ``data:`` URL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from craft.errors import CraftError
 
-#: Shorter texts of letters and digits alone are file names.
+#: Shorter texts of only letters and digits are file names.
 _LEAST = 64
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
 _DATA = re.compile(r"data:[\w/+.-]*(;[\w=.-]+)*;base64,", re.I)
@@ -17,7 +17,7 @@ _DATA = re.compile(r"data:[\w/+.-]*(;[\w=.-]+)*;base64,", re.I)
 
 @dataclass(frozen=True)
 class InlineImage:
-    """An image that stood in a cell."""
+    """An image decoded from the text of a cell."""
 
     data: bytes
     named: str = ""
@@ -30,13 +30,13 @@ class InlineImage:
 
 
 def inline_bytes(text: str) -> bytes | None:
-    """The image that a cell's text encodes; None if the text is a path.
+    """Decode the image in a cell's text; None if the text is a path.
 
     Raises:
-        CraftError: it claims to be base64 and is not, or is a link to the web.
+        CraftError: the text is invalid base64, or a web link.
     """
     if re.match(r"https?://", text, re.I):
-        raise CraftError(f"the image is a link, {text[:60]!r}; download images and name the files")
+        raise CraftError(f"the image is a link, {text[:60]!r}; download images and give file names")
     match = _DATA.match(text)
     if text[:5].lower() == "data:" and match is None:
         raise CraftError(f"an image after data: must be in base64, got {text[:30]!r}...")
@@ -46,5 +46,5 @@ def inline_bytes(text: str) -> bytes | None:
         return base64.b64decode("".join(text[match.end() if match else 0 :].split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise CraftError(
-            f"an image in base64 of {len(text)} characters that is damaged: {error}"
+            f"an image in base64 of {len(text)} characters is damaged: {error}"
         ) from None

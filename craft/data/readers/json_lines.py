@@ -1,4 +1,4 @@
-"""JSON objects with the line each begins on, from one array or from one object a line."""
+"""JSON objects with the line each begins on, from an array or from one object per line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def read_objects(path: Path, text: str) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The objects of a ``.json`` array or of a ``.jsonl`` file, in order.
+    """Iterate over the objects of a ``.json`` array or a ``.jsonl`` file, in order.
 
     Raises:
-        DataError: malformed, or an entry that is no object; with the line.
+        DataError: the file is malformed, or an entry is not an object; the message gives the line.
     """
     entries = _array(path, text) if suffix(path.name) == ".json" else _lines(path, text)
     for place, entry in entries:
@@ -43,7 +43,7 @@ def _lines(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
 
 
 def _array(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
-    """Decodes entry by entry: the json module does not tell where in the text a value stood."""
+    """Decode entry by entry, since the json module does not tell where a value was in the text."""
     decoder = json.JSONDecoder(object_pairs_hook=object_of)
     at, line, counted, number = _skip(text, 0), 1, 0, 0
     if text[at : at + 1] != "[":

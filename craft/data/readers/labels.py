@@ -1,4 +1,4 @@
-"""Class labels as tables write them: names, or numbers of names given elsewhere."""
+"""Class labels in tables: names, or indices of names given elsewhere."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from craft.data.readers.place import DataError, Place
 
 
 def label_of(value: Any, names: Sequence[str] | Mapping[str, str] | None, place: Place) -> str:
-    """The class of a cell; the same for 3 and for "3".
+    """Return the class of a cell; 3 and "3" are the same.
 
     Args:
-        names: what numbers stand for, counted from 0. A table of label -> name changes no label:
-            the name is what questions say.
+        names: names of numeric labels, counted from 0. A mapping of label -> name leaves labels
+            unchanged; it gives the names in questions.
 
     Raises:
-        DataError: empty, neither text nor whole number, or a number beyond the names.
+        DataError: the cell is empty, neither text nor whole number, or a number without a name.
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -37,6 +37,6 @@ def label_of(value: Any, names: Sequence[str] | Mapping[str, str] | None, place:
 
 
 def are_numbers(labels: Iterable[str]) -> bool:
-    """Whether all labels are whole numbers, which say nothing to a language model."""
+    """Whether all labels are whole numbers, which mean nothing to a language model."""
     found = list(labels)
     return bool(found) and all(number_in(label) is not None for label in found)

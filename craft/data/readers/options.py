@@ -1,4 +1,4 @@
-"""How data is to be read, where that is not plain from the data."""
+"""Options for reading data, where the data itself does not tell how."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from craft.settings.choices import Format
 
 
 class ReadOptions(BaseModel):
-    """Settings of a reading, stored with every domain that is made of it.
+    """Options for reading data, stored with every domain made from it.
 
     Args:
-        format: instead of detecting it.
-        images: folder that image paths in annotation files begin at.
-        columns: which column holds what, instead of going by their names.
-        class_names: names of classes that are written as numbers, in order from 0; or label -> name
-            for labels of any kind.
-        numbers: how numeric answers of questions with options are meant, if that is not plain.
-        skip_corrupt: leave out records whose image is missing or damaged, and say which.
-        pixel_range: values that become black and white where pixels have more than eight bits;
-            by default all that the format can hold.
-        min_images: leave out classes with fewer images than that, and count them.
+        format: the format, instead of detecting it.
+        images: the folder that image paths in annotation files are relative to.
+        columns: the columns of tables, instead of recognising them by name.
+        class_names: names of numeric labels, in order from 0; or label -> name for any labels.
+        numbers: how numeric answers of questions with options are read, if that is ambiguous.
+        skip_corrupt: skip and report records whose image is missing or damaged.
+        pixel_range: values that become black and white in images of more than eight bits; by
+            default the full range of the format.
+        min_images: skip and report classes with fewer images.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,4 +1,4 @@
-"""Parquet files, one or a folder of shards, with images as bytes, structs or paths."""
+"""Parquet files with images as bytes, structs or paths."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DAMAGED = "the shard is damaged; download or write it again"
 
 @dataclass(frozen=True)
 class ParquetImage:
-    """A cell of a Parquet file. Neighbours are read together, so read them in order."""
+    """An image cell of a Parquet file. A row group is read at once, so read cells in order."""
 
     path: Path
     column: str
@@ -39,7 +39,7 @@ class ParquetImage:
         with failures_at(Place(self.path, part=f"row group {self.group}"), _DAMAGED):
             status = self.path.stat()
             version = status.st_mtime_ns, status.st_size, status.st_ino
-            with _reading:  # threads that want one group must not each read it
+            with _reading:  # several threads must not each read the same group
                 cells = _cells(self.path, self.column, self.group, version)
             cell = cells[self.row].as_py()
         return image_bytes(cell, self.path.parent, self.root)
@@ -50,7 +50,7 @@ class ParquetImage:
 
 @lru_cache(maxsize=2)
 def _cells(path: Path, column: str, group: int, version: tuple[int, int, int]) -> pa.ChunkedArray:
-    del version  # a file that was written anew is another one
+    del version  # part of the cache's key, so that a rewritten file is read again
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         return file.read_row_group(group, columns=[column]).column(column)
 
@@ -68,18 +68,18 @@ class ParquetFile:
             return pq.ParquetFile(self._path, page_checksum_verification=True)
 
     def column_names(self) -> list[str]:
-        """Those of the schema."""
+        """The column names of the schema."""
         with self._open() as file:
             return list(file.schema_arrow.names)
 
     def rows(self, columns: Columns) -> Iterator[Row]:
-        """The rows, a row group at a time."""
+        """Iterate over the rows, reading a row group at a time."""
         with self._open() as file:
             schema = file.schema_arrow
             columns.require(schema.names, self.place)
             others = [n for n in columns.names if n in schema.names and n != columns.image]
             with failures_at(
-                self.place, "the notes of the datasets library in its schema are damaged"
+                self.place, "the datasets library's metadata in its schema are damaged"
             ):
                 names = _class_names(schema, columns.label)
             first = 0
@@ -108,7 +108,7 @@ class ParquetFile:
     def _other_images(
         self, file: pq.ParquetFile, group: int, columns: Columns, cells: pa.ChunkedArray
     ) -> dict[int, dict[str, Any]]:
-        """What rows without an image hold in other columns that may hold images, by row."""
+        """Row -> the other columns that may contain images, for rows without an image."""
         names = columns.other_images(file.schema_arrow.names)
         empty = (
             [i for i, cell in enumerate(cells) if not holds_image(cell.as_py())] if names else []
@@ -119,17 +119,17 @@ class ParquetFile:
         return dict(zip(empty, found.take(empty).to_pylist(), strict=True))
 
     def names_classes(self) -> bool:
-        """Whether the datasets library noted class names in the schema."""
+        """Whether the schema contains class names of the datasets library."""
         with self._open() as file:
             return b'"names"' in (file.schema_arrow.metadata or {}).get(b"huggingface", b"")
 
     def notes(self) -> list[str]:
-        """Nothing beyond its columns."""
+        """Empty: there is nothing to add about it."""
         return []
 
 
 def _class_names(schema: pa.Schema, label: str | None) -> tuple[str, ...] | None:
-    """What the datasets library notes in the schema about a column of class numbers."""
+    """Return the class names that the datasets library stores in the schema for a label column."""
     noted = (schema.metadata or {}).get(b"huggingface")
     if noted is None or label is None:
         return None

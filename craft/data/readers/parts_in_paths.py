@@ -1,4 +1,4 @@
-"""Parts that only the paths of images name: ``train/cat/1.png`` without a column ``split``."""
+"""Splits that only image paths reveal: ``train/cat/1.png`` without a ``split`` column."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from craft.data.readers.splits import split_name
 
 #: The account's reason.
 ELSEWHERE = (
-    "images in folders named for a part (train, val, test) that their table does not put them in; "
-    "give the table a column split"
+    "images in folders named after a split (train, val, test) that their table does not assign to "
+    "them; add a column split to the table"
 )
 
 
 def warn_of_parts_in_paths(records: Sequence[Record], account: Account, base: Path | None) -> None:
-    """Warn where parts would be mixed: paths name another part than the records have, or several
-    where records have none. One part alone may be all that the data holds.
+    """Warn if splits would be mixed.
+
+    This is so if paths contain another split than the records have, or several splits and the
+    records have none. A single split may be all of the data.
 
     Args:
-        base: folders from there up are not looked at.
+        base: this folder and those above it are ignored.
     """
     named = [(record, part) for record in records if (part := _part_of(record.image.named, base))]
     several = len({part for _, part in named}) > 1
     for record, part in named:
         if record.split != part and (record.split is not None or several):
-            account.warn(ELSEWHERE, record.place, f"read as {record.split or 'of no part'}")
+            account.warn(ELSEWHERE, record.place, f"read as {record.split or 'without a split'}")
 
 
 def _part_of(named: str, base: Path | None) -> str | None:
-    """The part that the deepest folder named for one says."""
+    """The split of the deepest folder that is named after one."""
     path = PurePath(named)
     if base is not None and path.is_absolute():
         if not path.is_relative_to(base.absolute()):

@@ -1,8 +1,8 @@
-"""Pixels of more than eight bits: which of their values becomes black, which becomes white.
+"""Pixels of more than eight bits: which values become black and white.
 
-Instruments write 12 bits of data into 16-bit files. Nothing in such a file says so, and taken over
-the whole range of 16 bits it is black; so the range that an image uses is noticed here, and can be
-named.
+Instruments write 12-bit data to 16-bit files. Nothing in such a file tells, and over the full range
+of 16 bits the image is almost black. So the range that an image uses is checked, and users can set
+it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pydantic import BaseModel, model_validator
 from craft.errors import CraftError
 
 SIXTEEN_BITS = 65535
-#: So many values are mapped at a time.
+#: Number of values mapped at a time.
 _AT_ONCE = 1 << 17
 
 
 class PixelRange(BaseModel, extra="forbid", frozen=True):
-    """The stored values that become 0 and 255; those beyond are clipped to them."""
+    """The stored values that become 0 and 255; values beyond are clipped."""
 
     black: float
     white: float
@@ -37,17 +37,18 @@ class PixelRange(BaseModel, extra="forbid", frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> PixelRange:
-        """The range that a text such as ``0:4095`` names.
+        """Parse a range such as ``0:4095``.
 
         Raises:
-            CraftError: not two numbers with a colon between, the first one below the second.
+            CraftError: the text is not two numbers, separated by a colon, the first below the
+                second.
         """
         black, _, white = text.partition(":")
         try:
             return cls(black=float(black), white=float(white))
         except ValueError:
             raise CraftError(
-                f"a pixel range is BLACK:WHITE, the lower one first, such as 0:4095 for 12-bit "
+                f"a pixel range is BLACK:WHITE, the lower value first, such as 0:4095 for 12-bit "
                 f"data; got {text!r}"
             ) from None
 
@@ -60,9 +61,9 @@ class Depth:
     """How an image of more than eight bits was mapped.
 
     Args:
-        low, high: its darkest and brightest stored value.
-        used: the range that it was mapped by.
-        chosen: the user named that range; otherwise it is all that the format can hold.
+        low, high: the smallest and largest stored value.
+        used: the range that was mapped to 0 and 255.
+        chosen: whether the user set the range; otherwise it is the full range of the format.
     """
 
     low: float
@@ -72,7 +73,7 @@ class Depth:
 
     @property
     def clipped(self) -> bool:
-        """Whether values lie beyond the range."""
+        """Whether there are values beyond the range."""
         return self.low < self.used.black or self.high > self.used.white
 
 
@@ -81,14 +82,14 @@ def eight_bits(
     full: PixelRange,
     chosen: PixelRange | None,
 ) -> tuple[np.ndarray, Depth]:  # [...] uint8
-    """Stored values as bytes, mapped in a straight line and rounded.
+    """Map stored values linearly to bytes, with rounding.
 
     Args:
-        full: what the format can hold, from black to white.
-        chosen: the range that the user named, if any.
+        full: the full range of the format, from black to white.
+        chosen: the range that the user set, if any.
 
     Raises:
-        CraftError: values that are not finite, or outside of ``full`` where no range was named.
+        CraftError: values are not finite, or outside ``full`` when no range is set.
     """
     low, high = float(values.min()), float(values.max())
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -97,12 +98,12 @@ def eight_bits(
     if chosen is None and not (low >= full.black and high <= full.white):
         raise CraftError(
             f"pixels must lie in [{full.black:g}, {full.white:g}], they are in [{low:g}, {high:g}]"
-            f"; name the values that are black and white, such as --pixel-range {low:g}:{high:g}"
+            f"; give the values of black and white, such as --pixel-range {low:g}:{high:g}"
         )
     short = values.dtype.kind in "ui" and low >= 0 and high <= SIXTEEN_BITS
     mapped = np.empty(values.shape, np.uint8)
     step = max(1, _AT_ONCE // max(1, values[:1].size))
-    for first in range(0, len(values), step):  # looking up takes eight bytes a value, floats more
+    for first in range(0, len(values), step):  # a look-up takes 8 bytes per value, floats more
         rows = values[first : first + step]
         table = _table(used.black, used.white) if short else None
         mapped[first : first + step] = (

@@ -1,4 +1,4 @@
-"""Where something was read, and the error that says so."""
+"""The place where something was read, and the error that names it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def shown(path: Path | str) -> str:
-    r"""A path or text as it can be printed and stored: bytes that are not UTF-8 are escaped.
+    r"""Make a path or text safe to print and store: bytes that are not UTF-8 are escaped.
 
     >>> shown(b"caf\xe9.png".decode("utf-8", "surrogateescape"))
     'caf\\xe9.png'
@@ -23,13 +23,13 @@ def shown(path: Path | str) -> str:
 
 
 def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])  # Python keeps a byte b that it cannot decode as U+DC00 + b
+    code = ord(match[0])  # Python represents an undecodable byte b as U+DC00 + b
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where something was read: a file, and the line, row or member in it."""
+    """A place in data: a file, and the line, row or member in it."""
 
     path: Path
     line: int | None = None
@@ -41,9 +41,9 @@ class Place:
 
 
 class DataError(CraftError):
-    """Data that cannot be read as what it claims to be; the message starts with file and line.
+    """Data is not what it claims to be; the message starts with file and line.
 
-    ``account`` is what had been skipped when it was raised, where that is known.
+    ``account`` summarises what had been skipped before, if known.
     """
 
     account: AccountSummary | None = None

@@ -1,4 +1,4 @@
-"""What every reader produces: one image, what is known or asked about it, and where that stood."""
+"""Records, the output of all readers: an image, its label or questions, and its place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from craft.errors import CraftError
 
 
 class DamagedImage(DataError):
-    """An image that is missing or damaged: what is left out where that is asked for."""
+    """An image is missing or damaged; such images can be skipped."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Turn:
     """A question about an image and its answer.
 
     Args:
-        answer: the answer's text; one of ``options`` if there are any.
-        worded: the question already says how to answer and is asked word for word.
+        answer: the text of the answer; one of ``options`` if there are any.
+        worded: whether the question already tells how to answer, and is asked verbatim.
     """
 
     question: str
@@ -40,14 +40,14 @@ class Turn:
 
     @property
     def prompt(self) -> str:
-        """What the language model reads (methods F4)."""
+        """The prompt of the language model (methods F4)."""
         if self.worded:
             return self.question
         return prompts.ask(self.question, self.options)
 
     @property
     def target(self) -> str:
-        """What it should write: the letter of the right option, or the answer."""
+        """The expected output: the letter of the right option, or the answer."""
         if self.options:
             return prompts.letter(self.options.index(self.answer))
         return self.answer
@@ -60,17 +60,17 @@ class Turn:
 
 @dataclass(frozen=True)
 class Record:
-    """One image with a class label or with questions, never both.
+    """An image with either a class label or questions.
 
     Args:
-        id: unique in its data set.
-        image: read and decoded only when asked for.
-        place: file and line it came from.
-        label: class, as the data writes it.
+        id: unique within the data set.
+        image: the encoded image, read and decoded on demand.
+        place: the file and line it was read from.
+        label: the class, as written in the data.
         turns: questions with answers.
         captions: free texts about the image, for the contrastive loss.
-        split: "train", "val" or "test" where the data says so.
-        pixel_range: values that become black and white where pixels have more than eight bits.
+        split: "train", "val" or "test", if the data tells.
+        pixel_range: values that become black and white in images of more than eight bits.
     """
 
     id: str
@@ -83,27 +83,27 @@ class Record:
     pixel_range: PixelRange | None = None
 
     def digest(self) -> str:
-        """Hash of the encoded image: equal files are equal images.
+        """Hash the encoded image.
 
-        It is known without reading once the image was read, for this or to be decoded.
+        The file is not read again if it was hashed or decoded before.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: the image cannot be read.
         """
         if "_digest" not in self.__dict__:
             self._encoded()
         return self.__dict__["_digest"]
 
     def rgb(self) -> Image.Image:
-        """The image, upright, in RGB. Raises as :meth:`decoded`."""
+        """Decode the image to upright RGB; errors as for :meth:`decoded`."""
         return self.decoded().image
 
     def decoded(self) -> Decoded:
-        """The image, upright, in RGB, and how it was mapped if it has more than eight bits.
+        """Decode the image to upright RGB, and tell how more than eight bits were mapped.
 
         Raises:
-            DamagedImage: it is missing, cut short or no image.
-            DataError: it is another one than when it was first read, or not read for another
+            DamagedImage: the file is missing, truncated or not an image.
+            DataError: the file has changed since it was first read, or cannot be read for another
                 reason; see :func:`~craft.data.readers.decoding.decode`.
         """
         data = self._encoded()
@@ -120,8 +120,7 @@ class Record:
         if self.__dict__.setdefault("_digest", digest) != digest:
             raise DataError(
                 self.place,
-                f"image {self.image}: the file was changed while its data set is in use; begin "
-                "again",
+                f"image {self.image}: the file has changed since it was first read; start again",
             )
         return data
 
@@ -130,7 +129,7 @@ class Record:
             return self.image.read()
         except FileNotFoundError as error:
             raise DamagedImage(self.place, f"image {self.image}: there is no such file") from error
-        except OSError as error:  # of the disk or of rights, which no image is to blame for
+        except OSError as error:  # a disk or permission error, not a damaged image
             why = error.strerror or str(error)
             raise DataError(self.place, f"image {self.image}: cannot be read, {why}") from error
         except DataError:
@@ -141,15 +140,16 @@ class Record:
 
 @dataclass(frozen=True)
 class RecordSet:
-    """Everything read from ``path``, and in words how it was understood.
+    """All records read from ``path``, with notes on how they were understood.
 
     Args:
-        notes: one sentence each: which columns, which splits, what was left out.
-        named: the data or the user says what labels that are numbers stand for.
-        account: everything that was skipped, with the reason, and what deserves a look.
+        notes: one sentence each: which columns, which splits, what was skipped.
+        named: whether the data or the user gives names for numeric labels.
+        account: everything that was skipped or looks wrong, with reasons.
 
     Raises:
-        DataError: no records, two of one id, or labels beside questions.
+        DataError: there are no records, two have the same id, or some have labels and others
+            questions.
     """
 
     path: Path
@@ -169,8 +169,8 @@ class RecordSet:
             if record.id in places:
                 raise DataError(
                     record.place,
-                    f"id {record.id!r} was given before, at {places[record.id]}; give every record "
-                    "an id of its own, or leave ids out",
+                    f"id {record.id!r} was used before, at {places[record.id]}; give every record "
+                    "a unique id, or leave ids out",
                 )
             places[record.id] = record.place
             if bool(record.turns) == (record.label is not None):
@@ -185,11 +185,11 @@ class RecordSet:
                 raise DataError(
                     record.place,
                     f"this record has {kinds[1]}, the first one ({first.place}) has {kinds[0]}; "
-                    "one data set holds either",
+                    "a data set must have one or the other",
                 )
 
     def mapped(self, pixel_range: PixelRange | None) -> RecordSet:
-        """The same records, their pixels mapped by a range."""
+        """Return the same records with a pixel range."""
         if pixel_range is None:
             return self
         return replace(self, records=[replace(r, pixel_range=pixel_range) for r in self.records])
@@ -202,25 +202,25 @@ class RecordSet:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Where images could not be read and were left out, as was asked, with the reasons."""
+        """The places and reasons of images that could not be read and were skipped on request."""
         return self.account.skipped(UNREADABLE)
 
     @property
     def labelled(self) -> bool:
-        """Whether records have class labels; otherwise they have questions."""
+        """Whether records have class labels instead of questions."""
         return self.records[0].label is not None
 
     @property
     def numbered(self) -> bool:
-        """Whether the classes are bare numbers, which nothing names."""
+        """Whether the classes are numbers without names."""
         return self.labelled and not self.named and are_numbers(self.labels)
 
     @property
     def labels(self) -> list[str]:
-        """The classes as the data writes them, sorted."""
+        """The classes as written in the data, sorted."""
         return sorted({r.label for r in self.records if r.label is not None})
 
     @property
     def split_counts(self) -> dict[str | None, int]:
-        """Records a split; under None those for which the data names none."""
+        """Split -> number of records; None stands for records without a split."""
         return dict(Counter(r.split for r in self.records))

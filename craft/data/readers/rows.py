@@ -1,4 +1,4 @@
-"""Rows of any table as records: the one place where all formats but image folders meet."""
+"""Conversion of rows to records, shared by all formats except image folders."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from craft.data.readers.labels import label_of
 from craft.data.readers.options import ReadOptions
 from craft.data.readers.place import DataError, Place
 from craft.data.readers.record import Record
+from craft.data.readers.row_values import captions_of, choice_of, split_of, turns_of
 
 NO_IMAGE = "rows without an image"
 
 
 class MissingImage(DataError):
-    """The image file that a row names holds no image: missing or empty."""
+    """The image file that a row names is missing or empty."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table.
+    """A row of a table.
 
     Args:
-        values: column name -> value; the image's own value is not looked at. Where the row has no
-            image, other columns that may hold images are among them.
-        image: finds the image; None if the row has none. May raise.
-        default_id: if the row has none.
-        split: if the row has none.
-        class_names: what the data itself says that numbers in the label column stand for.
+        values: column name -> value; the value of the image column is ignored. If the row has no
+            image, other columns that may contain images are included.
+        image: returns the image, or None if the row has none. May raise.
+        default_id: the id, if the row has none.
+        split: the split, if the row has none.
+        class_names: names of the numbers in the label column, if the data contains them.
     """
 
     values: Mapping[str, Any]
@@ -48,10 +49,10 @@ class Row:
 
 
 def cell_image(cell: Any, image: EncodedImage, place: Place) -> Callable[[], EncodedImage | None]:
-    """What finds the image of an Arrow cell, without keeping the cell's bytes.
+    """Make a function that returns the image of an Arrow cell, without keeping the cell's bytes.
 
     Args:
-        image: reads the cell again.
+        image: an image that reads the cell again.
     """
     try:
         with failures_at(place):
@@ -66,39 +67,40 @@ def _raise(error: DataError) -> None:
 
 
 class Source(Protocol):
-    """One file, or one part of a saved data set, as a table."""
+    """A file, or one split of a saved data set, as a table."""
 
     @property
     def place(self) -> Place:
-        """Where its columns stand."""
+        """The place of its columns, for error messages."""
         ...
 
     def column_names(self) -> list[str]:
-        """All columns that any row has. May raise."""
+        """The names of all columns that occur in any row. May raise."""
         ...
 
     def rows(self, columns: Columns) -> Iterator[Row]:
-        """The rows in order. May raise; what fails ends the source."""
+        """Iterate over the rows in order. May raise, which ends the source."""
         ...
 
     def names_classes(self) -> bool:
-        """Whether it says what numbers in its label column stand for."""
+        """Whether it contains names for the numbers in its label column."""
         ...
 
     def notes(self) -> list[str]:
-        """How the source was understood, one sentence each, after its rows were read."""
+        """Describe how it was understood, in sentences; called after its rows were read."""
         ...
 
 
 def records_of(
     sources: Sequence[Source], options: ReadOptions, account: Account
 ) -> tuple[list[Record], list[str]]:
-    """The records of all sources, and notes on how they were understood.
+    """Read the records of all sources, with notes on how they were understood.
 
-    Columns go by the names that any row has; numeric answers mean the same in all sources.
+    Columns are recognised in each source by the names in any of its rows; numeric answers are read
+    the same way in all sources.
 
     Raises:
-        DataError: everything that is wrong with the rows, in one error.
+        DataError: rows are invalid; one error reports all of them.
     """
     faults = Faults()
     rows: list[tuple[Row, Columns]] = []
@@ -122,7 +124,7 @@ def records_of(
 
 
 def names_given(sources: Sequence[Source], options: ReadOptions) -> bool:
-    """Whether the user or the sources say what labels that are numbers stand for."""
+    """Whether the user or the sources give names for numeric labels."""
     return options.class_names is not None or any(s.names_classes() for s in sources)
 
 
@@ -131,12 +133,12 @@ def _filled(row: Row, columns: Columns) -> dict[str, Any]:
 
 
 def _numbers(rows: Sequence[tuple[Row, Columns]], options: ReadOptions) -> Numbers:
-    """How numeric answers are meant, by all rows; the faults of rows are found later."""
+    """Decide from all rows how numeric answers are read; invalid rows are reported later."""
     choices: list[Choice] = []
     for row, columns in rows:
         try:
             with failures_at(row.place):
-                choice = columns.choice(_filled(row, columns), row.place)
+                choice = choice_of(columns, _filled(row, columns), row.place)
         except DataError:
             continue
         if choice is not None:
@@ -171,18 +173,18 @@ def _record(
         image=image,
         place=row.place,
         label=label_of(values[columns.label], names, row.place) if columns.label else None,
-        turns=columns.turns(values, row.place, numbers),
-        captions=columns.captions(values),
-        split=columns.split_of(values, row.place) or row.split,
+        turns=turns_of(columns, values, row.place, numbers),
+        captions=captions_of(columns, values),
+        split=split_of(columns, values, row.place) or row.split,
     )
 
 
 def _warn_of_bare_letters(records: Sequence[Record], account: Account) -> None:
-    """Answers that are all single letters belong to options that were not found."""
+    """Warn if all answers are single letters: their options were probably not found."""
     turns = [turn for record in records for turn in record.turns]
     letters = [t for t in turns if not t.options and len(t.answer) == 1 and t.answer in "ABCDEFGH"]
     if turns and len(letters) == len(turns) and not any(turn.worded for turn in turns):
         account.warn(
-            "data sets whose answers are all letters although no column holds options",
+            "data sets whose answers are all letters although no column contains options",
             records[0].place,
         )

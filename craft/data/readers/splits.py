@@ -1,4 +1,4 @@
-"""Split names as people write them in folder and file names."""
+"""Names of splits in folder and file names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMES = {
 
 
 def split_name(name: str) -> str | None:
-    """ "train", "val" or "test" if that is what a name says, else None.
+    """Return "train", "val" or "test" for the name of a split; None for other names.
 
     >>> split_name("Validation"), split_name("cats")
     ('val', None)
@@ -26,7 +26,7 @@ def split_name(name: str) -> str | None:
 
 
 def split_of_file(stem: str) -> str | None:
-    """The split a file name begins with: ``train``, ``test-00000-of-00002``, ``val_v2``.
+    """Return the split that a file name begins with, as in ``test-00000-of-00002`` or ``val_v2``.
 
     >>> split_of_file("train-00000-of-00001"), split_of_file("trains"), split_of_file("data")
     ('train', None, None)

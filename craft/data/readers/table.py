@@ -1,4 +1,4 @@
-"""Tables of image paths with questions and answers or labels: CSV, TSV, JSON Lines, JSON."""
+"""Tables of image paths with questions and answers or labels: CSV, TSV, JSON and JSON Lines."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from craft.runtime.regular_files import regular_bytes
 
 _KNOWN = {alias for aliases in ALIASES.values() for alias in aliases}
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-#: Cells hold whole images in base64; the csv module's own limit is 131,072 characters.
+#: Cells may contain images in base64; the csv module's default limit is 131,072 characters.
 _LONGEST_CELL = 1 << 30
 
 
 class TableFile:
-    """A CSV, TSV, JSON or JSON Lines file, also one that gzip has compressed."""
+    """A CSV, TSV, JSON or JSON Lines file, possibly compressed with gzip."""
 
     def __init__(self, path: Path, options: ReadOptions, split: str | None) -> None:
         self.place = Place(path, 1)
@@ -48,15 +48,15 @@ class TableFile:
 
     @property
     def converses(self) -> bool:
-        """Whether it is in LLaVA's layout."""
+        """Whether it has LLaVA's format."""
         return "conversations" in self.column_names()
 
     def column_names(self) -> list[str]:
-        """The union of all rows' columns."""
+        """The names of all columns that occur in any row."""
         return list(dict.fromkeys(name for _, row in self._read for name in row))
 
     def rows(self, columns: Columns) -> Iterator[Row]:
-        """One row an image and question, image and label, or conversation."""
+        """Iterate over the rows."""
         for number, (place, row) in enumerate(self._read, 1):
             talk = columns.conversations and row.get(columns.conversations)
             self._several += isinstance(talk, list) and len(talk) > 2
@@ -69,25 +69,25 @@ class TableFile:
             )
 
     def names_classes(self) -> bool:
-        """A table does not."""
+        """False: a table has no class names."""
         return False
 
     def notes(self) -> list[str]:
-        """Where images lie, how fields are separated, what becomes of conversations."""
+        """Describe how fields are separated and how conversations are used."""
         notes = []
         if self._delimiter not in ("", ",", "\t"):
             notes.append(f"fields are separated by {_DELIMITERS[self._delimiter]}")
         if self.converses:
-            notes.append("conversations are asked word for word")
+            notes.append("conversations are asked verbatim")
         if self._several:
             notes.append(
-                f"{self._several} conversations have several questions; each is asked on its own, "
-                "without the ones before it"
+                f"{self._several} conversations have several questions; each is asked separately, "
+                "without the preceding ones"
             )
         return notes
 
     def image_note(self) -> str:
-        """Where images were found, once records were read."""
+        """Describe where images were found; called after the records were read."""
         return self._paths.sentence()
 
     def _csv_rows(self, text: str) -> Iterator[tuple[Place, dict[str, Any]]]:
@@ -119,8 +119,11 @@ class TableFile:
 
 
 def _delimiter(text: str, usual: str) -> str:
-    """What separates the names in the first line: the usual, or what gives known names, or the most
-    frequent mark if the usual one is not there."""
+    """Guess the delimiter from the first line.
+
+    It is the first, beginning with ``usual``, that yields at least two known names. Otherwise it is
+    ``usual`` if that occurs, or the most frequent delimiter.
+    """
     line = text.split("\n", 1)[0]
     for mark in (usual, *_DELIMITERS):
         names = {name.strip().strip('"').lower() for name in line.split(mark)}
@@ -134,24 +137,25 @@ def _require_header(header: Sequence[str], place: Place) -> None:
         if any(is_image_name(cell) for cell in header):
             raise DataError(
                 place,
-                f"no header: the first row is {header[:6]!s:.200}; expected column names there, "
+                f"no header: the first row is {header[:6]!s:.200}; expected column names, "
                 f"{EXPECTED}",
             )
         raise DataError(
             place,
-            f"no column of a known name; expected {EXPECTED}; the columns are {header!s:.200}",
+            f"no column has a known name; expected {EXPECTED}; the columns are {header!s:.200}",
         )
     if len(set(header)) < len(header):
-        raise DataError(place, f"two columns of one name: {header}")
+        raise DataError(place, f"two columns have the same name: {header}")
 
 
 def text_of_file(path: Path) -> str:
-    """The text of a UTF-8 file, unpacked if it is compressed by gzip.
+    """Read a UTF-8 file, decompressed if its name ends with ``.gz``.
 
     Raises:
-        DataError: other encoding, with the line; damaged gzip.
+        DataError: the encoding is another one, and the message gives the line; or the gzip data is
+            damaged.
     """
-    with failures_at(Place(path), "check that the file is whole"):
+    with failures_at(Place(path), "check that the file is complete"):
         data = regular_bytes(path)
         if path.name.lower().endswith(".gz"):
             data = gzip.decompress(data)

@@ -1,10 +1,10 @@
-"""The members of a tar file, with every byte between them accounted for.
+"""The members of a tar file, with every byte between them checked.
 
-Python's own module takes a damaged header for the end of the archive, and so a damaged shard for a
-smaller one. Here an archive is whole or refused: each header must match its checksum, each member's
-last block must be filled up with zeros, and behind the last member there must be the two blocks of
-zeros that end an archive, and nothing else. What members contain is under no checksum in this
-format: a changed byte of a label cannot be seen.
+Python's tarfile reads a damaged header as the end of the archive, and so a damaged shard as a
+smaller one. Here an archive is complete or refused: each header must match its checksum, each
+member's last block must be padded with zeros, and the last member must be followed by the two zero
+blocks that end an archive, and nothing else. The format has no checksum of members' contents, so a
+changed byte in a label cannot be detected.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _ABOUT_THE_NEXT = frozenset(
     {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
     | {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
 )
-#: How gzip, bzip2, xz and zstd begin.
+#: Signatures of gzip, bzip2, xz and zstd.
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
-_AGAIN = "the shard is not whole; write or download it again"
+_AGAIN = "the shard is incomplete or damaged; write or download it again"
 
 
 def tar_members(path: Path) -> list[tarfile.TarInfo]:
-    """All members of an uncompressed tar file, in order.
+    """Return all members of an uncompressed tar file, in order.
 
     Raises:
-        DataError: not a whole one; with the offset where that shows.
+        DataError: the file is incomplete or damaged; the message gives the offset.
     """
     with path.open("rb") as file:
         headers = list(_headers(path, file, path.stat().st_size))
@@ -42,19 +42,19 @@ def tar_members(path: Path) -> list[tarfile.TarInfo]:
         with tarfile.open(path, "r:") as tar:
             members = tar.getmembers()
     except (tarfile.TarError, ValueError, EOFError) as error:
-        raise DataError(Place(path), f"not a whole tar file ({error}); {_AGAIN}") from error
+        raise DataError(Place(path), f"not a complete tar file ({error}); {_AGAIN}") from error
     places = [(header.offset_data, header.size) for header in headers]
     if places != [(member.offset_data, member.size) for member in members]:
         raise DataError(
             Place(path),
-            f"{len(headers)} headers give other members than the extended headers among them; "
-            "write the shard with plain files below 8 GiB",
+            f"its {len(headers)} headers and its extended headers give different members; write "
+            "the shard with plain files below 8 GiB",
         )
     return members
 
 
 def _headers(path: Path, file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]:
-    """Each member's own header, with ``offset`` and ``offset_data``."""
+    """Iterate over the members' own headers, with ``offset`` and ``offset_data``."""
     at = 0
     while True:
         place = Place(path, part=f"offset {at}")
@@ -64,12 +64,12 @@ def _headers(path: Path, file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]
             return
         if not block:
             raise DataError(
-                place, f"the archive ends without its end-of-archive mark, so it is cut; {_AGAIN}"
+                place, f"the archive has no end-of-archive mark, so it is truncated; {_AGAIN}"
             )
         if at == 0 and block.startswith(_PACKED):
             raise DataError(place, "the shard is compressed; unpack it (gunzip)")
         if len(block) < _BLOCK:
-            raise DataError(place, f"cut short at byte {size}, inside a header; {_AGAIN}")
+            raise DataError(place, f"truncated at byte {size}, inside a header; {_AGAIN}")
         header = _header(block, place)
         header.offset, header.offset_data = at, at + _BLOCK
         at += _BLOCK
@@ -78,12 +78,12 @@ def _headers(path: Path, file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]
             at = -(-end // _BLOCK) * _BLOCK
             if at > size:
                 name = header.name
-                raise DataError(place, f"cut short at byte {size}, inside of {name!r}; {_AGAIN}")
+                raise DataError(place, f"truncated at byte {size}, inside {name!r}; {_AGAIN}")
             file.seek(end)
             if file.read(at - end).strip(b"\0"):
                 raise DataError(
                     Place(path, part=f"offset {end}"),
-                    f"something stands between {header.name!r} and the next header; {_AGAIN}",
+                    f"there is data between {header.name!r} and the next header; {_AGAIN}",
                 )
         if header.type not in _ABOUT_THE_NEXT:
             yield header
@@ -93,7 +93,7 @@ def _header(block: bytes, place: Place) -> tarfile.TarInfo:
     try:
         header = tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
     except tarfile.TarError as error:
-        problem = f"a damaged header or something that is no member ({error})"
+        problem = f"a damaged header, or data that is not a member ({error})"
         raise DataError(place, f"{problem}; {_AGAIN}") from error
     if header.size < 0:
         raise DataError(place, f"a damaged header: {header.name!r} of {header.size} bytes")
@@ -103,21 +103,21 @@ def _header(block: bytes, place: Place) -> tarfile.TarInfo:
 
 
 def _require_end(path: Path, file: BinaryIO, at: int) -> None:
-    """Refuse an end of one block only, or with anything behind it."""
+    """Refuse an end mark of only one block, or with data after it."""
     place = Place(path, part=f"offset {at}")
     second = file.read(_BLOCK)
     if second.strip(b"\0"):
         raise DataError(place, f"a member's header is empty, but more follows; {_AGAIN}")
     if len(second) < _BLOCK:
         raise DataError(
-            place, f"the archive ends within its end-of-archive mark, so it is cut; {_AGAIN}"
+            place, f"the archive ends inside its end-of-archive mark, so it is truncated; {_AGAIN}"
         )
     behind = file.tell()
     while block := file.read(1 << 20):
         if block.strip(b"\0"):
             raise DataError(
                 Place(path, part=f"offset {behind}"),
-                "something stands behind the end-of-archive mark, where no reader looks; two "
-                "archives in one file must be joined with tar --concatenate",
+                "there is data after the end-of-archive mark, where no reader looks; join archives "
+                "with tar --concatenate",
             )
         behind += len(block)

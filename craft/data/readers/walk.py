@@ -1,4 +1,4 @@
-"""One walk over a folder for every reader: what is data, what is junk, what is broken."""
+"""The files of a folder, for all readers: which are data, which are junk, which are broken."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _MISSING, _DANGLING, _EMPTY = (
     "a link to a file that does not exist",
     "the file is empty",
 )
-#: Problems of files whose content is lost; a pointer or a lack of rights can be mended.
+#: Problems of files whose content is lost; a pointer or missing permissions can be fixed.
 LOST = frozenset({_MISSING, _DANGLING, _EMPTY})
 
 
 def walk(root: Path, account: Account) -> list[Path]:
-    """All files below ``root`` in the order of their names, links followed.
+    """List all files below ``root`` sorted by name, following links.
 
-    Hidden files and folders, those that systems and tools leave behind (``__MACOSX/``, ``@eaDir/``,
-    ``Thumbs.db``, ``.git/`` and others), links back to a folder above them, and things that are
-    neither files nor folders go to the account instead. Links that lead nowhere count as files,
-    since whoever reads them has to say that they are missing.
+    Skipped and reported in the account are hidden files and folders, those left behind by systems
+    and tools (``__MACOSX/``, ``@eaDir/``, ``Thumbs.db``, ``.git/`` and others), links back to a
+    folder above them, and anything that is neither a file nor a folder. Broken links are listed as
+    files, so that their reader reports them as missing.
 
     Raises:
         DataError: a folder cannot be opened.
@@ -54,7 +54,7 @@ def _files(folder: Path, account: Account, above: tuple[tuple[int, int], ...]) -
         try:
             mode = path.stat().st_mode
         except OSError:
-            mode = stat.S_IFREG  # a link that leads nowhere, or no permission to look
+            mode = stat.S_IFREG  # a broken link, or no permission
         if is_junk(name, stat.S_ISDIR(mode)):
             account.skip(HIDDEN, path)
         elif stat.S_ISDIR(mode):
@@ -66,12 +66,12 @@ def _files(folder: Path, account: Account, above: tuple[tuple[int, int], ...]) -
         elif stat.S_ISREG(mode):
             files.append(path)
         else:
-            account.skip("things that are neither files nor folders", path)
+            account.skip("paths that are neither files nor folders", path)
     return files
 
 
 def is_junk(name: str, folder: bool = False) -> bool:
-    """Whether a name is hidden, or one that systems and tools leave beside the data.
+    """Whether a name is hidden, or one that systems and tools leave behind.
 
     >>> is_junk("._a.png"), is_junk("@eaDir", folder=True), is_junk("a.png")
     (True, True, False)
@@ -81,7 +81,7 @@ def is_junk(name: str, folder: bool = False) -> bool:
 
 
 def problem_of(path: Path) -> str | None:
-    """Why a file cannot hold any data, if so: missing, empty, a FIFO, or a Git LFS pointer."""
+    """Say why a file has no data: missing, empty, a FIFO, or a Git LFS pointer; otherwise None."""
     try:
         status = path.stat()
         kind, size = kind_of_special(status.st_mode), status.st_size
@@ -102,7 +102,7 @@ def problem_of(path: Path) -> str | None:
 
 
 def require_whole(path: Path) -> None:
-    """Refuse a file that cannot hold any data. Raises DataError with the reason."""
+    """Raise DataError, with the reason, if a file has no data; see :func:`problem_of`."""
     problem = problem_of(path)
     if problem is not None:
         raise DataError(Place(path), problem)

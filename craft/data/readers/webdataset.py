@@ -1,4 +1,4 @@
-"""WebDataset shards: tar files whose members of one base name make one sample."""
+"""WebDataset shards: tar files in which the members with the same base name form a sample."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from craft.errors import CraftError
 from craft.runtime.strict_text import object_of
 
 #: The account's reason.
-LONGER = "members of shards that nothing reads"
+UNUSED = "members of shards that are not used"
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,12 @@ class TarImage:
 
 
 class WebDatasetShard:
-    """One shard. Beside its image a sample has ``.cls`` (class name or number), or ``.json`` with
-    the fields of a table; ``.txt`` is a caption. Of several members of one kind the plain ending
-    counts: ``s.cls``, not ``s.pred.cls``."""
+    """A WebDataset shard.
+
+    Besides its image, a sample has ``.cls`` (class name or number) or ``.json`` with the fields of
+    a table; ``.txt`` is a caption. Among several members of one kind, the one with the plain
+    extension is used: ``s.cls``, not ``s.pred.cls``.
+    """
 
     def __init__(self, path: Path, split: str | None, account: Account) -> None:
         self.place = Place(path)
@@ -79,26 +82,26 @@ class WebDatasetShard:
                     )
                 )
                 for ending in sorted(members.keys() - _USED - {_ending(image)}):
-                    self._account.skip(LONGER, Place(self._path, part=members[ending].name))
+                    self._account.skip(UNUSED, Place(self._path, part=members[ending].name))
         faults.raise_if_any()
         return rows
 
     def column_names(self) -> list[str]:
-        """The union of all samples' fields."""
+        """The names of all fields that occur in any sample."""
         return list(dict.fromkeys(name for row in self._read for name in row.values))
 
     def rows(self, columns: Columns) -> Iterator[Row]:
-        """The samples in order."""
+        """Iterate over the samples in order."""
         del columns
         return iter(self._read)
 
     def names_classes(self) -> bool:
-        """A shard does not."""
+        """False: a shard has no class names."""
         return False
 
     def notes(self) -> list[str]:
-        """What makes a sample."""
-        return ["members of one base name make one sample"]
+        """Describe what a sample is."""
+        return ["members with the same base name form a sample"]
 
 
 def _same(image: TarImage | None) -> TarImage | None:
@@ -114,10 +117,11 @@ def _parts(folder: str) -> list[str]:
 
 
 def _samples(path: Path, account: Account) -> dict[str, dict[str, tarfile.TarInfo]]:
-    """Sample -> ending -> member: names are cut at the first dot of their last part.
+    """Sample -> extension -> member; a base name ends at the first dot of the file name.
 
     Raises:
-        DataError: not a whole uncompressed tar file; members of a sample that are not neighbours.
+        DataError: the shard is not a complete uncompressed tar file, or the members of a sample are
+            not adjacent.
     """
     samples: dict[str, dict[str, tarfile.TarInfo]] = {}
     now = None
@@ -138,7 +142,7 @@ def _samples(path: Path, account: Account) -> dict[str, dict[str, tarfile.TarInf
         if key != now and key in samples:
             raise DataError(
                 Place(path, part=f"sample {key}"),
-                f"its member {member.name} is not beside the others; a shard must be sorted by "
+                f"its member {member.name} is not next to the others; a shard must be sorted by "
                 "base name (tar --sort=name)",
             )
         now = key
@@ -149,27 +153,27 @@ def _samples(path: Path, account: Account) -> dict[str, dict[str, tarfile.TarInf
 
 
 def _image(path: Path, members: Mapping[str, tarfile.TarInfo], place: Place) -> TarImage | None:
-    """The image of a sample; None if it has none. A plain ending comes before ``s.mask.png``."""
+    """Return the image of a sample, if any; a plain extension is preferred to ``s.mask.png``."""
     images = {ending: m for ending, m in members.items() if is_image_name(f"x.{ending}")}
     plain = {ending: m for ending, m in images.items() if "." not in ending} or images
     if len(plain) > 1:
         names = [member.name for member in plain.values()]
         raise DataError(
             place,
-            f"{len(plain)} images; it must have exactly one: {names} (a name is cut at its first "
-            "dot)",
+            f"{len(plain)} images; it must have exactly one: {names} (a base name ends at the "
+            "first dot)",
         )
     for member in plain.values():
         return TarImage(path, member.name, member.offset_data, member.size)
     return None
 
 
-#: Endings with a meaning beside the image's.
+#: Extensions that are used besides those of images.
 _USED = frozenset({"json", "cls", "txt"})
 
 
 def _row(path: Path, members: Mapping[str, tarfile.TarInfo], place: Place) -> dict[str, Any]:
-    """The fields of a sample: those of its ``.json``, with ``label`` and ``caption`` beside."""
+    """Return the fields of a sample: those of its ``.json``, plus ``label`` and ``caption``."""
     texts: dict[str, str] = {}
     for kind in _USED & members.keys():
         member = members[kind]
@@ -185,7 +189,7 @@ def _row(path: Path, members: Mapping[str, tarfile.TarInfo], place: Place) -> di
         except (ValueError, RecursionError) as error:
             raise DataError(place, f"malformed JSON, {error}") from None
         if not isinstance(row, dict):
-            raise DataError(place, "its .json is no object {...}")
+            raise DataError(place, "its .json is not an object {...}")
     if "cls" in texts:
         row.setdefault("label", texts["cls"])
     if "txt" in texts:

@@ -1,4 +1,4 @@
-"""Asks a judge behind an OpenAI-compatible server, within a budget."""
+"""Client for a judge model on an OpenAI-compatible server, with a budget."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from craft.evaluation.judge.protocol import UnreadableVerdict, Verdict
 from craft.runtime.plain_text import on_one_line
 
 SERVER = "https://api.openai.com/v1"
-#: Tokens a verdict may take; its five fields need some sixty.
+#: Most tokens a verdict may take; its five fields need about sixty.
 REPLY_TOKENS = 300
-#: How often a verdict is asked for again, at the same temperature, if the reply holds none.
+#: How many more times a verdict is requested, at the same temperature, if the reply has none.
 ASK_AGAIN = 2
-#: Bytes of a reply: a verdict with all that servers add to it has a few thousand.
+#: Most bytes of a reply; a verdict with everything that servers add has a few thousand.
 MOST_BYTES = 2**20
-#: Tokens of one request that a server may claim; more cannot be true.
+#: Most tokens a server may report for one request; more cannot be true.
 MOST_TOKENS = 10**9
-#: Seconds before the first retry, which double with each further one, and their upper bound.
+#: Seconds before the first retry, doubled with each further one, and their upper bound.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
-#: Seconds that a server may ask us to wait; if it asks for more, the pauses above are used.
+#: Longest wait, in seconds, that a server may request; beyond it the pauses above are used.
 LONGEST_ASKED_PAUSE = 60.0
-#: Statuses of a trouble that may pass, as do those from 500 on.
+#: Statuses of temporary errors, besides those from 500 up.
 _PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
-#: A gateway lost the answer of the server behind it, which may have been paid for.
+#: A gateway lost the answer of the server behind it, which may have been charged.
 _ANSWER_LOST = (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
 
 
@@ -41,7 +41,7 @@ class JudgeUnavailable(CraftError):
 
 
 class BudgetReached(CraftError):
-    """The next question might cost more than is left of the budget."""
+    """The next question might cost more than the remaining budget."""
 
 
 @dataclass(frozen=True)
@@ -67,23 +67,23 @@ class Judge:
     """A language model that marks answers.
 
     Args:
-        model: its name at the server.
-        price: what it costs; zero for a local one.
-        budget: US dollars that must not be exceeded. Before each request its cost is estimated from
-            above; a request whose cost is not known afterwards counts as that much.
-        url: of the server, up to and with "/v1" [default: OPENAI_BASE_URL, else OpenAI's].
-        key: [default: OPENAI_API_KEY].
-        retries: of a request that the server refused or did not answer, with growing pauses or
-            those the server asks for.
+        model: its name on the server.
+        price: what it costs; zero for a local model.
+        budget: US dollars that must not be exceeded. Before each request an upper bound of its cost
+            is computed; a request whose actual cost is unknown counts as that much.
+        url: of the server, up to and including "/v1" [default: OPENAI_BASE_URL, else OpenAI's].
+        key: API key [default: OPENAI_API_KEY].
+        retries: how often a request that the server refused or did not answer is repeated, with
+            growing pauses or those the server asks for.
         timeout: seconds a request may take.
-        structured: ask the server to hold the model to the schema; not all servers can.
+        structured: ask the server to constrain the model to the schema; not all servers can.
 
     Attributes:
-        spent: US dollars, at least what the server charged.
+        spent: US dollars; never less than what the server charged.
 
     Raises:
-        JudgeUnavailable: there is no key, or it contains characters that no key has.
-        CraftError: the budget is not a number of dollars, or the URL is not one of a server.
+        JudgeUnavailable: there is no key, or it contains characters that keys never have.
+        CraftError: the budget is not an amount in dollars, or the URL is not a server's.
     """
 
     def __init__(
@@ -109,14 +109,14 @@ class Judge:
         self._retries = retries
         self._timeout = timeout
         self._structured = structured
-        self._overrun = 1.0  # how far a server that ignores max_tokens went beyond an estimate
+        self._overrun = 1.0  # factor by which a server that ignores max_tokens exceeded an estimate
 
     def mark(self, question: str, answer: str, reply: str) -> Verdict:
         """The verdict on one reply.
 
         Raises:
-            BudgetReached: before a request that might exceed the budget.
-            UnreadableVerdict: the judge's replies hold none, also when asked again.
+            BudgetReached: the next request might exceed the budget.
+            UnreadableVerdict: none of the judge's replies holds a verdict.
             JudgeUnavailable: the server cannot be reached, or keeps failing.
         """
         request = self._request(protocol.messages(question, answer, reply))
@@ -142,8 +142,8 @@ class Judge:
         return json.dumps(content).encode()
 
     def _ask(self, request: bytes) -> str:
-        """The model's reply. Its cost is added to ``spent``, also if an error is raised."""
-        # No tokenizer makes more tokens of a text than it has bytes.
+        """The model's reply. Its cost is added to ``spent`` even if an error is raised."""
+        # No tokenizer produces more tokens than a text has bytes.
         estimate = self.price.of(len(request), REPLY_TOKENS)
         problem = ""
         for attempt in range(1 + self._retries):
@@ -151,10 +151,10 @@ class Judge:
             before = self.spent
             if before + worst > self.budget:
                 raise BudgetReached(
-                    f"{before:.4f} of {self.budget} US dollars are spent and the next question may "
+                    f"{before:.4f} of {self.budget} US dollars spent, and the next question may "
                     f"cost {worst:.4f}; verdicts so far are kept: raise the budget to continue"
                 )
-            self.spent = before + worst  # until the cost is known, or if we are interrupted
+            self.spent = before + worst  # until the cost is known; stays if we are interrupted
             pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)
             try:
                 reply = self._post(request)
@@ -173,7 +173,7 @@ class Judge:
                             self.spent = before + cost
                             self._overrun = max(self._overrun, cost / estimate if estimate else 1)
                         return said
-                    problem = "the answer is not a JSON object: is that an OpenAI server's URL?"
+                    problem = "the answer is not a JSON object: is this an OpenAI server's URL?"
                 else:
                     if reply.status not in _ANSWER_LOST:
                         self.spent = before
@@ -185,7 +185,7 @@ class Judge:
                 time.sleep(pause)
         raise JudgeUnavailable(
             f"{self._url} does not answer for {self.model!r}: {self._without_key(problem)}; "
-            "verdicts so far are kept: the same command resumes after them"
+            "verdicts so far are kept: rerun the same command to resume"
         )
 
     def _post(self, request: bytes) -> Reply:
@@ -199,7 +199,7 @@ class Judge:
         return post(self._address, request, headers, seconds=self._timeout, most=MOST_BYTES)
 
     def _cost(self, usage: Any, said: str) -> float | None:
-        """US dollars by the server's count of tokens; None if there is none that can be true."""
+        """US dollars by the server's token counts; None if they are missing or impossible."""
         if not isinstance(usage, dict):
             return None
         read = _count(usage.get("prompt_tokens"), least=1)
@@ -207,8 +207,8 @@ class Judge:
         return None if read is None or written is None else self.price.of(read, written)
 
     def _without_key(self, text: str) -> str:
-        """``text`` on one line and without the key, which a server may have repeated."""
-        if len(self._key) >= 8:  # shorter ones are placeholders for servers that ask for none
+        """``text`` on one line and without the key, which a server may have echoed."""
+        if len(self._key) >= 8:  # shorter ones are placeholders for servers that need none
             text = text.replace(self._key, "[key]")
         return on_one_line(" ".join(text.split()))[:300]
 
@@ -223,11 +223,12 @@ def _checked_key(key: str) -> str:
     if not key:
         raise JudgeUnavailable(
             "no key for the judge's server: set OPENAI_API_KEY (to any text if the server "
-            "asks for none)"
+            "needs none)"
         )
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise JudgeUnavailable(
-            "OPENAI_API_KEY holds a space or another character that no key has; set it again"
+            "OPENAI_API_KEY contains a space or another character that keys never have; set it "
+            "again"
         )
     return key
 
@@ -256,7 +257,7 @@ def _count(value: Any, least: int) -> int | None:
 
 
 def _refusal(reply: Reply) -> str:
-    """What a status other than 200 means, with the server's message if it sent one."""
+    """Explain a status other than 200, with the server's message if it sent one."""
     if 300 <= reply.status < 400:
         place = reply.headers.get("location", "another place")
         return (
@@ -272,16 +273,16 @@ def _refusal(reply: Reply) -> str:
     if isinstance(words, str) and words:
         return f"{name}: {words}"
     if reply.status == HTTPStatus.NOT_FOUND:
-        return f"{name}: is the URL right, up to and with /v1, and the model's name?"
+        return f"{name}: are the URL, up to and including /v1, and the model's name right?"
     return name
 
 
 def _asked_pause(headers: Mapping[str, str], otherwise: float) -> float:
-    """Seconds that the server asks us to wait, unless these are more than a minute."""
+    """Seconds that the server asks us to wait, unless more than a minute."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) * unit
-        except ValueError:  # none, or a date
+        except ValueError:  # missing, or a date
             continue
         if 0 <= seconds <= LONGEST_ASKED_PAUSE:
             return seconds

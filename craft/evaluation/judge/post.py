@@ -1,8 +1,8 @@
 """One HTTP request that ends in time, whatever the server does.
 
-The standard library's client starts its timeout again with every byte and reads bodies of any
-length, and its openers send the headers of a request, including the key, wherever a redirect
-points. Here a request has a deadline and a limit of size, and redirects are answers like any other.
+The standard library's client restarts its timeout with every byte and reads bodies of any length,
+and its openers send a request's headers, including the key, wherever a redirect points. Here a
+request has a deadline and a size limit, and redirects are returned like any other reply.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from craft.errors import CraftError
 
 
 class NotSent(Exception):
-    """There was no connection, so the server saw nothing of the request."""
+    """No connection could be made, so the server saw nothing of the request."""
 
 
 class ReplyLost(Exception):
-    """The request was sent, but no whole reply came back; the server may have done its work."""
+    """The request was sent but no complete reply came back; the server may have processed it."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,21 @@ def split_url(url: str) -> SplitResult:
     """The parts of a server's URL.
 
     Raises:
-        CraftError: it is not an http or https URL, or contains a user's name or a password, which
-            error messages and logs would repeat.
+        CraftError: it is not an http or https URL, or contains a user name or password, which error
+            messages and logs would repeat.
     """
     try:
         parts = urlsplit(url)
         fits = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
-    except ValueError:  # of brackets and ports
+    except ValueError:  # malformed brackets or port
         fits, parts = False, urlsplit("")
     if parts.username is not None or parts.password is not None:
         raise CraftError(
-            "the judge's URL holds a user's name or password; leave it out and set OPENAI_API_KEY"
+            "the judge's URL contains a user name or password; remove it and set OPENAI_API_KEY"
         )
     if not fits or not url.isascii() or not url.isprintable() or " " in url:
         raise CraftError(
-            f"{url!r} is not the URL of a server; expected one such as http://localhost:8000/v1"
+            f"{url!r} is not a server's URL; expected one such as http://localhost:8000/v1"
         )
     return parts
 
@@ -71,13 +71,13 @@ def post(
     """Send ``content`` and read the reply, through the proxy that the environment names, if any.
 
     Args:
-        seconds: for all of it, except that looking up the name and trying several addresses of the
-            server may take longer.
-        most: bytes that the reply's body may have.
+        seconds: for the whole exchange, except that name resolution and trying several addresses
+            of the server may take longer.
+        most: largest allowed size of the reply's body, in bytes.
 
     Raises:
         NotSent: no connection could be made.
-        ReplyLost: there was no reply in time, or it was cut short, is too long, or is not HTTP.
+        ReplyLost: no reply came in time, or it was cut short, is too long, or is not HTTP.
         CraftError: the environment names a proxy of an unknown kind.
     """
     connection, target, added = _connection(url, seconds)
@@ -87,7 +87,7 @@ def post(
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             if isinstance(error, ssl.SSLCertVerificationError):
-                reason += "; SSL_CERT_FILE can name a file of further certificates to trust"
+                reason += "; SSL_CERT_FILE can name a file of additional certificates to trust"
             raise NotSent(f"no connection to {connection.host}: {reason}") from error
         watch.sock = connection.sock
         try:
@@ -96,10 +96,10 @@ def post(
             body = response.read(most + 1)
             cut = bool(response.length) and len(body) <= most
         except (OSError, http.client.HTTPException, ValueError) as error:
-            said = f"no whole answer within {seconds:g} s" if watch.over else _broken(error)
+            said = f"no complete answer within {seconds:g} s" if watch.over else _broken(error)
             raise ReplyLost(said) from error
         if watch.over:
-            raise ReplyLost(f"no whole answer within {seconds:g} s")
+            raise ReplyLost(f"no complete answer within {seconds:g} s")
     if len(body) > most:
         raise ReplyLost(f"the answer has more than {most} bytes")
     if cut:
@@ -109,13 +109,13 @@ def post(
 
 
 def _broken(error: Exception) -> str:
-    return f"the connection broke off ({type(error).__name__})"
+    return f"the connection broke ({type(error).__name__})"
 
 
 def _connection(
     url: SplitResult, seconds: float
 ) -> tuple[http.client.HTTPConnection, str, dict[str, str]]:
-    """A connection that is not yet open, the target to request, and headers for a proxy."""
+    """An unopened connection, the request target, and headers for a proxy."""
     host, target = url.hostname or "", url.path or "/"
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     proxies = getproxies()
@@ -126,14 +126,14 @@ def _connection(
     if proxy.scheme != "http" or not proxy.hostname:
         raise CraftError(
             f"the environment names a proxy of kind {proxy.scheme!r} for {url.scheme} URLs; only "
-            f"http proxies are known: unset it, or add {host} to NO_PROXY"
+            f"http proxies are supported: unset it, or add {host} to NO_PROXY"
         )
     login = {}
     if proxy.username is not None:
         words = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
         login["Proxy-Authorization"] = f"Basic {base64.b64encode(words.encode()).decode()}"
     connection = kind(proxy.hostname, proxy.port or 80, timeout=seconds)
-    if url.scheme == "https":  # through a tunnel, in which the proxy sees nothing
+    if url.scheme == "https":  # through a tunnel, which the proxy cannot read
         connection.set_tunnel(host, url.port, login)
         return connection, target, {}
     return connection, f"{url.scheme}://{url.netloc}{target}", login
@@ -141,7 +141,7 @@ def _connection(
 
 @dataclass
 class _Watch:
-    """Whether the time is over, and the socket to shut down then."""
+    """Whether the time is up, and the socket to shut down when it is."""
 
     connection: http.client.HTTPConnection
     sock: socket.socket | None = None
@@ -163,7 +163,7 @@ class _Watch:
 
 @contextmanager
 def _ended_after(seconds: float, connection: http.client.HTTPConnection) -> Iterator[_Watch]:
-    """Shut the connection down once the time is over, whatever call is waiting."""
+    """Shut the connection down once the time is up, whatever call is blocking."""
     watch = _Watch(connection)
     thread = threading.Thread(target=watch.run, args=(seconds,), daemon=True)
     thread.start()

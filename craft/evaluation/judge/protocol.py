@@ -1,8 +1,8 @@
 """The paper's judge (sec. 5.3, Table 2): a language model marks justified answers.
 
-This is what the judge is asked, what it must return, and how the marks are summarised; client.py
-asks it. The wording is ours; the five fields and Overall = Faithfulness + Relevance -
-Verbosity / 2 are the paper's (methods F8).
+This module defines what the judge is asked, what it must return, and how marks are summarised;
+client.py does the asking. The wording is ours; the five fields and Overall = Faithfulness +
+Relevance - Verbosity / 2 are the paper's (methods F8).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from craft.errors import CraftError
 
-#: How many characters and opening braces of a reply are looked at. No reply of three hundred tokens
+#: How many characters and opening braces of a reply are examined. No reply of three hundred tokens
 #: has more, and parsing from each of a million braces would take hours.
 _MOST_CHARACTERS, _MOST_BRACES = 20_000, 100
 #: The paper's sampling temperature and number of answers judged.
@@ -76,7 +76,7 @@ def schema() -> dict[str, Any]:
 
 
 def parse(reply: str) -> Verdict:
-    """The verdict in a judge's reply, which may be in a code fence or between sentences.
+    """Extract the verdict from a judge's reply, also from a code fence or between sentences.
 
     Raises:
         UnreadableVerdict: there is none, or a field is missing or out of range.
@@ -95,13 +95,13 @@ def parse(reply: str) -> Verdict:
         except ValidationError as error:
             first = error.errors()[0]
             problem = f"{'.'.join(map(str, first['loc'])) or 'object'}: {first['msg']}"
-        except ValueError as error:  # a number of more digits than Python reads
+        except ValueError as error:  # a number with more digits than Python parses
             problem = str(error)
-    raise UnreadableVerdict(f"the judge's reply is no verdict ({problem}): {reply[:200]!r}")
+    raise UnreadableVerdict(f"the judge's reply is not a verdict ({problem}): {reply[:200]!r}")
 
 
 def summarize(verdicts: Sequence[Verdict]) -> dict[str, float | int | None]:
-    """Means over replies; a missing explanation counts as 0 in faithfulness and relevance.
+    """Average over replies; a missing explanation counts as 0 in faithfulness and relevance.
 
     Returns:
         faithfulness, relevance, verbosity (0 to 10), overall, correct and explanation_present in

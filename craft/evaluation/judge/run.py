@@ -1,4 +1,4 @@
-"""Has the justified answers of ``craft evaluate --justify`` marked by a judge."""
+"""Have a judge mark the justified answers of ``craft evaluate --justify``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from craft.runtime.regular_files import require_regular
 
 
 class Marker(Protocol):
-    """What marks answers: :class:`~craft.evaluation.judge.client.Judge`.
+    """Anything that marks answers, such as :class:`~craft.evaluation.judge.client.Judge`.
 
     Attributes:
         model: its name, which is stored with its verdicts.
@@ -34,22 +34,22 @@ class Marker(Protocol):
 
 
 def mark_all(
-    rows: Iterable[Mapping[str, Any]],  # with id, prompt, answer and given, as predictions.jsonl
+    rows: Iterable[Mapping[str, Any]],  # with id, prompt, answer and given, as in predictions.jsonl
     judge: Marker,
     out: Path,
     on_verdict: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Verdict]:
-    """Mark every row that ``out`` does not hold yet; each verdict is written as it comes.
+    """Mark every row that is not in ``out`` yet, writing each verdict as it comes.
 
-    Rows whose verdict is unreadable are recorded with the problem and count as not marked.
+    Rows whose verdict is unreadable are recorded with the problem and count as unmarked.
 
     Returns:
-        Verdicts by id, those of earlier runs included.
+        Verdicts by id, including those of earlier runs.
 
     Raises:
         BudgetReached, JudgeUnavailable: verdicts so far are in ``out``.
-        CraftError: ``out`` holds verdicts of another judge, or something else, or another process
-            writes to it.
+        CraftError: ``out`` holds verdicts of another judge or is not a file of verdicts, or another
+            process is writing to it.
         OSError: a verdict cannot be written; earlier ones are in ``out``.
     """
     with VerdictFile(out, judge.model) as file:
@@ -63,9 +63,9 @@ def mark_all(
                 verdict = judge.mark(row["prompt"], row["answer"], row["given"])
             except UnreadableVerdict as error:
                 problem = str(error)
-            except BaseException as error:  # Ctrl-C too, so that what was spent so far is recorded
+            except BaseException as error:  # Ctrl-C too, so that the cost so far is recorded
                 if judge.spent > noted:
-                    problem = f"broke off: {str(error) or type(error).__name__}"
+                    problem = f"interrupted: {str(error) or type(error).__name__}"
                     file.add(row["id"], judge.spent - noted, None, problem)
                 raise
             file.add(row["id"], judge.spent - noted, verdict, problem)
@@ -84,10 +84,10 @@ def judge_predictions(
     """Mark at most ``most`` answers per model and condition, the same ones in every run.
 
     Args:
-        out: file of JSON lines, one per verdict; what it holds is not asked again.
+        out: file of JSON lines, one per verdict; answers already in it are not judged again.
 
     Returns:
-        The judge's summary by "<model>/<condition>"; ``unreadable`` counts answers on which the
+        The judge's summary by "<model>/<condition>"; ``unreadable`` counts answers for which the
         judge gave no verdict.
 
     Raises:
@@ -103,7 +103,7 @@ def judge_predictions(
                 groups[f"{row['model']}/{row['condition']}"].append(row)
     if not groups:
         raise CraftError(
-            f"{predictions} holds no justified answers: make them with craft evaluate --justify"
+            f"{predictions} has no justified answers; write them with craft evaluate --justify"
         )
     rows: list[dict[str, Any]] = []
     for group, answers in groups.items():
@@ -112,7 +112,7 @@ def judge_predictions(
     ids = [row["id"] for row in rows]
     if len(set(ids)) < len(ids):
         twice = next(id for id in ids if ids.count(id) > 1)
-        raise CraftError(f"{predictions} has two answers of id {twice!r}; remove one of them")
+        raise CraftError(f"{predictions} has two answers with id {twice!r}; remove one of them")
     verdicts = mark_all(
         rows, judge, out, on_verdict=lambda done: on_progress("judging", done, len(rows))
     )

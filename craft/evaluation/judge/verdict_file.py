@@ -1,4 +1,4 @@
-"""The file of verdicts: a JSON line each, whole, with a checksum and what it cost."""
+"""The file of verdicts: one complete JSON line per verdict, with a checksum and its cost."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from craft.runtime.json_cards import CHECKSUM, checksum, with_checksum
 from craft.runtime.regular_files import regular_bytes
 from craft.runtime.whole_file import WriteError, require_room, write_bytes
 
-#: Bytes that must be free before a verdict is paid for; its line has some three hundred.
+#: Bytes that must be free before a verdict is paid for; its line takes about three hundred.
 ROOM = 2**16
 
 
 class VerdictFile:
-    """Verdicts of one judge, read when it is entered and appended to one by one.
+    """Verdicts of one judge; entering reads the file, and verdicts are appended one by one.
 
     Args:
-        path: of the file; it may be missing.
+        path: of the file; it need not exist.
         judge: name of the model whose verdicts it holds.
 
     Attributes:
         done: verdicts by id.
-        spent: US dollars that all its lines cost together.
+        spent: total cost of all lines, in US dollars.
     """
 
     def __init__(self, path: Path, judge: str):
@@ -40,11 +40,11 @@ class VerdictFile:
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> VerdictFile:
-        """Read what is there; nobody else can write to it until the block ends.
+        """Read the file and lock it against other writers until the block ends.
 
         Raises:
-            CraftError: the file holds verdicts of another judge, or something else, or another
-                process writes to it.
+            CraftError: the file holds verdicts of another judge or something else, or another
+                process is writing to it.
             OSError: it cannot be read or written.
         """
         if self.path.exists() and not self.path.is_file():
@@ -65,14 +65,14 @@ class VerdictFile:
             self._file.close()
 
     def require_room(self) -> None:
-        """Raises WriteError if there is too little room for another verdict."""
+        """Raise WriteError if there is too little disk space for another verdict."""
         require_room(self.path, ROOM, "the next verdict")
 
     def add(self, id: str, cost: float, verdict: Verdict | None, problem: str = "") -> None:
-        """Append a verdict, or why there is none, and see it on the disk.
+        """Append a verdict, or the reason why there is none, and flush it to disk.
 
         Raises:
-            WriteError: the line could not be written; the file is what it was before.
+            WriteError: the line could not be written; the file is unchanged.
         """
         assert self._file is not None
         record: dict[str, Any] = {"id": id, "judge": self._judge, "cost": cost}
@@ -80,7 +80,7 @@ class VerdictFile:
             record["problem"] = problem
         else:
             record["verdict"] = verdict.model_dump()
-        # In ASCII, since some programs break lines at other characters than line feeds, and an id
+        # In ASCII, because some programs break lines at characters other than line feeds, and an id
         # may contain half a surrogate pair, which cannot be encoded as UTF-8.
         line = json.dumps(with_checksum(record)).encode() + b"\n"
         before = os.fstat(self._file.fileno()).st_size
@@ -92,7 +92,7 @@ class VerdictFile:
             self._file.truncate(before)
             raise WriteError(
                 f"{self.path} could not be written: {error.strerror or error}; the verdict on "
-                f"{id!r}, which was paid for, is not in it"
+                f"{id!r}, which was paid for, is missing from it"
             ) from error
         if verdict is not None:
             self.done[id] = verdict
@@ -107,14 +107,15 @@ class VerdictFile:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CraftError(
-                f"another process writes verdicts to {self.path}; wait for it, or give another file"
+                f"another process is writing verdicts to {self.path}; wait for it, or give another "
+                "file"
             ) from None
-        except OSError:  # some network file systems know no locks
+        except OSError:  # some network file systems have no locks
             return
 
     def _read(self) -> None:
         lines = regular_bytes(self.path).split(b"\n")
-        last = lines.pop()  # empty, unless an earlier run was killed while it wrote
+        last = lines.pop()  # empty unless an earlier run was killed while writing
         for number, line in enumerate(lines, 1):
             self._take(_record(line, self.path, number), number)
         if not last:
@@ -127,7 +128,7 @@ class VerdictFile:
                 raise CraftError(
                     f"{self.path}:{number}: not a verdict; give another file as --out"
                 ) from None
-        else:  # only its line feed is missing
+        else:  # only the line feed is missing
             lines.append(last)
         write_bytes(self.path, b"".join(line + b"\n" for line in lines))
 
@@ -143,7 +144,7 @@ class VerdictFile:
 
 
 def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    """One line of the file; its verdict is not yet looked into."""
+    """Parse one line of the file; its verdict is not validated yet."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -160,7 +161,7 @@ def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
 
 
 def _misfit(record: Any) -> str:
-    """Why :class:`VerdictFile` cannot have written this JSON value; "" if it can."""
+    """Why :class:`VerdictFile` cannot have written this JSON value, or "" if it can have."""
     if not isinstance(record, dict):
         return "it is not a JSON object"
     if not all(isinstance(record.get(key), str) for key in ("id", "judge")):

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def manifest() -> Any:
-    """What lmms-eval registers: the name ``craft`` and the place of its class."""
+    """The model that lmms-eval registers: the name ``craft`` and the path of its class."""
     from lmms_eval.models.registry_v2 import ModelManifest  # pyright: ignore[reportMissingImports]
 
     return ModelManifest(

@@ -1,4 +1,4 @@
-"""A tower, a codebook and a language model with the interface that lmms-eval calls."""
+"""A tower, its codebook and a language model behind lmms-eval's model interface."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from craft.runtime.device import choose_device
 
 
 class CraftModel(lmms):
-    """Answers questions greedily; each must be about exactly one image.
+    """Answers questions about exactly one image each by greedy decoding.
 
-    Under a launcher, such as ``accelerate launch --num_processes 2 -m lmms_eval``, every process
-    answers its share, on the device that the launcher gave it.
+    Under a launcher, such as ``accelerate launch --num_processes 2 -m lmms_eval``, each process
+    answers its share on the device that the launcher assigned.
 
     Args:
-        pretrained: a directory as for ``--models`` [default: that of the package].
-        language_model: which one in it; one that was trained with the pack takes its place.
-        pack: an encoder pack to read images with, instead of the pretrained encoder.
-        keep_ratio: share of the visual tokens to keep, by the pack's prior or ``prior``.
+        pretrained: directory of the models, as for ``--models``; by default those of the package.
+        language_model: name; a language model that was trained with the pack takes its place.
+        pack: directory of an encoder pack that replaces the pretrained encoder.
+        keep_ratio: share of the visual tokens to keep; pruned by ``prior`` or the pack's prior.
         prior: file of a token prior.
         batch_size: number of questions answered at once.
         max_batch_size: upper bound of ``batch_size``.
         device: "cpu", "cuda", "cuda:1", ...; with several processes, leave it to the launcher.
 
     Raises:
-        CraftError: there is no such model, the batch size is not a positive number (such as
-            "auto"), the device is not the launcher's, there is no prior to prune by, or a document
-            does not have exactly one image.
+        CraftError: no such model, a batch size that is not a positive number (such as "auto"), a
+            device other than the launcher's, no prior to prune by, or a document that does not have
+            exactly one image.
         CodebookMismatchError: the pack or the prior belongs to another codebook.
     """
 
@@ -61,7 +61,7 @@ class CraftModel(lmms):
         super().__init__()
         self.batch = _batch(batch_size, max_batch_size)
         self._join_the_others(device)
-        # A launcher numbers CPUs too, but "cpu:1" is not a device that can be chosen.
+        # Launchers number CPUs too, but "cpu:1" is not a valid choice of device.
         where = "cpu" if self.device.type == "cpu" else str(self.device)
         family = ModelFamily.load(pretrained, device=where)
         encoder = family.plug(pack)
@@ -77,14 +77,14 @@ class CraftModel(lmms):
             raise CraftError(f"keep_ratio={keep_ratio} needs a pack with a prior, or prior=FILE")
 
     def _join_the_others(self, device: str | None) -> None:
-        """Set rank, number of processes, device, and what lmms-eval gathers results with."""
-        # Checked here, because accelerate alone overlooks processes without GPUs.
+        """Set the rank, number of processes, device and accelerator that lmms-eval uses."""
+        # Checked here, because accelerate by itself overlooks processes without GPUs.
         cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
         seen, started = PartialState(cpu=cpu).num_processes, int(os.environ.get("WORLD_SIZE", 1))
         if seen != started:
             raise CraftError(
                 f"{started} processes were started, but accelerate was set up for {seen} before "
-                "this model was made, so that each would answer everything; start one process, or "
+                "this model was made, so each would answer every question; start one process, or "
                 "use `accelerate launch` on GPUs"
             )
         if seen == 1:
@@ -102,7 +102,7 @@ class CraftModel(lmms):
 
     @torch.inference_mode()
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """Answers to requests (context, settings, doc_to_visual, doc_id, task, split), in order."""
+        """Answer requests (context, settings, doc_to_visual, doc_id, task, split), in order."""
         answers: list[str] = []
         for start in range(0, len(requests), self.batch):
             asked = [request.args for request in requests[start : start + self.batch]]
@@ -171,8 +171,8 @@ def _batch(size: int | str, most: int | str | None) -> int:
     for name, value in sizes.items():
         if not (str(value).isdecimal() and int(value) > 0):
             raise CraftError(
-                f"{name} must be a number of questions above 0, got {value!r}; sizes are not found "
-                "by trying: give a number, such as 16, and a smaller one if memory runs out"
+                f"{name} must be a number of questions above 0, got {value!r}; it is not chosen "
+                "automatically: give a number, such as 16, and a smaller one if memory runs out"
             )
     return min(int(value) for value in sizes.values())
 

@@ -1,12 +1,13 @@
-"""CRAFT inside VILA-U (Wu et al., 2024), whose code it never imports.
+"""CRAFT inside VILA-U (Wu et al., 2024), without importing VILA-U's code.
 
     model = vila_u.load(path)
     prior = count_prior(model, domain_images)
     handle = patch(model, prior=prior, keep_ratio=0.8)
     model.generate_content([image, question])
 
-Needs torch 2.3 or newer, numpy and safetensors, so that it runs in VILA-U's own environment; what
-builds models of ours (``load_tower``, ``convert``) needs this package's own transformers.
+It needs only torch 2.3 or newer, numpy and safetensors, so that it runs in VILA-U's own
+environment; ``load_tower`` and ``convert``, which build our models, need this package's
+transformers.
 """
 
 from craft.integrations.vila_u.capture import capture

@@ -1,4 +1,4 @@
-"""Training through VILA-U: features, codes and commitment loss of every image it encodes."""
+"""Train through VILA-U: capture features, codes and commitment loss of every encoded image."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from craft.integrations.vila_u.layout import encoder_of
 
 @contextmanager
 def capture(model: nn.Module) -> Iterator[list[Encoding]]:
-    """Within this, every call of the quantiser is appended to the list it gives.
+    """Append every call of the quantiser inside a block to the list that the block gets.
 
-    The codebook stays as it is: VILA-U's follows its inputs in training mode, whatever
-    ``requires_grad`` says, so the quantiser is put into eval mode before each call.
+    The codebook does not change: in training mode VILA-U's would be updated from its inputs,
+    whatever ``requires_grad`` says, so the quantiser is put into eval mode before each call.
 
         with capture(model) as encodings:
             loss = model(input_ids=..., images=..., attention_mask=..., labels=...).loss

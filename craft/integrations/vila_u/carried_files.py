@@ -1,4 +1,4 @@
-"""Files of a checkpoint that are carried over as they are: only such as lie in it."""
+"""Copy files of a checkpoint unchanged, and only files inside it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from craft.runtime.stored_tensors import read_header
 
 
 def carried(folder: Path, name: str, what: str) -> Path:
-    """The path of a file in ``folder`` that may be copied.
+    """Path of a file in ``folder``, checked to be one that may be copied.
 
-    A link out of the folder could bring any file of this machine into what is written, and from
-    there to wherever that is published. Weights may be links, as on a larger disk: they are read
-    as weights first.
+    Through a link out of the folder, any file of this machine could get into the output and be
+    published with it. Weights may be links, such as to a larger disk: they are first read as
+    weights.
 
     Raises:
-        StoredFileError: the name leads out of the folder, or weights are none.
+        StoredFileError: the name leads out of the folder, or a file of weights holds none.
     """
     if not name.endswith(".safetensors"):
         return inside(folder, name, what)
@@ -27,7 +27,7 @@ def carried(folder: Path, name: str, what: str) -> Path:
 
 
 def carry(folder: Path, name: str, target: Path, what: str) -> None:
-    """Copy such a file, into a folder that is made if need be; errors as :func:`carried`."""
+    """Copy such a file, creating its folder if necessary; errors as for :func:`carried`."""
     source = carried(folder, name, what)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)

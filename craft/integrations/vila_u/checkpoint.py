@@ -1,4 +1,4 @@
-"""A released VILA-U checkpoint on disk: what its files say about themselves."""
+"""A released VILA-U checkpoint on disk, read without VILA-U's code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIGLIP = "rqvaesiglip.siglip_model."
 VISION = f"{SIGLIP}vision_model."
 _CODEBOOK = "rqvaesiglip.quantizer.codebooks.{}.weight"
 _DEPTH = "rqtransformer.pos_emb_d"
-#: By width: the SigLIP models of the two releases, which their configs name by hub id alone.
+#: Width -> SigLIP model of one of the two releases, whose configs only name its hub id.
 _RELEASED = {
     1024: {"layers": 24, "intermediate": 4096, "image_size": 256, "patch_size": 16},
     1152: {"layers": 27, "intermediate": 4304, "image_size": 384, "patch_size": 14},
@@ -32,23 +32,23 @@ _RELEASED = {
 class VilaUCheckpoint:
     """The directory that ``vila_u.load`` takes: ``llm``, ``vision_tower`` and ``mm_projector``.
 
-    Nothing but headers is read until asked for. Depth, size and sharing of the codebook are those
-    of the stored tensors; the config must agree.
+    Only headers are read until tensors are requested. Depth, size and sharing of the codebook are
+    those of the stored tensors; the config must agree.
 
     Raises:
-        CraftError: not such a directory; pickles; a file that was cut short.
+        CraftError: not such a directory; pickles; a truncated file.
     """
 
     def __init__(self, path: Path | str):
         root = Path(path)
-        if (root / "model" / "vision_tower").is_dir():  # as vila_u.load looks for it
+        if (root / "model" / "vision_tower").is_dir():  # where vila_u.load looks for it
             root = root / "model"
         self.root = root
         self.folder = root / "vision_tower"
         if not (self.folder / "config.json").is_file():
             raise CraftError(
-                f"{path} is no VILA-U checkpoint: {self.folder / 'config.json'} is missing; name "
-                "the directory that holds llm, vision_tower and mm_projector"
+                f"{path} is not a VILA-U checkpoint: {self.folder / 'config.json'} is missing; "
+                "name the directory that holds llm, vision_tower and mm_projector"
             )
         self.config: dict[str, Any] = read_json(
             self.folder / "config.json", "the config of VILA-U's tower", foreign=True
@@ -59,20 +59,20 @@ class VilaUCheckpoint:
         }
 
     def tensor(self, name: str) -> Tensor:
-        """One tensor, mapped from its file."""
+        """One tensor, memory-mapped from its file."""
         if name not in self.tensors:
             raise CraftError(f"{self.folder} holds no {name}; the download is not complete")
         return read_tensor(self.tensors[name].path, name, "weights of VILA-U's tower")
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of one tensor, without reading it."""
+        """Shape of one tensor, without reading it."""
         if name not in self.tensors:
             raise CraftError(f"{self.folder} holds no {name}; the download is not complete")
         return self.tensors[name].shape
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the encoder's weights; bfloat16 in both releases."""
+        """Dtype of the encoder's weights; bfloat16 in both releases."""
         return self.tensor(f"{VISION}embeddings.patch_embedding.bias").dtype
 
     @cached_property
@@ -91,10 +91,10 @@ class VilaUCheckpoint:
 
     @cached_property
     def codebook(self) -> Codebook:
-        """Float32 codewords, without VILA-U's row of padding.
+        """The codewords in float32, without VILA-U's padding row.
 
         Raises:
-            CraftError: some levels are missing, or their sharing is not what the config says.
+            CraftError: some levels are missing, or their sharing contradicts the config.
         """
         found = [i for i in range(self.levels) if _CODEBOOK.format(i) in self.tensors]
         shared = (self.config.get("rqvaesiglip") or {}).get("shared_codebook")
@@ -115,12 +115,12 @@ class VilaUCheckpoint:
     def siglip_config(self, given: Path | str | Mapping[str, Any] | None = None) -> dict[str, Any]:
         """``vision_config`` and ``text_config`` of the checkpoint's SigLIP.
 
-        Its own config only names a hub id. In order: what is given (a folder, a config.json or its
-        content), the named folder if it lies in the checkpoint, the SigLIP of a release of this
-        width.
+        The checkpoint's config only names a hub id. Tried in order: ``given`` (a folder, a
+        config.json or its content), the named folder if it is inside the checkpoint, and the SigLIP
+        of the release of this width.
 
         Raises:
-            CraftError: none of these, or one that does not fit the weights.
+            CraftError: there is none, or it does not fit the weights.
         """
         named = (self.config.get("rqvaesiglip") or {}).get("pretrained_model")
         if given is None and self.siglip_folder is not None:
@@ -139,20 +139,22 @@ class VilaUCheckpoint:
             config = read_json(path, "SigLIP's config", foreign=True)
         if config is None:
             raise CraftError(
-                f"this encoder is {width} wide, which no release is, and its config names SigLIP "
-                f"by {named!r} alone; pass siglip_config, a folder with SigLIP's config.json"
+                f"this encoder has width {width}, unlike both releases, and its config only names "
+                f"SigLIP as {named!r}; pass siglip_config, a folder with SigLIP's config.json"
             )
         self._require_fit(config, "passed or found" if given is not None else f"of width {width}")
         return {key: config[key] for key in ("vision_config", "text_config")}
 
     @cached_property
     def siglip_folder(self) -> str | None:
-        """The folder of SigLIP's config in the checkpoint, if the tower's config names one. What
-        lies elsewhere on this machine is not the checkpoint's to name."""
+        """The folder of SigLIP's config, if the tower's config names one inside the checkpoint.
+
+        A checkpoint must not name files elsewhere on this machine.
+        """
         named = (self.config.get("rqvaesiglip") or {}).get("pretrained_model")
         try:
             folder = inside(self.root, named, "the config of VILA-U's tower").resolve()
-        except StoredFileError:  # most often a name at the hub, which leads nowhere
+        except StoredFileError:  # most often a hub id, which is not a folder
             return None
         root = self.root.resolve()
         if folder == root or not (folder / "config.json").is_file():

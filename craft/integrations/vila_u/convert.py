@@ -1,8 +1,8 @@
-"""A VILA-U checkpoint as a directory of models of ours.
+"""Convert a VILA-U checkpoint to a directory of our models.
 
-Tensors are moved as bytes, so a 7B checkpoint takes little memory and can come back unchanged
-(:mod:`~craft.integrations.vila_u.restore`). What our models have no use for, such as the image
-decoder, the depth transformer and EMA buffers, is kept aside in ``vila_u/``.
+Tensors are copied as bytes, so a 7B checkpoint takes little memory and can be restored unchanged
+(:mod:`~craft.integrations.vila_u.restore`). Tensors that our models do not use, such as the image
+decoder, the depth transformer and EMA buffers, are kept aside in ``vila_u/``.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from craft.runtime.whole_folder import whole_directory
 
 ASIDE, CARD, REST = "vila_u", "conversion.json", "rest.safetensors"
 SIGLIP_WEIGHTS, PROJECTOR = "siglip/model.safetensors", "projector.safetensors"
-#: VILA-U's names of the projector's tensors -> ours.
+#: VILA-U's names of the projector's tensors -> our names.
 PROJECTOR_NAMES = {
     f"layers.{i}.{kind}": f"{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")
 }
 _PAIR = (f"{SIGLIP}vision_model.", f"{SIGLIP}text_model.")
 _UNUSED = ("rqvaesiglip.", "rqtransformer.")
-#: Names beside which a language model's folder stands.
+#: Names that a language model's folder cannot have.
 _TAKEN = {"siglip", ASIDE, "codebook.safetensors", "manifest.json", "general_prior.safetensors"}
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What became of a checkpoint's tensors."""
+    """What a checkpoint's tensors were used for."""
 
     codebook: Codebook
-    used: dict[str, int]  # part of ours -> tensors of theirs
-    aside: tuple[str, ...]  # names of the tensors that nothing of ours uses
+    used: dict[str, int]  # part of our models -> number of its tensors
+    aside: tuple[str, ...]  # names of the tensors that our models do not use
 
 
 def convert(
@@ -66,25 +66,25 @@ def convert(
 ) -> Conversion:
     """Write ``out`` as a directory for ``--models``: SigLIP pair, codebook, one language model.
 
-    Names and shapes are checked by headers first. ``out`` appears when it is whole.
+    Names and shapes are first checked from headers. ``out`` appears once it is complete.
 
     Args:
-        path: what ``vila_u.load`` takes.
+        path: checkpoint, as for ``vila_u.load``.
         out: new directory.
         name: of the language model in it.
         siglip_config: see :meth:`VilaUCheckpoint.siglip_config`.
-        siglip_tokenizer: folder of SigLIP's tokenizer, which VILA-U's checkpoints lack. Only the
+        siglip_tokenizer: folder of SigLIP's tokenizer, which VILA-U's checkpoints lack; only the
             contrastive loss needs it.
 
     Raises:
-        CraftError: not a checkpoint, or not complete; a tensor or projector nobody knows; configs
-            and weights of different sizes; no tokenizer where one is needed, or one that does not
-            load; a name that is none; files that are links out of the checkpoint; ``out`` exists.
-        OSError: ``out`` has no room or cannot be written; nothing of it stays.
+        CraftError: not a checkpoint, or an incomplete one; an unknown tensor or projector; configs
+            that do not fit the weights; a tokenizer that is missing or does not load; an invalid
+            name; files that are links out of the checkpoint; ``out`` exists.
+        OSError: ``out`` does not fit on the disk or cannot be written; nothing of it stays.
     """
     require_plain_name(name, "--name")
     if name.lower() in _TAKEN:
-        raise CraftError(f"--name {name} is what a part of the directory is called; choose another")
+        raise CraftError(f"--name {name} is taken by another part of the directory; choose another")
     source, out = VilaUCheckpoint(path), Path(out)
     if out.exists():
         raise CraftError(f"{out} exists; name a new directory")
@@ -93,7 +93,7 @@ def convert(
     for tensor_name in aside:
         if not tensor_name.startswith(_UNUSED):
             raise CraftError(f"{source.folder} holds {tensor_name!r}, which no VILA-U tower has")
-    for scale in ("logit_scale", "logit_bias"):  # one tensor under two names, mostly stored once
+    for scale in ("logit_scale", "logit_bias"):  # one tensor with two names, usually stored once
         for stored in (f"rqvaesiglip.{scale}", f"{SIGLIP}{scale}"):
             if stored in aside:
                 siglip.setdefault(scale, aside[stored])
@@ -132,11 +132,11 @@ def _write_record(
     source: VilaUCheckpoint,
     projector_files: Mapping[str, TensorFile],
 ) -> None:
-    """What the way back needs to know."""
+    """Write the record that the way back needs."""
     files = {"vision_tower": source.files, "mm_projector": projector_files}
     conversion = {
         "name": name,
-        "copied": copied,  # file of theirs -> file of ours
+        "copied": copied,  # their file -> our file
         "rebuilt": {
             f"{folder}/{file}": {"metadata": held.metadata, "tensors": list(held.tensors)}
             for folder, group in files.items()
@@ -150,7 +150,7 @@ def _siglip(config: Mapping[str, Any]) -> SiglipConfig:
     parts: dict[str, Any] = {key: dict(part) for key, part in config.items()}
     for part in parts.values():
         part.pop("architectures", None)
-    # The text tower's width is the pair's.
+    # The text tower has the pair's width.
     parts["text_config"].setdefault("projection_size", parts["vision_config"]["hidden_size"])
     return SiglipConfig(**parts)
 
@@ -162,12 +162,12 @@ def _shapes(tensors: Mapping[str, StoredTensor]) -> dict[str, tuple[int, ...]]:
 def _require_weights(
     stored: Mapping[str, tuple[int, ...]], kind: Any, config: Any, folder: Path
 ) -> None:
-    """Raises CraftError unless the stored tensors are those of a model of this config."""
+    """Raises CraftError unless the stored tensors are those of a model with this config."""
     with torch.device("meta"):
         auto = hasattr(kind, "from_config")  # AutoModel..., not a model's own class
         model = kind.from_config(config, trust_remote_code=False) if auto else kind(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    # Of weights that this config ties, one is enough.
+    # One copy of weights that this config ties is enough.
     pairs = dict(getattr(model, "all_tied_weights_keys", None) or {})
     either = [*pairs.items(), *((source, target) for target, source in pairs.items())]
     tied = {name for name, other in either if name not in stored and other in stored}
@@ -175,13 +175,13 @@ def _require_weights(
 
 
 def _language_model(folder: Path) -> tuple[set[str], Any]:
-    """Names of the language model's tensors, and its config, which they were checked against."""
+    """Names of the language model's tensors, and its config, against which they are checked."""
     what = "VILA-U's language model"
     config = load_config(folder, what)
     shapes = {}
     for file in tensor_files(folder, what).values():
         shapes |= _shapes(file.tensors)
-    own = {  # old files store what is computed
+    own = {  # old files also store computed buffers
         name: shape for name, shape in shapes.items() if not name.endswith("rotary_emb.inv_freq")
     }
     _require_weights(own, AutoModelForCausalLM, config, folder)
@@ -232,7 +232,7 @@ def _card(
 
 
 def _copy_language_model(folder: Path, out: Path, name: str) -> dict[str, str]:
-    """The very files, but for the tokenizer's."""
+    """Copy the language model's files unchanged, except for the tokenizer's."""
     copied = {}
     for file in _files(folder):
         if not is_tokenizer_file(file):
@@ -252,7 +252,7 @@ def _size(folder: Path) -> int:
 def _copy_the_rest(
     source: VilaUCheckpoint, projector_files: Mapping[str, TensorFile], out: Path
 ) -> dict[str, str]:
-    """Configs and whatever else lies beside the weights; nothing hidden, such as .git."""
+    """Copy configs and other files beside the weights, except hidden ones such as .git."""
     copied = {}
     rebuilt = {"vision_tower": source.files, "mm_projector": projector_files, "": {}}
     if source.siglip_folder is not None:

@@ -1,4 +1,4 @@
-"""What VILA-U's encoder computes on the way and throws away."""
+"""Record the intermediate results of VILA-U's encoder, which it discards."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from craft.integrations.vila_u.layout import codewords
 
 @dataclass(frozen=True)
 class Encoding:
-    """One call of the quantiser, with gradients where the call had them."""
+    """One call of the quantiser, with gradients if the call had them."""
 
     features: Tensor  # [B, h, w, D]: before quantisation
     quantized: Tensor  # [B, h, w, D]: straight-through
     codes: Tensor  # [B, h, w, L] int64
-    tables: tuple[Tensor, ...]  # L codebooks [K, D], the model's own
+    tables: tuple[Tensor, ...]  # L codebooks [K, D], views of the model's
 
     @property
     def commitment(self) -> Tensor:  # [] float32
-        """Mean over levels of the mean of |x - (c_1 + ... + c_l)|^2; gradients reach x alone.
+        """Mean over levels of the mean of |x - (c_1 + ... + c_l)|^2; gradients reach only x.
 
-        VILA-U returns this in the dtype of the features and drops it.
+        VILA-U computes this in the dtype of the features and discards it.
         """
         x = self.features.float()
         sums = torch.zeros_like(x)
@@ -39,7 +39,7 @@ class Encoding:
 
     @property
     def residual_sq(self) -> Tensor:  # [B, N] float32, detached
-        """|x - c_1|^2 of every patch in raster order, summed in float64: a cue for pruning."""
+        """|x - c_1|^2 of every patch in raster order, summed in float64; a cue for pruning."""
         words = F.embedding(self.codes[..., 0], self.tables[0]).float()
         residual = self.features.detach().float() - words
         return residual.double().square().sum(-1).float().flatten(1)
@@ -53,7 +53,7 @@ class Encoding:
 
 @contextmanager
 def recorded(quantizer: Any) -> Iterator[list[Encoding]]:
-    """Collect every call of the quantiser; a hook that changes nothing and is taken off again."""
+    """Collect every call of the quantiser inside a block, by a temporary hook."""
     calls: list[Encoding] = []
 
     def record(_: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Exact residual quantisation in the place of VILA-U's."""
+"""Exact residual quantisation in place of VILA-U's."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from craft.quantization import commitment, quantize
 
 
 class ExactQuantizer:
-    """What VILA-U's quantiser computes, with exact codes, and a codebook that never moves.
+    """Computes what VILA-U's quantiser does, with exact codes and a constant codebook.
 
     VILA-U computes distances in the input's dtype, so in bfloat16 its codes depend on the device
-    and the batch. These are the nearest codewords in real arithmetic. They do not depend on
-    ``training`` either: VILA-U's codebook follows its inputs whenever it is in training mode.
+    and the batch. The codes here are the nearest codewords in real arithmetic. They do not depend
+    on ``training`` either: in training mode VILA-U updates its codebook from its inputs.
     """
 
     def __init__(self, quantizer: Any):
@@ -27,11 +27,11 @@ class ExactQuantizer:
     ) -> tuple[Tensor, Tensor, Tensor]:  # [B, h, w, D], [], [B, h, w, L] int64
         """Quantised features (straight-through), commitment loss, codes.
 
-        The loss is computed in float32: the mean over levels of the mean of |x - (c_1 + ... +
-        c_l)|^2, like VILA-U's, and as there not weighted.
+        Like VILA-U's, the loss is the unweighted mean over levels of the mean of |x - (c_1 + ... +
+        c_l)|^2; it is computed in float32.
 
         Raises:
-            CraftError: for NaN or infinity in x, with its position.
+            CraftError: NaN or infinity in x; names its position.
         """
         found = quantize(x, self.codebook)
         loss = commitment(found.residual_sq_norms, x.shape[-1])

@@ -1,4 +1,4 @@
-"""An adapted encoder back into VILA-U: a checkpoint that ``vila_u.load`` takes."""
+"""Export an adapted encoder to a VILA-U checkpoint that ``vila_u.load`` reads."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ def export(
     copy: bool = False,
     dtype: torch.dtype | None = None,
 ) -> Path:
-    """Write a checkpoint like ``checkpoint`` that has this encoder.
+    """Write a copy of ``checkpoint`` with this encoder in place of its own.
 
-    Only ``vision_tower`` is written anew: the encoder's weights in the dtype of the original, every
-    other tensor byte for byte, shared ones once. The rest is linked.
+    Only ``vision_tower`` is written: the encoder's weights in the original's dtype, every other
+    tensor byte for byte, shared ones once. All else is linked.
 
     Args:
         encoder: an adapted tower, an encoder pack, or a VILA-U model whose encoder was trained.
-        checkpoint: the one the encoder came from.
-        out: new directory. VILA-U chooses its prompts by its name: keep ``vila-u-7b-256`` or
-            ``vila-u-7b-384`` in it.
-        copy: copy language model and projector instead of linking them.
-        dtype: of the encoder's weights, if not the checkpoint's. Rounding to bfloat16 changes
-            codes: with torch.float32 here and in ``vila_u.load(path, model_dtype=torch.float32)``
-            they stay.
+        checkpoint: the checkpoint that the encoder came from.
+        out: new directory. VILA-U chooses prompts by its name, so it should contain
+            ``vila-u-7b-256`` or ``vila-u-7b-384``.
+        copy: whether to copy language model and projector instead of linking them.
+        dtype: of the encoder's weights; by default the checkpoint's. Rounding to bfloat16 changes
+            codes; they stay with torch.float32 here and in ``vila_u.load(path,
+            model_dtype=torch.float32)``.
 
     Raises:
         CodebookMismatchError: the encoder speaks another codebook.
-        CraftError: ``out`` exists; weights that VILA-U has no place for; files to be copied that
-            are links out of the checkpoint.
+        CraftError: ``out`` exists; weights that do not fit VILA-U's encoder; files to copy that are
+            links out of the checkpoint.
     """
     source, out = VilaUCheckpoint(checkpoint), Path(out)
     if out.exists():
@@ -65,7 +65,7 @@ def export(
     replaced = replacements(weights, source.tensors, dtype)
     beside = [entry for entry in source.folder.iterdir() if entry.name not in source.files]
     others = [entry for entry in source.root.iterdir() if entry.name != "vision_tower"]
-    # What the tower's config names must lie in the checkpoint itself.
+    # The folder that the tower's config names must be in the checkpoint itself.
     held = (source.siglip_folder or "").split("/")[0]
     copied = [entry for entry in others if copy or entry.name == held]
     for entry in [*beside, *copied]:  # before anything is written
@@ -91,7 +91,7 @@ def replacements(
     """The encoder's weights by their stored names, in the stored dtypes or in ``dtype``.
 
     Raises:
-        CraftError: a weight the checkpoint has no place for.
+        CraftError: a weight that the checkpoint does not have.
     """
     dtypes = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
     replaced: dict[str, Tensor | StoredTensor] = {}
@@ -101,14 +101,14 @@ def replacements(
             expected = "none" if place is None else f"{place.shape}"
             raise CraftError(
                 f"VILA-U has no place for the encoder's {name} {tuple(tensor.shape)} (it has "
-                f"{expected}); an encoder with a class token of its own cannot go back"
+                f"{expected}); an encoder with its own class token cannot be exported"
             )
         replaced[stored_name(name)] = tensor.detach().to(dtype or dtypes[place.dtype])
     return replaced
 
 
 def _weights(encoder: Any) -> tuple[dict[str, Tensor], str]:
-    """Names and tensors as of a DiscreteVisionTower, and the codebook's fingerprint."""
+    """Weights by their names in a DiscreteVisionTower, and the codebook's fingerprint."""
     if hasattr(encoder, "codebook_fingerprint"):
         return encoder.weights, encoder.codebook_fingerprint
     if hasattr(encoder, "codebook"):
@@ -118,7 +118,7 @@ def _weights(encoder: Any) -> tuple[dict[str, Tensor], str]:
 
 
 def _require_own(entry: Path) -> None:
-    """Raises StoredFileError for a link out of the checkpoint, or out of a folder of it."""
+    """Raises StoredFileError for a link out of the checkpoint or out of one of its folders."""
     if not entry.is_dir():
         carried(entry.parent, entry.name, f"the files in {entry.parent}")
         return

@@ -1,8 +1,8 @@
-"""Space to depth, for quantisers with one code for a block of patches.
+"""Space to depth, for quantisers with one code per block of patches.
 
-Both releases have a code for each patch, where this changes nothing. In configs whose
-``latent_shape`` is a multiple of ``code_shape``, VILA-U's quantiser sees each block of rH x rW
-patches as one vector of rH rW D entries: row by row, and in a row patch by patch.
+Both releases have one code per patch, where this changes nothing. In configs whose ``latent_shape``
+is a multiple of ``code_shape``, VILA-U's quantiser sees each block of rH x rW patches as one vector
+of rH rW D entries: row by row, and patch by patch within a row.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ def space_to_depth(
     features: Tensor,  # [B, h rH, w rW, D]
     block: tuple[int, int],  # (rH, rW)
 ) -> Tensor:  # [B, h, w, rH rW D]
-    """Patches of a block side by side in one vector, as ``RQBottleneck.to_code_shape`` does.
+    """Concatenate the patches of each block, as ``RQBottleneck.to_code_shape`` does.
 
     Raises:
-        CraftError: not four dimensions, or a grid that blocks do not fill.
+        CraftError: not four dimensions, or a grid that is not a whole number of blocks.
     """
     rows, columns = block
     if features.ndim != 4 or features.shape[1] % rows or features.shape[2] % columns:

@@ -1,4 +1,4 @@
-"""Where things are in a loaded VILA-U model, found by name: vila_u itself is never imported."""
+"""Find the parts of a loaded VILA-U model by name, without importing vila_u."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WAY_TO_ENCODER = ("vision_tower", "vision_tower", "rqvaesiglip")
 
 
 class UnknownLayoutError(CraftError):
-    """The model is not laid out as VILA-U's code of 2024 and its two released checkpoints are."""
+    """The model's layout is not that of VILA-U's code of 2024 and its two released checkpoints."""
 
 
 def encoder_of(model: nn.Module) -> Any:
@@ -25,7 +25,7 @@ def encoder_of(model: nn.Module) -> Any:
         model: a VILA-U model, its vision tower, or the module itself.
 
     Raises:
-        UnknownLayoutError: there is none, or a quantiser that is not VILA-U's.
+        UnknownLayoutError: there is none, or its quantiser is not VILA-U's.
     """
     encoder: Any = model
     for name in _WAY_TO_ENCODER:
@@ -44,13 +44,13 @@ def encoder_of(model: nn.Module) -> Any:
     if latent[:2] != code[:2]:
         raise UnknownLayoutError(
             f"latent_shape {latent} and code_shape {code} fold several patches into a code; only "
-            "one code a patch is supported, as in both released checkpoints"
+            "one code per patch is supported, as in both released checkpoints"
         )
     return encoder
 
 
 def codewords(quantizer: Any) -> list[Tensor]:
-    """Views [K, D] of every level's codewords. The last row of VILA-U's tables is padding."""
+    """Views [K, D] of every level's codewords, without the last row of VILA-U's tables, padding."""
     tables = [table.weight.detach()[:-1] for table in quantizer.codebooks]
     if len({table.shape for table in tables}) != 1:
         shapes = [tuple(table.shape) for table in tables]
@@ -59,7 +59,7 @@ def codewords(quantizer: Any) -> list[Tensor]:
 
 
 def codebook_of(quantizer: Any) -> Codebook:
-    """A float32 copy of the codebook; shared by the levels if all of them have the same words."""
+    """A float32 copy of the codebook; shared by the levels if all have the same codewords."""
     first, *others = codewords(quantizer)
     if all(table.data_ptr() == first.data_ptr() or torch.equal(table, first) for table in others):
         return Codebook(first, levels=len(others) + 1)
@@ -69,7 +69,7 @@ def codebook_of(quantizer: Any) -> Codebook:
 def encoder_weights(encoder: Any) -> dict[str, Tensor]:
     """The weights that codes depend on, under the names of a DiscreteVisionTower.
 
-    VILA-U quantises the output of the penultimate block, so the last one is left out.
+    VILA-U quantises the output of the penultimate block, so the last block is left out.
     """
     vision = encoder.siglip_model.vision_model
     last = len(vision.encoder.layers) - 1

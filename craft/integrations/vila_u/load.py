@@ -1,4 +1,4 @@
-"""The encoder of a VILA-U checkpoint as a tower of ours, without VILA-U's code."""
+"""Load the encoder of a VILA-U checkpoint as our vision tower, without VILA-U's code."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def load_tower(
     siglip_config: Path | str | Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> DiscreteVisionTower:
-    """SigLIP's embeddings and blocks up to the penultimate, and the codebook.
+    """Load SigLIP's embeddings, its blocks up to the penultimate, and the codebook.
 
     Args:
-        path: a downloaded checkpoint, as ``vila_u.load`` takes it.
+        path: a downloaded checkpoint, as for ``vila_u.load``.
         siglip_config: folder or content of SigLIP's config.json; not needed for the two releases.
-        dtype: of the weights; as stored if not given. The codebook is float32 in any case, and
-            codes are those of float32 arithmetic on the features.
+        dtype: of the weights; by default as stored. The codebook is always float32, and features
+            are quantised in float32.
 
     Raises:
-        CraftError: not a checkpoint, not complete, or of a SigLIP that nothing here describes.
+        CraftError: not a checkpoint, an incomplete one, or one whose SigLIP config is not known.
     """
     from craft.models.configuration import DiscreteVisionConfig
     from craft.models.vision_tower import DiscreteVisionTower
@@ -58,5 +58,5 @@ def load_tower(
 
 
 def stored_name(name: str) -> str:
-    """What VILA-U's checkpoints call a weight of a DiscreteVisionTower."""
+    """Name in VILA-U's checkpoints of a weight of a DiscreteVisionTower."""
     return VISION + name.replace("blocks.", "encoder.layers.", 1)

@@ -1,4 +1,4 @@
-"""Pruning inside a loaded VILA-U model, and exact codes if asked for; reversible."""
+"""Prune inside a loaded VILA-U model, optionally with exact codes; reversible."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Precision = Literal["vila-u", "exact"]
 
 @dataclass(frozen=True)
 class KeptTokens:
-    """What the last call that pruned kept, detached."""
+    """The tokens that the last pruning call kept, detached."""
 
     indices: Tensor  # [n, M] int64: kept patches in raster order
     codes: Tensor  # [n, N, L] int64: of all patches
@@ -44,25 +44,25 @@ def patch(
 ) -> Handle:
     """Prune visual tokens in a loaded VILA-U model when it answers questions about images.
 
-    Only this instance changes, by attributes that ``unpatch`` takes off again. It is never pruned
-    where tokens become labels (training), in videos, and in image or video generation.
+    Only this instance changes, by attributes that ``unpatch`` removes. Nothing is pruned where
+    tokens become labels (training), in videos, and in image or video generation.
 
     Args:
-        model: what ``vila_u.load`` returns.
+        model: the result of ``vila_u.load``.
         prior: first-level code frequencies of the domain, from :func:`count_prior`.
-        keep_ratio: of each image's tokens, in (0, 1]; 1 leaves the model's answers bit for bit.
-        precision: "vila-u" leaves quantisation to VILA-U; "exact" replaces it by exact codes, which
-            do not depend on dtype, device and batch.
-        selector, seed: as for `craft.prune`; only "random" does without a prior.
+        keep_ratio: share of each image's tokens to keep, in (0, 1]; 1 leaves answers bit-identical.
+        precision: "vila-u" leaves quantisation to VILA-U; "exact" replaces its codes by exact ones,
+            which do not depend on dtype, device and batch.
+        selector, seed: as for `craft.prune`; only "random" needs no prior.
 
     Raises:
         UnknownLayoutError: the model is not VILA-U's.
-        CraftError: it is patched already; a keep ratio outside (0, 1]; no prior to prune by.
+        CraftError: the model is already patched; a keep ratio outside (0, 1]; no prior to prune by.
         CodebookMismatchError: the prior was counted on another codebook.
     """
     if precision not in get_args(Precision):
         raise CraftError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
-    keep_count(1, keep_ratio)  # refuses what is no ratio
+    keep_count(1, keep_ratio)  # raises for a ratio outside (0, 1]
     if keep_ratio != 1 and prior is None and selector != "random":
         raise CraftError(
             f"keep_ratio={keep_ratio} with selector {selector!r} needs the domain's token prior; "
@@ -74,7 +74,7 @@ def patch(
 
 
 class Handle:
-    """A patched model; made by :func:`patch`. A deep copy of the model has a handle of its own."""
+    """A patched model, made by :func:`patch`. A deep copy of the model has its own handle."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Handle:
         self._video = False
 
     def attach(self, precision: Precision) -> None:
-        """Put the patch on; :func:`patch` does."""
+        """Apply the patch; :func:`patch` calls this."""
         model = self.model
         quantizer = encoder_of(model).quantizer
         methods = {
@@ -111,7 +111,7 @@ class Handle:
                 "returns"
             )
         if any(isinstance(getattr(vars(model).get(n), "__self__", None), Handle) for n in methods):
-            raise CraftError("the model is patched already; unpatch() its handle first")
+            raise CraftError("the model is already patched; unpatch() its handle first")
         try:
             if precision == "exact":
                 self._replace(quantizer, "forward", ExactQuantizer(quantizer).forward)
@@ -123,10 +123,10 @@ class Handle:
             self._replace(model, name, method)
 
     def unpatch(self) -> None:
-        """Give the model back as it was; a second call does nothing.
+        """Restore the model as it was; a second call does nothing.
 
         Raises:
-            RuntimeError: something else has been put over the patch since.
+            CraftError: the patch was itself replaced since.
         """
         for owner, name, ours, _ in self._places:
             if vars(owner).get(name) != ours:
@@ -139,7 +139,7 @@ class Handle:
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """Nothing is pruned in here: for videos that are given to ``generate`` directly."""
+        """Prune nothing inside a block, for videos that are passed to ``generate`` directly."""
         enabled, self._enabled = self._enabled, False
         try:
             yield
@@ -179,7 +179,7 @@ class Handle:
         labels: Tensor | None,
         images: Any,
     ) -> Any:
-        """Around ``prepare_inputs_labels_for_multimodal``: the one place that knows of labels."""
+        """Wrap ``prepare_inputs_labels_for_multimodal``, the only method that sees labels."""
         before, self._answering = self._answering, labels is None
         try:
             return self._original("prepare_inputs_labels_for_multimodal")(
@@ -189,7 +189,7 @@ class Handle:
             self._answering = before
 
     def _generate_content(self, prompt: Any, *args: Any, **kwargs: Any) -> Any:
-        """Around ``generate_content``: the one place that tells a video from several images."""
+        """Wrap ``generate_content``, the only method that can tell a video from several images."""
         before, self._video = self._video, _holds_video(prompt)
         try:
             return self._original("generate_content")(prompt, *args, **kwargs)
@@ -197,7 +197,7 @@ class Handle:
             self._video = before
 
     def _encode_images(self, images: Tensor, image_ids: Any = None) -> tuple[Tensor, Tensor]:
-        """Around ``encode_images``: tokens are dropped before the projector, which is per token."""
+        """Wrap ``encode_images``: drop tokens before the projector, which works per token."""
         pruning = self._enabled and self._answering and not self._video and self.keep_ratio < 1
         if not pruning:
             return self._original("encode_images")(images, image_ids)

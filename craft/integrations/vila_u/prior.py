@@ -1,4 +1,4 @@
-"""The token prior of a domain, counted with the very arithmetic that inference uses."""
+"""Count the token prior of a domain with exactly the arithmetic of inference."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def count_prior(
     *,
     batch: int = 8,
 ) -> TokenPrior:
-    """First-level code frequencies of ``images`` under a VILA-U model.
+    """Count a VILA-U model's first-level code frequencies of ``images``.
 
-    The prior knows the codebook, the encoder and the precision; :func:`patch` compares them. Count
-    it with the precision that answers questions: in bfloat16 a tenth of VILA-U's own first-level
-    codes differs from the exact ones.
+    The prior records codebook, encoder and precision, which :func:`patch` compares. Count it with
+    the precision used for answering: in bfloat16 a tenth of VILA-U's own first-level codes differ
+    from the exact ones.
 
     Args:
         model: a VILA-U model or its vision tower, patched or not.
-        images: as the model's image processor makes them.
-        batch: images at once, if they come as one tensor.
+        images: output of the model's image processor.
+        batch: images per forward pass, if ``images`` is one tensor.
 
     Raises:
         UnknownLayoutError: the model is not VILA-U's.
@@ -57,7 +57,7 @@ def count_prior(
 
 
 def precision_of(encoder: Any) -> str:
-    """How codes come about: "exact", or VILA-U's arithmetic in the dtype of the weights."""
+    """How codes are computed: "exact", or by VILA-U in the dtype of the weights."""
     if exact_quantizer(encoder.quantizer) is not None:
         return "exact"
     dtype = next(encoder.siglip_model.vision_model.parameters()).dtype
@@ -65,12 +65,12 @@ def precision_of(encoder: Any) -> str:
 
 
 def exact_quantizer(quantizer: Any) -> ExactQuantizer | None:
-    """What works in the quantiser's place, if it was patched to exact codes."""
+    """The exact quantiser that replaces this one, if it was patched to exact codes."""
     owner = getattr(vars(quantizer).get("forward"), "__self__", None)
     return owner if isinstance(owner, ExactQuantizer) else None
 
 
 def codebook_for(quantizer: Any) -> Codebook:
-    """The quantiser's codebook, not copied again where it is patched to exact codes."""
+    """The quantiser's codebook; not copied again if it is patched to exact codes."""
     exact = exact_quantizer(quantizer)
     return codebook_of(quantizer) if exact is None else exact.codebook

@@ -1,4 +1,4 @@
-"""The way back from :mod:`~craft.integrations.vila_u.convert`."""
+"""Restore a VILA-U checkpoint that :mod:`~craft.integrations.vila_u.convert` converted."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def restore(
     pack: EncoderPack | None = None,
     dtype: torch.dtype | None = None,
 ) -> Path:
-    """Write the VILA-U checkpoint that ``models`` was converted from; every tensor has its bytes.
+    """Write the VILA-U checkpoint that ``models`` was converted from, byte for byte.
 
     Args:
-        models: what :func:`~craft.integrations.vila_u.convert.convert` wrote.
-        out: new directory. VILA-U chooses its prompts by its name: keep ``vila-u-7b-256`` or
-            ``vila-u-7b-384`` in it.
-        pack: put this adapted encoder into it.
+        models: directory that :func:`~craft.integrations.vila_u.convert.convert` wrote.
+        out: new directory. VILA-U chooses prompts by its name, so it should contain
+            ``vila-u-7b-256`` or ``vila-u-7b-384``.
+        pack: adapted encoder that replaces the checkpoint's.
         dtype: of the pack's weights, as for :func:`~craft.integrations.vila_u.export.export`.
 
     Raises:
         CraftError: ``models`` was not converted from VILA-U, its record is damaged or names files
-            outside of ``models`` or ``out``, or ``out`` exists. Nothing is written then.
+            outside ``models`` or ``out``, or ``out`` exists. Nothing is written then.
         CodebookMismatchError: the pack speaks another codebook.
     """
     models, out = Path(models), Path(out)
@@ -103,7 +103,7 @@ class _Rebuilt(BaseModel):
 
 
 class _Record(BaseModel):
-    """What ``convert`` notes: files of theirs -> files of ours, and what weights held."""
+    """The record of a conversion: their files -> our files, and the content of weight files."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -115,12 +115,12 @@ class _Record(BaseModel):
 def _named(
     found: Mapping[str, Mapping[str, StoredTensor | Tensor]], theirs: str, names: Sequence[str]
 ) -> dict[str, StoredTensor | Tensor]:
-    """The tensors of one of VILA-U's files. Raises CraftError if one is not there."""
+    """The tensors of one of VILA-U's files; raises CraftError if one is missing."""
     held = found.get(theirs.split("/")[0], {})
     missing = [name for name in names if name not in held]
     if missing:
         raise CraftError(
-            f"the record of the conversion wants {missing[0]!r:.80} in {theirs!r:.80}, which the "
+            f"the record of the conversion lists {missing[0]!r:.80} in {theirs!r:.80}, which the "
             "models do not hold; convert the checkpoint again"
         )
     return {name: held[name] for name in names}

@@ -1,4 +1,4 @@
-"""What rounding an adapted encoder to a checkpoint's dtype does to its codes."""
+"""Measure how rounding an adapted encoder to a checkpoint's dtype changes its codes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def codes_kept(
     images: Tensor,  # [n, 3, S, S] in [0, 1]
     dtype: torch.dtype,
 ) -> list[float]:  # L
-    """Share of codes of each level that stay when weights are rounded to ``dtype``.
+    """Share of each level's codes that stay the same when weights are rounded to ``dtype``.
 
-    Everything else is as in :meth:`~craft.models.vision_tower.DiscreteVisionTower.encode`, so this
-    is what rounding alone does. VILA-U also computes in that dtype, which changes more.
+    All else is as in :meth:`~craft.models.vision_tower.DiscreteVisionTower.encode`, so this is the
+    effect of rounding alone. VILA-U also computes in that dtype, which changes more codes.
     """
     rounded = copy.deepcopy(tower)
     with torch.no_grad():

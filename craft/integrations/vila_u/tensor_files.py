@@ -1,7 +1,7 @@
-"""Writing safetensors files from stretches of others, byte by byte, whatever their size.
+"""Write safetensors files of any size from byte ranges of other files.
 
-The safetensors library writes a file from tensors that are all in memory. Here a written tensor is
-a stretch of bytes of another file, so that 13 GB take a few MB of memory and come out unchanged.
+The safetensors library needs all tensors of a file in memory. Here tensors are copied as bytes from
+other files, so that 13 GB take a few MB of memory and stay unchanged.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def write_tensors(
     tensors: Mapping[str, StoredTensor | Tensor],
     metadata: Mapping[str, str],
 ) -> None:
-    """Write a safetensors file; it appears under its name when it is whole.
+    """Write a safetensors file; it appears under its name once it is complete.
 
     Args:
-        tensors: stored ones are copied by bytes, those in memory as they are.
+        tensors: name -> tensor, stored in another file or in memory.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     offset = 0

@@ -1,4 +1,4 @@
-"""The tokenizers of a VILA-U checkpoint: copied, completed, and loaded once before all else."""
+"""Copy and complete the tokenizers of a VILA-U checkpoint, and check that they load."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def is_tokenizer_file(path: Path) -> bool:
 
 
 def copy_siglip_tokenizer(source: Path, target: Path, config: SiglipConfig) -> None:
-    """Copy SigLIP's tokenizer, and load it once.
+    """Copy SigLIP's tokenizer and check that it loads.
 
     Raises:
-        CraftError: no tokenizer there, one that does not load, or with more words than SigLIP.
+        CraftError: there is no tokenizer, it does not load, or it has more tokens than SigLIP.
     """
     if not has_tokenizer(source):
         raise CraftError(
@@ -40,10 +40,11 @@ def copy_siglip_tokenizer(source: Path, target: Path, config: SiglipConfig) -> N
 
 
 def copy_tokenizer(folder: Path, out: Path, name: str, config: Any) -> dict[str, str]:
-    """The language model's tokenizer files, in a folder of their own, where ours looks for them.
+    """Copy the language model's tokenizer files to the folder where our models look for them.
 
     Raises:
-        CraftError: none, one that does not load, or with more words than the language model.
+        CraftError: there is no tokenizer, it does not load, or it has more tokens than the language
+            model.
     """
     copied = {}
     target = out / name / "tokenizer"
@@ -57,7 +58,7 @@ def copy_tokenizer(folder: Path, out: Path, name: str, config: Any) -> dict[str,
             f"{folder} holds no tokenizer: expected one of {', '.join(TOKENIZER_FILES)}"
         )
     if not (target / "tokenizer_config.json").is_file():
-        # Else transformers reads the model without SentencePiece's blank in front of a text.
+        # Without it, transformers reads the model without SentencePiece's leading blank.
         kind = {"tokenizer_class": "LlamaTokenizer"}
         (target / "tokenizer_config.json").write_text(json.dumps(kind, indent=2) + "\n")
     tokenizer = _require_vocabulary(target, "the language model", config.vocab_size, folder)

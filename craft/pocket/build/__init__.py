@@ -1,1 +1,1 @@
-"""Builds the pocket world's images from pinned, openly licensed packages, and its models."""
+"""Build the pocket world's images from pinned, openly licensed packages, and its models."""

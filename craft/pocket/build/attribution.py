@@ -1,4 +1,4 @@
-"""Writes ATTRIBUTION.md from the built files: it names exactly what is shipped."""
+"""Write ATTRIBUTION.md from the built files, so that it names exactly what is shipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Countries and territories: their two-letter codes, common English names and regions."""
+"""Countries and territories with their two-letter codes, common English names and regions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Country(NamedTuple):
-    """A flag's owner; ``group`` names the region as in "flags of africa"."""
+    """The country or territory of a flag; ``group`` is its region, as in "flags of africa"."""
 
     code: str
     name: str
@@ -14,7 +14,7 @@ class Country(NamedTuple):
     sovereign: bool
 
 
-# Regions follow the United Nations' geoscheme; the Americas are divided at Panama.
+# Regions follow the United Nations geoscheme; the Americas are divided at Panama.
 SOVEREIGN = {
     "africa": """dz algeria, ao angola, bj benin, bw botswana, bf burkina faso, bi burundi,
         cv cape verde, cm cameroon, cf central african republic, td chad, km comoros,
@@ -74,7 +74,7 @@ TERRITORIES = {
 
 
 def countries() -> list[Country]:
-    """All countries and territories; sovereign ones first, since they keep a shared flag."""
+    """All countries and territories, sovereign ones first, because they keep a shared flag."""
     listed = []
     for sovereign, table in ((True, SOVEREIGN), (False, TERRITORIES)):
         for region, text in table.items():

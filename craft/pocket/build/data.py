@@ -1,6 +1,6 @@
-"""Builds the pocket world's pictures: ``python -m craft.pocket.build.data --out DIR --cache DIR``.
+"""Build the pocket world's pictures: ``python -m craft.pocket.build.data --out DIR --cache DIR``.
 
-Everything is drawn from packages pinned in ``sources``; the same packages give the same bytes.
+All pictures are drawn from packages pinned in ``sources``; the same packages give the same bytes.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def build_area(area: str, out: Path, cache: Path) -> Path:
 
 
 def icon_labels(out: Path) -> set[str]:
-    """The concepts of the icons already built: line art draws no others."""
+    """The concepts of the icons that were already built; line art contains no others."""
     path = out / "icons.parquet"
     if not path.exists():
-        raise SystemExit(f"line art needs the concepts of {path}: build it first, --only icons")
+        raise SystemExit(f"line art needs the concepts in {path}; build it first with --only icons")
     return set(pq.read_table(path, columns=["label"])["label"].to_pylist())
 
 
@@ -50,11 +50,11 @@ AREAS = ("icons", "lineart", "flags", "glyphs", "digits")
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=HERE, help="where the Parquet files go")
-    parser.add_argument("--cache", type=Path, required=True, help="keeps downloaded packages")
-    parser.add_argument("--only", choices=AREAS, help="build one area")
+    parser.add_argument("--out", type=Path, default=HERE, help="directory for the Parquet files")
+    parser.add_argument("--cache", type=Path, required=True, help="directory for the packages")
+    parser.add_argument("--only", choices=AREAS, help="build only this area")
     options = parser.parse_args()
     for area in [options.only] if options.only else AREAS:
         build_area(area, options.out, options.cache)

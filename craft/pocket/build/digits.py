@@ -45,7 +45,7 @@ def build_digits(cache: Path) -> list[Record]:
 
 
 def split_by_hash(ids: list[str], classes: list[int]) -> dict[str, str]:
-    """Give each id its split: fixed sizes per class, and the same on every machine."""
+    """Assign each id a split, by hash: fixed sizes per class, the same on every machine."""
     order = sorted(ids, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     class_of = dict(zip(ids, classes, strict=True))
     bounds = np.cumsum(list(SPLIT_SIZES.values()))

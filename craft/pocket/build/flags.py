@@ -17,15 +17,15 @@ from craft.pocket.build.svg import IconSet, render
 #: Two flags whose pixels differ by less than this on average (of 255) cannot be told apart.
 LEAST_DIFFERENCE = 2.0
 
-#: Sovereign countries whose flag has the design of another one's: Chad's is Romania's and Monaco's
-#: is Indonesia's, except for the tint or the aspect ratio.
+#: Sovereign countries with the same design: the flags of Chad and Romania, and of Monaco and
+#: Indonesia, differ only in tint or aspect ratio.
 TWINS = (("ro", "td"), ("id", "mc"))
 
-#: Codes under which circle-flags has the flag of a language and not of the country. Its Irish and
+#: Codes for which circle-flags has the flag of a language instead of the country. Its Irish and
 #: Laotian language flags are those of the countries; the flags of ar and io are missing.
 CIRCLE_NAMES = {"ar": "", "io": "", "ie": "lang-ga", "la": "lang-lo"}
 
-#: Countries that emojione files under an older name.
+#: Countries that emojione lists under an older name.
 OLD_NAMES = {
     "cc": "flag-for-cocos-islands",
     "mm": "flag-for-myanmar",
@@ -41,7 +41,7 @@ class Style(NamedTuple):
     split: str
 
     def find(self, code: str, by_code: IconSet) -> str | None:
-        """The icon of a country; ``by_code`` knows how emoji sets spell the country's name."""
+        """Name of a country's icon; ``by_code`` has the country's name as emoji sets spell it."""
         prefix = self.icons.package.style
         if prefix == "flag":
             return self.icons.find(f"{code}-4x3")
@@ -76,9 +76,9 @@ def styles(cache: Path) -> list[Style]:
 
 
 def alike(pictures: Mapping[str, np.ndarray]) -> set[tuple[str, str]]:
-    """The pairs of codes whose pictures (HxWx3 with sides divisible by 8) cannot be told apart."""
+    """Pairs of codes whose pictures (HxWx3, sides divisible by 8) cannot be told apart."""
     codes = sorted(pictures)
-    # Block averages differ at most as much as pixels do, so distant ones rule a pair out cheaply.
+    # Block averages differ at most as much as pixels do, so they rule out most pairs cheaply.
     blocks = np.array([block_averages(pictures[code]) for code in codes])
     pairs = set()
     for row, code in enumerate(codes[:-1]):
@@ -101,7 +101,7 @@ def block_averages(picture: np.ndarray, count: int = 8) -> np.ndarray:
 def without_doubles(
     candidates: list[Country], pairs: set[tuple[str, str]]
 ) -> tuple[list[Country], dict[str, str]]:
-    """Keep one country of each indistinguishable pair; returns also {dropped: kept instead}."""
+    """Keep one country of each indistinguishable pair; also returns {dropped: kept instead}."""
     rank = {
         country.code: (country.code in dict(TWINS).values(), place)
         for place, country in enumerate(candidates)
@@ -115,7 +115,7 @@ def without_doubles(
 
 
 def build_flags(cache: Path) -> list[Record]:
-    """Countries that every artist draws and whose flag cannot be mistaken for another's."""
+    """Flags of the countries that every artist draws and whose flag is unmistakable."""
     artists = styles(cache)
     twemoji = artists[0].icons
     drawn: dict[Package, dict[str, np.ndarray]] = {}

@@ -1,4 +1,4 @@
-"""The fonts of the printed characters; no script fonts, as handwriting is a domain to adapt to."""
+"""Fonts of the printed characters; no script fonts, because handwriting is a domain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from craft.pocket.build.packages import SourceError, fetch, read, read_json
 from craft.pocket.build.sources import FONT_FAMILIES
 
-#: Families of which an italic is drawn too.
+#: Families whose italic is drawn too.
 ITALICS = (
     "crimson-text",
     "eb-garamond",
@@ -28,7 +28,7 @@ ITALICS = (
     "space-mono",
 )
 
-#: Fonts that come with matplotlib, whose files never change, with the hash of each.
+#: Fonts that come with matplotlib -> SHA-256 of the file.
 MATPLOTLIB_FONTS = {
     "DejaVuSans": "3fdf69cabf06049ea70a00b5919340e2ce1e6d02b0cc3c4b44fb6801bd1e0d22",
     "DejaVuSans-Bold": "b184b89e3c1075f22f6b71575b6fc20d4972b3cfd3b23322ca6fd596dcaef167",
@@ -67,7 +67,7 @@ class Font(NamedTuple):
 
 
 def fonts(cache: Path) -> Iterator[Font]:
-    """All fonts, read and verified."""
+    """Read and verify all fonts."""
     yield from bundled_fonts()
     for package in FONT_FAMILIES:
         with_files = package_files(fetch(package, cache))
@@ -90,7 +90,7 @@ def fonts(cache: Path) -> Iterator[Font]:
 
 
 def package_files(archive: Path) -> set[str]:
-    """The variants in a package: families differ in the weights they have."""
+    """Files in a package; families differ in the weights they have."""
     import tarfile
 
     with tarfile.open(archive) as opened:

@@ -22,12 +22,13 @@ CHARACTERS = dict(zip(string.digits, DIGIT_NAMES, strict=True)) | {
 CAPITAL_HEIGHT = 44
 LARGEST = 58
 
-#: A letter whose pixels differ less from a digit's on average (of 255) is left out: O and 0.
+#: A letter whose pixels differ from a digit's by less than this on average (of 255), such as O and
+#: 0, is left out.
 LEAST_DIFFERENCE = 2.0
 
 
 def fitting_font(data: bytes) -> ImageFont.FreeTypeFont:
-    """The font, at a size at which capitals have a natural margin and no character is cut off."""
+    """The font at a size that leaves capitals a natural margin and cuts off no character."""
     trial = load(data, 100)
     _, top, _, bottom = trial.getbbox("H", anchor="ls")
     boxes = [trial.getbbox(character, anchor="ls") for character in CHARACTERS]
@@ -36,12 +37,12 @@ def fitting_font(data: bytes) -> ImageFont.FreeTypeFont:
 
 
 def load(data: bytes, size: float) -> ImageFont.FreeTypeFont:
-    """Open a font without text shaping, which would differ between machines."""
+    """Open a font without text shaping, which differs between machines."""
     return ImageFont.truetype(io.BytesIO(data), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def draw_character(font: ImageFont.FreeTypeFont, character: str, size: int = SIZE) -> np.ndarray:
-    """One character in black on white, uint8 HxW, its ink in the middle."""
+    """One character in black on white, uint8 HxW, centred by its ink."""
     left, top, right, bottom = font.getbbox(character, anchor="ls")
     canvas = Image.new("L", (size, size), 255)
     at = (round((size - left - right) / 2), round((size - top - bottom) / 2))

@@ -1,4 +1,4 @@
-"""Icon-QA and line art: one concept drawn by many artists."""
+"""Colour icons and line art: one concept drawn by many artists."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from craft.pocket.build.svg import IconSet, bare_codepoint, render
 
 LEAST_DRAWINGS = 5
 
-#: Artists changed their minds about this: it is a toy in new drawings, a revolver in old ones.
+#: Left out: a toy in new drawings, a revolver in old ones.
 AMBIGUOUS = ("water pistol",)
 
-#: Names longer than four words, shortened.
+#: Short forms of names longer than four words.
 SHORT_LABELS = {
     "closed mailbox with raised flag": "closed mailbox flag raised",
     "closed mailbox with lowered flag": "closed mailbox flag lowered",
@@ -52,12 +52,12 @@ class Concept:
 
 
 def slug(text: str) -> str:
-    """A name as icon sets spell it: "woman’s hat" -> "womans-hat"."""
+    """A name in the spelling of icon sets: "woman’s hat" -> "womans-hat"."""
     return plain_words(text).replace(" ", "-")
 
 
 def concepts(cache: Path, sets: Iterable[IconSet]) -> list[Concept]:
-    """All emoji of things, with every name an artist may have filed them under."""
+    """All emoji of things, with every name that an artist may have given them."""
     things = [
         entry
         for entry in read_json(EMOJIBASE, cache, "en/data.json")
@@ -71,7 +71,7 @@ def concepts(cache: Path, sets: Iterable[IconSet]) -> list[Concept]:
         own = slug(entry["label"])
         names = [own, *(other.by_codepoint.get(code, own) for other in sets)]
         names.append(slug(unicode_names.get(entry["hexcode"], own)))
-        # A second name that is another concept's first name would steal its drawing.
+        # Another concept's first name as a second name would take that concept's drawing.
         usable = [name for name in dict.fromkeys(names) if name == own or name not in labels]
         label = plain_words(entry["label"])
         found.append(
@@ -86,7 +86,7 @@ def concepts(cache: Path, sets: Iterable[IconSet]) -> list[Concept]:
 
 
 def match(icons: IconSet, wanted: Iterable[Concept]) -> dict[str, str]:
-    """Which icon of a set shows which concept: {label: icon name}, one icon per concept."""
+    """Map concepts to the icons of a set: {label: icon name}, one icon per concept."""
     compact = {name.replace("-", ""): name for name in (*icons.icons, *icons.aliases)}
     chosen: dict[str, str] = {}
     for concept in wanted:
@@ -128,7 +128,7 @@ def draw(icons: IconSet, chosen: dict[str, str]) -> dict[str, np.ndarray]:
 
 
 def build_icons(cache: Path) -> list[Record]:
-    """Concepts that at least five of the six colour sets draw."""
+    """Icons of the concepts that at least five of the six colour sets draw."""
     sets = [IconSet.load(package, cache) for package in COLOUR_SETS]
     wanted = concepts(cache, sets)
     drawn = {icons.package: draw(icons, match(icons, wanted)) for icons in sets}
@@ -138,7 +138,7 @@ def build_icons(cache: Path) -> list[Record]:
 
 
 def build_lineart(cache: Path, icon_labels: set[str]) -> list[Record]:
-    """The concepts of the icons that both black-and-white artists draw."""
+    """Line art of the icons' concepts that both black-and-white artists draw."""
     sets = [IconSet.load(package, cache) for package in LINE_SETS]
     colour = [IconSet.load(package, cache) for package in COLOUR_SETS]
     wanted = [c for c in concepts(cache, colour) if c.label in icon_labels]
@@ -154,7 +154,7 @@ def records(
     drawn: dict[Package, dict[str, np.ndarray]],
     splits: dict[Package, str],
 ) -> Iterator[dict[str, Any]]:
-    """One row for each picture of a kept concept."""
+    """One row per picture of a kept concept."""
     for concept in kept:
         for package, pictures in drawn.items():
             if concept.label in pictures:

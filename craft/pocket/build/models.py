@@ -1,6 +1,6 @@
 """Build the pocket models: ``python -m craft.pocket.build.models --out DIR``.
 
-Stages run in order, each stores its result in the directory, and an interrupted build resumes with
+Stages run in order and store their results in the directory, and an interrupted build resumes with
 the first unfinished stage. ``--only FAMILY`` aligns a single language model, so that several
 processes can each align one.
 """
@@ -25,7 +25,8 @@ from craft.family.family import ModelFamily
 from craft.family.layout import CODEBOOK, PRIOR, SIGLIP
 from craft.models.siglip_texts import text_embeddings
 from craft.models.vision_tower import DiscreteVisionTower
-from craft.pocket.build.language import VIEWS, LanguageRecipe, LanguageStage
+from craft.pocket.build.language import LanguageStage
+from craft.pocket.build.language_recipe import VIEWS, LanguageRecipe
 from craft.pocket.build.vision import VisionRecipe, VisionStage
 from craft.pocket.build.vocabulary import build_tokenizer
 from craft.pocket.family import FAMILIES, RETENTION
@@ -83,7 +84,7 @@ def encode_views(
 def build_codes(
     out: Path, cache: Path, areas: list[ImageSet], views: int, seed: int
 ) -> list[Tensor]:
-    """Stage 2: what the language models read, encoded once, and the general world's prior."""
+    """Stage 2: codes of what the language models read, and the general world's prior."""
     path = cache / "codes.safetensors"
     if path.is_file():
         stored = load_file(path)
@@ -132,7 +133,7 @@ def build_language(
 
 
 def write_manifest(out: Path, vision: VisionRecipe, language: LanguageRecipe) -> None:
-    """Stage 4: four-option accuracy on unseen views, recipes and hashes of every file."""
+    """Stage 4: the manifest, with accuracies on unseen views, recipes and hashes of all files."""
     models = ModelFamily(out)
     tower = models.pretrained_tower()
     asked = general_probe(PROBE_IMAGES, tower.image_size)
@@ -156,7 +157,7 @@ def write_manifest(out: Path, vision: VisionRecipe, language: LanguageRecipe) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="directory of the models")
-    parser.add_argument("--cache", type=Path, help="where codes are kept (default: OUT-cache)")
+    parser.add_argument("--cache", type=Path, help="directory for codes (default: OUT-cache)")
     parser.add_argument("--only", choices=FAMILIES, help="align this language model, then stop")
     parser.add_argument("--views", type=int, default=12, help="augmented views per image")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

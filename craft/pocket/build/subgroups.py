@@ -1,8 +1,8 @@
-"""What the emoji subgroups are called in a question ("which group does it belong to?")."""
+"""Names of emoji subgroups in questions ("which group does it belong to?")."""
 
 from __future__ import annotations
 
-#: Subgroup number of emojibase 17 -> name. Subgroups left out hold people, faces or symbols.
+#: Subgroup number of emojibase 17 -> name. Subgroups of people, faces and symbols are left out.
 GROUP_NAMES = {
     34: "mammal",
     35: "bird",

@@ -1,4 +1,4 @@
-"""Renders the SVG icons of an Iconify set onto a white square."""
+"""Render the SVG icons of an Iconify set onto a white square."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def render(svg: str, size: int = SIZE) -> np.ndarray:
     """
     import resvg_py
 
-    # Twice the size and a box filter: wide drawings get their full width, and lines stay smooth.
+    # Rendered at twice the size, then box-filtered: wide drawings use the full width, and lines
+    # stay smooth.
     png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=2 * size))
     drawn = Image.open(io.BytesIO(png), formats=["PNG"])
     drawn = drawn.convert("RGBA")
@@ -63,7 +64,7 @@ class IconSet:
         )
 
     def find(self, name: str) -> str | None:
-        """The icon that ``name`` draws, following aliases, or None."""
+        """The icon of ``name``, following aliases, or None."""
         while name in self.aliases:
             name = self.aliases[name]["parent"]
         return name if name in self.icons else None
@@ -82,11 +83,11 @@ class IconSet:
         )
 
     def is_styled(self, name: str) -> bool:
-        """Whether the icon's colours are complete: some lost their style sheet and turn black."""
+        """Whether the icon's colours are complete; some lost their style sheet and turn black."""
         body = self.icons[name]["body"]
         return 'class="' not in body or "<style" in body
 
 
 def bare_codepoint(code: str) -> str:
-    """A code point sequence in lower case without variation selectors, the key sets join on."""
+    """A lower-case code point sequence without variation selectors, the key that joins sets."""
     return "-".join(part for part in code.lower().split("-") if part != "fe0f")

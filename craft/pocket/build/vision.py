@@ -1,7 +1,7 @@
 """Stage 1 of the pocket models: the SigLIP pair and its residual codebook, on the general world.
 
 This is VILA-U's recipe in miniature: image-text contrast (sigmoid loss) on features that are
-quantised after a fifth of the training, pixel reconstruction from them, and commitment; the
+quantised after a fifth of the first cycle, pixel reconstruction from them, and commitment; the
 codebook is initialised with a sample of the features.
 """
 
@@ -26,8 +26,8 @@ from craft.errors import CraftError
 
 log = logging.getLogger(__name__)
 
-#: How the images of an area are varied. A flag without its colours is no longer that flag, while a
-#: drawing still shows what it shows.
+#: Augmentation of each area. A flag without its colours is no longer that flag, while a drawing
+#: still shows the same thing.
 AUGMENTATIONS = {
     "icons": Augmentation(grey=0.15, invert=0.1, outline=0.15, thicken=0.15, blur=0.15),
     "flags": Augmentation(scale=(0.8, 1.2), rotation=8, blur=0.2),
@@ -37,7 +37,7 @@ AUGMENTATIONS = {
 
 @dataclass(frozen=True)
 class Phase:
-    """One learning-rate cycle, and the share of each area (in the order given) in its batches."""
+    """One learning-rate cycle, and the share of each area, in order, in its batches."""
 
     steps: int
     lr: float
@@ -58,7 +58,7 @@ class VisionRecipe:
     text_length: int = 12
     codes: int = 512
     levels: int = 4
-    # Characters are learnt last: they were weakest after the first cycle.
+    # Later cycles have more characters, which were weakest after the first cycle.
     phases: tuple[Phase, ...] = (
         Phase(2600, 1e-3, (0.64, 0.18, 0.18)),
         Phase(1500, 6e-4, (0.52, 0.14, 0.34)),
@@ -74,7 +74,7 @@ class VisionRecipe:
 
 
 class GeneralBatches:
-    """Endless augmented batches of the general world, drawn area by area."""
+    """Draws augmented batches of the general world, area by area."""
 
     def __init__(self, areas: list[ImageSet], size: int, seed: int):
         self.areas = areas
@@ -123,7 +123,7 @@ def new_siglip(recipe: VisionRecipe, vocabulary: int) -> SiglipModel:
         },
     )
     model = SiglipModel(config)
-    # On a CPU in bfloat16, the backward pass of torch's fused attention is ten times slower.
+    # In bfloat16 on a CPU, the backward pass of torch's fused attention is ten times slower.
     model.set_attn_implementation("eager")
     with torch.no_grad():
         model.logit_scale.fill_(math.log(10))
@@ -132,7 +132,7 @@ def new_siglip(recipe: VisionRecipe, vocabulary: int) -> SiglipModel:
 
 
 def patch_features(model: SiglipModel, pixels: Tensor) -> Tensor:  # [B, N, D]
-    """The penultimate block's output, which is what gets quantised."""
+    """The penultimate block's output, which is quantised."""
     hidden = model.vision_model.embeddings(pixels)
     for block in model.vision_model.encoder.layers[:-1]:
         hidden = block(hidden, None)
@@ -151,7 +151,7 @@ def pooled(model: SiglipModel, features: Tensor) -> Tensor:  # [B, D]
 
 
 class ResidualCodebook(nn.Module):
-    """The trainable shared codebook: nearest codeword `levels` times, on the residual each time."""
+    """The trainable shared codebook: quantises ``levels`` times, each time the residual."""
 
     def __init__(self, codes: int, width: int, levels: int):
         super().__init__()
@@ -160,7 +160,7 @@ class ResidualCodebook(nn.Module):
         self.usage = torch.zeros(codes)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Straight-through z̃ [B, N, D], commitment and codebook losses (mean over levels)."""
+        """Straight-through z̃ [B, N, D], and commitment and codebook losses, means over levels."""
         residual, total = z.detach(), torch.zeros_like(z)
         commit = codebook = z.new_zeros(())
         for _ in range(self.levels):
@@ -176,14 +176,14 @@ class ResidualCodebook(nn.Module):
 
     @torch.no_grad()
     def start(self, z: Tensor, generator: torch.Generator) -> None:
-        """Codewords = random features, shrunk by U(0, 1) so that some fit the small residuals."""
+        """Set codewords to random features, scaled by U(0, 1) so that some fit small residuals."""
         rows = z.flatten(0, 1)
         pick = torch.randint(len(rows), (len(self.table),), generator=generator)
         self.table.copy_(rows[pick] * torch.rand(len(pick), 1, generator=generator))
 
     @torch.no_grad()
     def revive(self, z: Tensor, generator: torch.Generator) -> int:
-        """Move codewords that were not used since the last call onto random features."""
+        """Move codewords not used since the last call to random features; return their number."""
         dead = (self.usage == 0).nonzero().squeeze(1)
         rows = z.flatten(0, 1)
         pick = torch.randint(len(rows), (len(dead),), generator=generator)
@@ -193,7 +193,7 @@ class ResidualCodebook(nn.Module):
 
 
 class VisionStage:
-    """The pair and its codebook in training; each call of :meth:`run` is a phase."""
+    """Trains the pair and its codebook; each call of :meth:`run` is one phase."""
 
     def __init__(
         self, areas: list[ImageSet], tokenizer: PreTrainedTokenizerFast, recipe: VisionRecipe
@@ -216,7 +216,7 @@ class VisionStage:
             )
 
     def state(self) -> dict[str, Tensor]:
-        """Tensors from which :meth:`load` continues with the next phase."""
+        """Tensors from which :meth:`load` restores the state after a phase."""
         return {**self.model.state_dict(), "codebook": self.book.table.detach()}
 
     def load(self, state: dict[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""The pocket models' tokenizer: a token for each word and for each name of a class or group."""
+"""The pocket models' tokenizer: one token per word and per name of a class or group."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
 
 
 def build_tokenizer(names: list[str]) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer over the prompt templates' words and the given class and group names.
+    """A word-level tokenizer of the prompt templates' words and the given class and group names.
 
-    A name of several words ("fire engine") is one token, so that naming an image is one step.
+    A name of several words ("fire engine") is one token, so that naming an image takes one step.
     """
     split = pre_tokenizers.Whitespace()
     literals = (text for t in TEMPLATES for text, *_ in Formatter().parse(t))

@@ -1,4 +1,4 @@
-"""One test image with its codes, its kept tokens and all answers about it."""
+"""A test image with its codes, its kept tokens and all answers about it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Example:
     """An image, its tokens and the answers to its question.
 
     Args:
-        image: [3, S, S] in [0, 1], as the encoder saw it.
+        image: [3, S, S] in [0, 1], as seen by the encoder.
         codes: int64 [H, W], first-level codes of the adapted encoder.
-        kept: bool [H, W], which patches pruning keeps.
+        kept: bool [H, W], True for the patches that pruning keeps.
         answers: language model -> condition -> its answer.
     """
 

@@ -1,4 +1,4 @@
-"""The page of a demo, in one file: the numbers, the curves, and images with their answers."""
+"""The demo's page, one HTML file with numbers, curves, and images with their answers."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def write_page(results: DemoResults, examples: list[Example], directory: Path) -
     """Write ``index.html`` and the figures beside it as PNG files.
 
     Args:
-        results: what the demo's results.json holds.
-        directory: of the demo, with the training logs.
+        results: content of the demo's results.json.
+        directory: of the demo, which contains the training logs.
     """
     first = results.seeds[0]
     logs = {name: directory / name / f"seed-{first}" / "train.jsonl" for name in results.domains}

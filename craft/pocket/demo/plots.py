@@ -1,4 +1,4 @@
-"""Figures of a demo: accuracies before and after, and how the training went."""
+"""The demo's figures: accuracies before and after adaptation, and training curves."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LOSSES = {"sal": "answers", "con": "contrastive", "commit": "commitment"}
 
 
 def accuracy_figure(results: DemoResults) -> Figure:
-    """Bars of four-option accuracy on all classes: a panel a domain, a group a language model.
+    """Bars of four-option accuracy on all classes: a panel per domain, a group per language model.
 
-    Whiskers are the standard deviation over seeds.
+    Whiskers show the standard deviation over seeds.
     """
     blocks = {name: entry.models for name, entry in results.domains.items()}
     if len(blocks) > 1:
@@ -65,7 +65,7 @@ def training_figure(logs: dict[str, Path]) -> Figure:
     figure = Figure(figsize=(1.0 + 3.4 * len(logs), 4.6), layout="constrained")
     panels = figure.subplots(2, len(logs), squeeze=False)
     for column, (title, path) in enumerate(logs.items()):
-        entries = list(read_json_lines(path, "the log of a training", foreign=True))
+        entries = list(read_json_lines(path, "the training log", foreign=True))
         steps = [entry for entry in entries if "sal" in entry]
         losses, accuracies = panels[0][column], panels[1][column]
         for name, label in _LOSSES.items():
@@ -90,7 +90,7 @@ def training_figure(logs: dict[str, Path]) -> Figure:
 
 
 def _smooth(values: list[float], decay: float = 0.95) -> list[float]:
-    """Exponential moving average, corrected for the bias of its start."""
+    """Bias-corrected exponential moving average."""
     total = weight = 0.0
     smoothed = []
     for value in values:

@@ -1,4 +1,4 @@
-"""A demo's ``results.json``, and how scores become it: over seeds, over domains, and as gains."""
+"""The demo's ``results.json``: scores averaged over seeds and domains, and gains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ADAPTED: dict[Condition, tuple[float, Selector]] = {
     "random_keep_0.8": (0.8, "random"),
 }
 CONDITIONS: tuple[Condition, ...] = ("zero_shot", *ADAPTED)
-#: What a gain compares: a condition with the one it should beat or hold.
+#: Gain -> the condition, and the one it is compared with.
 GAINS: dict[GainName, tuple[Condition, Condition]] = {
     "adapted": ("adapted", "zero_shot"),
     "keep_0.8": ("adapted_keep_0.8", "adapted"),
@@ -34,8 +34,7 @@ class _Entry(BaseModel):
 
 
 class Parts(_Entry):
-    """A number for all classes, those trained on, those held out, and the general world; None where
-    nothing was asked."""
+    """A number for all classes, seen and held-out ones, and the general world; None if unasked."""
 
     all: float | None
     seen: float | None
@@ -44,11 +43,11 @@ class Parts(_Entry):
 
 
 class MeanScores(Parts):
-    """Per cent right.
+    """Accuracies in per cent.
 
     Attributes:
-        n: questions behind each of the four, a seed.
-        spread: sample standard deviation over seeds, of several.
+        n: number of questions behind each of the four, per seed.
+        spread: sample standard deviation over seeds; None for a single seed.
     """
 
     n: dict[str, int]
@@ -56,21 +55,21 @@ class MeanScores(Parts):
 
 
 class SeedScores(_Entry):
-    """What one seed's encoder scored, as `craft evaluate` has it."""
+    """Scores of one seed's encoder, as in `craft evaluate`."""
 
     seed: int
     conditions: dict[Condition, Scores]
 
 
 class ModelResults(_Entry):
-    """What one language model answered.
+    """Results of one language model.
 
     Attributes:
-        role: the surrogate took part in the adaptation, the others did not.
+        role: "surrogate" if the model took part in the adaptation, else "transfer".
         conditions: means over seeds.
-        gains: differences of those, in points.
+        gains: differences of conditions, in points.
         gains_spread: sample standard deviation of the seeds' gains, averaged over domains.
-        seeds: each seed's own scores, of several.
+        seeds: each seed's scores; empty for a single seed.
     """
 
     role: Literal["surrogate", "transfer"]
@@ -81,7 +80,7 @@ class ModelResults(_Entry):
 
 
 class Adaptation(_Entry):
-    """How one encoder came about, see :class:`~craft.training.adapt.AdaptationResult`."""
+    """How one encoder was adapted, see :class:`~craft.training.result.AdaptationResult`."""
 
     seed: int
     encoder_hash: str
@@ -92,12 +91,12 @@ class Adaptation(_Entry):
 
 
 class DomainResults(_Entry):
-    """Of one domain.
+    """Results of one domain.
 
     Attributes:
-        models: language model -> what it answered.
-        classes: how many there are, those held out included.
-        seconds: what each phase took.
+        models: language model -> its results.
+        classes: number of classes, including held-out ones.
+        seconds: duration of each phase.
     """
 
     models: dict[str, ModelResults]
@@ -108,7 +107,7 @@ class DomainResults(_Entry):
 
 
 class DemoSettings(_Entry):
-    """What ``craft demo`` was asked to do, and how it measures."""
+    """Settings of ``craft demo``, and how it measures."""
 
     surrogate: str
     test_limit: int | None
@@ -116,14 +115,14 @@ class DemoSettings(_Entry):
     config: dict[str, Any]
     metric: str = "strict exact match of the generated letter"
     options: str = "random distractors"
-    random_pruning: str = "one fixed draw a seed"
+    random_pruning: str = "one fixed draw per seed"
 
 
 class DemoResults(ResultsFile):
-    """Of ``craft demo``.
+    """Results of ``craft demo``.
 
     Attributes:
-        average: language model -> over domains, each counting the same.
+        average: language model -> its average over domains, equally weighted.
         seconds: of the whole run.
     """
 
@@ -138,12 +137,12 @@ class DemoResults(ResultsFile):
     seconds: float
 
 
-#: Condition -> its scores, of one seed.
+#: Condition -> its scores, for one seed.
 Table = Mapping[Condition, dict[str, Any]]
 
 
 def gains(conditions: Mapping[Condition, dict[str, Any]]) -> dict[GainName, Parts]:
-    """Differences in points, part by part."""
+    """Gains in points, for each part."""
     return {
         name: Parts(**difference(conditions[after], conditions[before]))
         for name, (after, before) in GAINS.items()
@@ -153,8 +152,10 @@ def gains(conditions: Mapping[Condition, dict[str, Any]]) -> dict[GainName, Part
 def over_seeds(
     role: Literal["surrogate", "transfer"], seeds: Sequence[int], tables: Sequence[Table]
 ) -> ModelResults:
-    """One language model on one domain: means over the seeds and, of several, each seed's own
-    scores and their sample standard deviation."""
+    """Results of one language model on one domain: means over the seeds.
+
+    With several seeds, each seed's scores and their sample standard deviation are added.
+    """
     several = len(seeds) > 1
     means: dict[Condition, dict[str, Any]] = {
         c: mean_scores([t[c] for t in tables]) for c in CONDITIONS
@@ -180,7 +181,7 @@ def over_seeds(
 
 
 def over_domains(entries: Sequence[ModelResults]) -> ModelResults:
-    """One language model, domains counting the same; the spread is that of the seeds' averages."""
+    """Average one language model's results over domains; the spread is that of seeds' averages."""
     found = {c: [e.conditions[c].model_dump() for e in entries] for c in CONDITIONS}
     means: dict[Condition, dict[str, Any]] = {c: mean_scores(found[c]) for c in CONDITIONS}
     averages: list[dict[Condition, dict[str, Any]]] = [

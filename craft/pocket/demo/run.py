@@ -1,7 +1,7 @@
 """The whole method on the pocket world: adapt on a domain, plug into another model, prune.
 
 For each domain and seed, an encoder is adapted with one language model, the surrogate, and examined
-with all of them, before and after, with all visual tokens and with fewer.
+with all language models, before and after, with all visual tokens and with fewer.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ _EXAMPLES = 8
 
 @dataclass
 class DemoRun:
-    """``results`` is what results.json holds; ``examples`` are test images drawn at random."""
+    """``results`` is the content of results.json; ``examples`` are test images drawn at random."""
 
     results: DemoResults
     examples: list[Example] = field(default_factory=list)
 
 
 def require_demo(config: CraftConfig, models: ModelFamily, surrogate: str) -> None:
-    """What can be refused before anything is written.
+    """Check a demo before anything is written.
 
     Raises:
-        CraftError: a method that trains no encoder, no such language model, settings that this
-            machine or the demo's questions do not allow, or models without SigLIP's tokenizer.
+        CraftError: the method trains no encoder, there is no such language model, this machine or
+            the demo's questions do not allow the settings, or the models lack SigLIP's tokenizer.
     """
     if METHODS[config.method].trains not in ("encoder", None):
         raise CraftError(
@@ -89,18 +89,18 @@ def run_demo(
 ) -> DemoRun:
     """Adapt and examine; writes ``results.json``, ``predictions.jsonl`` and the encoder packs.
 
-    ``out/<domain>/seed-<n>`` is an encoder pack with the settings and the log of its training.
+    ``out/<domain>/seed-<n>`` is an encoder pack with its settings and training log.
 
     Args:
-        seeds: added to ``config.seed``, which decides data order, augmentation and class token;
-            each also decides the draw of random pruning. Held-out classes and questions stay the
+        seeds: added to ``config.seed``, which determines data order, augmentation and class token;
+            each also determines the draw of random pruning. Held-out classes and questions stay the
             same.
         surrogate: the language model to adapt with; all others measure transfer.
-        test_limit: examine on only so many test images.
-        general_images: how many views of the general world measure forgetting.
+        test_limit: number of test images to examine on; None for all.
+        general_images: number of views of the general world that measure forgetting.
 
     Raises:
-        CraftError: no such domain, no domain or seed at all; see also :func:`require_demo`.
+        CraftError: no such domain, or no domain or seed at all; see also :func:`require_demo`.
     """
     if not domains or not seeds:
         raise CraftError(f"a demo needs a domain and a seed, got {domains=} and {seeds=}")
@@ -139,7 +139,7 @@ def run_demo(
 
 
 class _Demo:
-    """What all domains and seeds of a run share."""
+    """State shared by all domains and seeds of a run."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class _Demo:
     def run(
         self, domain: ClassDomain, exam: Exam, seeds: Sequence[int]
     ) -> tuple[DomainResults, list[Example]]:
-        """One entry of ``domains`` in the results, and examples of the first seed."""
+        """Results of one domain, and examples of the first seed."""
         started = time.monotonic()
         before = self._answers(
             Candidate(exam, self.base, quantized=self.quantized),
@@ -246,7 +246,7 @@ class _Demo:
     def _log(
         self, domain: str, seed: int | None, answers: dict[str, dict[Condition, Marks]]
     ) -> None:
-        """Every answer, one line each, so that every number can be counted again."""
+        """Write every answer, one per line, so that every number can be recomputed."""
         for model, conditions in answers.items():
             for condition, marks in conditions.items():
                 run = {"domain": domain, "seed": seed, "model": model, "condition": condition}
@@ -256,7 +256,7 @@ class _Demo:
 def _examples(
     domain: ClassDomain, candidate: Candidate, marks: dict[str, dict[Condition, Marks]]
 ) -> list[Example]:
-    """Test images, drawn at random and not chosen for their answers, half of held-out classes."""
+    """Test images drawn at random, not chosen for their answers, half from held-out classes."""
     questions = candidate.exam.domain.questions
     rng = seeded("examples", domain.name)
     kept = candidate.kept(*ADAPTED["adapted_keep_0.8"])

@@ -1,4 +1,4 @@
-"""The demo's table."""
+"""The table that the demo prints."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TITLES: dict[Condition, str] = {
 }
 
 
-#: Where points and spreads are shown: the main number and the one that may not fall.
+#: Parts with points and spreads: the main number and the one that should not fall.
 _COMPARED = ("all", "general")
 
-#: What each condition's points are counted from.
+#: Condition -> the condition that its points are relative to.
 BASELINE: dict[Condition, Condition] = {
     "adapted": "zero_shot",
     "adapted_keep_0.8": "adapted",
@@ -29,10 +29,10 @@ BASELINE: dict[Condition, Condition] = {
 
 
 def demo_table(results: DemoResults) -> Table:
-    """A demo's ``results.json``: a block a domain, and their average if there are several.
+    """Table of a demo's results: a block per domain, and their average if there are several.
 
-    Accuracies are in per cent; in brackets are the points over zero-shot or, for pruning, over the
-    same encoder without pruning.
+    Accuracies are in per cent; points in brackets are over zero-shot or, for pruning, over the same
+    encoder without pruning.
     """
     seeds = len(results.seeds)
     caption = (
@@ -65,8 +65,7 @@ def demo_table(results: DemoResults) -> Table:
 
 
 def _cell(scores: MeanScores, part: str, baseline: MeanScores | None) -> Text:
-    """One accuracy in per cent, with its spread and the points from ``baseline`` where they count:
-    for all classes and for the general world."""
+    """One accuracy in per cent, in compared parts with its spread and points over ``baseline``."""
     value = getattr(scores, part)
     if value is None:
         return Text("–")

@@ -1,1 +1,1 @@
-"""The paper's experiments on the pocket world: what is run, the results, what they show."""
+"""The paper's experiments on the pocket world: their plan, their results, what they show."""

@@ -1,8 +1,8 @@
-"""Each claim of the paper, tested here: it holds, does not hold, or cannot be tested.
+"""The paper's claims, tested here: each holds, does not hold, or cannot be tested.
 
 A claim that one thing is better holds if the 95 % interval of the difference lies above zero. A
 claim that something costs next to nothing holds if the interval lies above the loss that the paper
-itself calls small. Any other claim does not hold *here*: the world may be too small to show it.
+itself calls small. Otherwise a claim does not hold *here*: the world may be too small to show it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SMALL_LOSS = 1.5
 
 @dataclass(frozen=True)
 class Claim:
-    """``find`` computes the difference, which must exceed ``bound``; without it, see ``reason``."""
+    """``find`` computes the difference that must exceed ``bound``; if None, ``reason`` says why."""
 
     where: str
     text: str
@@ -41,7 +41,7 @@ def _against(before: Row, after: Row = _CRAFT) -> Callable[[Outcomes], Measure]:
 
 
 def _over_own_base(baseline: str) -> Callable[[Outcomes], Measure]:
-    """CRAFT's gain over codes less a baseline's over continuous features."""
+    """CRAFT's gain on codes minus a baseline's gain on continuous features."""
 
     def find(outcomes: Outcomes) -> Measure:
         return measure(
@@ -66,7 +66,7 @@ def _ablated(variant: str, language_model: str = MAIN) -> Callable[[Outcomes], M
 
 
 def _transferred(outcomes: Outcomes) -> Measure:
-    """The mean gain of all encoders, over all models that were not their surrogate."""
+    """Mean gain of all encoders through all models that were not their surrogate."""
     return measure(
         [
             outcomes.rights(Row("craft", s, language_model), d)
@@ -205,7 +205,7 @@ CLAIMS = (
 def judge_claims(
     outcomes: Outcomes, costs: dict[str, dict[str, float]] | None
 ) -> list[dict[str, Any]]:
-    """Every claim with its verdict and, where it was tested, the difference and its interval."""
+    """Every claim with its verdict and, if it was tested, the difference and its interval."""
     judged = []
     for claim in CLAIMS:
         found = None if claim.find is None else claim.find(outcomes)

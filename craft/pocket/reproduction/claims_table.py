@@ -1,4 +1,4 @@
-"""The claims of the paper and what was found here, as a table."""
+"""The table of claims that ``craft reproduce`` prints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.table import Table
 
 
 def claims_table(results: dict[str, Any]) -> Table:
-    """The claims of ``craft reproduce``, each with what was found and the verdict."""
+    """The paper's claims, each with the result here and the verdict."""
     table = Table(caption="In brackets: 95 % intervals.", caption_justify="left")
     for heading in ("claim", "paper", "here", "verdict"):
         table.add_column(heading)

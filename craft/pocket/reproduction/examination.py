@@ -1,4 +1,4 @@
-"""One job: adapt, ask, and record which questions were answered correctly."""
+"""Run one job: adapt, ask, and record which questions were answered correctly."""
 
 from __future__ import annotations
 
@@ -42,30 +42,30 @@ from craft.training.adapt import adapt
 
 log = logging.getLogger(__name__)
 
-#: Conditions of every encoder: all tokens, and for the pretrained one also without codes.
+#: Conditions: all tokens, for every encoder; without codes, for the pretrained one.
 ALL_TOKENS, CONTINUOUS = "keep 1.0", "continuous"
-#: Pruning by the general world's frequencies instead of the domain's.
+#: Condition of pruning by the general world's frequencies instead of the domain's.
 FOREIGN = "foreign prior"
-#: What a justification is marked for.
+#: Rules that justifications are marked by.
 RULES = ("correct", "present", "relevant", "faithful")
 #: Methods whose models are asked for justifications.
 _JUSTIFIES = ("craft", *CONTINUOUS_METHODS)
 
 
 def condition(ratio: float, selector: str) -> str:
-    """The name of a keep ratio with a way to choose tokens."""
+    """Name of the condition with this keep ratio and selector."""
     return ALL_TOKENS if ratio == 1 else f"keep {ratio} {selector}"
 
 
 def run_job(job: Job, scale: Scale, models: ModelFamily, directory: Path, made_of: str) -> Path:
-    """Do a job and write ``<job>.json``; a file that exists and is whole is left as it is.
+    """Run a job and write ``<job>.json``; an existing file that is undamaged stays as it is.
 
     Args:
         made_of: hash of the models, for :func:`read_job`.
 
-    In the file, ``answers.<language model>.<condition>`` is a string of ones and zeros, a digit per
-    question of the domain; ``general`` likewise; ``heldout`` says which questions are about
-    held-out classes; ``justified.<rule>`` says which justifications pass.
+    In the file, ``answers.<language model>.<condition>`` is a string of ones and zeros, one digit
+    per question of the domain; so is ``general``. ``heldout`` marks the questions about held-out
+    classes, ``justified.<rule>`` the justifications that pass.
     """
     path = job_file(directory, job)
     if read_job(path, job, scale, made_of) is not None:
@@ -93,25 +93,25 @@ def run_job(job: Job, scale: Scale, models: ModelFamily, directory: Path, made_o
 
 
 def job_file(directory: Path, job: Job) -> Path:
-    """Where a job's result is, or will be."""
+    """File of a job's result."""
     return directory / f"{job.name}.json"
 
 
 def read_job(path: Path, job: Job, scale: Scale, made_of: str) -> dict[str, Any] | None:
-    """The result of a job; None if there is none, or one that is damaged and must be done again.
+    """Read the result of a job; None if there is none, or if it is damaged and must be redone.
 
     Raises:
-        CraftError: it is of another scale or of other models.
+        CraftError: it belongs to another scale or to other models.
     """
     if not path.exists():
         return None
     try:
         found = read_json(path, "the result of a job")
     except StoredFileError as error:
-        log.warning("%s; the job is done again", error)
+        log.warning("%s; the job will run again", error)
         return None
     if found.get(CHECKSUM) != checksum(found) or not _same(found.get("job"), asdict(job)):
-        log.warning("%s is not what was written; the job is done again", path)
+        log.warning("%s is not what was written; the job will run again", path)
         return None
     for name, wanted in (("scale", asdict(scale)), ("models", made_of)):
         if not _same(found.get(name), wanted):
@@ -123,13 +123,13 @@ def read_job(path: Path, job: Job, scale: Scale, made_of: str) -> dict[str, Any]
 
 
 def _same(one: Any, other: Any) -> bool:
-    """As JSON has them: without tuples."""
+    """Whether two values are equal as JSON, which has no tuples."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 @dataclass
 class _Sheet:
-    """What an encoder answered."""
+    """The answers of an encoder."""
 
     candidate: Candidate
     answers: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -147,12 +147,12 @@ class _Sheet:
         self.general.setdefault(language_model.name, {})[name] = rights
 
     def ask(self, language_model: AlignedLanguageModel, name: str, visual: Visual) -> None:
-        """The domain's questions about what ``visual`` shows."""
+        """Answer the domain's questions from ``visual``."""
         rights = _rights(language_model, visual, self.candidate.exam.domain)
         self.answers.setdefault(language_model.name, {})[name] = rights
 
     def justify(self, language_model: AlignedLanguageModel) -> None:
-        """The multiple-choice questions again, ending in "Justify your answer.", marked by rule."""
+        """Ask the multiple-choice questions again with "Justify your answer.", and mark by rule."""
         asked = ask_for_reasons(self.candidate.exam.domain.questions)
         given = self.candidate.justify(language_model).answers
         marks = [examine(q, p.given) for q, p in zip(asked, given, strict=True)]
@@ -160,7 +160,7 @@ class _Sheet:
             self.justified[rule] = _digits([getattr(mark, rule) for mark in marks])
 
     def prune(self, language_model: AlignedLanguageModel, foreign: Tensor) -> None:
-        """Answer at all keep ratios and, at some of them, with other ways to choose tokens."""
+        """Answer at all keep ratios and, at some of them, with other selectors."""
         tokens = self.candidate.domain
         for ratio in KEEP_RATIOS[:-1]:
             for selector in ("full", "random"):

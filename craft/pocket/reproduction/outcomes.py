@@ -1,4 +1,4 @@
-"""All answers, as arrays to average and compare."""
+"""All answers, as arrays that can be averaged and compared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Measure = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: which encoder, and which model reads it under which condition."""
+    """A row of a table: an encoder, the model that reads it, and the condition."""
 
     variant: str
     surrogate: str = MAIN
@@ -30,19 +30,19 @@ class Row:
 
 
 def pruned(ratio: float, selector: str) -> Row:
-    """CRAFT's encoder through the main model, on the tokens that ``selector`` keeps."""
+    """CRAFT's encoder, read by the main model on the tokens that ``selector`` keeps."""
     return Row("craft", condition=condition(ratio, selector))
 
 
 class Outcomes:
-    """The files of all jobs of a scale.
+    """The results of all jobs of a scale.
 
     Args:
         made_of: hash of the models, see :func:`~craft.pocket.reproduction.examination.run_job`.
 
     Raises:
-        CraftError: a job has not been done, or its file is damaged or belongs to another scale or
-            other models.
+        CraftError: the result of a job is missing, damaged, or belongs to another scale or other
+            models.
     """
 
     def __init__(self, directory: Path, scale: Scale, made_of: str):
@@ -57,17 +57,17 @@ class Outcomes:
 
     @property
     def seconds(self) -> float:
-        """Seconds of work, over all jobs."""
+        """Total seconds of all jobs."""
         return sum(f["seconds"] for files in self._files.values() for f in files)
 
     def files(self, variant: str, domain: str, surrogate: str = MAIN) -> list[dict[str, Any]]:
-        """One a seed."""
+        """The results of a variant on a domain, one per seed."""
         if variant == PRETRAINED:
             surrogate = MAIN
         return self._files[variant, surrogate, domain]
 
     def rights(self, row: Row, domain: str, part: Part = "all") -> NDArray[np.float64]:  # [S, Q]
-        """100 where an answer is right, else 0; a row per seed."""
+        """100 where an answer is correct, else 0; one row per seed."""
         files = self.files(row.variant, domain, row.surrogate)
         kind = "general" if part == "general" else "answers"
         table = np.stack([_numbers(f[kind][row.language_model][row.condition]) for f in files])
@@ -76,24 +76,24 @@ class Outcomes:
         return table[:, (_numbers(files[0]["heldout"]) > 0) == (part == "heldout")]
 
     def passed(self, variant: str, domain: str, rule: str) -> NDArray[np.float64]:  # [S, Q]
-        """100 where a justification passes ``rule``."""
+        """100 where a justification passes ``rule``, else 0; one row per seed."""
         return np.stack([_numbers(f["justified"][rule]) for f in self.files(variant, domain)])
 
     def score(self, row: Row, domains: tuple[str, ...], part: Part = "all") -> Measure:
-        """Per cent right, averaged over domains, with the spread of the seeds' averages."""
+        """Accuracy in per cent, averaged over domains, with the spread of the seeds' averages."""
         return measure([self.rights(row, domain, part) for domain in domains])
 
     def points(
         self, after: Row, before: Row, domains: tuple[str, ...], part: Part = "all"
     ) -> Measure:
-        """From ``before`` to ``after``, question by question."""
+        """Difference in points from ``before`` to ``after``, question by question."""
         return measure(
             [self.rights(after, d, part) - self.rights(before, d, part) for d in domains]
         )
 
 
 def measure(tables: list[NDArray[np.float64]]) -> Measure:
-    """Mean over domains of [S, Q] tables, its interval, and the seeds' standard deviation."""
+    """Mean over domains of [S, Q] tables, its interval, and the standard deviation over seeds."""
     seeds = max(len(table) for table in tables)
     averages = [np.mean([t[s % len(t)].mean() for t in tables]) for s in range(seeds)]
     return {

@@ -1,4 +1,4 @@
-"""The page of ``craft reproduce``, and its main table for a README.
+"""The page of ``craft reproduce``, and its main table for the README.
 
 ``python -m craft.pocket.reproduction.page RESULTS PAGE README`` rewrites both from results.json.
 """
@@ -27,7 +27,7 @@ def write_reproduction_page(results: dict[str, Any], path: Path) -> Path:
     """Write one self-contained HTML file.
 
     Args:
-        results: what :func:`~craft.pocket.reproduction.run.reproduce` returns.
+        results: the result of :func:`~craft.pocket.reproduction.run.reproduce`.
     """
     figures = {
         "methods": data_url(figure_png(_gains(results["methods"]))),
@@ -78,7 +78,7 @@ def _curve(lines: dict[str, list[dict[str, Any]]]) -> Figure:
 
 
 def readme_table(results: dict[str, Any]) -> str:
-    """The methods' table in Markdown, as in the README."""
+    """The README's table of methods, in Markdown."""
     domains = list(results["methods"][0]["domains"])
     head = ["", *domains, "average", "gain [95 %]", "held-out classes", "general world", "paper"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -95,7 +95,7 @@ def readme_table(results: dict[str, Any]) -> str:
 
 
 def with_table(readme: str, results: dict[str, Any]) -> str:
-    """The README with this table between its marks.
+    """The README with the table between its marks.
 
     Raises:
         CraftError: it lacks a mark.

@@ -1,4 +1,4 @@
-"""What is run: adaptations of the pocket encoder, each with its examination, a job per process."""
+"""The jobs of a reproduction: each adapts the pocket encoder and examines it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 from craft.settings.training import CraftConfig
 
-#: Language models, the surrogate of all single-surrogate tables first.
+#: Language models; the first is the surrogate of all single-surrogate tables.
 MAIN = "qwen2"
 SURROGATES = (MAIN, "llama", "phi")
 #: Baselines on plain features, and the one on codes.
 CONTINUOUS_METHODS = ("vision_ft", "projector_ft", "ldifs", "llm_lora")
 BASELINES = (*CONTINUOUS_METHODS, "discrete_ft")
-#: Learning rates, where another than CRAFT's did better on validation images (see
+#: Learning rates of methods for which another than CRAFT's did better on validation images (see
 #: docs/reproduction.md).
 _RATES: dict[str, dict[str, Any]] = {"projector_ft": {"lr": 1e-3}}
-#: Name of a variant of CRAFT -> settings that differ from CRAFT's.
+#: Variant of CRAFT -> settings that differ from CRAFT's.
 LOSSES: dict[str, dict[str, Any]] = {
     "without contrastive": {"lambda_con": 0.0},
     "without commitment": {"lambda_commit": 0.0},
@@ -28,16 +28,17 @@ CODEBOOKS: dict[str, dict[str, Any]] = {
 }
 PRETRAINED = "pretrained"
 KEEP_RATIOS = (0.2, 0.4, 0.6, 0.8, 1.0)
-#: Keep ratios at which ways to choose tokens are compared: the paper's, and one that hurts.
+#: Keep ratios at which selectors are compared: the paper's, and one that hurts.
 COMPARED_RATIOS = (0.8, 0.4)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is run.
+    """The extent of a reproduction.
 
     ``ablated`` are the domains of the ablations of losses and codebook; ``steps`` is the length of
-    every adaptation; ``test_images`` and ``general_images`` are what each encoder is examined on.
+    every adaptation; ``test_images`` and ``general_images`` are the numbers of images that each
+    encoder is examined on.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Scale:
     general_images: int
 
     def settings(self, changes: dict[str, Any], seed: int) -> CraftConfig:
-        """CRAFT's settings with ``changes``; the last weights are used, as in the paper."""
+        """CRAFT's settings with ``changes``; the final weights are used, as in the paper."""
         return CraftConfig.model_validate(
             {
                 "steps": self.steps,
@@ -70,9 +71,9 @@ SCALES = {scale.name: scale for scale in (FULL, QUICK)}
 
 @dataclass(frozen=True)
 class Job:
-    """One encoder on one domain: adapted as ``variant`` says through ``surrogate``, then examined.
+    """One encoder on one domain: adapted by ``variant`` through ``surrogate``, then examined.
 
-    ``PRETRAINED`` is examined as it is.
+    ``PRETRAINED`` is examined without adaptation.
     """
 
     variant: str
@@ -88,19 +89,19 @@ class Job:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """Settings of the variant."""
+        """Settings of the variant that differ from CRAFT's."""
         if self.variant in BASELINES:
             return {"method": self.variant} | _RATES.get(self.variant, {})
         return {"craft": {}, **LOSSES, **CODEBOOKS}[self.variant]
 
     @property
     def pruned(self) -> bool:
-        """Whether the figure of keep ratios is drawn from it."""
+        """Whether the job is examined at all keep ratios."""
         return self.variant == "craft" and self.surrogate == MAIN
 
 
 def jobs(scale: Scale, surrogates: tuple[str, ...] = SURROGATES) -> Iterator[Job]:
-    """All jobs of a scale, starting with those that others are compared with."""
+    """All jobs of a scale, beginning with those that others are compared with."""
     for domain in scale.domains:
         yield Job(PRETRAINED, domain)
     for seed in range(scale.seeds):

@@ -1,4 +1,4 @@
-"""The whole reproduction: jobs in several processes, which can be resumed, then the tables."""
+"""The whole reproduction: resumable jobs in several processes, then the tables."""
 
 from __future__ import annotations
 
@@ -44,21 +44,22 @@ def reproduce(
     measure_costs: Callable[[], dict[str, dict[str, float]]] = training_costs,
     on_progress: OnProgress = ignore_progress,
 ) -> dict[str, Any]:
-    """Do the jobs that are missing and write ``results.json``.
+    """Run the missing jobs and write ``results.json``.
 
     Every job leaves a file in ``out/jobs``, so an interrupted run resumes with the first one that
-    is missing or damaged; it does not notice whether the code has changed since. What exists is
-    read before anything is done.
+    is missing or damaged; it does not notice changes of the code. Existing files are read before
+    any job runs.
 
     Args:
-        workers: processes that each do a job at a time, on one thread; 1 works in this process.
+        workers: number of processes that each run one job at a time on one thread; 1 runs all jobs
+            in this process.
 
     Returns:
-        What results.json holds, see :func:`~craft.pocket.reproduction.tables.reproduce_tables`,
-        with the ``seconds`` of work of all jobs and of this call.
+        The content of results.json, see :func:`~craft.pocket.reproduction.tables.reproduce_tables`,
+        with the ``seconds`` of all jobs and of this call.
 
     Raises:
-        CraftError: a language model is missing, or ``out`` holds results of another scale or of
+        CraftError: a language model is missing, or ``out`` contains results of another scale or of
             other models.
     """
     missing = [name for name in SURROGATES if name not in models.names]
@@ -67,10 +68,10 @@ def reproduce(
     started = time.monotonic()
     directory = out / JOBS
     todo, made_of = list(jobs(scale)), _hash_of(models)
-    for job in todo:  # what cannot be used is said now, not after hours of work
+    for job in todo:  # refuse unusable results now, not after hours of work
         read_job(job_file(directory, job), job, scale, made_of)
     directory.mkdir(parents=True, exist_ok=True)
-    # First, while no other process is busy.
+    # Measured first, while no other process is busy.
     costs = _read_costs(out / COSTS)
     if costs is None:
         costs = measure_costs()
@@ -99,7 +100,7 @@ def _work(
     made_of: str,
     workers: int,
 ) -> Generator[None]:
-    """Yield whenever a job is done; the first failure, or an interruption, stops all at once.
+    """Yield whenever a job is done; the first failure, or an interruption, stops all jobs.
 
     The processes also end if this one is killed.
     """
@@ -129,10 +130,10 @@ _models: ModelFamily | None = None
 
 
 def _prepare(directory: Path, device: str, pipe: Connection) -> None:
-    """What a process does before its first job; it ends when nobody holds the pipe's other end."""
+    """Set up a worker process, which ends when the other end of the pipe is closed."""
     global _models
     end_after(lambda: pipe.poll(None))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C and ends us
     torch.set_num_threads(1)
     _models = ModelFamily.load(directory, device=device)
 
@@ -143,23 +144,23 @@ def _run_here(job: Job, scale: Scale, directory: Path, made_of: str) -> Path:
 
 
 def _read_costs(path: Path) -> dict[str, dict[str, float]] | None:
-    """What was measured before; None if nothing was, or its file is damaged."""
+    """Costs measured before; None if there are none, or their file is damaged."""
     if not path.exists():
         return None
     try:
         found = read_json(path, "the measured costs")
     except StoredFileError as error:
-        log.warning("%s; they are measured again", error)
+        log.warning("%s; costs will be measured again", error)
         return None
     if found.get(CHECKSUM) != checksum(found):
-        log.warning("%s is not what was written; costs are measured again", path)
+        log.warning("%s is not what was written; costs will be measured again", path)
         return None
     del found[CHECKSUM]
     return found
 
 
 def _hash_of(models: ModelFamily) -> str:
-    """Of all files that the jobs read of a family of models, by name and content."""
+    """Hash of the names and contents of all model files that the jobs read."""
     root = models.directory
     folders = [root / name for name in (SIGLIP, *models.names)]
     files = [root / CODEBOOK, root / PRIOR, *(x for f in folders for x in f.rglob("*"))]

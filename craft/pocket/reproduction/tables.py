@@ -1,4 +1,4 @@
-"""The paper's tables and figures with this world's numbers."""
+"""The paper's tables and figures with the pocket world's numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SELECTORS = ("random", "quota_random", "quota_residual", "full", FOREIGN)
 def reproduce_tables(
     outcomes: Outcomes, costs: dict[str, dict[str, float]] | None
 ) -> dict[str, Any]:
-    """All tables, and what they say about each claim: the JSON that the page is made from."""
+    """All tables and the verdict on each claim, as JSON, from which the page is made."""
     scale = outcomes.scale
     return {
         "scale": {
@@ -56,8 +56,7 @@ def reproduce_tables(
 
 
 def methods(outcomes: Outcomes) -> list[dict[str, Any]]:
-    """Table 1: every method, read by the main model, and its gain over the encoder it started
-    from."""
+    """Table 1: every method, read by the main model, with its gain over its own start."""
     rows: list[tuple[str, Row, Row | None]] = [
         ("zero-shot, continuous", ZERO_SHOT_CONTINUOUS, None),
         *((name, Row(name), ZERO_SHOT_CONTINUOUS) for name in CONTINUOUS_METHODS),
@@ -86,7 +85,7 @@ def _accuracies(
 
 
 def instructions(outcomes: Outcomes) -> list[dict[str, Any]]:
-    """Table 2, where a rule can tell: does the model still justify its answers when asked to?"""
+    """Table 2, marked by rules: does the model still justify its answers when asked to?"""
     titles = {PRETRAINED: "zero-shot, codes"} | {m: m for m in ("craft", *CONTINUOUS_METHODS)}
     return [
         {"title": title}
@@ -99,8 +98,10 @@ def instructions(outcomes: Outcomes) -> list[dict[str, Any]]:
 
 
 def transfer(outcomes: Outcomes) -> list[dict[str, Any]]:
-    """Tables 3 and 7: accuracy of each encoder with each model; unlike the paper, also of encoders
-    that were tuned without CRAFT's losses or without codes."""
+    """Tables 3 and 7: accuracy of each encoder with each model.
+
+    Unlike the paper's, they include encoders tuned without CRAFT's losses or without codes.
+    """
     rows = [
         ("zero-shot, codes", Row(PRETRAINED), None),
         *((f"craft through {s}", Row("craft", s), s) for s in SURROGATES),

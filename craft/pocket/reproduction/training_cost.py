@@ -1,8 +1,8 @@
-"""Table 4: what a training step costs through a small and through a large language model.
+"""Table 4: cost of a training step through a small and through a large language model.
 
 Time and memory depend only on shapes, so weights are random. The pocket language models are all of
-the same size; these are an encoder and two language models in the proportions of the paper's (0.3
-to 0.5 and 7 billion weights), at least a hundred times smaller.
+the same size; these are an encoder and two language models in the paper's proportions (0.3 to 0.5
+and 7 billion weights), at least a hundred times smaller.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from craft_kernels import FrozenCodebook
 
 @dataclass(frozen=True)
 class Shape:
-    """An encoder, a codebook of ``codewords`` in ``levels``, a language model that reads it."""
+    """Sizes of an encoder, a codebook of ``codewords`` and ``levels``, and a language model."""
 
     vision: SiglipVisionConfig
     language: Qwen2Config
@@ -37,15 +37,16 @@ class Shape:
 
 
 class TrainingStep:
-    """Forward pass, backward pass and AdamW on what trains.
+    """Forward pass, backward pass and an AdamW step of the trained parameters.
 
     Args:
-        trains: "craft" (the encoder through codes), or on plain features "vision", "projector" or
+        trains: "craft" (the encoder through codes) or, on plain features, "vision", "projector" or
             "lora" (adapters in the language model).
-        batch: images.
-        text_tokens: of each question with its answer, which is the last one.
+        batch: number of images.
+        text_tokens: tokens of each question with its answer, which is the last token.
 
-    CRAFT's contrastive term is left out: it adds one token and reads cached text embeddings.
+    CRAFT's contrastive term is left out, because it only adds one token and reads cached text
+    embeddings.
     """
 
     def __init__(self, shape: Shape, trains: str, batch: int, text_tokens: int):
@@ -67,7 +68,7 @@ class TrainingStep:
         modules = (self.vision, self.projector, self.language)
         trained = [p for module in modules for p in module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=1e-5)
-        side: Any = shape.vision.image_size  # whose type allows for oblong images
+        side: Any = shape.vision.image_size  # its type allows non-square images
         self.pixels = torch.rand(batch, 3, side, side)
         self.text = torch.randint(shape.language.vocab_size, (batch, text_tokens))
 
@@ -81,7 +82,7 @@ class TrainingStep:
         words = self.language.get_input_embeddings()(self.text)
         embeds = torch.cat([self.projector(visual), words], 1)
         hidden = self.language.model(inputs_embeds=embeds, use_cache=False).last_hidden_state
-        # One answer token: the vocabulary is projected to only where an answer is predicted.
+        # One answer token: the vocabulary projection runs only where an answer is predicted.
         logits = self.language.lm_head(hidden[:, -2])
         (F.cross_entropy(logits, self.text[:, -1]) + commitment).backward()
         self.optimizer.step()
@@ -112,7 +113,7 @@ _LARGE = Qwen2Config(
     num_key_value_heads=12,
     vocab_size=2048,
 )
-#: Title -> shape and what trains; the others are compared with the first one.
+#: Title -> shape and trained part; the others are compared with the first one.
 VARIANTS = {
     "Vision FT, large model": (Shape(_VISION, _LARGE, 4096), "vision"),
     "CRAFT, large model": (Shape(_VISION, _LARGE, 4096), "craft"),
@@ -122,8 +123,7 @@ VARIANTS = {
 
 
 def training_costs() -> dict[str, dict[str, float]]:
-    """Median seconds per step and peak MiB of each variant, one after another, each in its own
-    process."""
+    """Median seconds per step and peak MiB of each variant, each measured in its own process."""
     rows = {}
     for title in VARIANTS:
         found = in_own_process("craft.pocket.reproduction.training_cost", title)

@@ -1,4 +1,4 @@
-"""One process or several: accelerate's view of the machine, and what of it we support."""
+"""One process or several: accelerate's view of the machine, and the part of it we support."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _SUPPORTED = {
 
 
 def make_accelerator(config: CraftConfig, device: torch.device | None = None) -> Accelerator:
-    """Accelerate as its environment (torchrun, `accelerate launch`) and the settings want it.
+    """Make an Accelerator as its environment (torchrun, `accelerate launch`) and the settings ask.
 
     Args:
-        device: that of :func:`~craft.runtime.device.choose_device` if not given.
+        device: by default that of :func:`~craft.runtime.device.choose_device`.
 
     Raises:
-        CraftError: a kind of sharding that is not supported, or a batch that cannot be shared out
-            evenly over processes and their parts.
+        CraftError: the kind of sharding is not supported, or the batch cannot be split evenly over
+            processes and accumulation steps.
     """
     deepspeed = zero.launched()
     device = choose_device().device if device is None else device
@@ -44,14 +44,14 @@ def make_accelerator(config: CraftConfig, device: torch.device | None = None) ->
     parts = state.num_processes * config.hardware.accumulate
     if config.batch % parts:
         raise CraftError(
-            f"batch={config.batch} cannot be shared out over {state.num_processes} processes with "
-            f"hardware.accumulate={config.hardware.accumulate}; make it a multiple of {parts}"
+            f"batch={config.batch} cannot be split evenly over {state.num_processes} processes "
+            f"with hardware.accumulate={config.hardware.accumulate}; make it a multiple of {parts}"
         )
-    # A second run in one process may want another precision than the first.
+    # A second run in one process may need another precision than the first.
     AcceleratorState._reset_state()
     plugin = zero.plugin(config, state.num_processes) if deepspeed else None
     precision = config.hardware.products_on(device.type)
-    # FSDP is ours, on CPUs too, where accelerate has none: it sees plain processes.
+    # We do FSDP ourselves, also on CPUs, where accelerate has none: it sees plain processes.
     with patch_environment(ACCELERATE_USE_FSDP="false"):
         return Accelerator(
             cpu=cpu and not deepspeed,  # with cpu=True accelerate overlooks DeepSpeed
@@ -61,10 +61,11 @@ def make_accelerator(config: CraftConfig, device: torch.device | None = None) ->
 
 
 def choose_strategy(config: CraftConfig, accelerator: Accelerator) -> type[Strategy]:
-    """How processes share a step: by settings, or by the accelerate config that started them.
+    """Choose how processes share a step, from the settings or the accelerate config that started
+    them.
 
     Raises:
-        CraftError: a kind of sharding that is not supported.
+        CraftError: the kind of sharding is not supported.
     """
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         return zero.ZeroStrategy

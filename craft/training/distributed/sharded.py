@@ -1,7 +1,7 @@
-"""Blocks shared out over processes (FSDP2): each keeps a part of weights, gradients and moments.
+"""Blocks sharded over processes (FSDP2): each keeps a part of weights, gradients and moments.
 
-What is shared out are copies. The models that were passed in stay whole, and are given the trained
-weights when they are asked for; so validating, mixing and saving know nothing of parts.
+Copies are sharded. The models that were passed in stay whole and receive the trained weights when
+these are needed, so that validating, mixing and saving need not know about shards.
 """
 
 from __future__ import annotations
@@ -42,38 +42,38 @@ def wanted(hardware: HardwareConfig, processes: int) -> bool:
     """Whether the settings, or an accelerate config of type FSDP, ask for sharding.
 
     Raises:
-        CraftError: FSDP 1, offloading, or a precision that sharding does not have.
+        CraftError: FSDP 1, offloading, or a precision that sharding does not support.
     """
     launched = parse_flag_from_env("ACCELERATE_USE_FSDP")
     if launched and os.environ.get("FSDP_VERSION", "1") != "2":
         raise CraftError(
             "the accelerate config asks for FSDP 1; write `fsdp_version: 2` under fsdp_config, or "
-            "leave FSDP out of it and set hardware.shard=true"
+            "remove FSDP from it and set hardware.shard=true"
         )
     if launched and parse_flag_from_env("FSDP_OFFLOAD_PARAMS"):
         raise CraftError(
-            "fsdp_offload_params: true is not supported; leave it out (hardware.grad_checkpoint "
-            "and more processes save memory too)"
+            "fsdp_offload_params: true is not supported; remove it (hardware.grad_checkpoint and "
+            "more processes also save memory)"
         )
     if not (hardware.shard or launched):
         return False
     if hardware.precision == "fp16":
         raise CraftError(
-            "hardware.precision=fp16 needs a loss scale, which sharded gradients do not have here; "
-            "use bf16 or fp32"
+            "hardware.precision=fp16 needs a loss scale, which is not supported for sharded "
+            "gradients; use bf16 or fp32"
         )
     if processes == 1:
-        log.info("hardware.shard: there is one process, so nothing is shared out")
+        log.info("hardware.shard: there is only one process, so nothing is sharded")
     return processes > 1
 
 
 class ShardedStrategy(Strategy):
-    """FSDP2 of each block of encoder and language model; what is outside blocks stays whole."""
+    """FSDP2 on each block of encoder and language model; weights outside blocks stay whole."""
 
     name = "sharded"
 
     def place(self) -> None:
-        """The surrogate that was passed in stays where it is."""
+        """Shard copies of the models; the surrogate that was passed in stays where it is."""
         device = self.accelerator.device
         self._whole = Trainee(*self.passed).trained()
         codebook = self.passed.tower.codebook
@@ -95,7 +95,7 @@ class ShardedStrategy(Strategy):
 
     @contextmanager
     def part(self, last: bool) -> Generator[None]:
-        yield  # every part's gradients are summed up at once, in the shards
+        yield  # each part's gradients are reduced into the shards at once
 
     def finish(self) -> None:
         average_whole(self.trained.values())
@@ -103,7 +103,7 @@ class ShardedStrategy(Strategy):
     def term_norms(self, terms: Callable[[Any], dict[str, Tensor]]) -> dict[str, float]:
         norms: dict[str, float] = {}
         found = terms(self.model)
-        for name in list(found):  # a shard gets gradients from a backward pass only
+        for name in list(found):  # shards get gradients only from a backward pass
             found = found if not norms else terms(self.model)
             found.pop(name).backward()
             found.clear()
@@ -119,7 +119,7 @@ class ShardedStrategy(Strategy):
 
     def close(self) -> None:
         super().close()
-        gc.collect()  # blocks and their shards point at each other
+        gc.collect()  # blocks and their shards refer to each other
 
     def publish(self) -> None:
         for name, parameter in self.trained.items():
@@ -138,8 +138,8 @@ class ShardedStrategy(Strategy):
 
 
 def shard_blocks(stack: nn.Module, mesh: DeviceMesh) -> None:
-    """Share out each block in ``stack``, which must be run by calling it; its other weights, such
-    as embeddings that are also read elsewhere, stay whole.
+    """Shard each block in ``stack``, which must be run by calling it; its other weights, such as
+    embeddings that are also read elsewhere, stay whole.
 
     Raises:
         CraftError: there are no blocks.
@@ -147,8 +147,8 @@ def shard_blocks(stack: nn.Module, mesh: DeviceMesh) -> None:
     blocks = [m for m in stack.modules() if isinstance(m, GradientCheckpointingLayer)]
     if not blocks:
         raise CraftError(
-            f"{type(stack).__name__} has no blocks that could be shared out, of transformers' "
-            "GradientCheckpointingLayer; leave hardware.shard out"
+            f"{type(stack).__name__} has no blocks to shard (layers of transformers' "
+            "GradientCheckpointingLayer); leave hardware.shard out"
         )
     for block in blocks:
         fully_shard(block, mesh=mesh)

@@ -1,4 +1,4 @@
-"""Tensors that are shared out over processes, beside others that every process has whole."""
+"""Operations on tensors of which some are sharded over processes and others replicated."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def gathered(tensor: Tensor) -> Tensor:
-    """All of a tensor, without gradient; where it is shared out, every process must ask."""
+    """The whole tensor, without gradient; if it is sharded, every process must call this."""
     return tensor.full_tensor().detach() if isinstance(tensor, DTensor) else tensor.detach()
 
 
 def local_part(tensor: Tensor) -> Tensor:
-    """This process's part of a tensor, without gradient, in the same memory."""
+    """This process's part of a tensor, without gradient, sharing its memory."""
     return tensor.to_local().detach() if isinstance(tensor, DTensor) else tensor.detach()
 
 
 def shard_like(tensor: Tensor, shared: Tensor) -> Tensor:
-    """A whole tensor, shared out as another one is; no process asks another."""
+    """Shard a whole tensor like another one, without communication."""
     if not isinstance(shared, DTensor):
         return tensor
     mine = tensor.to(local_part(shared).device)
@@ -30,7 +30,7 @@ def shard_like(tensor: Tensor, shared: Tensor) -> Tensor:
 
 
 def average_whole(parameters: Iterable[nn.Parameter]) -> None:
-    """Average over processes the gradients that FSDP does not: those of weights that are whole."""
+    """Average the gradients of replicated weights over processes, which FSDP does not do."""
     for p in parameters:
         if p.grad is not None and not isinstance(p.grad, DTensor):
             dist.all_reduce(p.grad)
@@ -42,7 +42,7 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:  # []
     gradients = [p.grad for p in parameters if p.grad is not None]
     shared = [local_part(g) for g in gradients if isinstance(g, DTensor)]
     replicated = [g for g in gradients if not isinstance(g, DTensor)]
-    # Of no gradients at all the norm is on the CPU, where GPUs' processes cannot meet.
+    # Without gradients the norm is on the CPU, where processes on GPUs cannot reduce it.
     parts: Any = [
         torch.nn.utils.get_total_norm(part).to(gradients[0].device).square()
         for part in (shared, replicated)
@@ -52,7 +52,7 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:  # []
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
-    """``torch.nn.utils.clip_grad_norm_`` for gradients of which some are shared out."""
+    """``torch.nn.utils.clip_grad_norm_`` for gradients of which some are sharded."""
     parameters = list(parameters)
     factor = (limit / (gradient_norm(parameters) + 1e-6)).clamp(max=1.0)
     for p in parameters:

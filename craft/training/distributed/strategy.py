@@ -1,7 +1,7 @@
-"""How a training step is carried out: by one process, or by several that share it.
+"""How a training step is carried out, by one process or by several that share it.
 
-:class:`Strategy` is for processes that each have all weights; its subclasses share weights or the
-optimiser's state out. The rest of the trainer does not know which it is.
+With :class:`Strategy` each process has all weights; its subclasses shard the weights or the
+optimiser's state. The rest of the trainer does not know which one is used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from craft.training.trainee import Trainee
 
 
 class Models(NamedTuple):
-    """What a step runs through."""
+    """The models that a step runs through."""
 
     tower: DiscreteVisionTower
     surrogate: AlignedLanguageModel
@@ -38,14 +38,14 @@ class Strategy:
     """One process, or several under DistributedDataParallel.
 
     Args:
-        models: as they were passed in; the tower goes to the device at once, where it is validated.
-            What is to train is marked before :meth:`prepare`.
+        models: as passed in; the tower is moved at once to the device, where it is validated. The
+            caller marks what trains before :meth:`prepare`.
 
     Attributes:
-        models: what a step runs through; those passed in, or copies that do the work for them.
-        model: called with pixels, a :class:`~craft.training.trainee.Trainee`'s forward pass.
-        trained: every weight that trains, by the name users know.
-        base: the optimiser itself, whose groups a schedule changes.
+        models: what a step runs through: the models passed in, or working copies of them.
+        model: forward pass of a :class:`~craft.training.trainee.Trainee`, called with pixels.
+        trained: every weight that trains, by its name for users.
+        base: the plain optimiser, whose groups the schedule changes.
     """
 
     name = "replicated"
@@ -73,56 +73,57 @@ class Strategy:
             self.wrap()
 
     def place(self) -> None:
-        """Bring what a step runs through to the device."""
+        """Move what a step runs through to the device."""
         self.models.surrogate.to(self.accelerator.device)
 
     def wrap(self) -> None:
-        """Make the processes' steps one."""
+        """Join the processes' steps into one."""
         self.model, self.optimizer = self.accelerator.prepare(self.trainee, self.base)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The precision of products, as ``hardware.precision`` has it."""
+        """Autocast to the precision of products that ``hardware.precision`` sets."""
         return self.accelerator.autocast()
 
     @property
     def recomputes(self) -> bool:
-        """Whether the backward pass computes activations again, by block."""
+        """Whether the backward pass recomputes activations block by block."""
         return self.config.hardware.grad_checkpoint
 
     @contextmanager
     def part(self, last: bool) -> Generator[None]:
-        """Around forward and backward pass of a part of the step."""
+        """Context around the forward and backward pass of one part of the step."""
         with nullcontext() if last else self.accelerator.no_sync(self.model):
             yield
 
     def zero_grad(self) -> None:
-        """Before the first part."""
+        """Clear the gradients, before the first part."""
         self.optimizer.zero_grad(set_to_none=True)
 
     def backward(self, loss: Tensor) -> None:
-        """Add to the gradients."""
+        """Add the loss's gradients to those of earlier parts."""
         self.accelerator.backward(loss)
 
     def finish(self) -> None:
-        """After the last part: from here on gradients are averages over processes."""
+        """Make gradients averages over processes, after the last part."""
 
     def gradients(self) -> dict[str, Tensor | None]:
-        """Gradients of ``trained``, or this process's parts of them."""
+        """Gradients of ``trained``, or this process's shards of them."""
         return {name: p.grad for name, p in self.trained.items()}
 
     def term_norms(self, terms: Callable[[Any], dict[str, Tensor]]) -> dict[str, float]:
-        """Norm of each loss term's gradient on what was pretrained; before the first part, so that
-        there is never more than one graph.
+        """Norm of each loss term's gradient with respect to the pretrained weights.
+
+        To be called before the first part, so that there is never more than one graph.
 
         Args:
-            terms: computes them through a model that is given.
+            terms: computes the loss terms through a given model.
         """
         # Not through ``model``, which would take this for the step's own pass.
         return gradient_norms(terms(self.inner), self.pretrained, self.average)
 
     @property
     def pretrained(self) -> list[nn.Parameter]:
-        """What trains, but for the contrastive loss's own weights."""
+        """The weights that train, except those of the contrastive head."""
         return [p for name, p in self.trained.items() if not name.startswith("contrastive.")]
 
     def average(self, value: Tensor) -> Tensor:
@@ -132,16 +133,16 @@ class Strategy:
         return cast(Tensor, self.accelerator.reduce(value, "mean"))
 
     def step(self) -> bool:
-        """Clip gradients and update weights; False if a loss scale was too large for that."""
+        """Clip gradients and update weights; False if too large a loss scale prevented it."""
         self.accelerator.clip_grad_norm_(list(self.trained.values()), self.config.clip)
         self.optimizer.step()
         return not self.optimizer.step_was_skipped
 
     def publish(self) -> None:
-        """Give the models that were passed in what others have learnt for them."""
+        """Copy the trained weights into the models that were passed in."""
 
     def close(self) -> None:
-        """Put the models that were passed in back where they were, and let go of all else."""
+        """Move the models that were passed in back to their devices and release everything else."""
         self.models, self.model, self.trained = self.passed, None, {}
         for name in ("trainee", "inner", "base", "optimizer"):
             self.__dict__.pop(name, None)
@@ -149,15 +150,15 @@ class Strategy:
             model.to(device)
 
     def weights(self) -> dict[str, Tensor]:
-        """What ``trained`` holds, whole; all processes must ask for it."""
+        """Values of ``trained``, whole; every process must call this."""
         return {name: p.detach() for name, p in self.trained.items()}
 
     def moments(self) -> dict[str, Tensor]:
-        """The optimiser's state, whole, on the main process; all processes must ask for it."""
+        """The optimiser's state, whole, on the main process; every process must call this."""
         return pack_optimizer(self.base, self.trained, keep=self.accelerator.is_main_process)
 
     def restore(self, weights: dict[str, Tensor], moments: dict[str, Tensor]) -> None:
-        """Put back trained weights and what :meth:`moments` took out."""
+        """Restore trained weights and the state from :meth:`moments`."""
         with torch.no_grad():
             for name, parameter in self.trained.items():
                 parameter.copy_(weights[name])
@@ -165,7 +166,7 @@ class Strategy:
 
 
 class InnerAutocast(nn.Module):
-    """A module with autocast inside: on GPUs DeepSpeed switches off one that is around it."""
+    """A module with autocast inside, because on GPUs DeepSpeed disables autocast around it."""
 
     def __init__(self, module: nn.Module, autocast: Callable[[], AbstractContextManager[Any]]):
         super().__init__()

@@ -1,9 +1,9 @@
-"""DeepSpeed's ZeRO 1 and 2, by an accelerate config: the optimiser's state, and at 2 gradients too,
-are shared out over processes; every process has all weights.
+"""DeepSpeed's ZeRO 1 and 2, chosen by an accelerate config.
 
-DeepSpeed clips, steps and clears gradients by itself, and keeps moments in one flat tensor for each
-of the optimiser's groups. Here they come and go by weights' names, so that checkpoints are those of
-every other strategy.
+The optimiser's state, and with ZeRO 2 the gradients too, are sharded over processes; every process
+has all weights. DeepSpeed clips, steps and clears gradients itself, and keeps moments in one flat
+tensor per optimiser group. Here moments are saved and restored by weight name, so that checkpoints
+are the same as those of every other strategy.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def launched() -> bool:
 
 
 def plugin(config: CraftConfig, processes: int) -> DeepSpeedPlugin:
-    """What the accelerate config asks of DeepSpeed, with this run's batch and clipping.
+    """The accelerate config's DeepSpeed settings, with this run's batch and clipping.
 
     Raises:
         ImportError: DeepSpeed is not installed.
@@ -49,36 +49,39 @@ def plugin(config: CraftConfig, processes: int) -> DeepSpeedPlugin:
     settings.update(
         train_batch_size=config.batch,
         train_micro_batch_size_per_gpu=config.batch // processes,
-        gradient_accumulation_steps=1,  # parts are weighted and summed up here
+        gradient_accumulation_steps=1,  # parts are weighted and summed here
         gradient_clipping=config.clip,
     )
     return found
 
 
 def require_supported(settings: dict[str, Any], config: CraftConfig) -> None:
-    """Raises CraftError for DeepSpeed settings of other stages, of offloading, and of an optimiser,
-    schedule or precision of DeepSpeed's own, and for ``hardware.shard`` beside them."""
+    """Raise CraftError for unsupported DeepSpeed settings.
+
+    These are stages other than 1 and 2, offloading, and DeepSpeed's own optimiser, schedule or
+    precision, as well as ``hardware.shard`` or fp16 together with DeepSpeed.
+    """
     zero = settings.get("zero_optimization") or {}
     stage = zero.get("stage", 0)
     if stage not in (1, 2):
         raise CraftError(
-            f"ZeRO stage {stage} is not supported: use zero_stage 1 or 2, or, to share weights "
-            "out too, an accelerate config with fsdp_version 2"
+            f"ZeRO stage {stage} is not supported: use zero_stage 1 or 2, or, to shard weights "
+            "too, an accelerate config with fsdp_version 2"
         )
     for key in ("offload_optimizer", "offload_param"):
         device = (zero.get(key) or {}).get("device", "none")
         if device not in ("none", None):
-            raise CraftError(f"{key} to {device} is not supported; leave it out")
+            raise CraftError(f"{key} to {device} is not supported; remove it")
     own = [key for key in ("optimizer", "scheduler") if key in settings]
     own += [key for key in _PRECISIONS if (settings.get(key) or {}).get("enabled") is True]
     if own:
         raise CraftError(
-            f"the DeepSpeed config has {', '.join(own)} of its own; leave that out: optimiser, "
-            "learning rate and precision are CRAFT's settings (optimizer, lr, hardware.precision)"
+            f"the DeepSpeed config sets {', '.join(own)}; remove that: optimiser, learning rate "
+            "and precision are CRAFT's settings (optimizer, lr, hardware.precision)"
         )
     if config.hardware.shard or config.hardware.precision == "fp16":
         setting = "shard=true" if config.hardware.shard else "precision=fp16"
-        raise CraftError(f"hardware.{setting} cannot be used with DeepSpeed; leave it out")
+        raise CraftError(f"hardware.{setting} cannot be used with DeepSpeed; remove it")
 
 
 class ZeroStrategy(Strategy):
@@ -93,7 +96,7 @@ class ZeroStrategy(Strategy):
         self._engine = wrapped.engine
 
     def autocast(self) -> AbstractContextManager[Any]:
-        # Accelerate has none under DeepSpeed.
+        # Accelerate does not autocast under DeepSpeed.
         kind = self.accelerator.device.type
         half = self.config.hardware.products_on(kind) == "bf16"
         return torch.autocast(kind, torch.bfloat16, enabled=half)
@@ -104,7 +107,7 @@ class ZeroStrategy(Strategy):
         yield
 
     def zero_grad(self) -> None:
-        pass  # a step leaves none
+        pass  # a step leaves no gradients
 
     def backward(self, loss: Tensor) -> None:
         self._engine.backward(loss, scale_wrt_gas=False)
@@ -117,7 +120,7 @@ class ZeroStrategy(Strategy):
         return True
 
     def close(self) -> None:
-        if self._engine is not None:  # its hooks on the weights would keep it and its buffers
+        if self._engine is not None:  # its hooks on the weights would keep it and its buffers alive
             self._engine.destroy()
             self._engine = None
         super().close()
@@ -129,7 +132,7 @@ class ZeroStrategy(Strategy):
         for parameters, flat in self._groups():
             for what, value in self.base.state[flat].items():
                 for p in parameters:
-                    cut = value.shape == flat.shape  # not the count of steps
+                    cut = value.shape == flat.shape  # not the step count
                     full = _utils().safe_get_full_optimizer_state(p, what) if cut else value
                     if self.accelerator.is_main_process:
                         tensors[f"{names[id(p)]}.{what}"] = full.detach().cpu().clone()
@@ -154,12 +157,12 @@ class ZeroStrategy(Strategy):
                     _utils().safe_set_full_optimizer_state(p, value.to(p.device), what)
 
     def _groups(self) -> list[tuple[list[nn.Parameter], Tensor]]:
-        """The optimiser's groups: their weights, and the process's flat part of them."""
+        """The optimiser's groups: their weights, and this process's flat shard of them."""
         zero = self._engine.optimizer
         return list(zip(zero.bit16_groups, zero.single_partition_of_fp32_groups, strict=True))
 
     def _link(self) -> None:
-        """Let weights find their moments; DeepSpeed forgets to for all groups but the first."""
+        """Link weights to their moments, which DeepSpeed does for the first group only."""
         for parameters, flat in self._groups():
             _utils().lazy_init_hp_params_optimizer_state(parameters, flat, self.base.state)
 

@@ -1,7 +1,8 @@
-"""Checkpoints that are there in whole or not at all, whatever happens to the process or the disk.
+"""Atomic checkpoints: complete or absent, whatever happens to the process or the disk.
 
-One is a directory ``step-<n>`` of safetensors files and a ``state.json`` with their hashes. It is
-written under another name, flushed to the disk, and renamed; older ones go only after that.
+A checkpoint is a directory ``step-<n>`` of safetensors files and a ``state.json`` with their
+hashes. It is written under another name, flushed to disk and renamed; only then are older ones
+deleted.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ _STATE, _STEP, _WRITING, _DELETING = "state.json", "step-", ".writing-", ".delet
 
 
 class OtherFormatError(CraftError):
-    """A checkpoint is whole, but of another version."""
+    """A checkpoint is intact, but was written by another version."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``tensors``: file name without suffix -> its tensors; ``state``: everything else, JSON."""
+    """``tensors`` maps a file name without suffix to its tensors; ``state`` is the rest as JSON."""
 
     step: int
     tensors: dict[str, dict[str, Tensor]]
@@ -49,8 +50,8 @@ class CheckpointDirectory:
     """The checkpoints of one run.
 
     Args:
-        root: made when the first one is written.
-        keep: so many of the newest stay.
+        root: created when the first checkpoint is written.
+        keep: how many of the newest are kept.
     """
 
     def __init__(self, root: Path, keep: int = 2):
@@ -58,7 +59,7 @@ class CheckpointDirectory:
         self.keep = keep
 
     def steps(self) -> list[int]:
-        """Steps that have a checkpoint, the newest last."""
+        """Steps that have a checkpoint, newest last."""
         found = (x.name for x in self.root.glob(f"{_STEP}*") if (x / _STATE).is_file())
         return sorted(int(name.removeprefix(_STEP)) for name in found)
 
@@ -72,14 +73,14 @@ class CheckpointDirectory:
         """Write a checkpoint, then delete the oldest beyond ``keep``.
 
         Raises:
-            OSError: the disk is full or fails; nothing of the new checkpoint stays, and all earlier
-                ones do. The message says which is the last good one.
+            OSError: the disk is full or failing; the new checkpoint is removed and all earlier ones
+                are kept. The message names the last good one.
         """
         target = self.root / f"{_STEP}{step:08d}"
         if (target / _STATE).is_file():
             if self._usable(target) is not None:
                 return target
-            self._delete(target)  # damaged: the run went on from one before it
+            self._delete(target)  # damaged: the run resumed from an earlier one
         writing = self.root / f"{_WRITING}{step:08d}"
         try:
             shutil.rmtree(writing, ignore_errors=True)
@@ -94,7 +95,7 @@ class CheckpointDirectory:
             (writing / _STATE).write_text(json.dumps(with_checksum(card)))
             _flush(writing / _STATE)
             _flush_directory(writing)
-            shutil.rmtree(target, ignore_errors=True)  # without state.json: half deleted
+            shutil.rmtree(target, ignore_errors=True)  # without state.json: partly deleted
             writing.rename(target)
             _flush_directory(self.root)
         except (OSError, SafetensorError) as error:
@@ -105,7 +106,7 @@ class CheckpointDirectory:
         return target
 
     def load(self) -> Checkpoint | None:
-        """The newest checkpoint whose files are as they were written; None if there is none.
+        """The newest undamaged checkpoint; None if there is none.
 
         Raises:
             OtherFormatError: it was written by another version.
@@ -126,13 +127,13 @@ class CheckpointDirectory:
             return None
 
     def clear(self) -> None:
-        """Delete all of them: a new run begins."""
+        """Delete all checkpoints, since a new run begins."""
         for directory in [*self.root.glob(f"{_STEP}*"), *self.root.glob(f"{_WRITING}*")]:
             self._delete(directory)
         self.tidy()
 
     def tidy(self) -> None:
-        """Remove what an interrupted write or deletion left."""
+        """Remove the leftovers of interrupted writes and deletions."""
         for pattern in (_WRITING, _DELETING):
             for directory in self.root.glob(f"{pattern}*"):
                 shutil.rmtree(directory, ignore_errors=True)
@@ -140,7 +141,7 @@ class CheckpointDirectory:
     def _delete(self, directory: Path) -> None:
         doomed = directory.with_name(_DELETING + directory.name.lstrip("."))
         shutil.rmtree(doomed, ignore_errors=True)
-        directory.rename(doomed)  # never half a checkpoint under a checkpoint's name
+        directory.rename(doomed)  # never a partial checkpoint under a checkpoint's name
         shutil.rmtree(doomed, ignore_errors=True)
 
     def _failure(
@@ -150,11 +151,11 @@ class CheckpointDirectory:
         needed = sum(x.numel() * x.element_size() for x in values) / 2**20
         free = shutil.disk_usage(_existing(self.root)).free / 2**20
         last = self.steps()[-1:]
-        good = f"that of step {last[0]} is whole" if last else "there is no earlier one"
+        good = f"that of step {last[0]} is intact" if last else "there is no earlier one"
         return (
             f"the checkpoint of step {step} could not be written to {self.root} ({error}); it "
-            f"needs {needed:.1f} MiB, {free:.1f} MiB are free; {good}; make room and go on with "
-            "--resume auto"
+            f"needs {needed:.1f} MiB, {free:.1f} MiB are free; {good}; free some space and "
+            "continue with --resume auto"
         )
 
 
@@ -165,14 +166,14 @@ def _existing(path: Path) -> Path:
 
 
 def _read(directory: Path) -> Checkpoint:
-    # Norms of gradients may be infinite, in half precision.
+    # Gradient norms may be infinite in half precision.
     card = read_json(directory / _STATE, "the state of a checkpoint", foreign=True)
     if card.get(CHECKSUM) != checksum(card):
         raise CraftError(f"{_STATE} is not what was written")
     if card.get("format") != FORMAT:
         raise OtherFormatError(
-            f"{directory} was written by another version (format {card.get('format')!r}, this one "
-            f"has {FORMAT}); resume with that version, or start anew in another directory"
+            f"{directory} was written by another version (format {card.get('format')!r}, expected "
+            f"{FORMAT}); resume with that version, or start over in another directory"
         )
     tensors = {}
     for name, known in card["hashes"].items():
@@ -184,7 +185,7 @@ def _read(directory: Path) -> Checkpoint:
 
 
 def _flush(path: Path) -> str:
-    """To the disk, not only to the kernel; returns the file's hash."""
+    """Flush a file from the kernel's cache to disk; returns the file's hash."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
     return file_hash(path)

@@ -1,7 +1,7 @@
-"""What makes two adaptations the same run: everything that its result follows from.
+"""A run's identity: everything that its result depends on.
 
-A checkpoint is gone on with only by a run of the same identity. What is in it is compared by
-content: where data and models lie, and what they are called there, may change.
+A checkpoint is resumed only by a run with the same identity. Models and data are compared by
+content: their locations and file names may change.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from craft.runtime.tensor_hash import tensor_hash
 from craft.runtime.value_hash import value_hash
 from craft.training.records.checkpoint import Checkpoint
 
-#: Sections that may differ between a run and its continuation: they change no result.
+#: Sections that may differ between a run and its continuation because they change no result.
 _FREE = ("checkpoint", "hardware", "log")
-#: What a manifest decides; the rest says where data lies and what was said about it.
+#: Fields of a manifest that affect results; the rest records locations and reports.
 _DECIDED = ("content", "kind", "subject", "classes", "parts", "distractors", "options")
 
 
@@ -38,7 +38,7 @@ def models_identity(
     siglip: SiglipModel,
     text_tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> dict[str, str]:
-    """Hashes of the models that a run begins with: part -> hash of weights, config and words."""
+    """Hashes of the models a run starts from: part -> hash of weights, config and tokenizer."""
     template = surrogate.template.to_dict()
     return {
         "encoder": value_hash(tensor_hash(tower.state_dict()), _settings(tower.config)),
@@ -63,11 +63,11 @@ def data_identity(
     general: QuestionSet | None = None,
     manifest: DomainManifest | None = None,
 ) -> dict[str, str]:
-    """Hashes of what a run learns from, is chosen by and will be examined on: part -> hash.
+    """Hashes of the data a run trains on, is selected by and will be tested on: part -> hash.
 
     Args:
-        general: questions that watch for forgetting.
-        manifest: of a user's data; its hash covers the images as they are stored.
+        general: questions that measure forgetting.
+        manifest: of a user's data; its hash covers the images as stored.
     """
     lessons = (domain.lesson(i, random.Random(i), 0.5) for i in range(len(domain)))
     found = {
@@ -93,10 +93,10 @@ def data_identity(
 def require_same_run(
     found: Checkpoint, wanted: Mapping[str, Any], identity: Mapping[str, str]
 ) -> None:
-    """Raises CraftError, which names what differs, unless a checkpoint is of this very run.
+    """Raise CraftError, naming what differs, unless a checkpoint belongs to this run.
 
     Args:
-        wanted: the settings, as the run records them.
+        wanted: the settings as the run records them.
     """
     written = found.state["config"]
     other = [n for n in wanted if n not in _FREE and written.get(n) != wanted[n]]
@@ -104,15 +104,15 @@ def require_same_run(
         changes = ", ".join(f"{n}: {written.get(n)!r} -> {wanted[n]!r}" for n in other)
         raise CraftError(
             f"the checkpoint of step {found.step} was made with other settings ({changes}); "
-            "resume with the same ones, or start anew in another directory"
+            "resume with the same ones, or start over in another directory"
         )
     known = found.state["identity"]
     other = [n for n in {**known, **identity} if known.get(n) != identity.get(n)]
     if other:
         raise CraftError(
             f"the checkpoint of step {found.step} belongs to another run: not the same "
-            f"{', '.join(other)}; resume with the models, data and options that it began with, or "
-            "start anew in another directory"
+            f"{', '.join(other)}; resume with the models, data and options it began with, or start "
+            "over in another directory"
         )
 
 
@@ -122,16 +122,16 @@ def _images(part: ImageSet) -> str:
 
 
 def _settings(config: PretrainedConfig) -> dict[str, Any]:
-    """A model's config without what says where it lay, who saved it and which kernel it uses."""
+    """A model's config without its location, the version that saved it and its kernel."""
     free = ("transformers_version", "dtype", "torch_dtype", "attn_implementation")
     return {k: v for k, v in config.to_dict().items() if k not in free and not k.startswith("_")}
 
 
 def _words(tokenizer: PreTrainedTokenizerBase) -> Any:
-    """All that decides how a text becomes ids."""
+    """Everything that determines how a text becomes ids."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return [tokenizer.get_vocab(), tokenizer.special_tokens_map]
     rules = parse_json(backend.to_str(), foreign=True)
-    # How the last batch was padded and cut is kept there too.
+    # The backend also keeps the padding and truncation of the last batch.
     return {k: v for k, v in rules.items() if k not in ("padding", "truncation")}

@@ -1,4 +1,4 @@
-"""How fast a run goes: images per second, time left and memory, for its log."""
+"""A run's pace for its log: images per second, time left and memory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Pace:
     """The pace of a run's steps.
 
     Args:
-        start: the step that the run resumes from, or 0.
+        start: the step the run resumes from, or 0.
         steps: the last step.
-        batch: images of a step, over all processes.
+        batch: images per step, over all processes.
     """
 
     def __init__(
@@ -30,17 +30,17 @@ class Pace:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Around the work of one step; what happens between steps, such as validation, does not
-        slow the images down, but the time left includes it."""
+        """Time one step; work between steps, such as validation, counts towards the time left but
+        not towards images per second."""
         begun = self._clock()
         yield
         self._in_steps += self._clock() - begun
         self._done += 1
 
     def numbers(self) -> dict[str, float]:
-        """``images_per_second`` and ``seconds_left`` from the steps so far, ``memory_mib`` now.
+        """``images_per_second`` and ``seconds_left`` from the steps so far; current ``memory_mib``.
 
-        Needs a step to have been done.
+        At least one step must have been timed.
         """
         per_step = (self._clock() - self._started) / self._done
         return {

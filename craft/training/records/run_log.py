@@ -1,4 +1,4 @@
-"""What a run writes down: one JSON line an event, and the trackers' copy of its numbers."""
+"""A run's log: one JSON line per event, and a copy of its numbers for the trackers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class RunLog:
 
     Args:
         path: of the JSON lines.
-        trackers: open already; whoever opened them closes them.
-        kept: bytes of an earlier run's lines to keep, when it is resumed: those after the
+        trackers: already open; the caller closes them.
+        kept: bytes of an earlier run's lines to keep when it is resumed; the lines after the
             checkpoint are written again.
     """
 
@@ -35,10 +35,10 @@ class RunLog:
             self._file.seek(0, os.SEEK_END)
 
     def record(self, entry: dict[str, Any]) -> None:
-        """One line, readable at once; its numbers also go to the trackers.
+        """Write one line, readable at once, and send its numbers to the trackers.
 
         Raises:
-            OSError: it could not be written; names the file.
+            OSError: the line could not be written; the message names the file.
         """
         if self._file is None:
             return
@@ -48,7 +48,7 @@ class RunLog:
         self._trackers.log(dict(_numbers(entry)), entry["step"])
 
     def flush(self) -> int:
-        """Bring all lines to the disk; returns how many bytes they are."""
+        """Flush all lines to disk; returns their size in bytes."""
         if self._file is None:
             return 0
         with write_errors(self._path):
@@ -66,9 +66,8 @@ class RunLog:
         trace: TracebackType | None,
     ) -> None:
         if self._file is not None:
-            with contextlib.suppress(
-                OSError
-            ):  # told already: what was left of a line on a full disk
+            # An error on a full disk was already reported when the line was written.
+            with contextlib.suppress(OSError):
                 self._file.close()
 
 

@@ -1,4 +1,4 @@
-"""Copies of a run's numbers in tensorboard, trackio or wandb, through accelerate's trackers."""
+"""Log a run's numbers to tensorboard, trackio or wandb through accelerate's trackers."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from craft.runtime.stored_files import StoredFileError
 from craft.runtime.whole_file import write_json
 from craft.settings.training import LogConfig
 
-#: What a continuation must know of the run: its name and id, and the last step of each tracker.
+#: What a resumed run must know: the run's name and id, and the last step sent to each tracker.
 STATE = "trackers.json"
 
 
 def require_trackers(config: LogConfig) -> None:
-    """Raises ImportError if a tracker's package is missing."""
+    """Raise ImportError if a tracker's package is missing."""
     for name in config.trackers:
         found = importlib.util.find_spec(name)
-        # A folder of that name, as wandb and tensorboard make them, is found too, without origin.
+        # A folder of that name, such as wandb and tensorboard create, is found too, with no origin.
         if found is None or found.origin is None:
             raise MissingPackageError(
                 f"log.trackers names {name}, which is not installed; `pip install {name}`, or "
-                "leave it out: train.jsonl has the same numbers"
+                "remove it: train.jsonl has the same numbers"
             )
 
 
 class _State(BaseModel):
-    """The state file."""
+    """Contents of the state file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -57,15 +57,15 @@ class _State(BaseModel):
 class Trackers:
     """The trackers of a run, from its first step to its end, successful or not.
 
-    A resumed run goes on in the same tracker runs. What it computes a second time, after the
-    checkpoint, is not sent a second time.
+    A resumed run continues the same tracker runs; steps that it repeats after the checkpoint are
+    not sent again.
 
     Args:
         config: which trackers, and the project.
-        settings: of the training, which each of them shows.
-        run_dir: of ``train.jsonl``, not yet shortened; tensorboard and wandb write to it.
-        resumed: whether the run goes on from a checkpoint.
-        main: nothing is tracked where this is false, in all processes but the first.
+        settings: of the training, shown by each tracker.
+        run_dir: holds ``train.jsonl``, not yet truncated; tensorboard and wandb write here.
+        resumed: whether the run resumes from a checkpoint.
+        main: whether this is the first process; the others track nothing.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Trackers:
         self._directory = run_dir
         self._main = main
         self._names = list(dict.fromkeys(config.trackers)) if main else []
-        self._resumed = resumed and (run_dir / STATE).is_file()  # else there is nothing to go on
+        self._resumed = resumed and (run_dir / STATE).is_file()  # else nothing to continue
         self._open: list[tuple[GeneralTracker, int]] = []
         self._stack = ExitStack()
 
@@ -115,7 +115,7 @@ class Trackers:
         self._stack.__exit__(kind, error, trace)
 
     def _begin(self) -> dict[str, Any]:
-        """The state file, written anew before anything is sent."""
+        """Rewrite the state file before anything is sent, and return its contents."""
         path = self._directory / STATE
         state: dict[str, Any] = {"name": str(self._directory), "id": uuid.uuid4().hex, "sent": {}}
         known: dict[str, int] = {}
@@ -129,7 +129,7 @@ class Trackers:
 
 
 def _finish(tracker: GeneralTracker, kind: type[BaseException] | None, *_: object) -> None:
-    """Ends a tracker's run; in wandb as failed, if the training failed."""
+    """End a tracker's run; if the training failed, wandb's run is marked as failed."""
     if kind is not None and isinstance(tracker, WandBTracker):
         tracker.run.finish(exit_code=1)
     else:
@@ -138,7 +138,7 @@ def _finish(tracker: GeneralTracker, kind: type[BaseException] | None, *_: objec
 
 @dataclass(frozen=True)
 class _Start:
-    """What a tracker begins with."""
+    """What a tracker starts with."""
 
     project: str
     settings: dict[str, Any]
@@ -148,11 +148,11 @@ class _Start:
 
 
 def _start_tensorboard(start: _Start) -> GeneralTracker:
-    """Curves and settings in one file of ``tensorboard/``; the tracker's own way to store settings
-    makes two folders named by the time, which look like runs."""
+    """Write curves and settings to one file in ``tensorboard/``; the tracker's own way of storing
+    settings creates two folders named by the time, which look like runs."""
     from torch.utils.tensorboard.summary import hparams
 
-    if not start.resumed:  # what another run left would be drawn into the same curves
+    if not start.resumed:  # another run's files would be drawn into the same curves
         shutil.rmtree(start.run_dir / "tensorboard", ignore_errors=True)
     tracker = TensorBoardTracker("tensorboard", start.run_dir)
     tracker.start()
@@ -195,7 +195,7 @@ _STARTS: dict[str, Callable[[_Start], GeneralTracker]] = {
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by the names that ``--set`` gives them; lists as text, which trackers can show."""
+    """Settings under the names ``--set`` uses; lists as text, which trackers can show."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):
@@ -206,7 +206,7 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _last_step(lines: Path) -> int:
-    """Of all that an earlier process wrote down; a line that was cut off was not sent."""
+    """Last step that an earlier process logged; a truncated line was not sent."""
     steps = [-1]
     if lines.is_file():
         try:
@@ -214,7 +214,7 @@ def _last_step(lines: Path) -> int:
             steps += [int(entry["step"]) for entry in log]
         except (StoredFileError, KeyError, TypeError, ValueError) as error:
             raise StoredFileError(
-                f"{lines}, the log of a run, is damaged ({error}), so nobody knows what the "
-                f"trackers were sent; delete {lines.with_name(STATE)} to begin anew in them"
+                f"{lines}, the log of a run, is damaged ({error}), so what the trackers were sent "
+                f"is unknown; delete {lines.with_name(STATE)} to start new tracker runs"
             ) from error
     return max(steps)

@@ -1,4 +1,4 @@
-"""The adapter block against its formula, written again with convolutions over maps in float64."""
+"""The adapter against its formula, rewritten with convolutions over maps in float64."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def as_maps(adapter, x, scale):
     [STEADY, DISCRETE, HebaConfig(kernel=5, gate=True, init_up="kaiming_fan_out", scale=0.5)],
     ids=["literal", "discrete", "gated"],
 )
-def test_images_go_through_the_formula_on_any_grid(config, grid):
+def test_images_follow_the_formula_on_any_grid(config, grid):
     adapter = filled(config, grid)
     x = torch.randn(2, grid[0] * grid[1], 8, dtype=torch.float64)
     torch.testing.assert_close(adapter(x), as_maps(adapter, x, config.scale))
@@ -69,7 +69,7 @@ def test_the_grid_is_not_its_transpose():
     assert not torch.allclose(wide(x), tall(x), atol=1e-4)
 
 
-def test_text_goes_through_two_matrices_word_by_word():
+def test_text_is_adapted_word_by_word_with_two_matrices():
     adapter = filled(STEADY, None)
     x = torch.randn(2, 7, 8, dtype=torch.float64)
     assert adapter.norm is not None
@@ -81,8 +81,8 @@ def test_text_goes_through_two_matrices_word_by_word():
 
 
 @pytest.mark.parametrize("fast", [False, True])
-def test_weights_get_their_gradient_over_s_and_the_input_its_own(fast):
-    """Acceptance test (iv); the larger scale counts when it is drawn."""
+def test_only_the_gradients_of_weights_are_divided_by_s(fast):
+    """Acceptance test (iv); s includes the larger scale if that is drawn."""
     config = HebaConfig(**{**vars(STEADY), "fast_mult": 2.25})
     rule = filled(config, (3, 3))
     plain = Adapter(8, HebaConfig(**{**vars(config), "grad_unscale": False}), (3, 3)).double()
@@ -102,24 +102,24 @@ def test_weights_get_their_gradient_over_s_and_the_input_its_own(fast):
         torch.testing.assert_close(mine, true / scale)
 
 
-def test_tokens_before_the_patches_pass_unchanged_and_unread():
+def test_tokens_before_the_patches_are_unchanged_and_unused():
     """Acceptance test (v)."""
     adapter = filled(STEADY, (3, 3))
     x = torch.randn(2, 10, 8, dtype=torch.float64)
     out = adapter(x)
     assert torch.equal(out[:, :1], x[:, :1])
     assert torch.equal(out[:, 1:], adapter(x[:, 1:]))
-    assert torch.equal(adapter(x[:, :1]), x[:, :1])  # a class token that comes alone
+    assert torch.equal(adapter(x[:, :1]), x[:, :1])  # a class token alone
 
 
 @pytest.mark.parametrize("tokens", [8, 11])
 def test_a_sequence_of_another_grid_is_refused(tokens):
-    with pytest.raises(ValueError, match=rf"{tokens} tokens .* 9 patches \(3 x 3\)"):
+    with pytest.raises(ValueError, match=rf"9 patches \(3 x 3\) .* a sequence of {tokens} tokens"):
         filled(STEADY, (3, 3))(torch.zeros(1, tokens, 8, dtype=torch.float64))
 
 
-def test_a_shifted_map_shifts_what_the_bottleneck_gives():
-    """Acceptance test (vi): away from the border, where the convolution meets zeros."""
+def test_a_shifted_map_shifts_the_bottlenecks_output():
+    """Acceptance test (vi): away from the border, where the convolution is padded with zeros."""
     adapter = filled(STEADY, (6, 7))
     maps = torch.randn(1, 6, 7, 8, dtype=torch.float64)
     shifted = maps.roll((1, 2), (1, 2))
@@ -128,7 +128,7 @@ def test_a_shifted_map_shifts_what_the_bottleneck_gives():
     assert not torch.allclose(moved[:, 0], out[:, -1], atol=1e-4)
 
 
-def test_first_weights_are_those_of_the_public_code():
+def test_initial_weights_are_those_of_the_public_code():
     """methods 1.3, from the weights' statistics: `up` is normal, the others uniform."""
     adapter = Adapter(256, LITERAL, (4, 4))
     assert adapter.up.weight.std().item() == pytest.approx((2 / 256) ** 0.5, rel=0.02)
@@ -139,8 +139,8 @@ def test_first_weights_are_those_of_the_public_code():
     assert torch.equal(adapter.norm.weight, torch.ones(256))
 
 
-def test_the_literal_adapter_begins_as_a_rescaling():
-    """methods 1.3 found cos(g(u), u) = 0.993 and 5 % of change for inputs of standard deviation
+def test_the_literal_adapter_starts_as_a_rescaling():
+    """methods 1.3 found cos(g(u), u) = 0.993 and a change of 5 % for inputs of standard deviation
     0.5, at SigLIP's and CLIP's widths."""
     adapter = Adapter(768, STEADY, (14, 14))
     u = 0.5 * torch.randn(1, 196, 768)
@@ -150,8 +150,8 @@ def test_the_literal_adapter_begins_as_a_rescaling():
 
 
 @pytest.mark.parametrize("kind", ["discrete", "gate"])
-def test_what_begins_as_nothing_still_learns(kind):
-    """Zeros in `up` or in the gate have a gradient; those behind them get one a step later."""
+def test_idle_initial_weights_still_learn(kind):
+    """Zeros in `up` or the gate have a gradient; the weights behind them get one a step later."""
     config = DISCRETE if kind == "discrete" else HebaConfig(init_up="kaiming_fan_out", gate=True)
     adapter = Adapter(8, config, (3, 3))
     x = torch.randn(2, 9, 8)
@@ -182,6 +182,6 @@ def test_what_begins_as_nothing_still_learns(kind):
         ({"kernel": 4}, "kernel must be odd"),
     ],
 )
-def test_settings_that_make_no_adapter_are_refused(wrong, message):
+def test_invalid_settings_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         HebaConfig(**wrong)

@@ -1,4 +1,4 @@
-"""Adapters in transformers' own towers: counted, hooked, copied, and taken out again."""
+"""Adapters in transformers' own towers: counted, hooked, copied and removed."""
 
 import copy
 from typing import Any
@@ -87,8 +87,8 @@ def count(parameters):
     return sum(p.numel() for p in parameters.values())
 
 
-def test_weights_are_as_many_as_counted_by_hand():
-    """Acceptance tests (ii) and (iii), on models without memory."""
+def test_the_number_of_weights_is_as_counted_by_hand():
+    """Acceptance tests (ii) and (iii), on the meta device."""
     with torch.device("meta"):
         vision = CLIPVisionModel(CLIPVisionConfig(**VIT_B))
         text = CLIPTextModel(
@@ -116,7 +116,7 @@ def test_weights_are_as_many_as_counted_by_hand():
 
 
 @pytest.mark.parametrize("preset", ["heba", "heba_discrete"])
-def test_a_siglip_tower_gets_adapters_and_gives_them_back(siglip, pixels, preset):
+def test_adapters_are_installed_in_a_siglip_tower_and_removed(siglip, pixels, preset):
     before = siglip(pixels).last_hidden_state
     names, kind = list(siglip.state_dict()), type(siglip)
     parameters = install_heba(siglip, PRESETS[preset], grid=(3, 3))
@@ -135,7 +135,7 @@ def test_a_siglip_tower_gets_adapters_and_gives_them_back(siglip, pixels, preset
 
 
 def test_every_site_changes_what_it_names(siglip, pixels):
-    """What attention reads, and what stands before the activation: recorded by hooks of our own."""
+    """The inputs of attention and of the activation, recorded by separate hooks."""
     seen: dict[str, Any] = {}
     block = siglip.encoder.layers[1]
     block.self_attn.register_forward_pre_hook(
@@ -159,7 +159,7 @@ def test_every_site_changes_what_it_names(siglip, pixels):
         remove_heba(siglip)
 
 
-def test_clip_keeps_its_class_token_and_its_order_of_words(clip, pixels):
+def test_clip_keeps_its_class_token_and_causal_text(clip, pixels):
     install_heba(clip.vision_model, LITERAL, grid=(3, 3))
     install_heba(clip.text_model, LITERAL)
     read: dict[str, Any] = {}
@@ -183,7 +183,7 @@ def test_blocks_can_be_left_out(siglip):
     assert {name.split(".")[2] for name in parameters} == {"0", "1"}
 
 
-def test_a_copy_has_adapters_of_its_own(siglip, pixels):
+def test_a_copy_has_its_own_adapters(siglip, pixels):
     install_heba(siglip, LITERAL, grid=(3, 3))
     twin = copy.deepcopy(siglip)
     before = siglip(pixels).last_hidden_state
@@ -202,7 +202,7 @@ def adapters(tower):
     return [module for module in tower.modules() if isinstance(module, BlockAdapters)]
 
 
-def test_the_larger_scale_is_drawn_once_a_block_and_pass_and_only_in_training(siglip, pixels):
+def test_the_larger_scale_is_drawn_per_block_and_pass_only_in_training(siglip, pixels):
     config = HebaConfig(
         sites=("attn_in", "ffn_hidden"), init_up="kaiming_fan_out", fast_prob=0.5, fast_mult=3
     )
@@ -227,7 +227,7 @@ def test_the_larger_scale_is_drawn_once_a_block_and_pass_and_only_in_training(si
             siglip.embeddings(pixels[:1])
             draws.append(tuple(block.fast for block in blocks))
         assert torch.tensor(draws).float().mean().item() == pytest.approx(0.5, abs=0.06)
-        assert len(set(draws)) == 8  # blocks are drawn apart
+        assert len(set(draws)) == 8  # blocks are drawn independently
         used.clear()
         siglip.eval()(pixels)
         assert used == {n: [False, False] for n in range(3)}
@@ -257,7 +257,7 @@ def test_recomputed_activations_keep_the_draw(siglip, pixels):
 @pytest.mark.parametrize(
     "config", [LITERAL, DISCRETE, HebaConfig(init_up="kaiming_fan_out", gate=True)]
 )
-def test_zeros_in_the_closing_weights_make_adapters_do_nothing(siglip, pixels, config):
+def test_zeros_in_the_closing_weights_make_adapters_idle(siglip, pixels, config):
     before = siglip(pixels).last_hidden_state
     parameters = install_heba(siglip, config, grid=(3, 3))
     with torch.no_grad():
@@ -268,8 +268,8 @@ def test_zeros_in_the_closing_weights_make_adapters_do_nothing(siglip, pixels, c
     assert torch.equal(siglip(pixels).last_hidden_state, before)
 
 
-def test_what_is_no_tower_is_refused(clip, siglip):
-    with pytest.raises(ValueError, match=r"2 such lists.*vision_model or its text_model"):
+def test_other_modules_are_refused(clip, siglip):
+    with pytest.raises(ValueError, match=r"2 such lists.*vision_model or text_model"):
         install_heba(clip, DISCRETE, grid=(3, 3))
     with pytest.raises(ValueError, match="Linear is not built like"):
         install_heba(nn.Linear(2, 2), DISCRETE)

@@ -1,4 +1,4 @@
-"""Runs the command line in this process, for the tests of its commands."""
+"""Run the command line in this process, for the tests of its commands."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def craft_command(*arguments: object) -> Result:
 
 
 def done(result: Result) -> str:
-    """What a command that must succeed printed, on one line."""
+    """Output, on one line, of a command that must succeed."""
     assert result.exit_code == 0, result.output
     return " ".join(result.stdout.split())
 
 
 def one_error_line(result: Result) -> str:
-    """The red line of a command that must refuse."""
+    """Error line of a command that must refuse."""
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
     (line,) = result.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""What ``craft adapt`` tells: whether it helped, what to type next, and what Ctrl-C leaves."""
+"""What ``craft adapt`` reports: whether it helped, what to type next, and what Ctrl-C leaves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def adapt(models: ModelFamily, out: Path, *more: object) -> list[object]:
 
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C is pressed in the second step."""
+    """Run a command with Ctrl-C pressed in the second step."""
     step = TrainingRun.step
 
     def interrupted(self: TrainingRun, first: bool = False) -> Any:
@@ -126,9 +126,9 @@ def test_every_phase_has_a_name_in_a_log(
     done(craft_command(*adapt(tiny_models, tmp_path / "p")))
     assert list(dict.fromkeys(name for name, *_ in seen)) == [
         "flags: encoding the validation images",
-        "flags: validating the encoder as it is",
+        "flags: validating the pretrained encoder",
         "flags: adapting with qwen2",
-        "flags: mixing with the weights as they were",
+        "flags: mixing with the pretrained weights",
         "flags: counting the token prior",
         "flags: saving the pack",
     ]

@@ -1,4 +1,4 @@
-"""Commands refuse early what cannot work, replace nothing unasked, and say the way out."""
+"""Commands refuse early what cannot work, replace nothing unasked, and name the way out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("small_world", "quiet_process")
 
 @contextmanager
 def files_up_to(size: int) -> Iterator[None]:
-    """Files cannot grow beyond so many bytes, as on a disk that is full."""
+    """Limit the size of files inside a block, as a full disk would."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
@@ -64,7 +64,7 @@ def test_adapt_refuses_before_it_reads_data(
         raise AssertionError("the data was read first")
 
     monkeypatch.setattr(user_data.DataRequest, "read", read)
-    # The bundled models' kind of general world.
+    # The bundled models' general world.
     monkeypatch.setattr(ModelFamily, "retention", "pocket")
     out = tmp_path / "out"
     given = ["adapt", "--out", out, "--data", class_folder, "--models", tiny_models.directory]
@@ -122,7 +122,7 @@ def test_adapt_replaces_no_pack_and_no_checkpoint_unasked(
     other = [*QUICK, "--set", "checkpoint.every=1", "--set", "seed=5"]
     assert "an earlier run of `craft adapt`" in one_error_line(craft_command(*given, *other))
     assert contents(out) == before
-    # Going on with other settings or other data is refused, and changes nothing either.
+    # Resuming with other settings or other data is refused, and changes nothing either.
     resume = ["--resume", "auto"]
     assert "other settings" in one_error_line(craft_command(*given, *other, *resume))
     assert contents(out) == before
@@ -135,7 +135,7 @@ def test_adapt_replaces_no_pack_and_no_checkpoint_unasked(
     assert contents(out)["pack.json"] != before["pack.json"]
 
 
-def test_resuming_a_finished_run_without_checkpoints_does_not_train_anew(
+def test_resuming_a_finished_run_without_checkpoints_does_not_train_again(
     tiny_models: ModelFamily, tmp_path: Path
 ) -> None:
     out = tmp_path / "pack"
@@ -143,7 +143,7 @@ def test_resuming_a_finished_run_without_checkpoints_does_not_train_anew(
     given += ["--set", "checkpoint.every=0"]
     done(craft_command(*given))
     before = contents(out)
-    assert "no checkpoint to go on from" in one_error_line(
+    assert "no checkpoint to resume from" in one_error_line(
         craft_command(*given, "--resume", "auto")
     )
     assert contents(out) == before
@@ -192,7 +192,10 @@ def test_a_full_disk_after_training_keeps_the_checkpoint_and_says_where(
         patch.setattr(EncoderPack, "save", save)
         line = one_error_line(craft_command(*given))
     assert f"{out}/encoder.safetensors could not be written: File too large; it needs" in line
-    assert f"the training is kept, to step 2, in {out}/checkpoints: go on from it with" in line
+    assert (
+        f"the checkpoint of the last step, 2, is kept in {out}/checkpoints: finish from it with"
+        in line
+    )
     assert not (out / "pack.json").exists()
     done(craft_command(*given, "--resume", "auto"))
     assert EncoderPack.load(out).notes["config"]["steps"] == 2
@@ -212,7 +215,7 @@ def test_too_little_room_is_said_before_training(
 def test_steps_that_a_user_sets_are_the_steps_of_the_run(
     tiny_models: ModelFamily, tmp_path: Path
 ) -> None:
-    """Also for a preset that counts epochs, with a floor of a thousand steps."""
+    """This includes a preset that counts epochs, with a floor of a thousand steps."""
     out = tmp_path / "pack"
     given = ["adapt", "--out", out, "--domain", "flags", "--models", tiny_models.directory]
     done(craft_command(*given, "--preset", "craft_paper", *QUICK))

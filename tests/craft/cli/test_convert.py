@@ -1,4 +1,4 @@
-"""`craft convert` and `craft align`: from files of others to a surrogate that adapts."""
+"""`craft convert` and `craft align`: from other projects' files to a surrogate."""
 
 import json
 
@@ -135,8 +135,8 @@ def test_mistakes_are_one_line(converted, tmp_path):
     models, _ = converted
     for arguments, message in (
         (("align", tmp_path, "--out", tmp_path / "x"), "name what to learn from"),
-        (("convert", "vila-u", tmp_path / "none", tmp_path / "y"), "is no VILA-U checkpoint"),
-        (("convert", "vila-u", models, models), "is no VILA-U checkpoint"),
+        (("convert", "vila-u", tmp_path / "none", tmp_path / "y"), "is not a VILA-U checkpoint"),
+        (("convert", "vila-u", models, models), "is not a VILA-U checkpoint"),
         (("convert", "vila-u", models, tmp_path / "z", "--pack", models), "goes with --back"),
     ):
         assert message in one_error_line(craft_command(*arguments))

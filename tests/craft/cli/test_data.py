@@ -1,4 +1,4 @@
-"""A user's own data, from check to adapted encoder to evaluation, on pictures these tests draw."""
+"""A user's data, from check to adapted encoder to evaluation, on pictures drawn here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def llava_file(tmp_path: Path, draw: Callable[..., Path]) -> Path:
 
 
 def adapt_and_evaluate(data: Path, models: Path, out: Path, *options: object) -> dict:
-    """The two commands."""
+    """Run ``craft adapt`` and ``craft evaluate``."""
     pack = out / "pack"
     done(
         craft_command("adapt", "--data", data, "--out", pack, "--models", models, *QUICK, *options)
@@ -89,7 +89,7 @@ def test_moved_data_is_found_and_changed_data_refused(
     moved = shutil.move(class_folder, tmp_path / "moved")
     arguments = ["evaluate", pack, "--out", tmp_path / "s", "--models", models]
     line = one_error_line(craft_command(*arguments))
-    assert f"{class_folder}, where nothing is now; say where it lies with --data PATH" in line
+    assert f"{class_folder}, which no longer exists; give its new place with --data PATH" in line
     few = ["--general-images", "3", "--llm", "qwen2", "--test-limit", "4"]
     done(craft_command(*arguments, "--data", moved, *few))
     done(craft_command("prior", pack, "--data", moved, "--models", models, "--force"))
@@ -162,7 +162,7 @@ def test_check_shows_questions(llava_file: Path, tiny_models: ModelFamily) -> No
     shown = done(craft_command("data", "check", llava_file, "--models", tiny_models.directory))
     assert "llava: 20 images, questions" in shown
     assert "questions 30" in shown
-    assert "10 conversations have several questions; each is asked on its own" in shown
+    assert "10 conversations have several questions; each is asked separately" in shown
 
 
 def test_check_refuses_with_file_and_line(llava_file: Path, tiny_models: ModelFamily) -> None:
@@ -204,7 +204,7 @@ def test_check_and_adapt_refuse_the_same_words(
     checked = craft_command("data", "check", class_folder, *models)
     adapted = craft_command("adapt", "--data", class_folder, "--out", tmp_path / "o", *models)
     assert one_error_line(checked) == one_error_line(adapted)
-    assert "image_folder: 80 images" in checked.stdout  # all the same, it is shown
+    assert "image_folder: 80 images" in checked.stdout  # it is shown all the same
 
 
 @pytest.fixture
@@ -328,7 +328,7 @@ def test_a_missing_siglip_tokenizer_is_found_before_anything_is_read(
         ["demo", "--out", tmp_path / "o"],
     ):
         line = one_error_line(craft_command(*command, *models))
-        assert "holds no tokenizer of SigLIP's" in line
+        assert "holds no SigLIP tokenizer" in line
         assert not (tmp_path / "o").exists()
     assert "--set lambda_con=0" in one_error_line(craft_command("data", "check", nowhere, *models))
     assert "nowhere" in one_error_line(craft_command("data", "check", nowhere, *models, *without))
@@ -355,8 +355,7 @@ def test_several_undecodable_images_are_told_in_one_run(
 
 @pytest.fixture
 def mixed_folder(class_folder: Path, tmp_path: Path, draw: Callable[..., Path]) -> Path:
-    """Eighty sound images in folders of classes, two more behind links, and what people have
-    beside them."""
+    """Eighty sound images in class folders, two behind links, and the usual other files."""
     aa, bb, cc = (class_folder / f"thing_{name}" for name in ("aa", "bb", "cc"))
     for junk in (".DS_Store", "._0.png", "Thumbs.db", ".ipynb_checkpoints/0.png", "@eaDir/0.png"):
         draw(aa / "x.png").rename(aa / "x.tmp")
@@ -390,7 +389,10 @@ def test_the_report_on_a_mixed_folder_says_what_to_do(
     line = one_error_line(refused)  # sound images that are not read are never skipped
     assert f"{pointer}: image {pointer}: is a Git LFS pointer" in line
     assert "run `git lfs pull`" in line
-    assert f"{phone}: image {phone}: is HEIC, which is not read; convert it to PNG or JPEG" in line
+    assert (
+        f"{phone}: image {phone}: is HEIC, which is not supported; convert it to PNG or JPEG"
+        in line
+    )
     draw(pointer, 103)
     draw(phone, 104)
     passed = craft_command(*arguments, "--skip-corrupt")
@@ -398,7 +400,7 @@ def test_the_report_on_a_mixed_folder_says_what_to_do(
     assert "image_folder: 84 images, 8 classes" in shown
 
     def told(output: str, reason: str) -> dict[str, str]:
-        """The places listed under a reason, with what is said about each."""
+        """The places listed under a reason, with the remark on each."""
         _, _, after = output.partition(f"{reason}\n")
         lines = []
         for text in after.splitlines():
@@ -417,9 +419,9 @@ def test_the_report_on_a_mixed_folder_says_what_to_do(
         names = (".DS_Store", "._0.png", "Thumbs.db", ".ipynb_checkpoints", "@eaDir")
         junk = {aa / name for name in names} | {mixed_folder / ".git", mixed_folder / "__MACOSX"}
         assert hidden.keys() == set(map(str, junk))
-        heic = told(result.stdout, "skipped 1 images of kinds that are not read")
+        heic = told(result.stdout, "skipped 1 images in unsupported formats")
         assert heic == {str(cc / "phone.heic"): "convert it to PNG or JPEG"}
-        others = told(result.stdout, "skipped 2 files that are no images")
+        others = told(result.stdout, "skipped 2 files that are not images")
         assert others.keys() == {str(cc / "note.txt"), str(mixed_folder / "README.md")}
         circles = told(result.stdout, "skipped 1 links back to a folder above them")
         assert circles.keys() == {str(aa / "circle")}
@@ -469,9 +471,9 @@ def test_pages_are_told_by_check_and_by_adapt(
     pages = [Image.new("RGB", (30, 20), (40 * i, 90, 90)) for i in range(3)]
     pages[0].save(class_folder / "thing_aa/pages.tiff", save_all=True, append_images=pages[1:])
     shown = done(craft_command("data", "check", class_folder, *models))
-    told = "warning 1 images of several pages or frames, of which only the first is read"
+    told = "warning 1 images with several pages or frames, of which only the first is read"
     assert told in shown
     assert "pages.tiff: the first of 3" in shown
     pack = tmp_path / "pack"
     done(craft_command("adapt", "--data", class_folder, "--out", pack, *models, *QUICK))
-    assert "images of several pages or frames" in caplog.text
+    assert "images with several pages or frames" in caplog.text

@@ -64,7 +64,7 @@ def test_evaluate_compares_with_the_pretrained_encoder(
         assert before.all is not None
         assert after.all is not None
         assert after.gain.all == pytest.approx(after.all - before.all)
-        # Question by question, from what is written down.
+        # Question by question, from the predictions that were written.
         pairs = [
             100.0 * (after_right - right[name, "pretrained", key])
             for (model, condition, key), after_right in right.items()
@@ -171,4 +171,4 @@ def test_judge_needs_justified_answers(
     (tmp_path / "predictions.jsonl").write_text(json.dumps(row) + "\n")
     result = judging(tmp_path / "predictions.jsonl", tmp_path / "v.jsonl")
     assert result.exit_code == 2
-    assert "make them with craft evaluate --justify" in result.stderr
+    assert "write them with craft evaluate --justify" in result.stderr

@@ -1,4 +1,4 @@
-"""``craft info``: what is known is said, readably; what is not known is not claimed."""
+"""``craft info`` states what is known, readably, and claims nothing else."""
 
 import shutil
 

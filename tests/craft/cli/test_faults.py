@@ -1,4 +1,4 @@
-"""What the user can mend is one line; what we broke keeps its traceback."""
+"""Users' mistakes are one line; our bugs keep their traceback."""
 
 from __future__ import annotations
 

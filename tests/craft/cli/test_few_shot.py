@@ -1,4 +1,4 @@
-"""`craft few-shot`, and every command that takes a pack, on a pack of adapters."""
+"""`craft few-shot`, and a pack of adapters in every command that takes a pack."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("small_world", "quiet_process")
 
 @pytest.fixture(scope="module")
 def adapters(small_world: None, tiny_models: ModelFamily, tmp_path_factory) -> Path:
-    """A pack as `craft adapt --encoder heba_discrete` writes it."""
+    """A pack written by `craft adapt --encoder heba_discrete`."""
     out = tmp_path_factory.mktemp("packs") / "adapters"
     options = ["--out", out, "--domain", "flags", "--models", tiny_models.directory]
     shown = done(craft_command("adapt", *options, "--encoder", "heba_discrete", *QUICK))
@@ -64,7 +64,7 @@ def test_another_encoder_s_adapters_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_job_with_adapters_that_died_goes_on(
+def test_an_interrupted_job_with_adapters_resumes(
     tiny_models: ModelFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tests.craft.cli.test_settings import die_in_step

@@ -152,7 +152,7 @@ def test_questions_beyond_the_vocabulary_are_refused(tiny_models):
         ),
         (["--laser", "--set", "fixed_layer=9"], "fixed_layer must be in 0..1"),
         (["--option", "a quokka", "--option", NAMES[0]], "does not know 1 word: 'quokka'"),
-        (["--option", NAMES[0]], "is no choice; give two or more"),
+        (["--option", NAMES[0]], "is the only option; give two or more"),
         ([*AS_OPTIONS, "--instruction", "Justify"], "--instruction is for open questions"),
         (["--llm", "gpt"], "language model must be one of qwen2, llama"),
     ],
@@ -172,7 +172,7 @@ def test_a_missing_image_is_named_without_the_systems_number(tmp_path):
 
 
 def written(monkeypatch, text):
-    """Have the model write ``text``, whatever it is asked."""
+    """Make the model write ``text``, whatever it is asked."""
     monkeypatch.setattr(DiscreteReader, "answer", lambda *_, **__: [text])
 
 
@@ -196,7 +196,7 @@ def test_an_option_in_any_form_is_that_option(tiny_models, monkeypatch, text, an
 def test_an_answer_outside_the_options_becomes_the_likeliest_and_is_told(
     image, tiny_models, monkeypatch, text, llm
 ):
-    """Against likelihoods computed from the model's parts."""
+    """Compared with likelihoods computed from the model's parts."""
     language_model = tiny_models.language_model(llm)
     small = picture(3, (24, 24))
     pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None] / 255

@@ -1,4 +1,4 @@
-"""Ctrl-C in any command: exit code 130, what is kept, and a line that goes on."""
+"""Ctrl-C in any command: exit code 130, what is kept, and a line that resumes."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ def test_tokenize_says_how_many_images_are_done(
     )  # fmt: skip
     assert result.exit_code == 130
     assert f"32 images are encoded in {out}" in result.stderr
-    again = shlex.split(result.stderr.split("to go on: ")[1])
+    again = shlex.split(result.stderr.split("to resume: ")[1])
     monkeypatch.undo()
     assert "80 images in 3 shards" in done(craft_command(*again[1:]))

@@ -1,4 +1,4 @@
-"""``craft judge`` against a server on this machine: one line, nothing paid lost, no key shown."""
+"""``craft judge`` with a local server: errors are one line, paid verdicts stay, keys are hidden."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def given(server: Server, tmp_path: Path) -> list[object]:
-    """The command's arguments: four answers to mark, and two dollars."""
+    """Arguments of the command: four answers to mark and a budget of two dollars."""
     group = {"part": "justified", "model": "[/x]\x1b[31m", "condition": "keep\u2028"}
     predictions = tmp_path / "predictions.jsonl"
     predictions.write_text("".join(json.dumps(group | row) + "\n" for row in ROWS))
@@ -57,8 +57,8 @@ def test_what_held_no_verdict_is_counted(server: Server, given: list[object]) ->
 @pytest.mark.parametrize(
     ("script", "complaint"),
     [
-        ([answer(completion())] + [answer(b"<html>")] * 6, "is that an OpenAI server's URL"),
-        ([answer(completion())] + [hang_up] * 6, "the connection broke off"),
+        ([answer(completion())] + [answer(b"<html>")] * 6, "is this an OpenAI server's URL"),
+        ([answer(completion())] + [hang_up] * 6, "the connection broke"),
         ([answer(completion()), refuse(401, f"no such key: {KEY}")], "no such key: [key]"),
         ([answer(completion()), refuse(404, "no model")], "404 Not Found: no model"),
     ],

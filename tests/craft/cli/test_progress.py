@@ -1,4 +1,4 @@
-"""Progress: a bar with rate, time left and memory on a terminal, plain lines elsewhere."""
+"""Progress: a bar with rate, time left and memory on a terminal; plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from craft.cli.progress import ProgressDisplay
 
 
 class Clock:
-    """Seconds that pass when the test says so."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -33,7 +33,7 @@ def on_a_terminal() -> str:
 
 
 def logged(steps: int, seconds_each: float, first: int = 0, images: int = 0) -> list[str]:
-    """The lines of a log file of a task that takes so long."""
+    """Lines in the log file of a task of this duration."""
     clock, file = Clock(), io.StringIO()
     with ProgressDisplay(Console(file=file, width=60), clock) as progress:
         if images:
@@ -45,7 +45,7 @@ def logged(steps: int, seconds_each: float, first: int = 0, images: int = 0) -> 
     return file.getvalue().splitlines()
 
 
-def test_a_log_file_gets_one_line_a_finished_task() -> None:
+def test_a_log_file_gets_one_line_per_finished_task() -> None:
     assert logged(3, 2.0) == ["adapting: 3 in 6.0 s"]
 
 
@@ -90,7 +90,7 @@ def test_a_resumed_task_counts_only_what_it_did() -> None:
 def test_the_clock_starts_with_the_work() -> None:
     clock, file = Clock(), io.StringIO()
     with ProgressDisplay(Console(file=file, width=60), clock) as progress:
-        clock.now = 3.0  # the only batch of a task that nobody announced
+        clock.now = 3.0  # the only batch of an unannounced task
         progress("answering", 480, 480)
         clock.now = 5.0
         progress("saving", 0, 1)

@@ -1,5 +1,4 @@
-"""``craft adapt`` in a directory that holds an earlier run: the same run, a new one, or a refusal
-that writes nothing."""
+"""``craft adapt`` in a directory with an earlier run resumes it, replaces it or refuses."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ State = dict[str, tuple[int, bytes]]
 
 
 def state(directory: Path) -> State:
-    """Times and bytes of everything in a directory, and of itself."""
+    """Times and bytes of a directory and everything in it."""
     paths = [directory, *directory.rglob("*")]
     return {
         str(p.relative_to(directory)): (
@@ -44,7 +43,7 @@ def state(directory: Path) -> State:
 
 
 def pack_files(directory: Path) -> dict[str, bytes]:
-    """Of a pack's parts and its card."""
+    """Bytes of a pack's parts and its card."""
     found = [p for name in (*PARTS, "pack.json") for p in [directory / name] if p.exists()]
     files = [x for p in found for x in (p.rglob("*") if p.is_dir() else [p]) if x.is_file()]
     return {p.relative_to(directory).as_posix(): p.read_bytes() for p in files}
@@ -63,7 +62,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory, draw: Callable[..., Path]) 
 def finished(
     photos: Path, tiny_models: ModelFamily, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A finished run on those, with its checkpoints."""
+    """A finished run on these photos, with its checkpoints."""
     out = tmp_path_factory.mktemp("finished") / "pack"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("craft.cli.process.prepare", lambda: None)
@@ -137,10 +136,10 @@ def test_another_run_is_refused_by_what_differs_and_nothing_is_written(
     assert state(out) == before
 
 
-def test_the_same_run_elsewhere_is_gone_on_with_and_gives_the_same_bytes(
+def test_the_same_run_elsewhere_is_resumed_and_gives_the_same_bytes(
     finished: Path, photos: Path, tiny_models: ModelFamily, tmp_path: Path
 ) -> None:
-    """Where the models lie makes no other run of it, and a finished pack stays as it is."""
+    """The directory of the models is not part of a run's identity; a finished pack is unchanged."""
     models, out = tmp_path / "models", tmp_path / "out"
     shutil.copytree(tiny_models.directory, models)
     shutil.copytree(finished, out)
@@ -183,7 +182,7 @@ def test_two_runs_in_one_directory(
 def test_a_run_that_begins_meanwhile_is_refused_when_it_would_write(
     tiny_models: ModelFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both found the directory free, and read models and data for a while."""
+    """Both runs found the directory free before they read models and data."""
     out = tmp_path / "out"
     begun = []
     prepare = TrainingRun.__init__
@@ -213,7 +212,7 @@ def test_a_pack_over_another_kind_of_pack_keeps_nothing_of_it(
     done(craft_command(*projector, "--method", "projector_ft"))
     assert (out / "language_model").is_dir()
     old = pack_files(out)
-    # A new run that dies in its first step leaves the old pack, all of it, and nothing of its own.
+    # A new run that dies in its first step leaves the whole old pack and nothing of its own.
     with monkeypatch.context() as patch:
         patch.setattr(TrainingRun, "step", lambda *_, **__: 1 / 0)
         result = craft_command(*given(photos, tiny_models.directory, out), "--force")
@@ -223,7 +222,7 @@ def test_a_pack_over_another_kind_of_pack_keeps_nothing_of_it(
     done(craft_command(*evaluate))
     scores = json.loads((tmp_path / "before" / "results.json").read_text())
     assert (scores["domain"], list(scores["models"])) == ("flags", ["qwen2"])
-    # One that ends replaces it.
+    # A run that finishes replaces it.
     done(craft_command(*given(photos, tiny_models.directory, out), "--force"))
     assert not (out / "language_model").exists()
     assert pack_files(out) == pack_files(finished)
@@ -252,7 +251,10 @@ def test_a_full_disk_at_the_end_loses_no_training(
     (there,) = elsewhere.iterdir()
     assert line.endswith(f"; the pack is in {there} instead")
     assert EncoderPack.load(there).notes["domain"] == "flags"
-    # With a checkpoint the pack can be made from it again.
+    # With a checkpoint, the pack can be made again from it.
     line = one_error_line(craft_command(*run, "--set", "checkpoint.every=1", "--force"))
-    assert f"the training is kept, to step 2, in {out}/checkpoints: go on from it with" in line
+    assert (
+        f"the checkpoint of the last step, 2, is kept in {out}/checkpoints: finish from it with"
+        in line
+    )
     assert not (out / "pack.json").exists()

@@ -1,4 +1,4 @@
-"""`craft adapt` as a way to train: settings, dry runs, jobs that died, baselines."""
+"""`craft adapt` as a trainer: settings, dry runs, interrupted jobs, baselines."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_preset_file_and_assignments_end_in_the_run_s_config(
     assert config["sal_reduction"] == preset("craft_paper").sal_reduction
     assert (config["lr"], config["hardware"]["accumulate"]) == (2e-4, 2)
     assert (config["encoder"], config["steps"], config["epochs"]) == ("norm_only", 3, None)
-    # A class token that patches read is part of the encoder, and of the pack.
+    # A class token that patches attend to is part of the encoder and of the pack.
     pack = EncoderPack.load(tmp_path / "pack")
     assert "class_token" in pack.weights
     assert pack.tower(tiny_models.codebook).class_token is not None
@@ -73,7 +73,7 @@ def test_settings_are_listed() -> None:
     assert "| `checkpoint.every` | int | `100` |" in shown
 
 
-def test_a_job_that_died_goes_on_and_a_corrupt_image_costs_nothing(
+def test_an_interrupted_job_resumes_and_a_corrupt_image_costs_nothing(
     class_folder: Path,
     tiny_models: ModelFamily,
     tmp_path: Path,
@@ -96,7 +96,7 @@ def test_a_job_that_died_goes_on_and_a_corrupt_image_costs_nothing(
     line = one_error_line(craft_command("adapt", "--out", out, *arguments, *resume))
     assert "not the same training images" in line
     assert [path.name for path in (out / "checkpoints").iterdir()] == kept
-    # A skipped image is counted, in a run of its own.
+    # A skipped image is counted, in a separate run.
     shown = done(craft_command("adapt", "--out", tmp_path / "skip", *arguments, "--skip-corrupt"))
     assert "skipped 1 images that cannot be read" in shown
     image.write_bytes(data)

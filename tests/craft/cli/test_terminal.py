@@ -1,4 +1,4 @@
-"""Text from elsewhere is shown and not obeyed, by every command and wherever it comes from."""
+"""Every command shows text from elsewhere literally, wherever it comes from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from tests.craft.cli.commands import FEW, QUICK, craft_command, done, one_error_
 
 ROOT = Path(__file__).parents[3]
 
-#: Colours, titles, the bell, C1, overrides, separators, half a pair; markup that is none, emoji.
+#: Colours, titles, the bell, C1, bidi overrides, separators, a lone surrogate; invalid markup,
+#: emoji.
 EVIL = (
     "\x1b[31mred\x1b]0;title\x07\x08\x0d\x9b2J\x85\u2028\u202eevil\u2066\udc80[red]b[/red][/x]"
     "[link=x]:cat:"
@@ -36,12 +37,12 @@ SHOWN = (
     r"\x1b[31mred\x1b]0;title\x07\x08\x0d\x9b2J\x85\u2028\u202eevil\u2066\udc80[red]b[/red][/x]"
     "[link=x]:cat:"
 )
-#: What no command may print, except the line feed; CSI of rich itself is looked at below.
+#: What no command may print, except the line feed; rich's own CSI is checked below.
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def on_a_terminal(show: Callable[[Terminal], None]) -> str:
-    """What a terminal of 300 columns without colours gets."""
+    """Output for a terminal of 300 columns without colours."""
     file = io.StringIO()
     terminal = Terminal(file=file, force_terminal=True, color_system=None, width=300)
     show(terminal)
@@ -113,12 +114,12 @@ def sources() -> list[tuple[Path, ast.Module]]:
     return [(path.relative_to(ROOT), ast.parse(path.read_text())) for path in files]
 
 
-#: Programs of their own: they build the pocket world, or hand a line of JSON to their parent.
+#: Separate programs: they build the pocket world, or pass a line of JSON to their parent.
 NOT_COMMANDS = ("craft/pocket/build/", "craft/runtime/step_cost.py", "training_cost.py")
 
 
 def test_every_command_prints_through_the_terminal() -> None:
-    """Nobody else makes a console, prints, or reads markup."""
+    """No other module makes a console, prints, or reads markup."""
     wrong: list[str] = []
     for path, tree in sources():
         if str(path) == "craft/cli/terminal.py" or any(x in str(path) for x in NOT_COMMANDS):
@@ -140,7 +141,7 @@ def test_every_command_prints_through_the_terminal() -> None:
 
 
 def test_strings_of_commands_hold_no_markup() -> None:
-    """It would be shown as it is."""
+    """Markup would be shown as it is."""
     for path, tree in sources():
         if path.parts[1] == "cli" and path.name != "terminal.py":
             for node in ast.walk(tree):
@@ -200,7 +201,7 @@ def test_warnings_and_logs_obey_nothing() -> None:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of classes with a name table: what names of folders cannot hold, names can."""
+    """A folder of classes with a name table, whose names hold what folder names cannot."""
     root = tmp_path_factory.mktemp("hostile") / "[red]photos[/x]\x1b[31m"  # two folders
     for c in range(6):
         for i in range(6):
@@ -233,7 +234,7 @@ class TestHostileNames:
     def test_adapt_evaluate_pictures_info(
         self, class_folder: Path, tiny_models: ModelFamily, tmp_path: Path
     ) -> None:
-        """Names of folders that end up in names of domains, tables, titles and next lines."""
+        """Folder names end up in domain names, tables, titles and next steps."""
         root = tmp_path / "[/x]\x1b[31m" / "[red]things\x1b[31m $x_1$"
         shutil.copytree(class_folder, root)
         out, models = tmp_path / "[/x]\x1b[31mpack", ["--models", tiny_models.directory]

@@ -1,4 +1,4 @@
-"""``craft words`` lists what the models do not know."""
+"""``craft words`` lists the words that the models do not know."""
 
 import json
 import shutil

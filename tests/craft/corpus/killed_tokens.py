@@ -1,4 +1,4 @@
-"""Tokenising that is killed at every single call to the disk, for test_token_files.
+"""Tokenisation that is killed at every single call to the disk, for test_token_files.
 
 Its arguments are a directory of models and a directory to write to; it prints how many shards were
 there after each instant.
@@ -42,7 +42,7 @@ def main() -> None:
     encoder, shards = corpus(ModelFamily(models))
     shards = shards[:2]
     codes = [encoder.encode(shard) for shard in shards]
-    CorpusEncoder.encode = lambda self, shard: codes[shard.number]  # it is the disk that matters
+    CorpusEncoder.encode = lambda self, shard: codes[shard.number]  # only the disk matters here
     list(tokenize_corpus(encoder, shards, out / "whole"))
     whole = contents(out / "whole")
     found = []

@@ -1,4 +1,4 @@
-"""Counts and tokenises a corpus on two workers of Ray, one of which is killed in the middle.
+"""Counts and tokenises a corpus on two Ray workers, one of which is killed halfway.
 
 ``main`` runs in a process of its own, with the arguments MODELS and OUT: Ray starts many, and
 warns in ways that tests would take for failures. It leaves ``prior.safetensors`` and ``tokens/``.
@@ -35,14 +35,14 @@ def corpus(models: ModelFamily) -> tuple[CorpusEncoder, list[Shard]]:
 
 @dataclass
 class DiesOnce:
-    """Kills its worker, as a machine that goes down would, when it first comes to a shard."""
+    """Kills its worker, as a failing machine would, on first reaching a shard."""
 
     work: backend.Work
     at: int
     marker: Path
 
     def __call__(self, shard: Shard) -> object:
-        result = self.work(shard)  # done and lost: what it wrote must not count twice
+        result = self.work(shard)  # finished and lost: what it wrote must not count twice
         if shard.number == self.at and not self.marker.exists():
             self.marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Corpora by the shard: what is written is what the encoder says, whoever encodes it."""
+"""Tokens and counts of a corpus are the encoder's, whichever worker made them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def tokens_of(directory: Path) -> dict[str, torch.Tensor]:
 
 
 def record_shards(folder: Path, size: int) -> list[Shard]:
-    """The images of a folder as `craft tokenize` cuts them."""
+    """The images of a folder, in the shards of `craft tokenize`."""
     records = read_records(folder).records
     return shards_of(RecordStore(records, 24), size, [record.id for record in records])
 
@@ -80,14 +80,14 @@ def test_tokens_are_those_of_the_encoder(
     assert torch.equal(count_corpus(encoder, shards).counts, counted.counts)
 
 
-def test_a_run_that_was_stopped_goes_on(
+def test_an_interrupted_run_resumes(
     tiny_models: ModelFamily, encoder: CorpusEncoder, tmp_path: Path
 ) -> None:
     _, shards = corpus(tiny_models)
     run = iter(tokenize_corpus(encoder, shards, tmp_path))
     assert [next(run), next(run)] == [SHARD, SHARD]
     del run
-    with pytest.raises(ValueError, match=r"holds 2 shards of tokens, of 000012"):
+    with pytest.raises(ValueError, match=r"holds 2 of 000012 shards of tokens"):
         prior_of(tmp_path, encoder)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert len(before) == 2
@@ -96,7 +96,7 @@ def test_a_run_that_was_stopped_goes_on(
     assert prior_of(tmp_path, encoder).total == IMAGES * 9
 
 
-def test_tokens_of_something_else_are_not_taken_for_ours(
+def test_tokens_of_another_encoder_are_refused(
     tiny_models: ModelFamily, encoder: CorpusEncoder, tmp_path: Path
 ) -> None:
     _, shards = corpus(tiny_models)
@@ -151,13 +151,13 @@ def test_other_files_are_not_tokens(tmp_path: Path, encoder: CorpusEncoder) -> N
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "x.parquet")
-    with pytest.raises(ValueError, match="holds no tokens"):
+    with pytest.raises(ValueError, match="is not a token file"):
         read_tokens(tmp_path / "x.parquet")
-    with pytest.raises(ValueError, match="holds 0 shards"):
+    with pytest.raises(ValueError, match=r"holds 0 of \? shards"):
         prior_of(tmp_path, encoder)
 
 
-def test_an_encoder_travels_whole(encoder: CorpusEncoder, tiny_models: ModelFamily) -> None:
+def test_an_encoder_is_pickled_completely(encoder: CorpusEncoder, tiny_models: ModelFamily) -> None:
     _, shards = corpus(tiny_models)
     _ = encoder.tower  # which each worker makes for itself
     sent = pickle.dumps(encoder)
@@ -195,10 +195,10 @@ def test_workers_of_ray_have_gpus_of_their_own(encoder: CorpusEncoder) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_two_workers_of_ray_one_of_them_killed(tiny_models: ModelFamily, tmp_path: Path) -> None:
-    """The same prior and the same tokens as in this process."""
+def test_two_ray_workers_one_of_which_is_killed(tiny_models: ModelFamily, tmp_path: Path) -> None:
+    """Prior and tokens are the same as in this process."""
     pytest.importorskip("ray")
-    # Imported, not run as a script: workers look for what they get by the name of its module.
+    # Imported, not run as a script: workers unpickle objects by the name of their module.
     command = [sys.executable, "-c", "from tests.craft.corpus import ray_run; ray_run.main()"]
     subprocess.run(
         [*command, str(tiny_models.directory), str(tmp_path)],

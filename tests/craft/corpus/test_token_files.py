@@ -1,4 +1,4 @@
-"""Tokens that are not those of these images, this encoder and this cut: never taken for them."""
+"""Tokens of other images, another encoder or another shard size are refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def together(shards: list[Shard]) -> TensorStore:
 
 
 def of_records(records: Sequence[Record], size: int) -> list[Shard]:
-    """As `craft tokenize` cuts them."""
+    """The shards of `craft tokenize`."""
     return shards_of(RecordStore(records, 24), size, [record.id for record in records])
 
 
@@ -73,7 +73,7 @@ def same(found: CorpusTokens, known: CorpusTokens) -> bool:
 
 
 def flips_anywhere(data: bytes, rng: random.Random) -> bytes:
-    """One byte of a file, wherever it stands: pages, their headers, footer, magic."""
+    """Change one byte anywhere in a file: pages, their headers, footer or magic."""
     changed = bytearray(data)
     at = rng.randrange(len(data))
     changed[at] ^= 1 << rng.randrange(8)
@@ -93,7 +93,7 @@ def _equal(found: CorpusTokens, known: CorpusTokens) -> None:
 
 
 def test_pages_have_checksums_that_others_verify(written: Path) -> None:
-    """By Arrow's reader alone, without our hash."""
+    """With only Arrow's reader, without the card's hash."""
     path = sorted(written.iterdir())[0]
     whole = path.read_bytes()
     about = pq.ParquetFile(path).metadata.row_group(0)
@@ -113,7 +113,7 @@ def test_what_is_read_is_what_was_written(written: Path, tmp_path: Path) -> None
     assert (tokens.ids, tokens.card.shard, tokens.card.of) == (["10", "11"], 2, 3)
     write_tokens(tmp_path / "again.parquet", tokens)
     assert same(read_tokens(tmp_path / "again.parquet"), tokens)
-    folder = tmp_path / "run=3"  # a name that Arrow's readers of data sets take for a column
+    folder = tmp_path / "run=3"  # a name that Arrow's data set reader parses as a column
     folder.mkdir()
     write_tokens(folder / "again.parquet", tokens)
     assert same(read_tokens(folder / "again.parquet"), tokens)
@@ -157,7 +157,7 @@ def test_files_of_earlier_versions_are_refused_with_the_way_out(written: Path) -
 def refused(
     encoder: CorpusEncoder, shards: list[Shard], out: Path, message: str, missing: int = 1
 ) -> None:
-    """Refused with a message, without writing the shard that is missing, or anything else."""
+    """Check that a run is refused with a message and writes nothing, not even missing shards."""
     sorted(out.iterdir())[missing].unlink()
     before = contents(out)
     with pytest.raises(CraftError, match=message) as error:
@@ -178,9 +178,14 @@ def test_another_shard_size_is_refused(
 def test_other_ids_are_refused(encoder: CorpusEncoder, shards: list[Shard], written: Path) -> None:
     images = together(shards)
     ids = [str(number) for number in range(11)] + ["x"]
-    refused(encoder, shards_of(images, 5, ids), written, "tokens of other images, by their ids")
+    refused(
+        encoder,
+        shards_of(images, 5, ids),
+        written,
+        "tokens of other images, according to their ids",
+    )
     more = images.take([*range(12), *range(12)])
-    refused(encoder, shards_of(more, 5), written, "tokens of 3 shards, these would be 5", 0)
+    refused(encoder, shards_of(more, 5), written, "tokens of 3 shards, this run has 5", 0)
 
 
 def test_another_encoder_is_refused(
@@ -194,8 +199,11 @@ def test_another_encoder_is_refused(
     half = replace(pack, notes=pack.notes | {"precision": "bf16"})
     cases: list[tuple[EncoderPack, str]] = [
         (EncoderPack.of(other), "tokens of another encoder: "),
-        (replace(pack, vision_config=config), "tokens of another encoder, by its configuration"),
-        (half, "tokens of an encoder in fp32, this one works in bf16"),
+        (
+            replace(pack, vision_config=config),
+            "tokens of another encoder, according to its configuration",
+        ),
+        (half, "tokens of an encoder in fp32, this one computes in bf16"),
     ]
     sorted(written.iterdir())[1].unlink()
     before = contents(written)
@@ -203,13 +211,13 @@ def test_another_encoder_is_refused(
         with pytest.raises(CraftError, match=message):
             list(tokenize_corpus(CorpusEncoder(changed, encoder.codebook), shards, written))
         assert contents(written) == before
-    # What says where a model came from and how it runs makes no other encoder.
+    # Fields on a model's origin and how it runs do not make another encoder.
     moved = pack.vision_config | {"_name_or_path": "x", "transformers_version": "0"}
     same_one = CorpusEncoder(replace(pack, vision_config=moved), encoder.codebook)
     assert sum(tokenize_corpus(same_one, shards, written)) == 12
 
 
-def test_changed_pictures_under_old_ids_are_refused(
+def test_changed_images_with_old_ids_are_refused(
     encoder: CorpusEncoder, class_folder: Path, tmp_path: Path, draw: Callable[..., Path]
 ) -> None:
     out = tmp_path / "tokens"
@@ -218,16 +226,16 @@ def test_changed_pictures_under_old_ids_are_refused(
     draw(Path(records[31].place.path), 999)
     draw(Path(records[33].place.path), 998)
     again = of_records(read_records(class_folder).records, 30)
-    told = f"images that are others now: {records[31].id!r}, and 1 more of its 30"
+    told = f"images that have changed since: {records[31].id!r}, and 1 more of its 30"
     refused(encoder, again, out, told, missing=2)
-    sorted(out.iterdir())[1].unlink()  # as the message says
+    sorted(out.iterdir())[1].unlink()  # as the message advises
     assert sum(tokenize_corpus(encoder, again, out)) == 80
     anew = list(tokenize_corpus(encoder, again, tmp_path / "anew"))
     assert sum(anew) == 80
     assert contents(out) == contents(tmp_path / "anew")
 
 
-def test_another_pixel_range_makes_other_images(encoder: CorpusEncoder, tmp_path: Path) -> None:
+def test_another_pixel_range_changes_the_images(encoder: CorpusEncoder, tmp_path: Path) -> None:
     for number in range(3):
         path = tmp_path / "data" / "thing" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -236,9 +244,9 @@ def test_another_pixel_range_makes_other_images(encoder: CorpusEncoder, tmp_path
     narrow = plain.mapped(PixelRange(black=0, white=4095))
     out = tmp_path / "tokens"
     list(tokenize_corpus(encoder, of_records(narrow.records, 2), out))
-    refused(encoder, of_records(plain.records, 2), out, "images that are others now")
+    refused(encoder, of_records(plain.records, 2), out, "images that have changed since")
     wide = plain.mapped(PixelRange(black=0, white=9999))
-    with pytest.raises(CraftError, match="images that are others now"):
+    with pytest.raises(CraftError, match="images that have changed since"):
         list(tokenize_corpus(encoder, of_records(wide.records, 2), out))
     assert sum(tokenize_corpus(encoder, of_records(narrow.records, 2), out)) == 3
 
@@ -250,18 +258,18 @@ def test_a_prior_counts_one_corpus(
     first, second, _ = sorted(written.iterdir())
     whole = second.read_bytes()
     second.write_bytes(first.read_bytes())
-    with pytest.raises(CraftError, match="tokens of shard 0, under the name of 1"):
+    with pytest.raises(CraftError, match="tokens of shard 0, under the name of shard 1"):
         prior_of(written, encoder)
     images = together(shards)
     others = shards_of(images, 5, [f"other {n}" for n in range(12)])
     list(tokenize_corpus(encoder, others, tmp_path / "other"))
     second.write_bytes((tmp_path / "other" / second.name).read_bytes())
-    with pytest.raises(CraftError, match="tokens of other images, by their ids"):
+    with pytest.raises(CraftError, match="tokens of other images, according to their ids"):
         prior_of(written, encoder)
     second.write_bytes(whole)
     config = encoder.pack.vision_config | {"layer_norm_eps": 0.1}
     changed = CorpusEncoder(replace(encoder.pack, vision_config=config), encoder.codebook)
-    with pytest.raises(CraftError, match="another encoder, by its configuration"):
+    with pytest.raises(CraftError, match="another encoder, according to its configuration"):
         prior_of(written, changed)
 
 
@@ -279,7 +287,7 @@ def test_damaged_shards_are_not_overwritten(
 
 
 @pytest.mark.slow
-def test_kills_at_every_instant(tiny_models: ModelFamily, tmp_path: Path) -> None:
+def test_kills_at_every_disk_access(tiny_models: ModelFamily, tmp_path: Path) -> None:
     run = subprocess.run(
         [
             *(sys.executable, "-m", "tests.craft.corpus.killed_tokens"),

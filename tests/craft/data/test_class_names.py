@@ -1,4 +1,4 @@
-"""Names of classes: the examples in the docstrings hold, and spellings of one name are found."""
+"""Class names: the docstrings' examples hold, and spellings of the same name are found."""
 
 import doctest
 
@@ -17,5 +17,5 @@ def test_the_examples_hold(module):
 
 def test_spellings_of_one_name_are_refused():
     class_names.require_distinct(["cat", "dog", "cat"])
-    with pytest.raises(ValueError, match="'Red Panda' and 'red-panda' have the same name"):
+    with pytest.raises(ValueError, match="'Red Panda' and 'red-panda' differ only in spelling"):
         class_names.require_distinct(["Red Panda", "cat", "red-panda"])

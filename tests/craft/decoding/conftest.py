@@ -29,7 +29,7 @@ FAMILIES = {"llama": LlamaConfig(**TEXT), "qwen2": Qwen2Config(**TEXT)}
 
 @pytest.fixture(scope="session")
 def discrete() -> Callable[..., DiscreteReader]:
-    """Readers of one random model a family; keywords as for DiscreteReader."""
+    """Makes readers of one random model per family; keywords as for DiscreteReader."""
     models: dict[str, DiscreteLVLM] = {}
 
     def reader(family: str = "llama", **how: Any) -> DiscreteReader:

@@ -1,4 +1,4 @@
-"""Rows recomputed from queries and keys against the attention weights that transformers returns."""
+"""Rows recomputed from queries and keys, compared with the weights that transformers returns."""
 
 import copy
 
@@ -17,8 +17,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from craft.decoding.attention_capture import last_row, last_row_attention
 from tests.craft.decoding.tiny_vlms import TEXT, llava, picture, prepare_qwen2_vl, qwen2_vl
 
-#: Softmax weights are at most 1 and float32 sums of 8 to 32 products differ by a few roundings; the
-#: scores reach some tens with these wide initialisations, so exp turns 1e-6 into 1e-5 at worst.
+#: Softmax weights are at most 1, and float32 sums of 8 to 32 products differ by a few roundings;
+#: scores reach a few tens with these wide initialisations, so exp turns 1e-6 into 1e-5 at worst.
 ROUNDING = 2e-5
 DECODERS = {
     "llama": LlamaConfig(**TEXT),
@@ -32,7 +32,7 @@ DECODERS = {
 
 
 def eager_rows(model, inputs):
-    """[L, B, heads, T] as transformers computes them."""
+    """Weights [L, B, heads, T] as transformers computes them."""
     eager = copy.deepcopy(model)
     eager.set_attn_implementation("eager")
     with torch.no_grad():
@@ -99,8 +99,8 @@ def test_half_precision_is_accumulated_in_float32():
     assert float((row - exact).abs().max()) < 1e-5  # sums in bfloat16 are off by 0.02
 
 
-def test_other_models_run_on_while_one_is_watched_and_nothing_stays_behind():
-    """A model asked within another's forward is not recorded, and the interface is put back."""
+def test_other_models_are_not_recorded_and_the_interface_is_restored():
+    """A model run within another's forward is not recorded, and nothing is left behind."""
     model, other = build(DECODERS["llama"]), build(DECODERS["qwen2"])
     ids = torch.randint(3, 20, (1, 6))
     before = dict(ALL_ATTENTION_FUNCTIONS._local_mapping)
@@ -118,7 +118,7 @@ def test_other_models_run_on_while_one_is_watched_and_nothing_stays_behind():
     assert ALL_ATTENTION_FUNCTIONS._local_mapping == before
 
 
-def test_weights_that_are_no_numbers_are_an_error():
+def test_nan_weights_are_an_error():
     model = build(DECODERS["llama"])
     with torch.no_grad():
         model.model.layers[1].self_attn.q_proj.weight[0, 0] = torch.nan
@@ -126,19 +126,19 @@ def test_weights_that_are_no_numbers_are_an_error():
             captured(model, {"input_ids": torch.tensor([[3, 4, 5]])})
 
 
-def test_what_cannot_be_seen_is_said():
+def test_unreadable_attention_is_reported():
     model = build(DECODERS["llama"])
-    with pytest.raises(ValueError, match="called no attention"):
+    with pytest.raises(ValueError, match="does not call attention"):
         last_row_attention(model.get_decoder(), lambda: None)
     one = torch.ones(1, 1, 2, 4)
     with pytest.raises(ValueError, match="s_aux"):
         last_row(one, one, s_aux=torch.ones(1))
-    with pytest.raises(ValueError, match="masked by a BlockMask"):
+    with pytest.raises(ValueError, match="mask is a BlockMask"):
         last_row(one, one, type("BlockMask", (), {})())
 
 
-def test_a_mask_of_padding_alone_does_what_one_of_pairs_does():
-    """Flash attention is given [B, T], the others [B, 1, Q, T]."""
+def test_a_padding_mask_equals_one_of_pairs():
+    """Flash attention gets [B, T], the other kernels [B, 1, Q, T]."""
     query, key = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 5, 8)
     padding = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
     pairs = padding.bool()[:, None, None].expand(2, 1, 5, 5)
@@ -161,9 +161,9 @@ WIDE = {
 @pytest.mark.parametrize("spread", [0.02, 0.06])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("kind", [LlamaConfig, Qwen2Config])
-def test_weights_are_as_exact_as_is_said(kind, dtype, spread):
-    """Against the same model in float64: no weight is farther off, and the mean one is not said to
-    be off a hundred times as far."""
+def test_the_rounding_estimate_covers_the_errors(kind, dtype, spread):
+    """Compared with the same model in float64: no error exceeds its estimate, and the estimates are
+    on average less than a hundred times the errors."""
     model = build(kind(**WIDE, initializer_range=spread)).to(dtype)
     exact = copy.deepcopy(model).double()
     embeds = torch.randn(4, 40, 128, generator=torch.Generator().manual_seed(1)).to(dtype)
@@ -180,7 +180,7 @@ def test_weights_are_as_exact_as_is_said(kind, dtype, spread):
         assert error[layer].square().mean() > look.rounding[layer].square().mean() / 100**2
 
 
-def test_lowered_products_of_float32_count():
+def test_lowered_precision_of_float32_products_counts():
     query, key = torch.randn(1, 1, 1, 8), torch.randn(1, 1, 5, 8)
     backend = getattr(torch.backends, "mkldnn").matmul  # noqa: B009 - pyright does not know it
     before = backend.fp32_precision

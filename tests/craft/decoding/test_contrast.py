@@ -1,4 +1,4 @@
-"""How two streams decide together."""
+"""How two streams decide each token together."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from tests.craft.decoding.tiny_vlms import TEXT
 NO_IDS = torch.zeros(2, 0, dtype=torch.long)
 
 
-def test_evidence_that_flips_the_answer_is_raised():
-    """Token 1 is what the prior says, token 0 what only the evidence says."""
+def test_evidence_can_flip_the_answer():
+    """Token 1 is favoured by the prior, token 0 only by the evidence."""
     seen, hidden = torch.tensor([2.0, 2.5, -1.0]), torch.tensor([-1.0, 2.5, 0.0])
     scores = torch.stack([seen, hidden])
     assert seen.argmax() == 1
@@ -23,12 +23,12 @@ def test_evidence_that_flips_the_answer_is_raised():
     assert combined[0].argmax() == 0
 
 
-def test_no_weight_is_the_stream_that_sees():
+def test_weight_zero_is_the_stream_with_evidence():
     scores = torch.randn(6, 11, generator=torch.Generator().manual_seed(0))
     assert torch.equal(ContrastStreams(0.0)(NO_IDS, scores)[:3], scores[:3])
 
 
-def test_implausible_tokens_are_left_out():
+def test_implausible_tokens_are_excluded():
     seen = torch.tensor([[0.0, 0.0, -3.0]])
     hidden = torch.tensor([[0.0, -1.0, -30.0]])
     scores = torch.cat([seen, hidden])
@@ -39,19 +39,19 @@ def test_implausible_tokens_are_left_out():
     assert ContrastStreams(1.0, 0.04)(NO_IDS, scores)[0].isfinite().all()
 
 
-def test_tokens_that_generation_rules_out_stay_out():
+def test_tokens_ruled_out_by_generation_stay_excluded():
     scores = torch.tensor([[1.0, -torch.inf], [0.5, -torch.inf]])
     assert ContrastStreams(1.0)(NO_IDS, scores)[0].tolist() == [1.5, -torch.inf]
 
 
-def test_a_batch_of_odd_size_is_an_error():
-    with pytest.raises(ValueError, match="even size, got 3"):
+def test_an_odd_batch_size_is_an_error():
+    with pytest.raises(ValueError, match="even batch size, got 3"):
         ContrastStreams()(NO_IDS, torch.zeros(3, 4))
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 3.0])
 def test_cached_streams_of_different_lengths_equal_uncached_ones(alpha):
-    """Every step once more without any cache or padding, in float64."""
+    """Every step is repeated without cache or padding, in float64."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model: Any = LlamaForCausalLM(LlamaConfig(**TEXT)).double().eval()

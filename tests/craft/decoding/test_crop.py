@@ -1,4 +1,4 @@
-"""Where the crop goes, against a search over all windows in exact arithmetic."""
+"""Placement of the crop, compared with a search over all windows in exact arithmetic."""
 
 from fractions import Fraction
 from typing import Any
@@ -31,7 +31,7 @@ def exact_mass(evidence, size, box):
 
 @pytest.mark.parametrize("size", [(96, 64), (100, 70), (61, 47)])
 @pytest.mark.parametrize("grid", [(4, 6), (5, 5)])
-def test_the_window_holds_the_most_evidence_of_all_that_start_at_a_cell(size, grid):
+def test_the_window_has_the_most_evidence_of_those_that_start_at_a_cell(size, grid):
     evidence = torch.rand(grid, generator=torch.Generator().manual_seed(sum(size))) ** 4
     box = place_crop(evidence, whole(size), settings())
     assert box is not None
@@ -89,13 +89,13 @@ def test_ties_go_to_the_window_nearest_the_centroid():
         ((60, 90), None),
     ],
 )
-def test_a_crop_is_half_the_image_but_never_below_the_floor(size, expected):
+def test_a_crop_is_half_the_image_but_never_below_the_minimum(size, expected):
     for placement in ("sliding", "centroid"):
         box = place_crop(torch.rand(6, 6), whole(size), LaserSettings(placement=placement))
         assert (box and box.size) == expected
 
 
-def test_the_box_of_top_patches_stays_between_floor_and_half():
+def test_the_box_of_top_patches_stays_between_minimum_and_half():
     evidence = torch.zeros(10, 10)
     evidence[4, 4] = 1.0
     small = place_crop(evidence, whole((1000, 1000)), LaserSettings(placement="topk_box"))
@@ -115,8 +115,8 @@ def test_the_window_stays_in_what_the_encoder_sees():
 
 
 @pytest.mark.parametrize("size", [(57, 33), (63, 45)])
-def test_what_lies_evenly_about_a_half_is_cropped_alike_however_attention_is_rounded(size):
-    """Two cells that see the same lie evenly about the middle, half a pixel from a window's."""
+def test_symmetric_evidence_gives_the_same_crop_for_any_rounding(size):
+    """Two equal cells are symmetric about the middle, where the window's edge falls on a half."""
     generator = torch.Generator().manual_seed(0)
     boxes = set()
     for _ in range(60):

@@ -1,4 +1,4 @@
-"""The words around image and question that a language model was trained with."""
+"""The reader uses the text around image and question that a language model was trained with."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def image() -> Image.Image:
 
 @pytest.fixture
 def wordy(tiny_models: ModelFamily) -> AlignedLanguageModel:
-    """A language model with words of its own around image and question."""
+    """A language model with its own text around image and question."""
     bare = tiny_models.language_model("llama")
     parts = (bare.language_model, bare.projector, bare.tokenizer, bare.codebook_fingerprint)
     return AlignedLanguageModel(*parts, "wordy", TEMPLATE).eval()
 
 
-def test_prompts_are_worded_as_the_language_model_words_them(
+def test_prompts_use_the_language_models_template(
     tiny_models: ModelFamily, wordy: AlignedLanguageModel, image: Image.Image
 ) -> None:
     tower = tiny_models.pretrained_tower()

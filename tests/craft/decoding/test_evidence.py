@@ -1,4 +1,4 @@
-"""Contrastive attention, VAQ and the choice of layer, against loops over their definitions."""
+"""Contrastive attention, VAQ and choice of layer, compared with loops over their definitions."""
 
 import math
 
@@ -25,12 +25,12 @@ def looks(layers=5, heads=12, rows=4, columns=6):
 
 
 def exact(weights):
-    """Weights that are not rounded."""
+    """Weights without rounding error."""
     return Look(weights, torch.zeros_like(weights))
 
 
 @pytest.mark.parametrize("k_head", [1, 8, 12, 40, "all"])
-def test_evidence_is_what_its_definition_says(k_head):
+def test_evidence_follows_its_definition(k_head):
     asked, unasked = looks()
     found = find_evidence(asked, unasked, LaserSettings(k_head=k_head))
     count = 12 if k_head == "all" else min(k_head, 12)
@@ -68,8 +68,8 @@ def test_identical_prompts_leave_no_evidence():
     assert found.map.sum() == 0
 
 
-def test_what_rounding_alone_could_have_made_is_no_evidence():
-    """The error of both looks counts, each weight's for itself."""
+def test_differences_within_rounding_are_not_evidence():
+    """The errors of both looks count, weight by weight."""
     asked, unasked = (torch.full((1, 1, 2, 2), 0.25) for _ in range(2))
     asked[0, 0, 0] += torch.tensor([2e-6, 4e-6])
     asked[0, 0, 1, 0] += 4e-6
@@ -83,7 +83,7 @@ def test_what_rounding_alone_could_have_made_is_no_evidence():
     ).degenerate
 
 
-def test_what_attracts_attention_whatever_is_asked_is_removed():
+def test_attention_independent_of_the_question_is_removed():
     asked, unasked = (torch.zeros(2, 4, 3, 3) for _ in range(2))
     asked[..., 0, 0] = unasked[..., 0, 0] = 0.9  # a sink
     asked[1, :, 2, 1] = 0.05
@@ -92,7 +92,7 @@ def test_what_attracts_attention_whatever_is_asked_is_removed():
     assert found.map.nonzero().tolist() == [[2, 1]]
 
 
-def test_layers_can_be_limited_or_fixed_and_ties_take_the_lower():
+def test_layers_can_be_limited_or_fixed_and_ties_go_to_the_lower():
     vaq = torch.tensor([3.0, 1.0, 2.0, 2.0, 0.5])
     assert choose_layer(vaq) == 0
     assert choose_layer(vaq, (1, 5)) == 2
@@ -115,12 +115,12 @@ def test_only_heads_that_react_count():
     assert visual_activation(contrast, 1)[1].tolist()[1] == [2]
 
 
-def test_attention_that_is_no_number_or_of_another_shape_is_an_error():
+def test_nan_and_mismatched_attention_are_errors():
     asked, unasked = looks()
     with pytest.raises(ValueError, match="same shape"):
         contrastive_attention(asked, exact(unasked.weights[..., :3]))
     unasked.weights[2, 3, 1, 1] = torch.nan
-    with pytest.raises(ValueError, match="without the query has weights that are NaN"):
+    with pytest.raises(ValueError, match="without the query contains NaN"):
         contrastive_attention(asked, unasked)
 
 

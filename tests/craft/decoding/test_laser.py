@@ -1,4 +1,4 @@
-"""The whole of LASER on random models, against steps taken by hand."""
+"""LASER as a whole on random models, compared with its steps done by hand."""
 
 from typing import Any
 
@@ -44,8 +44,8 @@ def reader(request, discrete, transformers_readers):
     return discrete(request.param)
 
 
-def test_the_answer_is_what_the_two_streams_say(reader):
-    """Evidence, crop, counterfactual and contrast, put together by hand."""
+def test_the_answer_is_that_of_the_two_streams(reader):
+    """Evidence, crop, counterfactual and contrast are combined by hand."""
     image = picture(64, 48)
     (given,) = laser(reader, [image], [QUESTION], settings=SMALL, **HOW)
     prompt = f"{QUESTION}\n{INSTRUCTION}"
@@ -64,7 +64,7 @@ def test_the_answer_is_what_the_two_streams_say(reader):
     assert reader.answer([streams], [prompt], processors, max_new_tokens=4) == [given.text]
 
 
-def test_without_weight_it_is_plain_decoding_of_the_crop(reader):
+def test_weight_zero_is_plain_decoding_of_the_crop(reader):
     for placement in ("sliding", "centroid", "topk_box"):
         settings = choose(alpha=0.0, placement=placement)
         (given,) = laser(reader, [picture(64, 48)], [QUESTION], settings=settings, **HOW)
@@ -75,7 +75,7 @@ def test_without_weight_it_is_plain_decoding_of_the_crop(reader):
 
 
 def test_identical_prompts_fall_back_to_the_plain_answer(reader):
-    """A question that is the null prompt itself changes nothing about where the model looks."""
+    """A question that equals the null prompt does not change the model's attention."""
     image = picture(64, 48)
     (given,) = laser(
         reader, [image], [GENERIC], settings=choose(null_prompt="generic"), max_new_tokens=4
@@ -137,7 +137,7 @@ def test_a_batch_may_hold_answers_with_and_without_evidence(discrete):
 
 
 @torch.inference_mode()
-def test_prompts_that_read_the_same_have_one_look(reader):
+def test_identical_prompts_share_one_look(reader):
     """Bit for bit: rows of a batch differ by rounding. "zz" and "yy" are the same unknown word."""
     prompts = [(QUESTION, "", QUESTION), ("a zz", "a yy", "a b")]
     first, second = reader.attend([picture(64, 48), picture(40, 80)], prompts)
@@ -149,8 +149,8 @@ def test_prompts_that_read_the_same_have_one_look(reader):
 
 
 @torch.no_grad()
-def test_attention_is_sliced_where_padding_put_the_image(discrete):
-    """Rows of different lengths stand at different positions of a batch."""
+def test_attention_is_sliced_at_the_padded_position_of_the_image(discrete):
+    """In rows of different lengths the image has different positions."""
     reader = discrete()
     prompts = [("a", "", f"{QUESTION} a b c")]
     together = reader.attend([picture(20, 20)], prompts)[0]
@@ -161,12 +161,12 @@ def test_attention_is_sliced_where_padding_put_the_image(discrete):
             return torch.stack(reader.attend([picture(20, 20)], [(text,)])[0][0])
 
         allowed = rounding(alone)
-        assert allowed < 1e-3  # other positions hold other weights
+        assert allowed < 1e-3  # other positions have other weights
         torch.testing.assert_close(torch.stack(look), alone(), rtol=0, atol=allowed)
 
 
-def test_pruned_tokens_got_no_attention(discrete):
-    """The first look is whole unless asked otherwise, and then kept tokens stay in their cells."""
+def test_pruned_tokens_get_no_attention(discrete):
+    """The first look is unpruned by default; otherwise kept tokens stay in their cells."""
     image, prompt = picture(20, 20), (QUESTION,)
     whole = discrete().attend([image], [prompt])[0][0].weights
     unpruned = discrete(keep_ratio=0.5).attend([image], [prompt])[0][0].weights
@@ -203,11 +203,11 @@ def test_dropping_tokens_keeps_the_other_codes_of_the_crop(discrete, monkeypatch
         stays.append(not trace.masked[int(y / 12), int(x / 16)])
     assert len(seen) == 12
     assert 0 < sum(stays) < 12
-    torch.testing.assert_close(rest, seen[torch.tensor(stays)])  # fewer rows round otherwise
+    torch.testing.assert_close(rest, seen[torch.tensor(stays)])  # fewer rows round differently
 
 
-def test_a_toy_answer_flips_to_what_only_the_evidence_says(discrete, monkeypatch):
-    """The prior likes 'b' best either way; 'a' is likely only where the evidence is seen."""
+def test_a_toy_answer_flips_to_that_of_the_evidence(discrete, monkeypatch):
+    """The prior favours 'b' in both streams; 'a' is likely only with the evidence."""
     reader = discrete()
     words = reader.tokenizer
     a, b = words.convert_tokens_to_ids(["a", "b"])
@@ -218,7 +218,7 @@ def test_a_toy_answer_flips_to_what_only_the_evidence_says(discrete, monkeypatch
         out = forward(**inputs)
         logits = torch.zeros_like(out.logits)
         logits[..., b] = 3.0
-        logits[: max(1, len(logits) // 2), ..., a] = 2.0  # of two streams, the one that sees
+        logits[: max(1, len(logits) // 2), ..., a] = 2.0  # the stream with the evidence
         out.logits = logits
         return out
 
@@ -231,14 +231,14 @@ def test_a_toy_answer_flips_to_what_only_the_evidence_says(discrete, monkeypatch
 
 
 def test_images_too_small_to_crop_are_read_whole(reader):
-    (given,) = laser(reader, [picture(64, 48)], [QUESTION], **HOW)  # the floor is 224
+    (given,) = laser(reader, [picture(64, 48)], [QUESTION], **HOW)  # the minimum is 224
     assert given.trace is not None
     assert given.trace.box is None
     assert not given.trace.fallback
     assert given.trace.masked.any()
 
 
-def test_the_crop_stays_in_what_a_centre_cropping_processor_sees(transformers_readers):
+def test_the_crop_stays_in_the_view_of_a_centre_cropping_processor(transformers_readers):
     reader = transformers_readers["llava"]
     (given,) = laser(reader, [picture(96, 48)], [QUESTION], settings=SMALL, **HOW)
     assert given.trace is not None
@@ -266,7 +266,7 @@ def test_wrong_inputs_are_clear_errors(reader, questions, generation, message):
         laser(reader, [picture(32, 32)], questions, **generation)
 
 
-def test_no_image_is_no_answer(reader):
+def test_no_images_give_no_answers(reader):
     assert laser(reader, [], []) == []
     assert plain(reader, [], []) == []
 
@@ -277,7 +277,7 @@ def test_tokens_of_transformers_models_cannot_be_dropped(transformers_readers):
         laser(transformers_readers["llava"], [picture(32, 32)], [QUESTION], settings=settings)
 
 
-def test_visual_tokens_that_cannot_be_found_are_an_error(transformers_readers):
+def test_visual_tokens_that_cannot_be_located_are_an_error(transformers_readers):
     reader = transformers_readers["qwen2-vl"]
     odd = TransformersReader(reader.model, reader.prepare, reader.decode, grid=lambda _: (3, 3))
     with pytest.raises(ValueError, match="do not form a grid of 3 x 3; pass grid="):
@@ -286,7 +286,7 @@ def test_visual_tokens_that_cannot_be_found_are_an_error(transformers_readers):
     processor.chat_template = None
     with pytest.raises(ValueError, match="no chat template"):
         TransformersReader.from_processor(model, processor)
-    with pytest.raises(ValueError, match="names no image_token_id"):
+    with pytest.raises(ValueError, match="has no image_token_id"):
         TransformersReader(model.get_decoder(), reader.prepare, reader.decode)
 
 

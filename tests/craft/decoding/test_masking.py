@@ -1,4 +1,4 @@
-"""The counterfactual: what is hidden, and nothing else."""
+"""The counterfactual image hides the chosen cells and nothing else."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def test_cells_of_a_crop_under_hidden_cells():
     cells[1, 1] = True
     view = Box(0, 0, 80, 80)
     assert torch.equal(cells_within(cells, view, view, (4, 4)), cells)
-    # The crop starts in the middle of the hidden cell, which is then one of its 2 x 2 quarters.
+    # The crop starts in the middle of the hidden cell, which then covers one of its 2 x 2 quarters.
     within = cells_within(cells, view, Box(30, 30, 50, 50), (2, 2))
     assert within.tolist() == [[True, False], [False, False]]
     assert cells_within(cells, view, Box(20, 20, 40, 40), (3, 3)).all()

@@ -1,4 +1,4 @@
-"""Random vision-language models of transformers, with the smallest processors that feed them."""
+"""Random vision-language models from transformers with minimal processors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def llava() -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
-    """Images of 24 pixels a side in 4 x 4 patches, read through CLIP without its class token."""
+    """Images of 24 x 24 pixels in 4 x 4 patches, encoded by CLIP without its class token."""
     vision = CLIPVisionConfig(
         hidden_size=16,
         intermediate_size=24,
@@ -100,7 +100,7 @@ def qwen2_vl() -> Qwen2VLForConditionalGeneration:
 
 
 def prepare_qwen2_vl(images: Any, text: str) -> dict[str, Tensor]:
-    """What Qwen2VLProcessor does, which needs torchvision for its videos."""
+    """Does what Qwen2VLProcessor does, which needs torchvision for videos."""
     process = Qwen2VLImageProcessorPil(patch_size=4, merge_size=2, min_pixels=64, max_pixels=4096)
     pixels = process(list(images), return_tensors="pt")
     counts = (pixels["image_grid_thw"].prod(1) // 4).tolist()

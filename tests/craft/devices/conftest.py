@@ -1,4 +1,4 @@
-"""Models on a device of their own, see far_device.py."""
+"""Models on a separate device, see far_device.py."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.craft.devices.far_device import FAR, far_device
 
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Commands run their models on the far device."""
+    """Make commands run their models on the far device."""
     for module in (device, family, processes):
         monkeypatch.setattr(module, "choose_device", lambda asked=None: DeviceChoice(FAR, "test"))
     quantiser = sys.modules["craft_kernels.residual_quantize.arguments"]
     monkeypatch.setattr(quantiser, "DEVICES", (*quantiser.DEVICES, FAR.type))
     ops = sys.modules["craft_kernels.ops"]
     monkeypatch.setattr(ops, "check_prune_arguments", lambda *_: None)
-    # accelerate finds devices on its own: on this one our choice is handed to it.
+    # accelerate finds devices by itself; it does not know this one, so it is given our choice.
     PartialState._reset_state()
     AcceleratorState._reset_state()
     PartialState(cpu=True).device = FAR

@@ -1,8 +1,8 @@
-"""A device of its own without hardware: tensors that report torch's "lazy" device and have values.
+"""A separate device without hardware: tensors that report torch's "lazy" device and have values.
 
-Every operation runs on the CPU tensor that a far one holds, so commands give the answers that they
-give on the CPU. But as with a GPU, an operation whose tensors are on two devices is an error, and
-whatever brings a value to the host is counted: there, a program waits for the device.
+Every operation runs on the CPU tensor inside a far one, so commands give the same answers as on the
+CPU. But as with a GPU, an operation on tensors of two devices is an error, and whatever brings a
+value to the host is counted, because there a program waits for the device.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-#: Of torch's devices this alone has neither kernels nor an initialisation, and lets autograd run.
+#: The only torch device without kernels and initialisation on which autograd runs.
 FAR = torch.device("lazy")
 
 _aten = torch.ops.aten
@@ -38,7 +38,7 @@ _WAITS = {
     _aten.repeat_interleave.Tensor,
     _aten.bincount.default,
 }
-#: Their row numbers may be on the CPU; with a mask for them, they wait.
+#: Operations whose row numbers may be on the CPU; given a mask instead, they wait.
 _INDEXING = {
     _aten.index.Tensor,
     _aten.index_put.default,
@@ -46,14 +46,14 @@ _INDEXING = {
     _aten._index_put_impl_.default,
 }
 
-#: What is sent to the far device: one list for each :func:`sent` block.
+#: Tensors that are sent to the far device: one list per :func:`sent` block.
 _sent: list[list[Tensor]] = []
-#: Where the host waits, as "operation at file:line of craft": one for each :func:`waits` block.
+#: Places where the host waits, as "operation at file:line of craft", per :func:`waits` block.
 _counters: list[Counter[str]] = []
 
 
 class FarTensor(Tensor):
-    """Wraps a CPU tensor; see the module."""
+    """Wraps a CPU tensor; see the module's docstring."""
 
     held: Tensor
 
@@ -90,14 +90,14 @@ class FarTensor(Tensor):
 
 
 class _Dispatch(TorchDispatchMode):
-    """Sees operations that make tensors on the far device, and those that move them there."""
+    """Intercepts operations that create tensors on the far device or move them there."""
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(op, args, kwargs or {})
 
 
 class _Constructors(TorchFunctionMode):
-    """torch.tensor and its like copy data to a device below the reach of a dispatch mode."""
+    """Intercepts torch.tensor and the like, which copy data below the reach of a dispatch mode."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -116,7 +116,7 @@ class _Constructors(TorchFunctionMode):
 
 @contextmanager
 def far_device() -> Iterator[None]:
-    """Within it tensors can be made on, and moved to, the far device."""
+    """Make the far device available inside a block."""
     swapped = torch.__future__.get_swap_module_params_on_conversion()
     torch.__future__.set_swap_module_params_on_conversion(True)  # tied parameters stay tied
     try:
@@ -128,7 +128,7 @@ def far_device() -> Iterator[None]:
 
 @contextmanager
 def waits() -> Iterator[Counter[str]]:
-    """Counts how often the host waits for the far device, and where."""
+    """Record where the host waits for the far device inside a block."""
     found: Counter[str] = Counter()
     _counters.append(found)
     try:
@@ -150,7 +150,7 @@ def sent() -> Iterator[list[Tensor]]:
 
 @contextmanager
 def _no_grad_for_inference_mode() -> Iterator[None]:
-    """Tensors of inference mode cannot be wrapped."""
+    """Use no_grad instead, because inference tensors cannot be wrapped."""
 
     def enter(self: Any) -> None:
         self.far = torch.no_grad() if self.mode else torch.enable_grad()
@@ -200,7 +200,7 @@ def _refuse_two_devices(op: Any, tensors: list[Tensor]) -> None:
 
 
 def _wrapped(out: Any, tensors: list[Tensor]) -> Any:
-    """Far tensors around what an operation returned; what it wrote to in place stays itself."""
+    """Wrap what an operation returned; tensors that it wrote to in place stay themselves."""
     known = {id(x.held): x for x in tensors if isinstance(x, FarTensor)}
 
     def wrap(x: Any) -> Any:

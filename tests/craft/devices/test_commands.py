@@ -1,7 +1,7 @@
-"""Every command that runs a model, with the models on a device of their own.
+"""Every command that runs a model, with the models on a separate device.
 
-It must write what it writes on the CPU: values are the same there (far_device.py), so an operation
-between two devices, and a result that is not the CPU's, is a mistake of placement.
+Its output must be the same as on the CPU, because values are (far_device.py): an operation between
+two devices, or a different result, is a placement error.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ TRAINING = {
 
 
 def run(line: str, models: Path, places: dict[str, Path]) -> str:
-    """The output of a command that must succeed; any error with its own traceback."""
+    """Output of a command that must succeed; errors keep their traceback."""
     words = [word.format(**places) for word in line.split()]
     if words[0] in ("evaluate", "transfer"):
         words += FEW
-    with sdpa_kernel(SDPBackend.MATH):  # the only one for a device that torch does not know
+    with sdpa_kernel(SDPBackend.MATH):  # the only one that a device unknown to torch can use
         result = craft_command(*words, "--models", models)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -65,7 +65,7 @@ def run(line: str, models: Path, places: dict[str, Path]) -> str:
 
 
 def content(path: Path) -> Any:
-    """What a file says, however it is ordered."""
+    """Content of a file, independent of its order."""
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -90,7 +90,7 @@ def test_a_command_gives_what_it_gives_on_the_cpu(name, request, tiny_models_dir
     request.getfixturevalue("away")
     with waits() as found:
         said_away = run(EXACT[name], tiny_models_dir, {**places, "out": far})
-    # What a model gives must come back to the host: it ran there at all.
+    # A model's output must come back to the host, which shows that it ran there.
     assert found or name in NO_MODEL
     if not near.exists():
         assert said_away == said

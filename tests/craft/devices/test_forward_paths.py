@@ -1,7 +1,7 @@
-"""Forward paths with models on another device than their inputs, without a GPU.
+"""Forward passes with models and inputs on different devices, without a GPU.
 
 Models are fake tensors on torch's "meta" device, inputs real ones on the CPU. Nothing is computed,
-but torch refuses an operation whose tensors are on two devices, as it would with a GPU.
+but torch refuses operations on tensors of two devices, as it would with a GPU.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AWAY = torch.device("meta")
 
 @pytest.fixture(autouse=True)
 def look_up_where_the_table_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fake look-ups allow row numbers on the CPU, which GPUs refuse."""
+    """Make fake look-ups refuse row numbers on the CPU, as GPUs do."""
     forward = nn.Embedding.forward
 
     def checked(self: nn.Embedding, rows: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ def test_an_exam_reads_and_prunes_where_the_encoder_is(family, fake, quantized):
 
 def test_a_language_model_reads_batches_that_were_made_on_the_cpu(family, fake):
     model = place(family.language_model("qwen2"), fake)
-    model.language_model.set_attn_implementation("eager")  # sdpa's looks at the mask's values
+    model.language_model.set_attn_implementation("eager")  # sdpa's reads the mask's values
     visual = away((2, 9, 16), torch.float32, fake)
     text = model.training_batch([f"thing {prompts.SHORT_ANSWER}", "thing"], ["aa", "bb"])
     logits, targets = model.answer_logits(visual, text)

@@ -1,7 +1,7 @@
 """How often the host waits for the device in loops that run thousands of times.
 
-A wait costs more than a small kernel. What transformers waits for (twice a forward pass, for a look
-at the attention mask) is counted with ours, so a number that rises is one of ours.
+A wait costs more than a small kernel. transformers' own waits (two per forward pass, to read the
+attention mask) are counted too, so an increase comes from our code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("small_world", "quiet_process", "away")
 
 
 def between(few: Counter[str], many: Counter[str], times: int) -> dict[str, float]:
-    """What ``many`` has more than ``few``, for each of ``times``."""
+    """Waits that ``many`` has beyond ``few``, per one of ``times``."""
     return {place: (many[place] - few[place]) / times for place in many if many[place] > few[place]}
 
 
@@ -41,7 +41,7 @@ def test_a_training_step(tiny_models_dir, tmp_path):
     found = between(steps(2), steps(5), 3)
     assert sum(found.values()) <= 3, found
     ours = [place for place in found if "training/" in place]
-    assert len(ours) == 1, found  # the terms of the loss, all in one copy
+    assert len(ours) == 1, found  # all terms of the loss, in one copy
 
 
 def test_a_batch_that_is_encoded(tiny_models_dir):

@@ -1,4 +1,4 @@
-"""Features that no encoder made, as language models are shown images."""
+"""Given features in place of an encoder's visual tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Means, spreads and differences, with parts that are missing."""
+"""Means, spreads and differences, also with missing parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of questions fit, whatever the size of the model."""
+"""Batches of questions fit into memory, whatever the size of the model."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ def model(config: Any, dtype: torch.dtype) -> Any:
 @pytest.mark.parametrize(
     ("config", "dtype", "shown", "together"),
     [
-        (LlamaConfig(), torch.bfloat16, 256, 10),  # 7B: 512 KiB a token
+        (LlamaConfig(), torch.bfloat16, 256, 10),  # 7B: 512 KiB per token
         (LlamaConfig(), torch.float32, 256, 5),
         (LlamaConfig(), torch.bfloat16, 1 << 20, 1),
         (Qwen2Config(num_hidden_layers=24, hidden_size=896, num_attention_heads=14,
@@ -35,5 +35,5 @@ def test_keys_and_values_fit(config, dtype, shown, together):
     assert together == 1 or together * bytes_each <= CACHE_BYTES
 
 
-def test_the_shipped_models_are_asked_as_many_as_ever(tiny_models):
+def test_small_models_reach_the_upper_limit(tiny_models):
     assert questions_together(tiny_models.language_model("qwen2"), 36) == 128

@@ -20,7 +20,7 @@ def test_differences_of_pairs():
 
 
 @pytest.mark.parametrize("values", [[1.0], [0.0] * 5])
-def test_without_variation_nothing_is_uncertain(values):
+def test_without_variation_the_interval_is_a_point(values):
     assert interval(values) == (values[0], values[0])
 
 
@@ -47,7 +47,7 @@ def test_confidence_is_checked(confidence):
 
 
 def test_seeds_and_questions_are_both_drawn():
-    """Against the plain way: a thousand times, draw rows and columns and average."""
+    """Compared with drawing rows and columns and averaging, 4000 times."""
     generator = np.random.default_rng(5)
     tables = [100.0 * (generator.random((3, 40)) < 0.6), 100.0 * (generator.random((2, 25)) < 0.3)]
     tables[0][1] += 15  # a seed that is better at everything
@@ -61,7 +61,7 @@ def test_seeds_and_questions_are_both_drawn():
         means.append(np.mean(parts))
     expected = np.quantile(means, [0.025, 0.975])
     assert interval_over_seeds(tables) == pytest.approx(expected, abs=0.8)
-    # Without spread there is no interval, and with one seed it is that of its questions.
+    # Without spread the interval is a point, and with one seed only the questions vary.
     assert interval_over_seeds([np.full((3, 10), 50.0)]) == (50, 50)
     one = 100.0 * (generator.random((1, 60)) < 0.5)
     assert interval_over_seeds([one]) == pytest.approx(interval(one[0]), abs=1.5)

@@ -1,4 +1,4 @@
-"""One encoding and one order serve every model and budget; limits, masks and scores are right."""
+"""One encoding serves every model and budget; limits, masks and scores are right."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_features_are_looked_up_bit_for_bit(tiny_models: ModelFamily) -> None:
     assert tokens.windows == [range(5)]
 
 
-def test_a_bfloat16_encoders_features_are_rounded_as_they_were(tiny_models: ModelFamily) -> None:
+def test_a_bfloat16_encoders_features_keep_their_rounding(tiny_models: ModelFamily) -> None:
     tower: Any = tiny_models.pretrained_tower().bfloat16()
     found = tower.encode(IMAGES.images)
     kept = VisualTokens(tower, IMAGES).keep(range(5)).tensors[0]
@@ -56,7 +56,7 @@ def test_a_bfloat16_encoders_features_are_rounded_as_they_were(tiny_models: Mode
 
 
 @pytest.mark.parametrize("held", [1, 1 << 29])
-def test_plain_features_are_made_again_in_windows(
+def test_plain_features_are_recomputed_in_windows(
     tiny_models: ModelFamily, monkeypatch: pytest.MonkeyPatch, held: int
 ) -> None:
     monkeypatch.setattr(visual_tokens, "FEATURE_BYTES", held)
@@ -85,7 +85,7 @@ def test_budgets_are_nested(tiny_models: ModelFamily) -> None:
         before = first
         expected = tower.encode(IMAGES.images).quantized[0, kept.indices[0]]
         assert torch.equal(kept.tensors[0][0], expected)
-        # What is chosen of an image does not depend on those it is looked at with.
+        # The selection for an image does not depend on the others in its batch.
         alone = tokens.keep([3], ratio)
         assert torch.equal(alone.indices[0], kept.indices[3])
 
@@ -126,7 +126,7 @@ def test_limit_draws_the_same_questions_about_the_same_images(small_world: None)
         Exam.of(domain, general, limit=0)
 
 
-def test_marks_can_be_counted_again_from_their_lines(
+def test_marks_can_be_recomputed_from_their_lines(
     small_world: None, guessing: None, tiny_models: ModelFamily
 ) -> None:
     exam = Exam.of(load_domain("handwriting"), general_probe(6, 24))
@@ -146,7 +146,7 @@ def test_marks_can_be_counted_again_from_their_lines(
         assert marks.scores[part] == 100 * sum(r["right"] for r in chosen) / len(chosen)
 
 
-def test_mask_says_which_patches_survive(tiny_models: ModelFamily, small_world: None) -> None:
+def test_the_mask_shows_the_kept_patches(tiny_models: ModelFamily, small_world: None) -> None:
     exam = Exam.of(load_domain("handwriting"), general_probe(6, 24), limit=3)
     candidate = Candidate(exam, tiny_models.pretrained_tower())
     mask = candidate.kept(0.8, "random")

@@ -47,7 +47,7 @@ def test_batch_size_and_order_change_nothing(
     visual = torch.randn(7, 6, 16, generator=torch.Generator().manual_seed(0))
     visual = FixedTokens(visual[:, [0, 2, 3, 5]] if kept == 4 else visual)
     alone = answer_questions(language_model, visual, questions, batch=1)
-    assert len({p.given for p in alone}) > 3  # or the comparison would show nothing
+    assert len({p.given for p in alone}) > 3  # otherwise the comparison would show nothing
     assert [p.id for p in alone] == [q.id for q in questions]
     for batch in (3, 16, 128):
         assert answer_questions(language_model, visual, questions, batch=batch) == alone
@@ -58,7 +58,7 @@ def test_batch_size_and_order_change_nothing(
     assert sorted(again, key=lambda p: int(p.id)) == alone
 
 
-def test_a_question_looks_at_its_row(tiny_models: ModelFamily) -> None:
+def test_a_question_is_about_its_row(tiny_models: ModelFamily) -> None:
     visual = 3 * torch.randn(4, 6, 16, generator=torch.Generator().manual_seed(1))
     asked = [Question(str(r), r, "x", "what object is shown", "A") for r in (2, 0, 3, 1)]
     together = answer_questions(tiny_models.language_model("llama"), FixedTokens(visual), asked)
@@ -86,7 +86,7 @@ def prediction(right: bool, heldout: bool, label: str = "l", lenient: bool = Fal
     return Prediction("i", label, heldout, "p", "A", given, right, right or lenient)
 
 
-def test_summary_counts_parts_and_leaves_empty_ones_open() -> None:
+def test_summary_counts_parts_and_leaves_empty_ones_none() -> None:
     mixed = [prediction(True, False), prediction(True, False), prediction(False, False)]
     scores = summarize([*mixed, prediction(True, True)])
     assert scores["all"] == 75
@@ -104,7 +104,7 @@ def test_summary_counts_parts_and_leaves_empty_ones_open() -> None:
     assert summarize([])["lenient"] is None
 
 
-def test_balanced_accuracy_counts_every_class_the_same() -> None:
+def test_balanced_accuracy_weights_classes_equally() -> None:
     common = [prediction(True, False, "benign")] * 9
     rare = [prediction(False, False, "malignant")]
     scores = summarize([*common, *rare])
@@ -112,13 +112,13 @@ def test_balanced_accuracy_counts_every_class_the_same() -> None:
     assert scores["balanced"] == {"all": 50, "seen": 50, "heldout": None}
 
 
-def test_lenient_forgives_more() -> None:
+def test_lenient_accepts_more() -> None:
     wrong = [prediction(False, False, lenient=True), prediction(False, False)]
     assert summarize(wrong)["all"] == 0
     assert summarize(wrong)["lenient"] == 50
 
 
-def test_classes_stand_worst_first() -> None:
+def test_classes_are_listed_worst_first() -> None:
     table = by_class(
         [
             prediction(True, False, "cat"),

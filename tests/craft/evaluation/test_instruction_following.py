@@ -40,7 +40,7 @@ def test_rules(given, correct, present, relevant, faithful):
     )
 
 
-def test_a_name_inside_another_is_not_meant():
+def test_a_name_inside_another_is_not_a_mention():
     mark = examine(QUESTION, "D, because the image shows catalogue pages")
     assert not mark.relevant
     mark = examine(QUESTION, "D, because the image shows red panda, which belongs to animals.")

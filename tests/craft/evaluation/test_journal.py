@@ -1,4 +1,4 @@
-"""Exams go on where they were stopped, with the same answers; nothing half-written counts."""
+"""Interrupted exams resume with the same answers; partly written data is ignored."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ RUN = {"model": "qwen2", "condition": "keep_1.0"}
 
 @contextmanager
 def stopped(directory: Path, identity: dict[str, str]) -> Iterator[Journal]:
-    """The journal of a run that ends before its results are written."""
+    """The journal of a run that stops before its results are written."""
     journal = Journal(directory, identity)
     yield journal
     journal.__exit__(KeyboardInterrupt)
 
 
-def test_answers_come_back(tmp_path: Path) -> None:
+def test_answers_are_read_back(tmp_path: Path) -> None:
     with stopped(tmp_path, {"encoder": "a"}) as journal:
         journal.add(RUN, "domain", {3: "A", 0: "größer\n"})
         journal.add(RUN, "domain", {1: "B"})
@@ -43,7 +43,7 @@ def test_answers_come_back(tmp_path: Path) -> None:
     assert not (tmp_path / UNFINISHED).exists()
 
 
-def test_a_line_that_was_cut_is_dropped_at_every_byte(tmp_path: Path) -> None:
+def test_a_line_cut_at_any_byte_is_dropped(tmp_path: Path) -> None:
     def written() -> Path:
         with stopped(tmp_path, {}) as journal:
             journal.add(RUN, "domain", {0: "A"})
@@ -58,7 +58,7 @@ def test_a_line_that_was_cut_is_dropped_at_every_byte(tmp_path: Path) -> None:
         assert path.read_bytes() == whole
 
 
-def test_another_identity_begins_anew(tmp_path: Path) -> None:
+def test_another_identity_starts_over(tmp_path: Path) -> None:
     with stopped(tmp_path, {"encoder": "a"}) as journal:
         journal.add(RUN, "domain", {0: "A"})
         journal.codes("pack").append(0, torch.zeros(1, 2, 2, dtype=torch.int16), torch.zeros(1, 2))
@@ -67,7 +67,7 @@ def test_another_identity_begins_anew(tmp_path: Path) -> None:
         assert not journal.codes("pack").path.exists()
 
 
-def test_what_other_processes_left_is_taken_up(tmp_path: Path) -> None:
+def test_what_other_processes_left_is_resumed(tmp_path: Path) -> None:
     with stopped(tmp_path, {}) as journal:
         journal.add(RUN, "domain", {0: "A"})
         other = journal.folder / "process-1"
@@ -77,32 +77,34 @@ def test_what_other_processes_left_is_taken_up(tmp_path: Path) -> None:
     with stopped(tmp_path, {}) as journal:
         assert journal.given(RUN, "domain") == {0: "A", 7: "B"}
         assert [path.parent.name for path in journal.codes("x").beside] == ["process-1"]
-    assert (other / "answers.jsonl").read_text().endswith("\n")  # the half-written line is gone
+    assert (other / "answers.jsonl").read_text().endswith("\n")  # the partly written line is gone
     with (
         directory_lock(other),
         pytest.raises(CraftError, match="process-1 is in use by process"),
     ):
-        Journal(tmp_path, {})  # one that outlived its first process may still write
-    with Journal(tmp_path, {"another": 1}) as journal:
+        Journal(tmp_path, {})  # an orphan, whose first process has died, may still write
+    with Journal(tmp_path, {"another": 1}):
         assert not other.exists()
 
 
-def test_what_is_not_used_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_answers_that_are_not_used_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with stopped(tmp_path, {"versions": {"threads": "1", "torch": "2"}, "encoder": "a"}):
         pass
     assert not caplog.messages
     with Journal(tmp_path, {"versions": {"threads": "2", "torch": "2"}, "encoder": "b"}):
         pass
     (told,) = caplog.messages
-    assert "is not used: its threads was 1, not 2; its encoder was another" in told
+    assert "is not used: its threads was 1, not 2; its encoder was different" in told
 
 
-def test_two_processes_do_not_write_to_one_place(tmp_path: Path) -> None:
+def test_two_processes_cannot_write_to_one_directory(tmp_path: Path) -> None:
     with Journal(tmp_path, {}), pytest.raises(CraftError, match="is in use by process"):
         Journal(tmp_path, {})
 
 
-def test_codes_are_read_back_up_to_the_last_whole_batch(tmp_path: Path) -> None:
+def test_codes_are_read_back_up_to_the_last_complete_batch(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     codes = torch.randint(0, 1000, (7, 3, 2), generator=generator, dtype=torch.int16)
     distances = torch.rand(7, 3, generator=generator)
@@ -141,7 +143,7 @@ def test_codes_of_several_processes_are_read_together(tmp_path: Path) -> None:
     assert torch.equal(found[1], distances)
 
 
-def test_encoding_goes_on_where_it_was_stopped(
+def test_encoding_resumes_where_it_stopped(
     tiny_models: ModelFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = TensorStore(torch.rand(150, 3, 24, 24, generator=torch.Generator().manual_seed(3)))
@@ -164,7 +166,7 @@ def test_encoding_goes_on_where_it_was_stopped(
     assert torch.equal(VisualTokens(tower, images, file=file).codes, whole.codes)
 
 
-def test_only_batches_that_are_not_known_whole_are_asked_again(tiny_models: ModelFamily) -> None:
+def test_only_incomplete_batches_are_asked_again(tiny_models: ModelFamily) -> None:
     visual = FixedTokens(torch.randn(10, 6, 16, generator=torch.Generator().manual_seed(0)))
     asked = [Question(str(i), i, "x", f"what {'object ' * (i % 3)}", "A") for i in range(10)]
     batches: list[dict[int, str]] = []

@@ -29,7 +29,7 @@ def test_equals_the_loss_of_answering_with_each_letter(tiny_models: ModelFamily,
 
     scores = found()
     allowed = rounding(lambda: torch.cat(found()))
-    assert allowed < 0.01  # beside differences of one and more
+    assert allowed < 0.01  # compared with differences of one and more
     assert [len(row) for row in scores] == [4, 3, 4, 3, 4, 3, 4]
     for row, q in zip(scores, asked, strict=True):
         for i, score in enumerate(row):

@@ -1,4 +1,4 @@
-"""Results of earlier versions are refused with the way out, never read by guess."""
+"""Results of earlier versions are refused with the way out, never guessed at."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from craft.evaluation.results import (
 from craft.pocket.demo.results import DemoResults
 
 KINDS = (EvaluationResults, TransferResults, FewShotResults, DemoResults)
-#: By hand, as the first version wrote them: without a number, and with the command's settings.
+#: As the first version wrote them, without a format number.
 SCORES = {"all": 50.0, "seen": 50.0, "heldout": None, "general": 90.0, "n": {"all": 4}}
 OLD: dict[str, dict[str, Any]] = {
     "evaluate": {"command": "evaluate", "models": {"qwen2": {"keep_1.0": SCORES}}},

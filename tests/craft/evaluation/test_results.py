@@ -1,4 +1,4 @@
-"""Results files: typed, whole, and refused with the way out when they are something else."""
+"""Results files are typed and written atomically; other files are refused with the way out."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def evaluation() -> EvaluationResults:
     )
 
 
-def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
+def test_saved_results_are_read_back(tmp_path: Path) -> None:
     evaluation().save(tmp_path / "new")
     assert EvaluationResults.load(tmp_path / "new") == evaluation()
     assert EvaluationResults.load(tmp_path / "new" / RESULTS) == evaluation()
@@ -99,7 +99,7 @@ def test_broken_and_missing_files_are_refused(tmp_path: Path) -> None:
         TransferResults.load(tmp_path)
 
 
-def test_unequal_classes_are_told() -> None:
+def test_unequal_classes_are_recognised() -> None:
     entry = {"accuracy": 50.0, "heldout": False}
     equal = SCORES | {"classes": {"a": {**entry, "n": 2}, "b": {**entry, "n": 2}}}
     unequal = SCORES | {"classes": {"a": {**entry, "n": 3}, "b": {**entry, "n": 1}}}
@@ -108,7 +108,7 @@ def test_unequal_classes_are_told() -> None:
 
 
 def test_the_gain_is_paired() -> None:
-    # The same hundred questions, half of them hopeless: alone, either score is ten points off.
+    # The same hundred questions, half of them hopeless: each score alone is uncertain by 10 points.
     before = [False] * 50 + [True] * 50
     after = [False] * 40 + [True] * 60
     found = Gain.between(before, after)
@@ -119,8 +119,8 @@ def test_the_gain_is_paired() -> None:
     assert Gain.between(after, before).certain
 
 
-def test_questions_about_one_image_stand_for_one() -> None:
-    # 20 images, 10 of which gain: 16 questions on each do not make them 320 images.
+def test_questions_about_one_image_count_as_one_sample() -> None:
+    # 20 images, 10 of which gain: 16 questions on each do not make 320 independent samples.
     after = [image < 10 for image in range(20) for _ in range(16)]
     images = [image for image in range(20) for _ in range(16)]
     found = Gain.between([False] * 320, after, images)

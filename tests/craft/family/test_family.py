@@ -1,4 +1,4 @@
-"""The models that ship: intact, of one codebook, and as good as their manifest says."""
+"""The shipped models are intact, share one codebook, and are as good as their manifest says."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ def test_a_manifest_lists_no_files_elsewhere(tmp_path):
 
 @pytest.mark.parametrize("named", ["../secret.csv", "/etc/passwd", "secret.csv"])
 def test_models_name_no_general_data_elsewhere(tmp_path, named):
-    """Nor by a link, and nothing of it is shown."""
+    """Links do not help either, and nothing of the target is shown."""
     (tmp_path / "models" / "siglip").mkdir(parents=True)
     (tmp_path / "models" / "siglip" / "config.json").write_text("{}")
     (tmp_path / "models" / CODEBOOK).write_bytes(b"")
@@ -88,7 +88,7 @@ def test_language_models_differ_in_family_and_width(models):
 
 @pytest.mark.parametrize("name", ["qwen2", "llama", "phi"])
 def test_accuracy_is_what_the_manifest_says(models, manifest, name):
-    """On other views than the manifest's, so within four standard errors of it."""
+    """Views differ from the manifest's, so the tolerance is four standard errors."""
     tower = models.pretrained_tower()
     asked = general_probe(300, tower.image_size, seed=11)
     language_model = models.language_model(name)
@@ -122,7 +122,7 @@ def flipped_in_the_last_byte(path):
     path.write_bytes(bytes(data))
 
 
-#: Part of a family -> what reads it.
+#: Part of a family -> function that reads it.
 PARTS = {
     CODEBOOK: lambda models: models.codebook,
     PRIOR: lambda models: models.general_prior(),
@@ -138,7 +138,7 @@ PARTS = {
 
 @pytest.fixture(params=["manifest", "cards alone"])
 def listed(request, three_models, tmp_path):
-    """A family whose files are listed, in its manifest or in the cards of language models."""
+    """A family whose manifest or language-model cards list its files."""
     directory = shutil.copytree(three_models.directory, tmp_path / "models")
     if request.param == "manifest":
         write_anew(directory)
@@ -150,18 +150,18 @@ def listed(request, three_models, tmp_path):
 def test_one_flipped_bit_is_found_where_the_file_is_read(listed, part):
     PARTS[part](ModelFamily(listed))
     unlisted = not ModelFamily(listed).manifest.files and part.startswith("siglip")
-    if part.endswith(".json"):  # blanks, which say nothing to a reader of JSON
+    if part.endswith(".json"):  # blanks, which mean nothing in JSON
         (listed / part).write_text((listed / part).read_text() + " ")
     else:
         flipped_in_the_last_byte(listed / part)
     if unlisted:
-        PARTS[part](ModelFamily(listed))  # nothing is known of these without a manifest
+        PARTS[part](ModelFamily(listed))  # unknown without a manifest
         return
     with pytest.raises(CraftError) as error:
         PARTS[part](ModelFamily(listed))
     assert str(listed / part) in str(error.value)
     assert "\n" not in str(error.value)
-    if part not in (CODEBOOK, PRIOR):  # whose hashes lie in the files themselves
+    if part not in (CODEBOOK, PRIOR):  # their hashes are in the files themselves
         write_anew(listed)
         PARTS[part](ModelFamily(listed))
 
@@ -212,13 +212,13 @@ def test_manifests_of_other_kinds_are_one_line(three_models, tmp_path, change, m
     assert "\n" not in str(error.value)
 
 
-def test_a_list_of_files_needs_a_checksum_of_its_own(three_models, tmp_path):
+def test_a_list_of_files_needs_a_checksum(three_models, tmp_path):
     directory = shutil.copytree(three_models.directory, tmp_path / "models")
     write_anew(directory)
     path = directory / MANIFEST
     for before, after in (('"checksum"', '"checksun"'), ('"files"', '"filez"')):
         text = path.read_text()
         path.write_text(text.replace(before, after))
-        with pytest.raises(CraftError, match=r"no checksum of its own|damaged or was edited"):
+        with pytest.raises(CraftError, match=r"has no checksum|damaged or was edited"):
             ModelFamily(directory)
         path.write_text(text)

@@ -1,7 +1,7 @@
-"""One process of two that lmms-eval would start: what its evaluator asks of a model, and no more.
+"""One of two processes that lmms-eval would start, with only what its evaluator asks of a model.
 
-lmms-eval is not installed here. Its evaluator gives each process every so many-th document, gathers
-how many there are on the model's device, and pads with the last request.
+lmms-eval is not installed here. Its evaluator gives each of n processes every n-th document,
+gathers their counts on the model's device, and pads with the last request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.craft.conftest import picture
 
 
 class Base:
-    """What lmms-eval's own base class has of interest here."""
+    """The part of lmms-eval's base class that matters here."""
 
     is_simple = True
 
@@ -38,7 +38,7 @@ class Base:
 
 
 def shared_answers(model: Any, count: int) -> dict[str, Any]:
-    """What one process finds out about ``count`` documents, and who it is."""
+    """One process's answers about ``count`` documents, with its rank and device."""
     documents = [{"image": picture(i), "question": "what thing"} for i in range(count)]
     model.task_dict = {"task": {"test": documents}}
     mine = list(itertools.islice(range(count), model.rank, None, model.world_size))

@@ -1,6 +1,7 @@
-"""The lmms-eval model: registered by entry point, same answers as the models themselves.
+"""The lmms-eval model: registered by entry point, with the same answers as the models.
 
-lmms-eval is not installed here; its base class, which only keeps a few attributes, is stood in for.
+lmms-eval is not installed here; a stand-in replaces its base class, which only keeps a few
+attributes.
 """
 
 import json

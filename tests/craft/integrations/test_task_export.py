@@ -111,7 +111,7 @@ def test_what_cannot_be_exported(questions, tmp_path):
 
 
 def pandas_reads(path):
-    """As VLMEvalKit does."""
+    """Read a table as VLMEvalKit does."""
     pandas = pytest.importorskip("pandas")
     return pandas.read_csv(path, sep="\t")
 
@@ -127,7 +127,7 @@ def test_what_pandas_would_read_as_another_text_is_refused(text, tmp_path):
     with pytest.raises(ValueError, match=r"option B of 'q0' is .*lmms-eval"):
         export_vlmevalkit("task", STORE, [asked(["cat", text])], tmp_path)
     assert list(tmp_path.iterdir()) == []
-    # Proof that pandas would: the same table without the check.
+    # The same table without the check shows that pandas would.
     read = pandas_reads_text(["cat", text])
     assert read != ["cat", text]
 

@@ -1,4 +1,4 @@
-"""Our patch, capture and export against the real VILA-U, on tiny random checkpoints.
+"""Patch, capture and export with the real VILA-U, on tiny random checkpoints.
 
 Skipped unless CRAFT_VILA_U names a checkout. The whole model needs transformers 4 (4.36.2 with
 VILA-U's replaced files for image generation); docs/vila_u.md says how to run it. pytest must be
@@ -31,7 +31,7 @@ from tests.craft.integrations.vila_u.tiny_checkpoint import BF16, LAYOUTS, write
 pytestmark = [
     pytest.mark.skipif("CRAFT_VILA_U" not in os.environ, reason="CRAFT_VILA_U names no checkout"),
     pytest.mark.skipif(not whole_model_runs(), reason="VILA-U's code is of transformers 4"),
-    pytest.mark.filterwarnings("ignore"),  # what old code says to new libraries is not ours
+    pytest.mark.filterwarnings("ignore"),  # warnings of old code with new libraries are not ours
 ]
 
 
@@ -48,7 +48,7 @@ def loaded(request, tmp_path_factory) -> Any:
 @pytest.fixture
 def model(loaded) -> Iterator[Any]:
     yield loaded
-    assert "encode_images" not in vars(loaded)  # tests take their patches off
+    assert "encode_images" not in vars(loaded)  # tests remove their patches
 
 
 def load(tiny, tmp_path_factory) -> Any:
@@ -124,7 +124,7 @@ def test_3_training_and_videos_are_left_alone(model, monkeypatch):
             )
         assert torch.equal(again.logits, plain.logits)
         assert handle.last is None
-        # A sample that teaches generation: the image's codes become labels, all of them.
+        # A sample that teaches generation: all of the image's codes become labels.
         start, end = model.llm.vocab_size - 4, model.llm.vocab_size - 3
         teaches = torch.tensor([[1, 20, start, -200, end, 2]])
         with torch.no_grad():

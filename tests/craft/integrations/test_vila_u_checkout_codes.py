@@ -1,4 +1,4 @@
-"""Exact codes against the real VILA-U's quantiser, on features of its own encoder.
+"""Exact codes compared with the real VILA-U's quantiser, on features of its encoder.
 
 Skipped unless CRAFT_VILA_U names a checkout; runs on transformers 4 and 5, see docs/vila_u.md.
 """
@@ -23,7 +23,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module", params=LAYOUTS)
 def seen(request, tmp_path_factory):
-    """The real quantiser, and what it did to the features of two images."""
+    """The real quantiser, and its results on the features of two images."""
     root = tmp_path_factory.mktemp("checkpoint") / "vila-u-7b-256"
     encoder = checkout.load_vision_tower(write_checkpoint(root, LAYOUTS[request.param])).rqvaesiglip
     pixels = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(1)) * 2 - 1

@@ -1,4 +1,4 @@
-"""load_tower and convert against VILA-U's own encoder, which runs on transformers 5 too.
+"""load_tower and convert compared with VILA-U's encoder, which runs on transformers 5 too.
 
 Skipped unless CRAFT_VILA_U names a checkout; see docs/vila_u.md.
 """
@@ -27,7 +27,7 @@ ALL = LAYOUTS | BF16
 
 
 def stored_bytes(folder):
-    """Every tensor of a folder: its dtype, its shape and its bytes."""
+    """Dtype, shape and bytes of every tensor in a folder."""
     return {
         name: (x.dtype, x.shape, x.path.read_bytes()[x.start : x.end])
         for file in tensor_files(folder).values()

@@ -1,7 +1,7 @@
-"""Packs whose replacement is killed at every single call to the disk, for test_encoder_pack.
+"""Kill the replacement of a pack at every call to the disk, for test_encoder_pack.
 
-Its arguments are MODELS and a directory; it prints how many instants there were, and what was there
-after them.
+Its arguments are MODELS and a directory; it prints the number of calls and what was found after
+each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from craft.prior import TokenPrior
 from craft.runtime.whole_file import remove_unfinished, write_json
 from tests.craft.killing import die_at
 
-#: What touches the disk.
+#: Functions that touch the disk.
 _DISK = (
     *((os, name) for name in ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")),
     *((Path, name) for name in ("unlink", "mkdir", "write_bytes", "chmod")),
@@ -50,7 +50,7 @@ def main() -> None:
     new_parts: dict[str, Any] = {"domain.json": lambda path: write_json(path, {"of": "new"})}
 
     def there(out: Path) -> str:
-        """What a reader finds: one of the packs as a whole, or a refusal."""
+        """What a reader finds: one of the packs, complete, or a refusal."""
         try:
             found = EncoderPack.load(out)
         except CraftError:

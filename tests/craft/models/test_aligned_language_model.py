@@ -1,4 +1,4 @@
-"""The language model behind the codes: loss positions, padding, saving."""
+"""The language model that reads codes: loss positions, padding, saving."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def visual():
 
 @pytest.mark.parametrize("name", ["qwen2", "llama"])
 def test_answer_logits_are_those_of_each_row_alone(tiny_models, visual, name):
-    """One unpadded sequence at a time, all logits, sliced by hand."""
+    """Compared with one unpadded sequence at a time, all logits, sliced by hand."""
     language_model = tiny_models.language_model(name)
     logits, targets = language_model.answer_logits(
         visual, training_batch(language_model.tokenizer, PROMPTS, ANSWERS)

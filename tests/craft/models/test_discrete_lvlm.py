@@ -1,4 +1,4 @@
-"""The whole model: families from config, checkpoints, generation under padding and pruning."""
+"""The whole model: model classes from configs, checkpoints, generation, padding and pruning."""
 
 import pytest
 import torch
@@ -149,7 +149,7 @@ def test_weights_of_another_codebook_are_refused(tmp_path):
 
 
 def test_vila_u_s_shapes_follow_from_a_config():
-    """Shapes alone, so on the meta device: SigLIP-L/16 at 256 pixels, mlp2x_gelu, LLaMA-2-7B."""
+    """Shapes only, on the meta device: SigLIP-L/16 at 256 pixels, mlp2x_gelu, LLaMA-2-7B."""
     vision = DiscreteVisionConfig(
         hidden_size=1024,
         intermediate_size=4096,
@@ -180,7 +180,7 @@ def test_vila_u_s_shapes_follow_from_a_config():
 
 
 def test_loss_is_the_aligned_models_on_the_pocket_checkpoint(tiny_models):
-    """The pocket world is a checkpoint of these classes: same loss, same answers as in parts."""
+    """The pocket models as one checkpoint have the same loss and answers as their parts."""
     part = tiny_models.language_model("qwen2")
     model = tiny_models.lvlm("qwen2")
     images = torch.rand(3, 3, 24, 24, generator=torch.Generator().manual_seed(3))

@@ -1,4 +1,4 @@
-"""Packs come back bit for bit, and refuse what they do not belong to."""
+"""Packs are restored bit for bit, and refuse models they do not belong to."""
 
 import json
 import os
@@ -100,7 +100,7 @@ def test_a_pack_remembers_which_codewords_were_used(tiny_models, tmp_path):
 
 @pytest.fixture
 def adapted(tiny_models):
-    """The tower with adapters that do something."""
+    """The tower with adapters that have an effect."""
     tower = tiny_models.pretrained_tower()
     tower.adopt_adapters(PRESETS["heba_discrete"])
     with torch.random.fork_rng(), torch.no_grad():
@@ -145,7 +145,7 @@ def test_adapters_are_refused_by_another_encoder_and_without_one(tiny_models, ad
         EncoderPack.load(adapter_dir, other)
     for tower in (other(), tiny_models.pretrained_tower()):
         assert tensor_hash(tower.state_dict()) in str(error.value)
-    with pytest.raises(ValueError, match="holds adapters alone"):
+    with pytest.raises(ValueError, match="holds only adapters"):
         EncoderPack.load(adapter_dir)
 
 
@@ -182,7 +182,7 @@ def test_one_kind_of_pack_replaces_the_other(tiny_models, pack_dir, adapter_dir)
 
 
 def test_a_whole_checkpoint_has_its_adapters(adapted, tmp_path):
-    """`save_pretrained` does without a base encoder."""
+    """`save_pretrained` needs no base encoder."""
     adapted.save_pretrained(tmp_path)
     again = DiscreteVisionTower.from_pretrained(tmp_path)
     images = torch.rand(2, 3, 24, 24)
@@ -236,7 +236,7 @@ def test_a_pack_that_replaces_another_keeps_nothing_of_it(tiny_models, tmp_path)
 
 @pytest.mark.parametrize("name", ["prior.safetensors", "domain.json", "language_model/config.json"])
 def test_a_part_of_another_pack_is_refused(tiny_models, pack_dir, tmp_path, name):
-    """As when somebody copies one pack over another."""
+    """This happens if somebody copies one pack over another."""
     other = tmp_path / "other"
     prior = TokenPrior.empty(tiny_models.codebook, encoder_hash="x")
     parts = {
@@ -257,7 +257,7 @@ def test_a_part_of_another_pack_is_refused(tiny_models, pack_dir, tmp_path, name
 
 
 def test_equal_packs_have_equal_bytes(tiny_models, tmp_path):
-    """The metadata of safetensors files are in an order of their own, too."""
+    """The order of safetensors metadata must not matter either."""
     found = []
     for number in range(4):
         prior = TokenPrior.empty(tiny_models.codebook, encoder_hash="x")
@@ -270,8 +270,7 @@ def test_equal_packs_have_equal_bytes(tiny_models, tmp_path):
 
 @pytest.mark.slow
 def test_a_kill_at_any_instant_leaves_the_old_pack_the_new_one_or_none(tiny_models_dir, tmp_path):
-    """Processes that die before and after every call to the disk while one pack replaces another
-    that has other parts."""
+    """Processes die around every call to the disk while a pack replaces one with other parts."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.craft.models.killed_packs", tiny_models_dir, tmp_path],
         cwd=Path(__file__).parents[3],

@@ -1,4 +1,4 @@
-"""Directories of transformers that are not what they seem: one line, no question, no code run."""
+"""Unsound transformers directories: an error of one line, no prompt, no code run."""
 
 import ast
 import json
@@ -31,7 +31,7 @@ def family(tiny_models_dir: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def foreign(tiny_models, tmp_path: Path) -> Path:
-    """A language model that knows nothing of us, as transformers writes it."""
+    """A plain language model, as transformers writes it."""
     part = tiny_models.language_model("llama")
     part.language_model.save_pretrained(tmp_path / "foreign")
     part.tokenizer.save_pretrained(tmp_path / "foreign")
@@ -39,7 +39,7 @@ def foreign(tiny_models, tmp_path: Path) -> Path:
 
 
 def opened(directory: Path) -> None:
-    """Everything a command may read of a family."""
+    """Open everything that commands may read of a family."""
     models = ModelFamily(directory)
     assert models.image_size == 24
     models.pretrained_tower()
@@ -151,7 +151,7 @@ def test_code_in_a_directory_is_never_run(foreign, family, tiny_models, load, tm
             auto_map={"AutoTokenizer": ["own_code.T", None]},
         )
     dtype = torch.float32
-    with pytest.raises(CraftError, match=r"only by running code that lies in it") as error:
+    with pytest.raises(CraftError, match=r"needs code from its directory") as error:
         {
             "config": lambda: load_config(foreign, "a model"),
             "model": lambda: load_model(AutoModelForCausalLM, foreign, "a model", dtype=dtype),
@@ -192,13 +192,13 @@ def test_a_projector_of_another_width_is_refused_with_both_numbers(family):
     weights |= {"2.weight": torch.zeros(18, 16), "2.bias": torch.zeros(18)}
     save_file(weights, family / "qwen2/projector.safetensors")
     write_card(family / "qwen2", card)
-    with pytest.raises(StoredFileError, match=r"leads to 18 dimensions, .* embeddings of 16"):
+    with pytest.raises(StoredFileError, match=r"maps to 18 dimensions, .* embeddings of 16"):
         AlignedLanguageModel.from_pretrained(family / "qwen2")
 
 
 @pytest.mark.usefixtures("no_terminal")
 def test_code_of_a_part_is_never_asked_about(family):
-    """Composite models build their parts by AutoModel, which asks about a part's auto_map."""
+    """Composite models build their parts with AutoModel, which prompts for a part's auto_map."""
     path = family / "qwen2" / "config.json"
     for part in (
         {"text_config": {"auto_map": {"AutoModel": "own.B"}}},
@@ -206,7 +206,7 @@ def test_code_of_a_part_is_never_asked_about(family):
     ):
         content = json.loads(path.read_text())
         path.write_text(json.dumps(content | part))
-        with pytest.raises(CraftError, match="only by running code"):
+        with pytest.raises(CraftError, match="needs code from its directory"):
             AlignedLanguageModel.from_pretrained(family / "qwen2")
         path.write_text(json.dumps(content))
 
@@ -218,26 +218,26 @@ def test_attention_of_a_repository_is_never_fetched(family, key):
         ("siglip", lambda: ModelFamily(family).siglip),
     ):
         changed(family / where / "config.json", **{key: "some-owner/attention"})
-        with pytest.raises(CraftError, match="'some-owner/attention': code of a repository"):
+        with pytest.raises(CraftError, match="'some-owner/attention': code in a repository"):
             load()
 
 
 @pytest.mark.usefixtures("no_terminal")
 def test_a_checkpoint_of_ours_never_asks_about_its_language_model(tmp_path):
-    """SiglipConfig has no causal language model, so that AutoModelForCausalLM would ask."""
+    """SiglipConfig has no causal language model, so AutoModelForCausalLM would prompt."""
     text: Any = SiglipConfig()
     text.auto_map, text.hidden_size = {"AutoModelForCausalLM": "own.B"}, 8
     with pytest.raises(ValueError, match=r"custom code|Unrecognized configuration"):
         DiscreteLVLM(DiscreteLVLMConfig(vision_config=VISION, text_config=text))
 
 
-#: Classes of ours, whose own from_pretrained calls transformers' as it must be called.
+#: Our classes, whose from_pretrained calls transformers' safely.
 OURS = {"AlignedLanguageModel", "DiscreteLVLM", "DiscreteVisionTower"}
 ROOT = Path(__file__).parents[3]
 
 
 def careless_calls(source: str) -> list[str]:
-    """Calls that may run code from a directory, load pickles, or make up weights."""
+    """Calls that may run code from a directory, load pickles, or initialise missing weights."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
@@ -254,7 +254,10 @@ def careless_calls(source: str) -> list[str]:
             needs = {"trust_remote_code": "False"}
             if not any(word in owner.lower() for word in ("config", "tokenizer")):
                 needs["use_safetensors"] = "True"
-                if owner in ("kind", "super()"):  # in the package, where what is missing is told
+                if owner in (
+                    "kind",
+                    "super()",
+                ):  # in the package, where missing weights are reported
                     needs["output_loading_info"] = "True"
             if not needs.items() <= given.items():
                 found.append(call)

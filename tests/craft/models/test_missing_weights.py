@@ -1,4 +1,4 @@
-"""Weights that are not there, or that belong elsewhere: never made up, never left out unsaid."""
+"""Missing or foreign weights are refused, never initialised or ignored silently."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Load = Callable[[], Any]
 
 
 def kinds(names: list[str]) -> Iterator[str]:
-    """One name of each kind: those of layers differ in their numbers alone."""
+    """One name of each kind: names of layers differ only in their numbers."""
     seen = set()
     for name in sorted(names):
         kind = re.sub(r"\d+", "N", name)
@@ -52,7 +52,7 @@ def kinds(names: list[str]) -> Iterator[str]:
 
 
 def rewritten(path: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
-    """Change the tensors of a file; its metadata stay."""
+    """Change the tensors of a file and keep its metadata."""
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     tensors = {name: x.clone() for name, x in load_file(path).items()}
@@ -71,7 +71,7 @@ def refused(load: Load, path: Path, name: str) -> None:
 
 
 def every_tensor_counts(path: Path, load: Load, *, extra: bool = True) -> None:
-    """No tensor can be left out, have another shape or be whole numbers, and none be added."""
+    """Check that no tensor may be missing, reshaped or integer, and that none may be added."""
     load()
     whole = path.read_bytes()
     names = list(kinds(list(load_file(path))))
@@ -136,7 +136,7 @@ def test_encoder_packs(tiny_models, tmp_path, encoder):
     whole = path.read_bytes()
     for name in kinds(list(load_file(path))):
         rewritten(path, lambda tensors, name=name: tensors.pop(name))
-        refused(load, path, str(path))  # by the hash of all of them
+        refused(load, path, str(path))  # by the hash of all tensors
         path.write_bytes(whole)
 
 
@@ -180,7 +180,7 @@ def test_tied_weights_may_stand_once_or_twice(tmp_path):
 
 
 def test_what_is_computed_may_be_stored(tmp_path):
-    """As checkpoints of earlier versions of transformers have it."""
+    """Checkpoints of earlier versions of transformers do."""
     AutoModelForCausalLM.from_config(LANGUAGE_MODELS["llama"]).save_pretrained(tmp_path)
     name = "model.layers.0.self_attn.rotary_emb.inv_freq"
     rewritten(tmp_path / "model.safetensors", lambda t: t.update({name: torch.ones(3)}))
@@ -188,7 +188,7 @@ def test_what_is_computed_may_be_stored(tmp_path):
 
 
 def test_shards(tmp_path):
-    """A shard that the index has forgotten is not read: its weights are missing."""
+    """A shard that the index does not list is not read: its weights are missing."""
     model = AutoModelForCausalLM.from_config(LANGUAGE_MODELS["untied"])
     model.save_pretrained(tmp_path, max_shard_size="8KB")
     index = tmp_path / "model.safetensors.index.json"
@@ -211,7 +211,7 @@ def test_shards(tmp_path):
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> dict[str, tuple[Path, list[Any]]]:
-    """What ``save_pretrained`` of ours wrote, and all that reads it."""
+    """What our ``save_pretrained`` wrote, and everything that reads it."""
     codebook = Codebook(torch.randn(12, 16), 4)
     config = DiscreteLVLMConfig(vision_config=VISION, text_config=LANGUAGE_MODELS["untied"])
     lvlm = DiscreteLVLM(config, codebook)
@@ -225,8 +225,8 @@ def checkpoints(tmp_path: Path) -> dict[str, tuple[Path, list[Any]]]:
 
 @pytest.mark.parametrize("kind", ["lvlm", "tower"])
 def test_checkpoints_of_our_own_classes(checkpoints, kind):
-    directory, readers = checkpoints[kind]
-    for reader in readers:
+    directory, model_classes = checkpoints[kind]
+    for model_class in model_classes:
         path = directory / "model.safetensors"
         whole, name = path.read_bytes(), next(kinds(list(load_file(path))))
         for change in (
@@ -236,7 +236,7 @@ def test_checkpoints_of_our_own_classes(checkpoints, kind):
         ):
             rewritten(path, change)
             with pytest.raises(StoredFileError, match=f"{name}|some.weight") as error:
-                reader.from_pretrained(directory)
+                model_class.from_pretrained(directory)
             assert str(directory) in str(error.value)
             path.write_bytes(whole)
     every: Any = DiscreteLVLM if kind == "lvlm" else DiscreteVisionTower
@@ -267,8 +267,10 @@ class Ran:
 @pytest.mark.parametrize("kind", ["lvlm", "tower", "siglip", "qwen2", "foreign"])
 def test_pickles_are_never_loaded(checkpoints, family, tiny_models, tmp_path, kind, name):
     ran = tmp_path / "ran"
-    where, readers = checkpoints.get(kind, (family / kind, []))
-    loads: list[Load] = [lambda reader=reader: reader.from_pretrained(where) for reader in readers]
+    where, model_classes = checkpoints.get(kind, (family / kind, []))
+    loads: list[Load] = [
+        lambda c=model_class: c.from_pretrained(where) for model_class in model_classes
+    ]
     if kind == "siglip":
         loads = [lambda: ModelFamily(family).siglip]
     elif kind == "qwen2":

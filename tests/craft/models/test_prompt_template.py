@@ -1,4 +1,4 @@
-"""Words around image and question, and that models put them there."""
+"""The text around image and question, and its place in the models' input."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The tower: read-out, the one-way class token, and what reaches the encoder's gradients."""
+"""The tower: its output block, its one-way class token, and the encoder's gradients."""
 
 import copy
 
@@ -38,7 +38,7 @@ def test_class_token_changes_no_patch(tiny_models, pixels):
 
 
 def test_class_token_reads_like_an_extra_position_that_no_patch_sees(tiny_models, pixels):
-    """Against one masked forward pass in float64 over [token, patches]."""
+    """Compared with one masked forward pass in float64 over [token, patches]."""
     tower = tiny_models.pretrained_tower().double()
     token = torch.randn(tower.config.hidden_size, dtype=torch.float64)
     _, output = tower.features(pixels.double(), token)
@@ -137,7 +137,7 @@ def test_codes_are_those_of_float32_arithmetic(tiny_models, pixels, place):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=place == "autocast"):
         z, _ = tower.features(pixels)
         found = tower(pixels)
-    # Every squared distance in float64, from the values that the features have.
+    # All squared distances in float64, from the features' values.
     distances = torch.cdist(z.double().flatten(0, 1), codebook.table.double())
     assert torch.equal(found.codes[..., 0].flatten(), distances.argmin(1))
     assert found.residual_sq_norms.dtype == torch.float32
@@ -167,7 +167,7 @@ def test_a_class_token_of_its_own_is_read_by_patches_and_saved(tiny_models, pixe
     with torch.no_grad():
         tower.class_token.add_(1)
     assert not torch.equal(tower.features(pixels)[0], z)
-    with pytest.raises(ValueError, match="class token of its own"):
+    with pytest.raises(ValueError, match="its own class token"):
         tower.features(pixels, torch.ones(16))
     tower.save_pretrained(tmp_path)
     back = DiscreteVisionTower.from_pretrained(tmp_path)
@@ -186,7 +186,7 @@ def test_flash_attention_falls_back_with_a_line_in_the_log(tiny_models, tmp_path
     tiny_models.pretrained_tower().save_pretrained(tmp_path)
     tower = DiscreteVisionTower.from_pretrained(tmp_path, attn_implementation="flash_attention_2")
     assert tower.config._attn_implementation == "sdpa"
-    assert "flash_attention_2 was asked for but cannot run here" in caplog.text
+    assert "flash_attention_2 was requested but cannot run here" in caplog.text
     with pytest.raises(ValueError, match="attention must be one of"):
         available_attention("fast")
     assert available_attention("eager") == "eager"

@@ -1,4 +1,4 @@
-"""Words a model does not know, and answers it cannot tell apart, are found before training."""
+"""Unknown words and indistinguishable answers are found before training."""
 
 import json
 
@@ -60,7 +60,7 @@ def test_answers_of_the_same_tokens_are_refused(tiny_models):
 
 
 def byte_level(unknown):
-    """As GPT-2's and Qwen's: every byte has a token. Qwen calls its end token unknown, too."""
+    """Like GPT-2's and Qwen's: a token per byte. Qwen's unknown token is its end token."""
     alphabet = {sign: i for i, sign in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     end = "<|endoftext|>"
     tokenizer = Tokenizer(models.BPE(alphabet | {end: len(alphabet)}, []))
@@ -76,7 +76,7 @@ def test_byte_level_tokenizers_know_every_word(unknown):
 
 @pytest.fixture
 def trained(tmp_path):
-    """Makes a tokenizer from a SentencePiece model, as a directory stores it."""
+    """Make a tokenizer from a SentencePiece model stored in a directory."""
 
     def train(kind, name, config, **options):
         sentences = ["An image of a thing, specifically a flag. what thing is shown"] * 20
@@ -99,7 +99,7 @@ def test_sentencepiece_with_byte_fallback_knows_every_word(trained):
 
 
 def test_siglips_tokenizer_lacks_words_of_other_scripts_alone(trained):
-    """Without byte fallback and without offsets; parts of words are no reason to refuse."""
+    """It has neither byte fallback nor offsets; unknown parts of words are accepted."""
     config = {"tokenizer_class": "SiglipTokenizer"}
     tokenizer = trained("unigram", "spiece.model", config, vocab_size=60, bos_id=-1, eos_id=1)
     assert not tokenizer.is_fast

@@ -1,4 +1,4 @@
-"""The recipes of the pocket models, on a world of ten classes and a handful of steps."""
+"""The pocket models' recipes, on a world of ten classes and for a few steps."""
 
 import math
 import shutil
@@ -9,7 +9,9 @@ import torch
 from craft.data import prompts
 from craft.models.text_batch import prompt_batch
 from craft.pocket import retention
-from craft.pocket.build.language import LanguageRecipe, LanguageStage, Lessons, noisy_sentence
+from craft.pocket.build.language import LanguageStage
+from craft.pocket.build.language_recipe import LanguageRecipe
+from craft.pocket.build.lessons import Lessons, noisy_sentence
 from craft.pocket.build.vision import Phase, ResidualCodebook, VisionRecipe, VisionStage
 from craft.pocket.build.vocabulary import build_tokenizer
 
@@ -97,7 +99,7 @@ def test_codebook_losses_are_the_mean_over_levels():
     assert torch.equal(gradient, torch.ones_like(z))
 
 
-def test_vision_goes_on_from_a_saved_phase(areas, tokenizer):
+def test_vision_resumes_from_a_saved_phase(areas, tokenizer):
     whole, resumed = (VisionStage(areas, tokenizer, VISION) for _ in range(2))
     whole.run(0)
     saved = {name: x.clone() for name, x in whole.state().items()}

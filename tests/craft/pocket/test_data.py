@@ -1,4 +1,4 @@
-"""The pocket world's pictures as shipped, and the builders that draw them."""
+"""The pocket world's shipped pictures, and the builders that draw them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_columns_are_complete_and_ids_unique(area: str) -> None:
 @pytest.mark.parametrize("area", AREAS)
 def test_pictures_decode_to_one_size_and_show_something(area: str) -> None:
     size = 28 if area == "digits" else 64
-    for row in rows(area)[::20]:  # write_parquet() looked at every one
+    for row in rows(area)[::20]:  # write_parquet() checked every one
         pixels = decode_png(row["image"])
         assert pixels.shape == (size, size, 3), row["id"]
         assert not is_blank(pixels), row["id"]
@@ -82,12 +82,12 @@ def test_labels_are_shared_only_where_the_class_is_the_same() -> None:
     assert labels("flags").isdisjoint(labels("glyphs"))
 
 
-def test_icons_have_five_artists_a_class() -> None:
+def test_icons_have_five_artists_per_class() -> None:
     assert len(labels("icons")) >= 600
     assert min(Counter(row["label"] for row in rows("icons")).values()) >= 5
 
 
-def test_lineart_has_one_artist_a_split() -> None:
+def test_lineart_has_one_artist_per_split() -> None:
     assert {(row["style"], row["split"]) for row in rows("lineart")} == {
         ("emojione-monotone", "train"),
         ("fluent-emoji-high-contrast", "test"),

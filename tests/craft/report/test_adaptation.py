@@ -1,4 +1,4 @@
-"""What an adaptation says about itself: numbers with n, and a sentence where nothing was gained."""
+"""An adaptation's summary: numbers with n, and a sentence if nothing was gained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from craft.evaluation.validation_gain import ValidationGain
 from craft.report.adaptation import adaptation_lines
 from craft.settings.training import CraftConfig
-from craft.training.adapt import AdaptationResult, ValidationAnswers
+from craft.training.result import AdaptationResult, ValidationAnswers
 
 NONE: Any = None
 
@@ -40,7 +40,7 @@ def test_a_gain_is_one_line_with_interval_and_n() -> None:
         (result("11" * 50, "10" * 50), "the answers became worse"),
     ],
 )
-def test_where_nothing_was_gained_a_sentence_says_what_to_try(
+def test_if_nothing_was_gained_a_sentence_says_what_to_try(
     found: AdaptationResult, said: str
 ) -> None:
     _, sentence = lines(found)
@@ -50,7 +50,7 @@ def test_where_nothing_was_gained_a_sentence_says_what_to_try(
 
 def test_a_method_that_trains_nothing_is_not_blamed() -> None:
     _, sentence = lines(result("10", "10"), method="zero_shot")
-    assert sentence == "method zero_shot trains nothing: the encoder is as it was"
+    assert sentence == "method zero_shot trains nothing: the encoder is unchanged"
 
 
 def test_images_with_one_question_are_counted_once() -> None:

@@ -43,11 +43,11 @@ def test_frequent_codes_come_first_and_rare_ones_last(images, codes):
     assert len(shown) == 1  # code 4 occurs once
 
 
-def test_the_framed_patch_is_the_one_of_the_code(images, codes):
+def test_the_framed_patch_has_the_code(images, codes):
     figure = frequent_and_rare_figure(prior(codes), images, codes, count=1, examples=1)
     shown = torch.tensor(figure.axes[1].images[0].get_array())
     assert torch.equal(shown[4:8, 4:8], images[2, :, 4:8, 0:4].permute(1, 2, 0))
-    assert torch.equal(shown[4:8, 0], shown[4:8, 4])  # beyond the edge the edge goes on
+    assert torch.equal(shown[4:8, 0], shown[4:8, 4])  # the edge is repeated beyond it
 
 
 def test_few_codes_are_not_shown_twice(images, codes):
@@ -56,11 +56,11 @@ def test_few_codes_are_not_shown_twice(images, codes):
 
 
 def test_what_cannot_be_drawn(images, codes):
-    with pytest.raises(ValueError, match="there is no image"):
+    with pytest.raises(ValueError, match="there are no images"):
         code_map_figure(images[:0], codes[:0], {})
     with pytest.raises(ValueError, match=r"kept at 0.8 must be \[n, H, W\] with n = 3"):
         code_map_figure(images, codes, {0.8: codes[:2] == 0})
     with pytest.raises(ValueError, match=r"codes must be \[n, H, W\]"):
         frequent_and_rare_figure(prior(codes), images, codes[:, 0])
-    with pytest.raises(ValueError, match="no image was given"):
+    with pytest.raises(ValueError, match="no images were given"):
         frequent_and_rare_figure(prior(codes), images[:0], codes[:0])

@@ -1,4 +1,4 @@
-"""Names in figures are drawn as they are written, whatever they hold."""
+"""Names in figures are drawn as written, whatever they contain."""
 
 from __future__ import annotations
 
@@ -86,15 +86,15 @@ def test_questions_and_answers(name: str) -> None:
     assert b"<svg" in file.getvalue()
 
 
-def test_names_are_no_tex(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also for users whose matplotlibrc sets every other text with TeX."""
+def test_names_are_not_tex(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if the user's matplotlibrc renders all other text with TeX."""
     monkeypatch.setitem(mpl.rcParams, "text.usetex", True)
     images, codes = torch.zeros(1, 3, 12, 12), torch.zeros(1, 3, 3, dtype=torch.int64)
     assert not code_map_figure(images, codes, {}, titles=["a_b"]).axes[0].title.get_usetex()
 
 
 def test_mathematics_would_be_drawn_as_other_text() -> None:
-    """The same title with and without: the figure differs, and ours is that of no mathematics."""
+    """Figures with and without mathematics differ, and ours is the one without."""
     images, codes = torch.zeros(1, 3, 12, 12), torch.zeros(1, 3, 3, dtype=torch.int64)
     figure = code_map_figure(images, codes, {}, titles=["$x_1$"])
     ours = figure_png(figure)
@@ -102,7 +102,7 @@ def test_mathematics_would_be_drawn_as_other_text() -> None:
     assert figure_png(figure) != ours
 
 
-def test_missing_characters_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_characters_are_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     images, codes = torch.zeros(2, 3, 12, 12), torch.zeros(2, 3, 3, dtype=torch.int64)
     with caplog.at_level(logging.WARNING):
         figure_png(code_map_figure(images, codes, {}, titles=["猫猫", "猫"]))
@@ -110,7 +110,7 @@ def test_missing_characters_are_told_once(caplog: pytest.LogCaptureFixture) -> N
     assert "the figures' font lacks '猫'" in record.getMessage()
 
 
-def test_text_is_cut_to_lines() -> None:
+def test_text_is_wrapped_and_truncated() -> None:
     assert text_in_figure("a b\nc") == "a b\nc"
     assert text_in_figure("") == ""
     long = text_in_figure("word " * 1000, width=20, most_lines=3).split("\n")

@@ -1,4 +1,4 @@
-"""A trace is drawn where it says."""
+"""A trace is drawn at its coordinates."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The terminal table: right numbers in the right places, in 80 columns."""
+"""Terminal tables: the right numbers in the right places, in 80 columns."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_what_was_not_asked_is_a_dash() -> None:
     assert cells(line) == ["keep 0.8", "50.0", "45.6", "–", "91.0"]
 
 
-def test_counts_stand_beside_percentages() -> None:
+def test_counts_are_shown_with_percentages() -> None:
     of_evaluation = evaluation_table(evaluation({"llama": {"keep_0.8": scores(50.0, 100.0)}}))
     for table in (of_evaluation, demo_table(results([0], ("flags",)))):
         lines = [cells(line) for line in rendered(table)]

@@ -1,4 +1,4 @@
-"""What files look like after a clone without Git LFS, a full disk, or a failed download."""
+"""Damages files as a clone without Git LFS, a full disk or a failed download does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POINTER = (
 
 
 def as_pointer(path: Path) -> None:
-    """Replace a file by the pointer that Git LFS leaves."""
+    """Replace a file with a Git LFS pointer."""
     path.write_text(POINTER)
 
 
@@ -23,7 +23,7 @@ def cut(path: Path) -> None:
 
 
 def emptied(path: Path) -> None:
-    """Keep nothing of a file but its name."""
+    """Empty a file."""
     path.write_bytes(b"")
 
 

@@ -1,4 +1,4 @@
-"""One process writes to a directory; a dead one's lock is taken over, a living one's is not."""
+"""One process at a time writes to a directory; the lock of a dead process is taken over."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ with directory_lock(Path(sys.argv[1])):
 
 
 def holder(directory: Path) -> subprocess.Popen[str]:
-    """A process that holds a directory until it is killed."""
+    """Start a process that holds a directory until it is killed."""
     command = [sys.executable, "-c", HOLD, str(directory)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -53,7 +53,7 @@ def test_a_living_process_is_named_and_a_dead_one_taken_over(tmp_path: Path) -> 
         assert (out / LOCK).read_bytes() == before
     finally:
         end(process)
-    assert (out / LOCK).exists()  # what a kill leaves
+    assert (out / LOCK).exists()  # left behind by the kill
     require_unlocked(out)
     with directory_lock(out):
         assert json.loads((out / LOCK).read_text())["pid"] == os.getpid()
@@ -62,7 +62,7 @@ def test_a_living_process_is_named_and_a_dead_one_taken_over(tmp_path: Path) -> 
     assert list(out.iterdir()) == []
 
 
-def test_a_free_directory_is_only_looked_at(tmp_path: Path) -> None:
+def test_checking_a_free_directory_writes_nothing(tmp_path: Path) -> None:
     require_unlocked(tmp_path / "missing")
     assert not (tmp_path / "missing").exists()
     before = tmp_path.stat().st_mtime_ns
@@ -84,7 +84,7 @@ def test_another_machine_cannot_be_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x", "host": 3}', "\0\0", "{}"])
-def test_a_lock_file_that_was_cut_short_is_no_obstacle_but_where_it_names_another_host(
+def test_a_truncated_lock_file_is_no_obstacle_unless_it_names_another_host(
     content: str, tmp_path: Path
 ) -> None:
     (tmp_path / LOCK).write_text(content)
@@ -97,11 +97,10 @@ def test_a_lock_file_that_was_cut_short_is_no_obstacle_but_where_it_names_anothe
     assert not (tmp_path / LOCK).exists()
 
 
-def test_without_the_systems_locks_ids_and_starts_decide(
+def test_without_flock_ids_and_start_times_decide(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on disks that know no flock: a process id that came to be another process's is told by
-    its start."""
+    """On a file system without flock, a reused process id is recognised by its start time."""
 
     def refuse(*_: object) -> None:
         raise OSError(95, os.strerror(95))
@@ -114,18 +113,18 @@ def test_without_the_systems_locks_ids_and_starts_decide(
         (tmp_path / LOCK).write_text(json.dumps(owner))
         with pytest.raises(LockedError, match=f"process {process.pid} on"):
             require_unlocked(tmp_path)
-        # The same id, but an earlier process.
+        # The same id, but of an earlier process.
         (tmp_path / LOCK).write_text(json.dumps(owner | {"process": "earlier"}))
         require_unlocked(tmp_path)
     finally:
         process.kill()
         process.wait()
     (tmp_path / LOCK).write_text(json.dumps(owner))
-    with directory_lock(tmp_path):  # it is dead now
+    with directory_lock(tmp_path):  # the process is dead now
         pass
 
 
-def test_of_many_that_begin_at_once_over_a_dead_ones_lock_one_goes_on(tmp_path: Path) -> None:
+def test_only_one_of_many_processes_takes_over_a_dead_ones_lock(tmp_path: Path) -> None:
     end(holder(tmp_path))
     code = (
         "import sys\n"

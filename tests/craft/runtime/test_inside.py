@@ -14,7 +14,7 @@ SECRET = "s3cr3t"
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with a file, and a secret outside that links inside lead to."""
+    """A folder with a file, and links to a secret outside it."""
     here = tmp_path / "here"
     (here / "sub").mkdir(parents=True)
     (here / "sub" / "a.txt").write_text("a")
@@ -63,7 +63,7 @@ def test_a_home_directory_is_not_looked_up(folder):
 
 
 def test_names_of_another_system_do_not_leave(folder):
-    """On Windows these separate folders, here they are letters; neither leads out."""
+    """Separators on Windows, ordinary characters here; neither leads out."""
     for name in ("..\\secret.txt", "C:\\secret.txt"):
         if os.sep == "\\":
             with pytest.raises(StoredFileError):
@@ -77,7 +77,7 @@ def test_links_are_followed_where_the_user_said_so(folder):
     for name in ("../secret.txt", "/etc/passwd", "within/../../secret.txt"):
         with pytest.raises(StoredFileError):
             inside(folder, name, "the table", follow_links=True)
-    # The system would go up from where the link leads.
+    # The system would resolve ".." from the link's target.
     found = inside(folder, "up/../sub/a.txt", "the table", follow_links=True)
     assert found == folder / "sub" / "a.txt"
 

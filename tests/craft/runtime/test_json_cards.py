@@ -1,4 +1,4 @@
-"""JSON cards that are not what their names say: one line, with file and what it is."""
+"""Damaged JSON cards are refused with one line that names the file and what it should be."""
 
 import json
 
@@ -25,7 +25,7 @@ def path(tmp_path):
 def test_cards_come_back(path):
     assert read_card(path, "a card", Card) == Card(layer=-2, name="é")
     assert read_json(path, "a card")["layer"] == -2
-    path.write_text('{"layer": 3}')  # of earlier versions, without a checksum
+    path.write_text('{"layer": 3}')  # written by an earlier version, without a checksum
     assert read_card(path, "a card", Card).layer == 3
 
 

@@ -1,4 +1,4 @@
-"""Freed memory stays in the process on glibc; elsewhere nothing is touched."""
+"""Freed memory stays in the process on glibc; elsewhere nothing changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A child process gives its last line, and ends when its parent does."""
+"""A child process returns its last line, and ends when its parent does."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_failure_is_told(child: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_it_ends_with_its_parent(child: Path, number: int) -> None:
-    """A signal to the parent alone."""
+    """Only the parent receives the signal."""
     noted = child / "pid"
     parent = subprocess.Popen([sys.executable, "-c", PARENT, noted], stderr=subprocess.DEVNULL)
     try:
@@ -72,7 +72,7 @@ def test_it_ends_with_its_parent(child: Path, number: int) -> None:
 
 
 def alive(pid: int) -> bool:
-    """A zombie, whose parent died before it could be waited for, is not."""
+    """Whether a process runs; a zombie that nobody has waited for does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

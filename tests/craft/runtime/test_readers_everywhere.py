@@ -1,4 +1,4 @@
-"""No file of a user's is read by a reader that takes what is not there; see strict_text."""
+"""Every user file is read by the strict parsers of strict_text."""
 
 import ast
 import json
@@ -35,7 +35,7 @@ READING = {"load", "loads", "safe_load", "full_load", "unsafe_load", "load_all",
 
 
 def readers_in(source: str) -> list[str]:
-    """Calls that read JSON or YAML past the strict readers."""
+    """Calls that read JSON or YAML without the strict parsers."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
@@ -104,7 +104,7 @@ def test_class_names_given_twice(tmp_path):
     "text", ["command: adapt\ncommand: align", "command: [", "a: &a 1\ncommand: *a", "- adapt"]
 )
 def test_notes_of_runs(tmp_path, text):
-    """A damaged note is no reason to take the directory for none, and none to be stuck."""
+    """A damaged note is neither ignored nor a reason to get stuck."""
     (tmp_path / MARKER).write_text(text)
     (tmp_path / "pack.json").write_text("{}")
     for resume in (None, True):

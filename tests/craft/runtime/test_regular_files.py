@@ -1,4 +1,4 @@
-"""What has no end is refused at once, not waited for."""
+"""Files that never end are refused at once."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ from craft.runtime.stored_files import StoredFileError, kind_of_special
 
 @pytest.fixture
 def special(tmp_path, monkeypatch):
-    """Name -> a path that is no regular file."""
+    """Name -> the path of something that is not a regular file."""
     os.mkfifo(tmp_path / "fifo")
     monkeypatch.chdir(tmp_path)  # the system limits a socket's path to 107 bytes
     with socket.socket(socket.AF_UNIX) as listener:

@@ -1,4 +1,4 @@
-"""Safetensors files that are not what their names say: one line, with file and what it is."""
+"""Damaged safetensors files are refused with one line that names the file and what it should be."""
 
 import json
 import struct

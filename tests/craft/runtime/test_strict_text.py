@@ -1,4 +1,4 @@
-"""JSON and YAML that Python's readers would take, and that mean something else than they say."""
+"""JSON and YAML that Python's parsers would accept and misread."""
 
 import json
 
@@ -103,7 +103,7 @@ def test_yaml_comes_back_as_it_is(tmp_path):
     path = tmp_path / "settings.yaml"
     path.write_text("")
     assert read_yaml(path, "settings") == {}
-    for encoding in ("utf-8", "utf-8-sig"):  # the latter as editors on Windows write it
+    for encoding in ("utf-8", "utf-8-sig"):  # the latter as written by Windows editors
         path.write_text("a: {b: [1, x, 0.5, null, true]}\né: ü\n", encoding=encoding)
         assert read_yaml(path, "settings") == {"a": {"b": [1, "x", 0.5, None, True]}, "é": "ü"}
     path.write_text("a: 1", encoding="utf-16")

@@ -1,4 +1,4 @@
-"""Files are whole or not there, keep what they replace until then, and say why they cannot be."""
+"""Files appear whole or not at all, and a failure keeps the earlier file and says why."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_what_is_written_is_what_was_given(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_earlier_file_and_says_how_much_room_is_needed(
     tmp_path: Path,
 ) -> None:
-    """In a process of its own whose files may not grow beyond 200 kB."""
+    """In a process of its own, whose files are limited to 200 kB."""
     for kind in WRITERS:
         (tmp_path / kind).write_text("earlier")
     code = (
@@ -118,7 +118,7 @@ def test_errors_about_other_files_stay_as_they_are(tmp_path: Path) -> None:
         elsewhere.read_bytes()
 
 
-def test_metadata_have_an_order_of_their_own(tmp_path: Path) -> None:
+def test_metadata_are_sorted(tmp_path: Path) -> None:
     metadata = {name: 'ä\x01"\\' * n for n, name in enumerate("zyxwvutsr")}
     tensors = {"b": torch.arange(3), "a": torch.zeros(2, 2)}
     for number in range(8):
@@ -152,7 +152,7 @@ def test_parts_replace_those_of_an_earlier_thing(tmp_path: Path) -> None:
 def test_ctrl_c_between_the_moves_comes_after_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For every instant at which it may be pressed."""
+    """At every point where it may be pressed."""
     replace, pressed = os.replace, True
     for instant in range(20):
         out, moves = tmp_path / str(instant), []
@@ -179,10 +179,10 @@ def test_ctrl_c_between_the_moves_comes_after_them(
                 pressed = True
         assert files(out) == ["card", "one"], instant
         assert {(out / name).read_text() for name in files(out)} == {"new"}
-    assert not pressed  # there are fewer instants than were tried
+    assert not pressed  # more points were tried than there are
 
 
-def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
+def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
     left = (".parts.123.part", ".pack.json.99999.part")
     (tmp_path / left[0] / "new").mkdir(parents=True)
     (tmp_path / left[0] / "new" / "weights").write_text("half")

@@ -1,4 +1,4 @@
-"""No number that a user writes may be NaN or infinite: refused by name, with its range."""
+"""NaN and infinity are refused in every number a user sets, by name and with its range."""
 
 import re
 from types import NoneType, UnionType
@@ -31,7 +31,7 @@ def numbers(fields) -> list[str]:
     return [name for name, field in fields.items() if is_number(field.annotation)]
 
 
-def test_all_numbers_are_looked_at():
+def test_all_numbers_are_covered():
     assert len(numbers(setting_names())) == 32
     assert len(numbers(LaserSettings.model_fields)) == 7
     assert len(numbers(HebaSettings.model_fields)) == 5
@@ -90,13 +90,13 @@ def test_settings_of_adapters(name, value):
         ("codebook.fraction=0", r"codebook.fraction must be a finite number in \(0, 1\], got 0"),
     ],
 )
-def test_ranges_are_said(assignment, said):
+def test_messages_state_the_range(assignment, said):
     with pytest.raises(CraftError, match=f"^--set {assignment}: {said}"):
         read_settings("craft", None, [assignment])
 
 
 def float_options(command: Any = None, path: tuple[str, ...] = ()) -> list[list[str]]:
-    """The arguments that lead to every option of the command line that is a floating number."""
+    """The arguments that lead to each command-line option of type float."""
     command = command or typer.main.get_command(app)
     found = [
         [*path, option.opts[0]]

@@ -1,4 +1,4 @@
-"""Settings: one source, reachable from Python, YAML and the command line alike."""
+"""Every setting can be set from Python, YAML and the command line."""
 
 import runpy
 import sys
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from craft.errors import CraftError
 from craft.report.documents import settings_table, with_table
 from craft.settings.idle import why_idle
+from craft.settings.laser import LaserSettings
 from craft.settings.methods import ALIGN_STAGES, METHODS
 from craft.settings.presets import PRESETS, preset
 from craft.settings.reading import read_align_settings, read_settings, setting_names
@@ -20,7 +21,7 @@ from craft.settings.training import CraftConfig
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "training.md"
 
-#: Settings that matter to every run, or by data and machine alone.
+#: Settings that affect every run, or only through data and machine.
 EFFECTIVE = {
     "method",
     "validation_images",
@@ -50,13 +51,13 @@ def flat(values, prefix=""):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_option_of_a_preset_is_reachable_from_everywhere(name, tmp_path):
-    """Each value on its own, over the other preset's, so that none is there by default."""
+    """Each value is set over the other preset's, so that none is there by default."""
     wanted = preset(name)
     values = flat(wanted.model_dump())
     assert set(values) == set(setting_names())
     other: Any = next(n for n in PRESETS if n != name)
     if wanted.epochs is not None:
-        del values["steps"]  # the other answer to the same question
+        del values["steps"]  # epochs and steps both set the length
     assignments = [f"{key}={yaml.safe_dump(v).splitlines()[0]}" for key, v in values.items()]
     assert read_settings(other, None, assignments) == wanted
     file = tmp_path / "settings.yaml"
@@ -66,7 +67,7 @@ def test_every_option_of_a_preset_is_reachable_from_everywhere(name, tmp_path):
     assert read_settings(name) == wanted
 
 
-def test_presets_differ_as_the_methods_say():
+def test_presets_differ_as_documented_in_methods():
     paper, ours = preset("craft_paper"), preset("craft")
     assert ours == CraftConfig()
     assert (paper.cls_attention, ours.cls_attention) == ("full", "one_way")
@@ -100,14 +101,14 @@ def test_later_sources_override_key_by_key(tmp_path):
         ("log:\n  trackers: [pen]", "mine.yaml: Input should be 'tensorboard'"),
     ],
 )
-def test_mistakes_say_where_they_stand(text, complaint, tmp_path):
+def test_mistakes_are_reported_with_their_place(text, complaint, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(text)
     with pytest.raises(ValueError, match=complaint):
         read_settings("craft", file)
 
 
-def test_several_mistakes_are_told_at_once():
+def test_several_mistakes_are_reported_at_once():
     with pytest.raises(ValueError, match=r"--set lr=0: .*; --set lora.rank=0: "):
         read_settings(assignments=["lr=0", "lora.rank=0"])
     with pytest.raises(ValueError, match=r"^--set heba\.kernel=2: kernel must be odd"):
@@ -131,7 +132,15 @@ def test_the_documented_table_is_up_to_date():
         assert f"| `{name}` |" in settings_table()
 
 
-def test_the_table_is_written_between_its_marks(tmp_path, monkeypatch):
+def test_laser_settings_are_documented_too():
+    text = DOCUMENT.with_name("laser.md").read_text()
+    assert with_table(text) == text, "run python -m craft.report.documents docs/laser.md"
+    for name, field in LaserSettings.model_fields.items():
+        assert field.description, name
+        assert f"| `{name}` |" in text
+
+
+def test_the_table_is_written_between_its_markers(tmp_path, monkeypatch):
     copy = tmp_path / "training.md"
     copy.write_text(DOCUMENT.read_text().replace("| `lr` |", "| `rate` |"))
     monkeypatch.setattr(sys, "argv", ["settings_table", str(copy)])
@@ -143,9 +152,9 @@ def test_the_table_is_written_between_its_marks(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("read", [partial(read_settings, "craft_paper"), read_align_settings])
-def test_steps_that_a_user_sets_decide_over_a_presets_epochs(read, tmp_path):
+def test_a_users_steps_override_a_presets_epochs(read, tmp_path):
     assert read(None, ["steps=3"]).step_count(10**6) == 3
-    # Also where they are what they would be by default, and for less data than min_steps.
+    # Even if they equal the default, and if they are fewer than min_steps.
     assert read(None, ["steps=500"]).step_count(10**6) == 500
     assert read(None, ["steps=5"]).step_count(10) == 5
     file = tmp_path / "mine.yaml"
@@ -162,7 +171,7 @@ def test_steps_that_a_user_sets_decide_over_a_presets_epochs(read, tmp_path):
     [
         (["steps=3", "epochs=1"], r"--set steps=3 and --set epochs=1 both say how long"),
         (["lr=1e-3", "lr=1e-4"], r"lr is set twice, by --set lr=1e-3 and by --set lr=1e-4"),
-        (["method=align"], r"--set method=align: align is a stage of .*did you mean `craft align`"),
+        (["method=align"], r"--set method=align: align is not a method but .*mean `craft align`"),
         (["method=align_projector"], r"did you mean `craft align`"),
         (["method=captions"], r"did you mean `craft align`"),
         (["lrr=1"], r"--set lrr=1: no such setting 'lrr'; did you mean 'lr'\?; there are method"),
@@ -174,13 +183,13 @@ def test_steps_that_a_user_sets_decide_over_a_presets_epochs(read, tmp_path):
         (["lr=1e999"], r"--set lr=1e999: lr must be a finite number > 0, got inf"),
     ],
 )
-def test_assignments_that_cannot_be_meant_are_refused(assignments, complaint):
+def test_mistaken_assignments_are_refused(assignments, complaint):
     with pytest.raises(CraftError, match=complaint):
         read_settings(assignments=assignments)
 
 
-def test_a_stage_is_no_method_and_align_has_none(tmp_path):
-    """Neither does a configuration hold a stage, nor does `craft align` take a method."""
+def test_a_stage_is_not_a_method_and_align_has_none(tmp_path):
+    """A configuration has no stage, and `craft align` takes no method."""
     with pytest.raises(ValidationError, match="did you mean `craft align`"):
         CraftConfig(method=cast(Any, "align"))
     assert not set(METHODS) & set(ALIGN_STAGES)
@@ -203,7 +212,7 @@ def test_every_setting_is_idle_somewhere_or_listed_as_always_effective(name):
 @pytest.mark.parametrize(
     ("idle", "others", "reason"),
     [
-        ("encoder=lora", ["method=projector_ft"], "leaves the encoder as it is"),
+        ("encoder=lora", ["method=projector_ft"], "does not train the encoder"),
         ("lora.rank=2", [], "only encoder=lora and method=llm_lora"),
         ("lora.rank=2", ["method=projector_ft"], "only encoder=lora and method=llm_lora"),
         ("heba.scale=2", ["encoder=lora"], "only encoder=heba and encoder=heba_discrete"),
@@ -211,13 +220,13 @@ def test_every_setting_is_idle_somewhere_or_listed_as_always_effective(name):
         ("heba.grad_unscale=true", ["encoder=heba_discrete"], "heba.scale is 1"),
         ("lr=1", ["encoder=heba"], "whose rate is lr_new"),
         ("lr=1", ["method=llm_lora"], "whose rate is lr_new"),
-        ("lr_new=1", ["method=discrete_ft"], "nothing new trains"),
+        ("lr_new=1", ["method=discrete_ft"], "no new weights train"),
         ("lambda_con=1", ["method=vision_ft"], "the answer loss without CRAFT's other two"),
         ("con_scale=literal", ["lambda_con=0"], "leaves the contrastive loss out"),
         ("commit_levels=final", ["lambda_commit=0"], "leaves that loss out"),
-        ("select=best", ["method=llm_lora"], "leaves the encoder as it is"),
+        ("select=best", ["method=llm_lora"], "does not train the encoder"),
         ("forget_at_most=1", ["blend=false"], "blend=false returns the adapted weights"),
-        ("min_steps=9", [], "counts only where epochs decides"),
+        ("min_steps=9", [], "counts only if epochs decides"),
         ("checkpoint.keep=9", ["checkpoint.every=0"], "writes no checkpoints"),
         ("log.project=birds", ["log.trackers=[tensorboard]"], "only the trackers trackio"),
         ("ldifs.norm=none", [], "only method=ldifs"),
@@ -226,12 +235,12 @@ def test_every_setting_is_idle_somewhere_or_listed_as_always_effective(name):
         ("steps=9", ["method=zero_shot"], "method=zero_shot trains nothing"),
     ],
 )
-def test_what_has_no_effect_is_refused_or_told(idle, others, reason, tmp_path, caplog):
+def test_settings_without_effect_are_refused_or_reported(idle, others, reason, tmp_path, caplog):
     with pytest.raises(CraftError) as error:
         read_settings("craft", None, [idle, *others])
     assert str(error.value).startswith(f"--set {idle} has no effect: ")
     assert reason in str(error.value)
-    # A file may serve several methods: told, not refused.
+    # A file may serve several methods, so it is reported, not refused.
     name, _, value = idle.partition("=")
     file = tmp_path / "mine.yaml"
     *section, key = name.split(".")
@@ -242,8 +251,8 @@ def test_what_has_no_effect_is_refused_or_told(idle, others, reason, tmp_path, c
     assert reason in caplog.text
 
 
-def test_a_config_of_an_earlier_run_is_read_without_a_word(tmp_path, caplog):
-    """It holds every setting, most of them as they are by default."""
+def test_a_config_of_an_earlier_run_gives_no_warning(tmp_path, caplog):
+    """It contains every setting, most with default values."""
     for changes in ({}, {"method": "vision_ft"}, {"method": "zero_shot"}):
         file = tmp_path / "config.yaml"
         file.write_text(yaml.safe_dump(preset("craft", **changes).model_dump()))

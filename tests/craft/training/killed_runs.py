@@ -1,7 +1,7 @@
-"""Runs that are killed with -9 at random instants and go on, for test_resume.
+"""Runs that are killed with -9 at random instants and resumed, for test_resume.
 
-Its arguments are MODELS OUT KILLS SEED; it prints a JSON line. Children are forked, so that a new
-process costs no new imports.
+The arguments are MODELS OUT KILLS SEED; the output is one JSON line. Children are forked, so that a
+new process needs no new imports.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from tests.craft.training.short_run import short_run
 
 
 def start(models: Path, out: Path) -> tuple[int, int]:
-    """A child that runs, or goes on with, the adaptation in ``out``; its id and a pipe on which it
-    says that training begins."""
+    """Fork a child that starts or resumes the adaptation in ``out``.
+
+    Returns its process id, and a pipe to which it writes when training starts.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child:
@@ -35,7 +37,7 @@ def start(models: Path, out: Path) -> tuple[int, int]:
             os.dup2(log.fileno(), 2)
             begun: Any = lambda _: os.write(writer, b"x")  # noqa: E731
             result = short_run(ModelFamily(models), out, ("steps=6",), resume=True, on_start=begun)
-            # Under another name first: this file, too, may be cut off by a kill.
+            # Under another name first, since a kill may truncate this file too.
             (out / "almost").write_text(tensor_hash(result.tower.state_dict()))
             (out / "almost").rename(out / "done")
             os._exit(0)
@@ -90,7 +92,7 @@ def main() -> None:
 
 
 def losses(lines: str) -> list[dict[str, Any]]:
-    """Every line of a log but for its times."""
+    """Every line of a log without its times."""
     entries = [json.loads(line) for line in lines.splitlines()]
     return [{k: v for k, v in entry.items() if k not in ("seconds", "pace")} for entry in entries]
 

@@ -1,6 +1,6 @@
-"""Checkpoint writes that are killed at every single call to the disk, for test_checkpoint.
+"""Checkpoint writes that are killed at every disk call, for test_checkpoint.
 
-Its argument is a directory; it prints which step's checkpoint was there after each instant.
+The argument is a directory; the output lists the step of the checkpoint found after each kill.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def write(directory: CheckpointDirectory, step: int) -> None:
     directory.save(step, {"weights": {"x": torch.full((100,), float(step))}}, {"note": step})
 
 
-#: What touches the disk.
+#: Calls that touch the disk.
 _DISK = (
     (checkpoint, "save_file"),
     (os, "fsync"),
@@ -52,7 +52,7 @@ def main() -> None:
         values = set(loaded.tensors["weights"]["x"].tolist())
         assert values == {float(loaded.step)}, instant
         assert loaded.state == {"note": loaded.step}, instant
-        write(directory, 3)  # and a later run writes on
+        write(directory, 3)  # as a later run would
         directory.tidy()
         again = directory.load()
         assert again is not None, instant

@@ -1,9 +1,9 @@
-"""Whether two runs trained the same, but for rounding.
+"""Whether two runs trained the same, up to rounding.
 
-How much rounding may change depends on how much the sums cancel: a gradient may be a small rest of
-large terms. So the run itself is asked. It is run again with all its products rounded anew, at
-random and by more than a processor would (tests/perturbed_products.py); what that changes in a
-weight or gradient is what rounding changes in it.
+The effect of rounding depends on how much sums cancel: a gradient may be the small difference of
+large terms. It is therefore measured: the run is repeated with all products rounded again, at
+random and by more than a processor would (tests/perturbed_products.py). The change of a weight or
+gradient is what rounding may change in it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from torch import Tensor
 from craft.training.distributed import strategy
 from tests.perturbed_products import MARGIN, SEEDS, rounded_otherwise
 
-#: A weight or gradient whose sum does not cancel is still rounded itself.
+#: Even without cancellation, a weight or gradient is itself rounded.
 _OWN = 2.0**-20
 
 
 @contextmanager
 def smooth_updates() -> Iterator[None]:
-    """Runs use an Adam whose steps are continuous in the gradient.
+    """Make runs use an Adam whose steps are continuous in the gradient.
 
-    Adam divides by the gradient's size; where the gradient is rounding noise, as that of keys'
-    biases, which cancel in the softmax, its direction would be a coin toss.
+    Adam divides by the gradient's size. If the gradient is rounding noise, such as that of the
+    keys' biases, which cancel in the softmax, its direction would be random.
     """
     original = strategy.make_optimizer
 
@@ -47,7 +47,7 @@ def smooth_updates() -> Iterator[None]:
 
 
 def rerounded(run: Callable[[Path], object], out: Path) -> list[Path]:
-    """Directories that ``run`` was given, once for each other way to round."""
+    """Call ``run`` with other rounding, once per seed; returns its directories."""
     directories = [out / f"rerounded-{seed}" for seed in SEEDS]
     for seed, directory in zip(SEEDS, directories, strict=True):
         with rounded_otherwise(seed):
@@ -56,8 +56,8 @@ def rerounded(run: Callable[[Path], object], out: Path) -> list[Path]:
 
 
 def assert_same(name: str, found: Path, expected: Path, others: Sequence[Path]) -> None:
-    """Tensors in the file of this name in each directory are the expected ones, but for what
-    rounding changes in ``others``."""
+    """Check that the tensors in the file ``name`` are as expected, up to what rounding changes in
+    ``others``."""
     ours, theirs, *again = (load_file(x / name) for x in (found, expected, *others))
     assert_same_tensors(ours, theirs, again)
 
@@ -67,7 +67,7 @@ def assert_same_tensors(
     expected: Mapping[str, Tensor],
     others: Sequence[Mapping[str, Tensor]],
 ) -> None:
-    """As :func:`assert_same`."""
+    """Like :func:`assert_same`, for tensors."""
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         spread = max(_largest(other[name] - tensor) for other in others)

@@ -1,6 +1,6 @@
 """Short runs of every kind, for tests that compare one process with two.
 
-``python -m tests.craft.training.shared_runs MODELS OUT fsdp|zero`` leaves a directory for each of
+``python -m tests.craft.training.shared_runs MODELS OUT fsdp|zero`` writes a directory for each of
 :data:`RUNS`.
 """
 
@@ -55,13 +55,13 @@ RUNS: dict[str, tuple[str, ...]] = {
     "two_stages": ("stage=instructions",),
     "sgd": ("optimizer=sgd", "lr=0.01", "weight_decay=0.1"),
 }
-#: Runs of the same models before those.
+#: Earlier runs of the same models.
 BEFORE = {"two_stages": ("stage=captions",)}
 BF16 = ("hardware.precision=bf16",)
 #: With FSDP, launched by an accelerate config instead of the setting.
 LAUNCHED = "lora"
-#: Also cut off after two steps (``<name>-cut``), and gone on with (``<name>-resumed``); and cut off
-#: in one process, and gone on with by two (``<name>-begun-by-one``).
+#: Also interrupted after two steps (``<name>-cut``) and resumed (``<name>-resumed``), and
+#: interrupted in one process and resumed by two (``<name>-begun-by-one``).
 RESUMED = ("craft", "align")
 
 
@@ -74,11 +74,11 @@ def run(
     resume: bool = False,
     before: tuple[str, ...] | None = None,
 ) -> None:
-    """A run that leaves what it learnt in ``out``, unless it dies after ``stop`` steps.
+    """Train and save the weights in ``out``, or die after ``stop`` steps.
 
     Args:
-        resume: go on with one that died after two.
-        before: settings of another run of the same models, before this one.
+        resume: resume a run that died after two steps.
+        before: settings of an earlier run of the same models.
     """
     out.mkdir(exist_ok=True)
     language_model = copy.deepcopy(models.language_model("llama"))
@@ -100,14 +100,14 @@ def run(
         _keep(patch, out)
         if config.select == "best":
             # Random models give a letter 0.02 %. The second step's weights are better than the
-            # pretrained ones by 0.006, the fourth's no better than those.
+            # pretrained ones by 0.006, and the fourth's are no better than the second's.
             patch.setattr(selection, "NO_DIFFERENCE", 0.003)
         if config.blend:
             _prefer_half(patch)
         result = adapt(*call, config, out, recipe=recipe, resume=resume, on_step=die)
         assert result.resumed == (2 if resume else None)
         left = [*result.tower.parameters(), *language_model.parameters()]
-        assert not any(p._post_accumulate_grad_hooks for p in left)  # DeepSpeed's go with it
+        assert not any(p._post_accumulate_grad_hooks for p in left)  # DeepSpeed's are removed
         if PartialState().is_main_process:
             save_file(dict(result.tower.state_dict()), out / "tower.safetensors")
             weights = {
@@ -117,7 +117,7 @@ def run(
 
 
 def _recipe(settings: tuple[str, ...]) -> tuple[Recipe, CraftConfig]:
-    """What trains, by a method or by a stage of `craft align`, and with which settings."""
+    """The recipe, of a method or a stage of `craft align`, and the settings."""
     config = short_config(*(text for text in settings if not text.startswith("stage=")))
     for name, stage in ALIGN_STAGES.items():
         if f"stage={name}" in settings:
@@ -126,8 +126,11 @@ def _recipe(settings: tuple[str, ...]) -> tuple[Recipe, CraftConfig]:
 
 
 def _prefer_half(patch: pytest.MonkeyPatch) -> None:
-    """The mixture half-way is the best: random models know as little after a run as before it, so
-    that the result would be the weights it began with, whatever was learnt."""
+    """Make the half-way mixture the best.
+
+    Random models know as little after a run as before, so otherwise the pretrained weights would be
+    returned, whatever was learnt.
+    """
     original = Selection.validate
 
     def validate(self: Selection, step: int, blend: float = 1.0) -> dict[str, float]:
@@ -139,8 +142,7 @@ def _prefer_half(patch: pytest.MonkeyPatch) -> None:
 
 
 def _keep(patch: pytest.MonkeyPatch, out: Path) -> None:
-    """The run writes its first gradients, before they are clipped, and how much of weights and
-    moments a process has."""
+    """Make the run save its first gradients, before clipping, and a process's share of weights."""
     original = TrainingRun.gradients
 
     def gradients(self: TrainingRun, first: bool) -> Any:
@@ -159,29 +161,29 @@ def _keep(patch: pytest.MonkeyPatch, out: Path) -> None:
 
 
 def runs_of_two(models: ModelFamily, out: Path, how: str, **environment: str) -> None:
-    """Call this module in two processes, which also go on with what one has begun."""
+    """Call this module in two processes, which also resume runs that one process started."""
     for name in RESUMED:
         run(models, out / f"{name}-begun-by-one", RUNS[name], stop=2)
     in_two_processes("shared_runs", models.directory, out, how, **environment)
 
 
 def first(out: Path) -> dict[str, Any]:
-    """What a run left of its first step."""
+    """What a run saved about its first step."""
     return json.loads((out / "first.json").read_text())
 
 
 def norms(out: Path) -> dict[str, Tensor]:
-    """Of the first step's gradients, by loss term."""
+    """Norms of the first step's gradients, by loss term."""
     return {term: torch.tensor(norm) for term, norm in first(out)["norms"].items()}
 
 
 def reroundings(models: ModelFamily, out: Path, name: str) -> list[Path]:
-    """The run in one process, rounded otherwise."""
+    """Repeat the run in one process with other rounding."""
     return rerounded(lambda to: run(models, to, RUNS[name], before=BEFORE.get(name)), out)
 
 
 def moved(models: ModelFamily, out: Path) -> bool:
-    """Whether a run left other weights than it began with; of adapters, whose gates begin at 0."""
+    """Whether a run changed any weights or, for adapters, gates, which start at 0."""
     began = {
         "tower": models.pretrained_tower().state_dict(),
         "language_model": models.language_model("llama").state_dict(),
@@ -196,16 +198,16 @@ def moved(models: ModelFamily, out: Path) -> bool:
 
 
 def assert_same_results(found: Path, expected: Path, others: list[Path]) -> None:
-    """Of directories of whole runs."""
+    """Check the results in the directories of complete runs."""
     for part in ("tower", "language_model"):
         assert_same(f"{part}.safetensors", found, expected, others)
 
 
 def assert_same_run(models: ModelFamily, shared: Path, out: Path, name: str) -> None:
-    """First gradients, results, and norms of the first step are those of one process."""
+    """Check that first gradients, their norms and the results are those of one process."""
     found = shared / name
     run(models, out, RUNS[name], before=BEFORE.get(name))
-    assert moved(models, out)  # else the results would be the same whatever was learnt
+    assert moved(models, out)  # otherwise the results would always be equal
     others = reroundings(models, out, name)
     assert_same("gradients.safetensors", found, out, others)
     assert_same_results(found, out, others)
@@ -214,8 +216,10 @@ def assert_same_run(models: ModelFamily, shared: Path, out: Path, name: str) -> 
 
 
 def assert_half_precision(models: ModelFamily, found: Path, out: Path) -> None:
-    """The run "bf16" in ``found`` is that of one process, but for sums that are rounded in another
-    order, which is far less than bfloat16 differs from float32."""
+    """Check that the run "bf16" in ``found`` is that of one process, except for the order of sums.
+
+    That matters far less than the difference between bfloat16 and float32.
+    """
     for name, settings in (("half", BF16), ("single", ())):
         run(models, out / name, settings)
     path = "gradients.safetensors"
@@ -229,9 +233,12 @@ def assert_half_precision(models: ModelFamily, found: Path, out: Path) -> None:
     assert distance(same) < distance(other) / 3
 
 
-def assert_goes_on(models: ModelFamily, shared: Path, out: Path, name: str) -> None:
-    """A run that was cut off ends as if it had not been: bit for bit with the same processes, and
-    to rounding with another number of them, since checkpoints are whole."""
+def assert_resumes(models: ModelFamily, shared: Path, out: Path, name: str) -> None:
+    """Check that an interrupted run ends like an uninterrupted one.
+
+    Bit for bit with the same number of processes, and up to rounding with another number, since
+    checkpoints do not depend on it.
+    """
     for part in ("tower", "language_model"):
         resumed = (shared / f"{name}-resumed" / f"{part}.safetensors").read_bytes()
         assert resumed == (shared / name / f"{part}.safetensors").read_bytes()
@@ -248,7 +255,7 @@ def assert_goes_on(models: ModelFamily, shared: Path, out: Path, name: str) -> N
 def main() -> None:
     models, out, how = ModelFamily(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
     if how == "zero":
-        # An operation for CPUs alone, which would be compiled first.
+        # This operation, for CPUs only, would have to be compiled first.
         ops: Any = importlib.import_module("deepspeed.ops")
         ops.__compatible_ops__["deepspeed_shm_comm"] = False
     out.mkdir(exist_ok=True)

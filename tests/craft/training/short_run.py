@@ -1,7 +1,7 @@
-"""An adaptation of a few steps on random images, for tests that start processes of their own.
+"""An adaptation of a few steps on random images, for tests that start their own processes.
 
-``python -m tests.craft.training.short_run MODELS OUT [KEY=VALUE ...]`` runs it and leaves
-``final.safetensors``, the encoder, and ``gradients.safetensors``, those of the first step.
+``python -m tests.craft.training.short_run MODELS OUT [KEY=VALUE ...]`` runs it and writes the
+encoder to ``final.safetensors`` and the first step's gradients to ``gradients.safetensors``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from craft.data.images.image_set import ImageSet
 from craft.data.images.store import TensorStore
 from craft.family.family import ModelFamily
 from craft.settings.training import CraftConfig
-from craft.training.adapt import AdaptationResult, adapt
+from craft.training.adapt import adapt
+from craft.training.result import AdaptationResult
 from craft.training.training_run import TrainingRun
 from tests.craft.training.same_training import smooth_updates
 
@@ -37,10 +38,10 @@ SETTINGS = (
 
 
 def short_config(*settings: str) -> CraftConfig:
-    """:data:`SETTINGS` and changes, the later ones counting.
+    """:data:`SETTINGS` with changes, of which later ones take precedence.
 
-    Not read as a user's are, which must not name what their method leaves idle: these are for all
-    methods, also the stages of ``craft align``.
+    A user's settings are read differently and must not contain ones without effect; these are for
+    all methods, including the stages of ``craft align``.
     """
     values: dict[str, Any] = {}
     for text in (*SETTINGS, *settings):
@@ -83,7 +84,7 @@ def short_run(
     resume: bool = False,
     on_start: Callable[[Any], None] | None = None,
 ) -> AdaptationResult:
-    """The run, with :data:`SETTINGS` and changes."""
+    """Run with :data:`SETTINGS` and changes."""
     return adapt(
         models.pretrained_tower(),
         models.language_model("llama"),
@@ -97,7 +98,7 @@ def short_run(
 
 
 def keep_first_gradients(path: Path) -> None:
-    """From now on a run writes the gradients of its first step, before they are clipped."""
+    """Make all later runs save the gradients of their first step, before clipping."""
     original = TrainingRun.gradients
 
     def gradients(self: TrainingRun, first: bool) -> Any:

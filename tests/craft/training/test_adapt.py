@@ -1,4 +1,4 @@
-"""The adaptation loop on a tiny world: what moves, what is written, what is refused."""
+"""The adaptation loop on a tiny world: what trains, what is written, what is refused."""
 
 import json
 
@@ -68,7 +68,7 @@ def test_settings_and_losses_are_written(tiny_models, tmp_path):
     assert [(step, total) for step, total, _ in seen] == [(i, 4) for i in range(1, 5)]
 
 
-def test_the_answers_before_and_after_are_those_of_the_history(tiny_models, tmp_path):
+def test_the_answers_before_and_after_match_the_history(tiny_models, tmp_path):
     begun, phases = [], []
     result = run(
         tiny_models,
@@ -104,7 +104,7 @@ def test_the_same_seed_gives_the_same_encoder(tiny_models, tmp_path):
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_the_chosen_mixture_comes_back(tiny_models, tmp_path):
+def test_the_chosen_mixture_is_returned(tiny_models, tmp_path):
     general = general_probe(6, 24, 3)
     last = run(tiny_models, tmp_path / "a", SHORT.model_copy(update={"blend": False}))
     mixed = run(tiny_models, tmp_path / "b", general=general)
@@ -149,7 +149,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_terms(tiny_models, tmp_path):
         run(tiny_models, tmp_path, config)
 
 
-def test_a_part_of_the_codebook_is_what_the_encoder_learns_to_say(tiny_models, tmp_path):
+def test_the_encoder_uses_only_the_chosen_part_of_the_codebook(tiny_models, tmp_path):
     all_in = SHORT.model_copy(update={"blend": False})
     config = all_in.model_copy(update={"codebook": CodebookConfig(fraction=0.25, seed=3)})
     result = run(tiny_models, tmp_path, config)
@@ -159,7 +159,7 @@ def test_a_part_of_the_codebook_is_what_the_encoder_learns_to_say(tiny_models, t
     assert tensor_hash(result.tower.state_dict()) != tensor_hash(whole.tower.state_dict())
 
 
-def test_a_weight_of_zero_takes_the_answers_out(tiny_models, tmp_path):
+def test_a_weight_of_zero_removes_the_answer_loss(tiny_models, tmp_path):
     halved = run(tiny_models, tmp_path / "a", SHORT.model_copy(update={"lambda_sal": 0.5}))
     without = run(tiny_models, tmp_path / "b", SHORT.model_copy(update={"lambda_sal": 0.0}))
     whole = run(tiny_models, tmp_path / "c")

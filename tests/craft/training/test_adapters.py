@@ -1,4 +1,4 @@
-"""HeBA adapters as what CRAFT trains of the encoder."""
+"""CRAFT with HeBA adapters as the trained part of the encoder."""
 
 import copy
 import json
@@ -23,7 +23,7 @@ def first_codes(tower):
 
 
 def moved_since(base, tower):
-    """Names of the base's weights that are not what they were."""
+    """Names of the base's weights that changed."""
     before = base.state_dict()
     return [
         n for n, x in tower.state_dict().items() if n in before and not torch.equal(x, before[n])
@@ -31,7 +31,7 @@ def moved_since(base, tower):
 
 
 @pytest.mark.parametrize("encoder", ["heba", "heba_discrete"])
-def test_nothing_of_the_encoder_moves_but_its_adapters(tiny_models, tmp_path, encoder):
+def test_only_the_adapters_of_the_encoder_move(tiny_models, tmp_path, encoder):
     base = tiny_models.pretrained_tower()
     result = short_run(tiny_models, tmp_path, (f"encoder={encoder}", "lr_new=0.02"))
     assert moved_since(base, result.tower) == []
@@ -47,8 +47,8 @@ def test_nothing_of_the_encoder_moves_but_its_adapters(tiny_models, tmp_path, en
     assert 0 < result.code_flip_rate < 1
 
 
-def test_the_discrete_preset_begins_as_the_encoder_itself(tiny_models):
-    """Acceptance test (i), with and without a class token that reads."""
+def test_the_discrete_preset_starts_as_the_encoder_itself(tiny_models):
+    """Acceptance test (i), with and without a class token."""
     base, tower = tiny_models.pretrained_tower(), tiny_models.pretrained_tower()
     tower.adopt_adapters(PRESETS["heba_discrete"])
     token = torch.randn(16, generator=torch.Generator().manual_seed(0))
@@ -73,15 +73,15 @@ def test_the_share_of_changed_codes_is_counted(tiny_models, tmp_path, preset):
     assert changed > 0
 
 
-def test_a_reading_class_token_changes_no_code_and_reads_what_patches_read(tiny_models):
-    """methods A6 with adapters at both sites, whose grids a lone class token is not part of."""
+def test_a_one_way_class_token_changes_no_code_and_attends_like_patches(tiny_models):
+    """methods A6 with adapters at both sites, whose grids do not include the class token."""
     tower = tiny_models.pretrained_tower()
     tower.adopt_adapters(PRESETS["heba"])
     token = torch.randn(16, generator=torch.Generator().manual_seed(0))
     alone, _ = tower.features(PIXELS)
     z, output = tower.features(PIXELS, token)
     assert torch.equal(z, alone)
-    # The token among the patches of a block, which then read it: its own output is the same.
+    # If a block's patches also attend to the token, the token's own output is the same.
     block = tower.blocks[0]
     hidden = tower.embeddings(PIXELS)
     both = torch.cat([token.expand(3, 1, -1), hidden], 1)
@@ -102,8 +102,8 @@ def test_a_full_class_token_trains_beside_the_adapters_and_is_in_the_pack(tiny_m
 
 
 @pytest.mark.parametrize("encoder", ["heba", "heba_discrete"])
-def test_none_of_the_way_is_the_pretrained_encoder(tiny_models, tmp_path, encoder):
-    """Mixing adapters with adapters that do nothing; also where they began as something."""
+def test_a_share_of_zero_is_the_pretrained_encoder(tiny_models, tmp_path, encoder):
+    """Mixing adapters with idle ones, even if their initial weights were not idle."""
     base = tiny_models.pretrained_tower()
     result = short_run(tiny_models, tmp_path, (f"encoder={encoder}", "blend=true"))
     idle = copy.deepcopy(result.tower)
@@ -118,7 +118,7 @@ def test_none_of_the_way_is_the_pretrained_encoder(tiny_models, tmp_path, encode
         assert result.code_flip_rate == 0
 
 
-def test_adapters_draw_the_same_for_a_seed_and_other_ones_for_another(tiny_models, tmp_path):
+def test_what_adapters_draw_depends_on_the_seed(tiny_models, tmp_path):
     def run(name, seed):
         settings = ("encoder=heba", "heba.fast_prob=0.5", f"seed={seed}")
         return short_run(tiny_models, tmp_path / name, settings).tower.state_dict()
@@ -150,7 +150,7 @@ def test_recomputed_activations_give_the_same_adapters(tiny_models, tmp_path):
         torch.testing.assert_close(x, plain[name], rtol=1e-4, atol=1e-6)
 
 
-def test_settings_go_over_the_presets():
+def test_settings_override_the_presets():
     assert set(HebaSettings.model_fields) == set(vars(HebaConfig()))
     for name, config in PRESETS.items():
         assert read_settings(assignments=[f"encoder={name}"]).adapters == config

@@ -1,4 +1,4 @@
-"""Few-shot classification: the loss by hand, the protocol by counting, towers left as they were."""
+"""Few-shot classification: the loss by hand, the protocol by counting, towers left unchanged."""
 
 import math
 from dataclasses import replace
@@ -42,7 +42,7 @@ def pair():
         config = CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=16)
         model = CLIPModel(config)
         with torch.no_grad():
-            for parameter in model.parameters():  # else all images look the same to it
+            for parameter in model.parameters():  # otherwise all images look the same to it
                 if parameter.ndim > 1:
                     parameter.normal_(std=0.3)
         return model
@@ -68,13 +68,13 @@ def learner(pair, preset: PresetName | None = "heba", **changes):
     return FewShotLearner(pair, (3, 3), **arguments)
 
 
-def test_classes_that_read_the_same_are_refused(task):
+def test_classes_with_the_same_sentences_are_refused(task):
     prompts = [*task.prompts[:7], task.prompts[2]]
     with pytest.raises(ValueError, match="classes 2 and 7 have the same sentences"):
         replace(task, prompts=prompts)
 
 
-def test_only_adapters_learn_and_then_they_are_gone(pair, task):
+def test_only_adapters_learn_and_are_removed(pair, task):
     before = tensor_hash(pair.state_dict())
     recipe = FewShotRecipe(epochs=10, batch=8, lr=0.1)
     with learner(pair, "heba_discrete") as found:
@@ -92,7 +92,7 @@ def test_only_adapters_learn_and_then_they_are_gone(pair, task):
     assert tensor_hash(pair.state_dict()) == before
 
 
-def test_a_seed_is_a_run(pair, task):
+def test_a_seed_determines_the_run(pair, task):
     def run(seed):
         with learner(pair, seed=seed) as found:
             return found.fit(task, FewShotRecipe(epochs=2, batch=8, seed=seed))
@@ -102,7 +102,7 @@ def test_a_seed_is_a_run(pair, task):
 
 def test_the_loss_is_smoothed_cross_entropy_over_the_sampled_classes(pair, task):
     recipe = FewShotRecipe(batch=2, negatives=1, smoothing=0.3)
-    rows = [0, 6]  # of classes 0 and 1, so that two of the others are drawn
+    rows = [0, 6]  # of classes 0 and 1, so two others are drawn
     single = FewShotTask(
         task.train, task.test, [p[:1] for p in task.prompts], task.base, task.novel
     )
@@ -143,7 +143,7 @@ def test_negatives_are_other_base_classes_five_for_each_present():
     assert some.tolist() == [0, 1, 2, 3, 4, 5, 7]  # fewer others than could be drawn
 
 
-def test_shots_are_so_many_of_every_class():
+def test_shots_limit_the_images_of_every_class():
     labels = torch.tensor([0] * 5 + [1] * 2 + [4] * 9)
     rows = few_shots(labels, 4, torch.Generator().manual_seed(0))
     assert labels[rows].bincount().tolist() == [4, 2, 0, 0, 4]
@@ -152,8 +152,8 @@ def test_shots_are_so_many_of_every_class():
     assert set(rows.tolist()) != set(other.tolist())
 
 
-def test_base_images_are_told_apart_from_base_classes_alone(pair, task):
-    """Counted with loops; sentences of a class are averaged at unit length."""
+def test_base_images_are_classified_among_base_classes_only(pair, task):
+    """Counted with loops; a class's sentences are averaged at unit length."""
     with learner(pair, None) as found, torch.no_grad():
         scores = found.scores(task, batch=5)
         names = []
@@ -172,18 +172,18 @@ def test_base_images_are_told_apart_from_base_classes_alone(pair, task):
     assert scores.novel == pytest.approx(100 * right["novel"] / 12)
 
 
-def test_the_harmonic_mean_is_that():
+def test_the_harmonic_mean():
     assert FewShotScores(80.0, 40.0).harmonic_mean == pytest.approx(2 / (1 / 80 + 1 / 40))
     assert FewShotScores(0.0, 0.0).harmonic_mean == 0
 
 
-def test_a_loss_that_explodes_is_said(pair, task):
+def test_a_diverging_loss_is_reported(pair, task):
     with learner(pair) as found, pytest.raises(CraftError, match="lower lr"):
         found.fit(task, FewShotRecipe(epochs=9, lr=1e30))
 
 
 def test_crops_are_rectangles_of_the_image():
-    """A crop of the whole image is the image; smaller ones hold only what is in it."""
+    """A crop of the whole image is the image; smaller ones contain only parts of it."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(6, 3, 20, 20, generator=generator)
     whole = RandomResizedCrop(20, (1.0, 1.0), (1.0, 1.0), flip=0)

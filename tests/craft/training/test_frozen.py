@@ -1,4 +1,4 @@
-"""What must not move: a moved bit is found, whoever moved it."""
+"""A single changed bit in a frozen part is detected, whatever changed it."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_a_moved_weight_is_named_with_both_hashes(codebook):
     assert "language_model" not in str(error.value)
 
 
-def test_a_moved_codeword_is_found(codebook):
+def test_a_changed_codeword_is_detected(codebook):
     proof = FrozenProof(codebook)
     codebook.on(torch.device("cpu"))._tensor[1, 1] += 1
     with pytest.raises(CodebookMismatchError, match="changed in memory"):

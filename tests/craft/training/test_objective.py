@@ -1,4 +1,4 @@
-"""The contrastive term, against the formula written out pair by pair, and gradient flow."""
+"""The contrastive loss against the formula written out pair by pair, and gradient norms."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_loss_is_the_sum_over_pairs_of_different_classes():
     assert float(loss) == pytest.approx(by_hand(images, texts, keys.tolist(), 5.0, -2.0), rel=1e-9)
 
 
-def test_sharing_any_of_two_keys_is_enough_to_be_no_negative():
+def test_pairs_that_share_any_key_are_not_negatives():
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(4, 8, generator=generator, dtype=torch.float64)
     texts = torch.randn(4, 8, generator=generator, dtype=torch.float64)
@@ -51,7 +51,7 @@ def test_sharing_any_of_two_keys_is_enough_to_be_no_negative():
     assert float(loss) == pytest.approx(expected, rel=1e-9)
 
 
-def test_texts_of_the_same_class_do_not_push():
+def test_texts_of_the_same_class_do_not_repel():
     images = torch.randn(2, 4, requires_grad=True)
     texts = torch.randn(2, 4, requires_grad=True)
     scale, bias = torch.tensor(3.0), torch.tensor(0.0)
@@ -64,7 +64,7 @@ def test_texts_of_the_same_class_do_not_push():
 
 
 @pytest.mark.parametrize("literal", [True, False])
-def test_head_starts_at_the_temperature_it_was_asked_for(tiny_models, literal):
+def test_head_starts_at_the_chosen_temperature(tiny_models, literal):
     head = ContrastiveHead(tiny_models.siglip, literal, torch.Generator().manual_seed(0))
     expected = math.log(10) if literal else float(tiny_models.siglip.logit_scale)
     assert head.log_scale.item() == pytest.approx(expected)
@@ -73,7 +73,7 @@ def test_head_starts_at_the_temperature_it_was_asked_for(tiny_models, literal):
     assert float(head.token.detach().std()) == pytest.approx(0.02, rel=0.6)
 
 
-def test_text_embeddings_are_siglips_own_and_carry_no_gradient(tiny_models):
+def test_text_embeddings_are_siglips_and_carry_no_gradient(tiny_models):
     texts = ["An image of a flag, specifically a thing aa.", "thing bb"]
     found = text_embeddings(tiny_models.siglip, tiny_models.tokenizer, texts)
     ids = tiny_models.tokenizer(texts, padding="max_length", max_length=16, return_tensors="pt")
@@ -83,7 +83,7 @@ def test_text_embeddings_are_siglips_own_and_carry_no_gradient(tiny_models):
     assert not found.is_inference()
 
 
-def test_text_embeddings_are_made_in_batches(tiny_models, monkeypatch):
+def test_text_embeddings_are_computed_in_batches(tiny_models, monkeypatch):
     texts = [f"thing {2 * chr(97 + i)}" for i in range(7)]
     whole = text_embeddings(tiny_models.siglip, tiny_models.tokenizer, texts)
     sizes = []

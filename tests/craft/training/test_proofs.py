@@ -1,4 +1,4 @@
-"""What moved in the first step is what trains: both ways round."""
+"""In the first step everything that trains moves, and nothing else does."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def test_a_plain_step_passes():
     check.check()
 
 
-def test_a_weight_that_stood_still_is_named():
+def test_a_weight_that_did_not_move_is_named():
     *_, optimizer, check = setting(gradient=False)
     optimizer.step()
     with pytest.raises(RuntimeError, match=r"1 of 2 weights that train did not move.*'bias'"):
@@ -51,7 +51,7 @@ def test_a_frozen_weight_that_was_touched_is_named(how):
 
 
 def test_a_run_is_checked(tiny_models, tmp_path, monkeypatch):
-    """An encoder whose optimiser forgets a block does not train on unnoticed."""
+    """An optimiser that forgets a block is noticed."""
     groups = Trainee.groups
 
     def forgetful(trainee, config):
@@ -67,7 +67,7 @@ def test_a_run_is_checked(tiny_models, tmp_path, monkeypatch):
 
 
 def test_the_check_waits_for_a_learning_rate(tiny_models, tmp_path, monkeypatch):
-    """The first step of a warm-up has none."""
+    """It is zero in the first step of a warm-up."""
     checked = []
     check = MovementCheck.check
     monkeypatch.setattr(MovementCheck, "check", lambda self: (checked.append(1), check(self)))
@@ -85,7 +85,7 @@ def test_the_check_waits_for_a_learning_rate(tiny_models, tmp_path, monkeypatch)
 
 
 def test_only_the_encoder_and_its_head_are_prepared(tiny_models, tmp_path, monkeypatch):
-    """Language model, projector and text tower stay outside what processes wrap."""
+    """Language model, projector and text tower stay outside the prepared module."""
     prepared = []
     prepare = TrainingRun.prepare
 

@@ -1,4 +1,4 @@
-"""Jobs that die and go on: same weights, same log, or a clear refusal."""
+"""Interrupted runs resume with the same weights and log, or are clearly refused."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def run_module(name, *arguments):
-    """Standard output of a script beside this file, with fresh imports and one thread."""
+    """Run a script beside this file in a new process with one thread; returns its JSON output."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", f"tests.craft.training.{name}", *map(str, arguments)]
     done = subprocess.run(
@@ -33,7 +33,7 @@ def run_module(name, *arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.fuzz)])
-def test_killed_at_random_instants_it_ends_with_the_same_weights(kills, tiny_models_dir, tmp_path):
+def test_runs_killed_at_random_instants_end_with_the_same_weights(kills, tiny_models_dir, tmp_path):
     found = run_module("killed_runs", tiny_models_dir, tmp_path / "runs", kills, kills)
     assert found["same"]
     assert found["kills"] == kills
@@ -41,7 +41,7 @@ def test_killed_at_random_instants_it_ends_with_the_same_weights(kills, tiny_mod
 
 
 def stop_after(monkeypatch, steps):
-    """The next run dies in step ``steps`` + 1."""
+    """Make the next run die in step ``steps`` + 1."""
     done = []
     original = TrainingRun.step
 
@@ -74,7 +74,7 @@ def interrupted(models, out, monkeypatch, steps, settings=()):
     ],
     ids=lambda settings: settings[0],
 )
-def test_every_kind_of_run_goes_on_bit_for_bit(tiny_models, tmp_path, monkeypatch, settings):
+def test_every_kind_of_run_resumes_bit_for_bit(tiny_models, tmp_path, monkeypatch, settings):
     whole = short_run(tiny_models, tmp_path / "whole", settings)
     interrupted(tiny_models, tmp_path / "cut", monkeypatch, 3, settings)
     resumed = short_run(tiny_models, tmp_path / "cut", settings, resume=True)
@@ -91,13 +91,13 @@ def test_a_finished_run_is_not_repeated(tiny_models, tmp_path):
     assert tensor_hash(again.tower.state_dict()) == tensor_hash(first.tower.state_dict())
 
 
-def test_without_resume_old_checkpoints_go(tiny_models, tmp_path, monkeypatch):
+def test_without_resume_old_checkpoints_are_deleted(tiny_models, tmp_path, monkeypatch):
     short_run(tiny_models, tmp_path)
     interrupted(tiny_models, tmp_path, monkeypatch, 1)
     assert [x.name for x in (tmp_path / CHECKPOINTS).iterdir()] == ["step-00000001"]
 
 
-def test_with_nothing_to_resume_it_starts(tiny_models, tmp_path):
+def test_with_nothing_to_resume_a_run_starts(tiny_models, tmp_path):
     assert short_run(tiny_models, tmp_path, ("steps=1",), resume=True).resumed is None
 
 
@@ -105,7 +105,7 @@ def test_other_settings_are_refused_by_name(tiny_models, tmp_path, monkeypatch):
     interrupted(tiny_models, tmp_path, monkeypatch, 1)
     with pytest.raises(ValueError, match=r"other settings \(lr: 0.0003 -> 0.001\)"):
         short_run(tiny_models, tmp_path, ("lr=1e-3",), resume=True)
-    # Those that change no result may differ.
+    # Settings that change no result may differ.
     short_run(tiny_models, tmp_path, ("checkpoint.keep=1",), resume=True)
 
 
@@ -123,8 +123,8 @@ def test_another_encoder_is_refused(tiny_models, tmp_path, monkeypatch):
         short_run(Other(tiny_models.directory), tmp_path, resume=True)
 
 
-def test_a_full_disk_costs_no_checkpoint(tiny_models, tmp_path, monkeypatch):
-    """The first checkpoint is written, then the disk takes no more."""
+def test_a_full_disk_loses_no_checkpoint(tiny_models, tmp_path, monkeypatch):
+    """The first checkpoint is written, then the disk is full."""
     from craft.training.records import checkpoint
 
     whole = short_run(tiny_models, tmp_path / "whole")
@@ -147,7 +147,7 @@ def test_a_full_disk_costs_no_checkpoint(tiny_models, tmp_path, monkeypatch):
     assert tensor_hash(resumed.tower.state_dict()) == tensor_hash(whole.tower.state_dict())
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny_models, tmp_path, caplog):
+def test_a_damaged_checkpoint_is_skipped_for_the_previous_one(tiny_models, tmp_path, caplog):
     whole = short_run(tiny_models, tmp_path)
     weights = tmp_path / CHECKPOINTS / "step-00000004" / "weights.safetensors"
     data = bytearray(weights.read_bytes())
@@ -159,11 +159,11 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny_models, tmp_path,
     assert "weights.safetensors is not what was written" in caplog.text
     found = CheckpointDirectory(tmp_path / CHECKPOINTS).load()
     assert found is not None
-    assert found.step == 4  # written anew
+    assert found.step == 4  # rewritten
     assert tensor_hash(resumed.tower.state_dict()) == tensor_hash(whole.tower.state_dict())
 
 
-def test_what_is_refused_leaves_an_earlier_run_as_it_is(tiny_models, tmp_path):
+def test_a_refused_run_leaves_an_earlier_one_unchanged(tiny_models, tmp_path):
     short_run(tiny_models, tmp_path, ("steps=1",))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match="fp16 needs a loss scale"):
@@ -171,8 +171,8 @@ def test_what_is_refused_leaves_an_earlier_run_as_it_is(tiny_models, tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_processes_that_see_other_checkpoints_are_refused(tiny_models, tmp_path, monkeypatch):
-    """As on two machines whose --out is not the same disk."""
+def test_processes_that_see_different_checkpoints_are_refused(tiny_models, tmp_path, monkeypatch):
+    """As on two machines whose --out is on different disks."""
     short_run(tiny_models, tmp_path, ("steps=1",))
     monkeypatch.setattr(Accelerator, "gather", lambda self, step: torch.cat([step, step * 0 - 1]))
     with pytest.raises(ValueError, match=r"different steps \(\[1, -1\], -1 being none\)"):

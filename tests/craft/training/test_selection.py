@@ -1,4 +1,4 @@
-"""The choice of weights: what is scored, what is kept, what is mixed."""
+"""Selection of weights: what is scored, kept and mixed."""
 
 import copy
 
@@ -29,7 +29,7 @@ def selection(tiny_models, tower):
 
 
 def shifted(tower, amount):
-    """The tower's weights with every parameter moved; the codebook stays."""
+    """The tower's state with ``amount`` added to every parameter."""
     state = copy.deepcopy(tower.state_dict())
     for name, parameter in tower.named_parameters():
         state[name] = parameter.detach() + amount
@@ -64,25 +64,25 @@ def test_the_best_mixture_wins_and_is_the_mixture(selection, tower, monkeypatch)
 
 
 def test_no_more_is_forgotten_than_allowed(selection, monkeypatch):
-    # The domain wants all of the adapted weights; 10 points are lost on the way, 4 may be.
+    # The domain is best with all adapted weights, but 10 points are lost then and only 4 may be.
     scored(selection, monkeypatch, lambda x: 50 + x, lambda x: 90 - 10 * x)
     assert selection.blend(3) == 0.4
 
 
-def test_the_pretrained_weights_stay_when_nothing_is_better(selection, tower, monkeypatch):
+def test_the_pretrained_weights_are_kept_if_nothing_is_better(selection, tower, monkeypatch):
     start = copy.deepcopy(tower.state_dict())
     scored(selection, monkeypatch, lambda x: 50 - x, lambda _: 90)
     assert selection.blend(3) == 0
     assert all(torch.equal(x, start[name]) for name, x in tower.state_dict().items())
 
 
-def test_differences_that_rounding_makes_decide_nothing(selection, monkeypatch):
-    """Neither for more of the adapted weights nor against them."""
+def test_rounding_differences_decide_nothing(selection, monkeypatch):
+    """Neither for a larger share of the adapted weights nor against it."""
     scored(selection, monkeypatch, lambda x: 99.9 + 1e-3 * x, lambda _: 90)
     assert selection.blend(3) == 0
 
 
-def test_what_rounding_forgets_is_allowed(tiny_models, tower, monkeypatch):
+def test_forgetting_within_rounding_is_allowed(tiny_models, tower, monkeypatch):
     config = CraftConfig(validation_images=10, forget_at_most=0.0)
     parts = (tower, tiny_models.language_model("qwen2"), load_domain("lineart"))
     selection = Selection(*parts, None, config)
@@ -90,9 +90,7 @@ def test_what_rounding_forgets_is_allowed(tiny_models, tower, monkeypatch):
     assert selection.blend(3) == 1
 
 
-def test_the_best_step_is_the_first_of_those_that_rounding_tells_apart(
-    tiny_models, tower, monkeypatch
-):
+def test_of_steps_equal_up_to_rounding_the_first_is_best(tiny_models, tower, monkeypatch):
     config = CraftConfig(validation_images=10, select="best")
     parts = (tower, tiny_models.language_model("qwen2"), load_domain("lineart"))
     chosen = Selection(*parts, None, config)
@@ -118,7 +116,7 @@ def test_every_validation_is_in_the_history(selection, tower):
     assert all(0 <= h["domain_confidence"] <= 100 for h in selection.history)
 
 
-def test_few_images_are_asked_several_times_with_other_distractors():
+def test_few_images_get_several_questions_with_different_distractors():
     domain = load_domain("lineart")
     n = len(domain.val)
     asked = domain_views(domain, 3 * n)
@@ -140,7 +138,7 @@ def test_forgetting_is_told_apart_from_learning_nothing(selection, monkeypatch):
     assert selection.forgot
 
 
-def test_where_nothing_was_learnt_nothing_was_forgotten(selection, monkeypatch):
+def test_without_learning_nothing_counts_as_forgotten(selection, monkeypatch):
     scored(selection, monkeypatch, lambda x: 50 - x, lambda x: 90 - 100 * x)
     tried = []
     assert selection.blend(3, lambda *counts: tried.append(counts)) == 0

@@ -1,7 +1,7 @@
-"""A tracked run that dies after its third step of five and goes on from the checkpoint of step 2.
+"""A tracked run that dies after three of five steps and resumes from the checkpoint of step 2.
 
-``python -m tests.craft.training.tracked_runs MODELS OUT TRACKER ...`` runs it in a process of its
-own, for trackers that read their environment when they are imported.
+``python -m tests.craft.training.tracked_runs MODELS OUT TRACKER ...`` runs it in a separate
+process, for trackers that read their environment when they are imported.
 """
 
 from __future__ import annotations

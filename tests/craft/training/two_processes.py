@@ -1,4 +1,4 @@
-"""A script of these tests, run by two processes that know of each other."""
+"""Run a script of these tests in two distributed processes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def in_two_processes(name: str, *arguments: object, **environment: str) -> None:
-    """Call a module, by its name beside this one or in full, under torchrun, with gloo and one
-    thread each."""
+    """Run a module, named relative to this folder or in full, under torchrun with one thread per
+    process."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     module = name if "." in name else f"tests.craft.training.{name}"
     script = ["-m", module, *map(str, arguments)]

@@ -1,4 +1,4 @@
-"""An exam of random models on random images, slow enough to be killed anywhere.
+"""An exam of random models on random images, slow enough to be killed at any point.
 
 ``python -m tests.craft.workbench.killed_exams MODELS OUT evaluate`` (or ``transfer``) says "begins"
 once everything is loaded.
@@ -23,7 +23,7 @@ from tests.craft.training.short_run import random_domain
 
 
 def in_small_steps(patch: Any) -> None:
-    """Two images or questions at a time; ``patch(owner, name, value)`` sets what does so."""
+    """Process two images or questions at a time, by ``patch(owner, name, value)``."""
     patch(exam, "answer_questions", partial(exam.answer_questions, batch=2))
     patch(visual_tokens, "cut", partial(visual_tokens.cut, batch=2))
 

@@ -1,4 +1,4 @@
-"""The method from Python: three calls, the same results as the commands."""
+"""The Python API: its calls give the same results as the commands."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_listener_hears_what_is_not_measured_and_how_far_things_are(
     craft.transfer([out], tmp_path / "t", family=models, settings=FEW, listener=heard)
     assert len(heard.notices) == 3
     assert all("forgetting is not measured" in notice for notice in heard.notices)
-    assert "names 'pocket' for that" in heard.notices[0]
+    assert "names 'pocket' for it" in heard.notices[0]
     family = ModelFamily.load(models)
     monkeypatch.setattr(ModelFamily, "retention", None)
     craft.evaluate(out, tmp_path / "u", family=family, settings=FEW, listener=heard)

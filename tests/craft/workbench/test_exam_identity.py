@@ -1,4 +1,4 @@
-"""An exam goes on only with what was asked of, and answered by, the same models."""
+"""An exam resumes only with the same questions and the same models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cosines of images with class names, and names that are the same to the tokenizer."""
+"""Similarities of images with class names, also with names of the same tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.craft.conftest import NAMES, image_set
 
 
 def test_classes_that_read_the_same_are_equal_bit_for_bit(tiny_models: ModelFamily) -> None:
-    """Unknown words are one word; in two columns of a product they would be rounded apart."""
+    """Unknown words are one token; as two columns of a product they could round differently."""
     images = image_set("flags", {"test": 2})
     classes = [NAMES[0], "zyzzyva", NAMES[1], "quagga", *NAMES[2:]]
     found = class_similarity(tiny_models.siglip, tiny_models.tokenizer, images, classes)

@@ -1,4 +1,4 @@
-"""``kill -9`` at any instant of an exam: the run that follows writes the same files."""
+"""After ``kill -9`` at any point of an exam, the next run writes the same files."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def same(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ):
-    """Kills exams after so many seconds each, then compares what the next one writes.
+    """Kill exams after the given seconds each, then compare what the next one writes.
 
-    One that goes on where others died may end before it is killed; the next then begins anew.
+    An exam that resumes where others died may end before it is killed; the next then starts over.
     """
     command = request.param
     in_small_steps(monkeypatch.setattr)
@@ -56,7 +56,7 @@ def same(
             elif (out / FILES[1]).is_file():
                 require_whole(out)
                 shutil.rmtree(out)
-        assert died  # how many, depends on the machine
+        assert died  # how many depends on the machine
         examine(tiny_models, out, command)
         require_whole(out)
         assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
@@ -68,7 +68,7 @@ def same(
     return check
 
 
-def test_a_killed_exam_goes_on_and_writes_the_same_files(same, tmp_path: Path) -> None:
+def test_a_killed_exam_resumes_and_writes_the_same_files(same, tmp_path: Path) -> None:
     same([0.5])
 
 

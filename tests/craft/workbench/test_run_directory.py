@@ -1,4 +1,4 @@
-"""What a command may write over, and what it must not."""
+"""What a command may overwrite and what it may not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def noted(directory: Path) -> int:
 
 
 def open_run_directory(*args: Any, **kwargs: Any) -> bool:
-    """As a command does, which ends at once."""
+    """Open a run directory as a command that ends at once."""
     try:
         return run_directory.open_run_directory(*args, **kwargs)
     finally:
@@ -39,22 +39,22 @@ def test_new_and_empty_directories_are_taken(tmp_path: Path) -> None:
     open_run_directory(tmp_path / "empty", {"command": "demo"})
 
 
-def test_a_run_that_left_nothing_but_notes_may_be_begun_again(tmp_path: Path) -> None:
+def test_a_run_that_left_only_notes_may_start_over(tmp_path: Path) -> None:
     open_run_directory(tmp_path, {"command": "adapt", "n": 1}, resume=False)
     (tmp_path / "config.yaml").write_text("")
     open_run_directory(tmp_path, {"command": "adapt", "n": 2}, resume=False)
     assert noted(tmp_path) == 2
 
 
-def test_an_earlier_run_is_gone_on_with_or_replaced_only_if_asked(tmp_path: Path) -> None:
+def test_an_earlier_run_is_resumed_or_replaced_only_if_asked(tmp_path: Path) -> None:
     open_run_directory(tmp_path, {"command": "adapt", "n": 1})
     (tmp_path / "pack.json").write_text("hours of work")
-    said = "holds an earlier run of `craft adapt`; choose another directory, --resume auto to go on"
-    with pytest.raises(CraftError, match=said + r" with that run, or --force to replace it$"):
+    said = "holds an earlier run of `craft adapt`; choose another directory, --resume auto to"
+    with pytest.raises(CraftError, match=said + r" resume that run, or --force to replace it$"):
         open_run_directory(tmp_path, {"command": "adapt", "n": 2}, resume=False)
     with pytest.raises(CraftError, match=r"choose another directory, or --force to replace it$"):
         open_run_directory(tmp_path, {"command": "adapt", "n": 2})
-    # What goes on keeps the note of what began.
+    # A resumed run keeps its first note.
     assert open_run_directory(tmp_path, {"command": "adapt", "n": 2}, resume=True)
     assert noted(tmp_path) == 1
     assert not open_run_directory(tmp_path, {"command": "adapt", "n": 3}, force=True)
@@ -88,7 +88,7 @@ def test_a_file_is_not_a_directory(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(CraftError, match="is a file; name a directory"):
         open_run_directory(path, {"command": "demo"}, force=True)
-    with pytest.raises(CraftError, match=r"cannot be: .*/file is a file"):
+    with pytest.raises(CraftError, match=r"cannot be made: .*/file is a file"):
         open_run_directory(path / "deep" / "er", {"command": "demo"}, force=True)
 
 

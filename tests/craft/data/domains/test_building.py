@@ -77,7 +77,7 @@ def test_a_manifest_comes_back_and_gives_the_same_questions(built, tmp_path):
     assert Counter(q.heldout for q in domain.questions(domain.test)) == {False: 14, True: 2}
 
 
-def test_what_is_no_manifest_is_refused(built, tmp_path):
+def test_invalid_manifests_are_refused(built, tmp_path):
     _, manifest, _ = built
     path = tmp_path / "domain.json"
     path.write_text("{}")
@@ -108,10 +108,10 @@ def test_other_data_than_the_manifests_is_refused(built, class_folder, draw):
         build_domain(read_records(class_folder), manifest, 24)
 
 
-def test_classes_of_one_name_are_refused(class_folder, draw):
+def test_classes_with_the_same_name_are_refused(class_folder, draw):
     for i in range(4):
         draw(class_folder / f"Thing-AA/{i}.png", 100 + i)
-    with pytest.raises(ValueError, match=r"'Thing-AA' and 'thing aa' have the same name"):
+    with pytest.raises(ValueError, match=r"'Thing-AA' and 'thing aa' differ only in spelling"):
         make_manifest(read_records(class_folder))
 
 
@@ -129,7 +129,7 @@ def test_a_class_with_one_image_is_refused(class_folder, draw):
         make_manifest(read_records(class_folder))
 
 
-def test_captions_stand_for_an_image_beside_its_class(tmp_path, draw):
+def test_captions_are_contrastive_texts_besides_the_class(tmp_path, draw):
     lines = ["image,label,caption"]
     for c in range(4):
         for i in range(5):
@@ -150,7 +150,7 @@ def test_captions_stand_for_an_image_beside_its_class(tmp_path, draw):
     assert said == {truth, f"{caption} {truth}"}
 
 
-def test_questions_of_their_own(tmp_path, draw):
+def test_data_with_questions(tmp_path, draw):
     entries = [
         {
             "id": f"q{i}",
@@ -167,7 +167,7 @@ def test_questions_of_their_own(tmp_path, draw):
     manifest = make_manifest(records, reading=ReadOptions())
     domain = build_domain(records, manifest, 16)
     assert (manifest.kind, domain.heldout) == ("questions", [])
-    # Two questions about one image file never end up in two parts.
+    # Two questions about the same image file are never in different parts.
     images = {r.id: str(r.image) for r in records}
     parts = [{images[key] for key in p.ids} for p in (domain.train, domain.val, domain.test)]
     assert not parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2]
@@ -179,7 +179,7 @@ def test_questions_of_their_own(tmp_path, draw):
     assert [(q.id, q.answer.lower()) for q in asked] == [(key, "yes") for key in domain.test.ids]
 
 
-def test_statements_that_differ_in_case_alone_are_no_negatives(tmp_path, draw):
+def test_statements_that_differ_only_in_case_are_not_negatives(tmp_path, draw):
     rows = [
         {"image": draw(tmp_path / f"{i}.png", i).name, "question": "Red?", "answer": answer}
         for i, answer in enumerate(["Yes", "yes", "no", "No", "yes", "no"] * 3)
@@ -204,8 +204,8 @@ def test_all_missing_images_are_named_at_once(class_folder):
     assert all(f"{link}: " in str(error.value) for link in gone)
 
 
-def test_what_lies_where_a_manifest_says_is_not_shown(tmp_path, class_folder):
-    """A manifest may be someone else's, and name any file."""
+def test_content_of_a_manifests_source_is_not_shown(tmp_path, class_folder):
+    """A manifest may come from someone else and name any file."""
     records = read_records(class_folder)
     secret = tmp_path / "secret.csv"
     secret.write_text("image,label\ns3cr3t\n\ns3cr3t,s3cr3t,s3cr3t\n")
@@ -215,5 +215,5 @@ def test_what_lies_where_a_manifest_says_is_not_shown(tmp_path, class_folder):
     ) as error:
         reopen(manifest, 16)
     assert "s3cr3t" not in str(error.value)
-    with pytest.raises(DataError, match="s3cr3t"):  # the user names it
+    with pytest.raises(DataError, match="s3cr3t"):  # the user named it
         reopen(manifest, 16, secret)

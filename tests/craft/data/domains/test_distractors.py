@@ -1,4 +1,4 @@
-"""Options that are not drawn at random: the hardest by similarity, and FOCI's files."""
+"""Options that are not drawn at random: the hardest by similarity, and those of FOCI files."""
 
 import json
 
@@ -16,7 +16,7 @@ def test_the_hardest_are_the_most_similar_wrong_classes():
     similarity = torch.tensor([[0.9, 0.8, 0.1, 0.7, 0.2, 0.3], [0.5, 0.1, 0.9, 0.2, 0.3, 0.4]])
     assert hardest(similarity, ["a", "b"], CLASSES) == [["b", "d", "f"], ["c", "a", "f"]]
     assert similarity[0, 0] == pytest.approx(0.9)
-    assert hardest(torch.ones(1, 6), ["b"], CLASSES) == [["a", "c", "d"]]  # in order, if equal
+    assert hardest(torch.ones(1, 6), ["b"], CLASSES) == [["a", "c", "d"]]  # ties in order
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_options_of_a_file_are_asked_and_kept_in_the_manifest(built, tmp_path):
         assert sorted(question.options) == sorted([question.label, *wrong])
         assert question.options["ABCD".index(question.answer)] == question.label
     letters = {q.answer for q in with_file.questions(with_file.test)}
-    assert len(letters) > 1  # the truth stands first in the file, not in the questions
+    assert len(letters) > 1  # the truth comes first in the file, but not in the questions
     again = build_domain(records, noted, 16)
     assert again.questions(again.test) == with_file.questions(with_file.test)
 
@@ -58,7 +58,7 @@ def test_options_of_a_file_are_asked_and_kept_in_the_manifest(built, tmp_path):
         (lambda entry: entry.update(image="elsewhere.png"), "entries for the test image .*, not 1"),
         (lambda entry: entry.update(groundtruth="unicorn"), "no class of the data is called 'unic"),
         (lambda entry: entry["options"].pop(), "must have four different options"),
-        (lambda entry: entry.pop("options"), r"is no option file"),
+        (lambda entry: entry.pop("options"), r"is not an option file"),
         (
             lambda entry: entry.update(groundtruth=entry["options"][1]),
             "there and 'thing .*' in the",

@@ -1,4 +1,4 @@
-"""A damaged manifest is a manifest of the same kind, or refused in one line with its path."""
+"""A damaged manifest is read with equal content, or refused with one line that has its path."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.craft.fuzzing import ROUNDS, damaged, fuzz_file, retyped
 
 
 def as_read(text):
-    """Its representation, since True == 1."""
+    """The representation of a manifest, since True == 1."""
     return repr(json.loads(text, parse_int=float))
 
 

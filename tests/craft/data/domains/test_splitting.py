@@ -1,4 +1,4 @@
-"""Parts of a data set: kept as given, drawn class by class otherwise, never sharing an image."""
+"""Splits are kept as given or drawn class by class, and drawn ones never share an image."""
 
 from pathlib import Path
 
@@ -56,29 +56,29 @@ def test_equal_files_stay_together():
     train, val, test, _, notes = split_records(records(LABELS), digests)
     parts = [{digests[row] for row in part} for part in (train, val, test)]
     assert not parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2]
-    assert not any("are in the test part" in note for note in notes)
+    assert not any("are in both test and" in note for note in notes)
 
 
-def test_given_parts_are_kept_and_shared_images_told():
+def test_given_splits_are_kept_and_shared_images_reported():
     splits = ["train"] * 60 + ["test"] * 40
     digests = [*DIGESTS[:60], *DIGESTS[:1], *DIGESTS[61:]]
     train, val, test, _, notes = split_records(records(LABELS, splits), digests)
     assert test == list(range(60, 100))
     assert sorted(train + val) == list(range(60))
     assert len(val) == 6
-    assert any("1 images are in the test part and in training" in note for note in notes)
+    assert any("1 images are in both test and training" in note for note in notes)
 
 
-def test_a_validation_part_serves_as_test_where_there_is_none():
+def test_a_validation_split_serves_as_test_if_there_is_none():
     splits = ["train"] * 80 + ["val"] * 20
     train, val, test, _, notes = split_records(records(LABELS, splits), DIGESTS)
     assert test == list(range(80, 100))
     assert set(val) <= set(range(80))
-    assert any("as it names no test part" in note for note in notes)
+    assert any("since it has no test split" in note for note in notes)
     assert train
 
 
-def test_only_train_is_as_good_as_no_parts():
+def test_only_a_training_split_is_like_none():
     assert (
         split_records(records(LABELS, ["train"] * 100), DIGESTS)[:3]
         == (split_records(records(LABELS), DIGESTS)[:3])
@@ -86,11 +86,11 @@ def test_only_train_is_as_good_as_no_parts():
 
 
 def test_what_cannot_be_split_is_refused():
-    with pytest.raises(DataError, match=r"x:100: class 'z' has a single image.*name the splits"):
+    with pytest.raises(DataError, match=r"x:100: class 'z' has a single image.*define the splits"):
         split_records(records([*LABELS, "z"]), [*DIGESTS, "z"])
     with pytest.raises(DataError, match=r"x:99: names no split, but others do"):
         split_records(records(LABELS, ["train"] * 99 + [None]), DIGESTS)
-    with pytest.raises(DataError, match=r"no training part, only \['test'\]"):
+    with pytest.raises(DataError, match=r"no training split, only \['test'\]"):
         split_records(records(LABELS, ["test"] * 100), DIGESTS)
 
 
@@ -109,6 +109,8 @@ def test_classes_validate_where_each_has_a_single_training_image():
     train, val, test, _, notes = split_records(records(labels, splits), DIGESTS[:40])
     assert (len(train), len(val), len(test)) == (16, 4, 20)
     assert not {labels[row] for row in train} & {labels[row] for row in val}
-    assert any("of the classes left for training, as each has a single image" in n for n in notes)
+    assert any(
+        "of the classes left for training, since each has a single image" in n for n in notes
+    )
     few = labels[:7] + labels[20:27]
     assert split_records(records(few, ["train"] * 7 + ["test"] * 7), DIGESTS[:14]).val == []

@@ -1,4 +1,4 @@
-"""Augmentation: what it leaves alone, what it changes, and that the seed decides."""
+"""Augmentation changes what it should, and depends only on the seed."""
 
 from itertools import pairwise
 
@@ -52,7 +52,7 @@ def test_outlines_of_a_square_are_its_border():
     image[..., 3:7, 3:7] = 1
     lines = outlines(image)[0, 0]
     assert lines[0, 0] == 1  # flat background turns white
-    assert lines[5, 5] == 1  # so does the flat inside
+    assert lines[5, 5] == 1  # and so does the flat inside
     assert lines[2, 4] == 0
     assert lines[4, 6] == 0
 
@@ -70,7 +70,7 @@ def test_shrinking_a_lot_averages():
 
 
 @pytest.mark.parametrize("cut", [[0, 4, 8], [0, 3, 8], [0, 1, 8]])
-def test_parts_of_a_batch_look_as_they_do_together(images, cut):
+def test_parts_of_a_batch_are_augmented_as_in_the_whole(images, cut):
     augment = Augmentation(grey=0.3, invert=0.3, outline=0.3, thicken=0.3, blur=0.3)
     whole = augment(images, 16, generator(4))
     parts, states = [], set()
@@ -79,4 +79,4 @@ def test_parts_of_a_batch_look_as_they_do_together(images, cut):
         parts.append(augment(images[start:stop], 16, draws, slice(start, stop), len(images)))
         states.add(draws.get_state().numpy().tobytes())
     assert torch.equal(torch.cat(parts), whole)
-    assert len(states) == 1  # and every part leaves the generator where the whole does
+    assert len(states) == 1  # every part leaves the generator in the same state as the whole

@@ -1,4 +1,4 @@
-"""Cached pixels are those of decoding, whatever happens while they are made."""
+"""Cached pixels equal decoded ones, whatever happens while they are written."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_corrupt_images_are_named_and_nothing_is_kept_as_whole(
     assert not list(folder.glob("*.pixels"))
 
 
-def test_a_file_that_was_cut_is_refused(folder: Path, records: list[Record]) -> None:
+def test_a_truncated_file_is_refused(folder: Path, records: list[Record]) -> None:
     RecordStore(records, SIZE).prepare()
     (path,) = folder.glob("*.pixels")
     os.truncate(path, path.stat().st_size - 1)
@@ -113,8 +113,10 @@ def test_a_file_that_was_cut_is_refused(folder: Path, records: list[Record]) -> 
         RecordStore.opened(records, SIZE)
 
 
-def test_what_is_half_on_the_disk_is_made_again(folder: Path, records: list[Record]) -> None:
-    """A machine that lost its power may leave rows that were never written."""
+def test_rows_that_never_reached_the_disk_are_decoded_again(
+    folder: Path, records: list[Record]
+) -> None:
+    """After a power failure a file may contain rows that were never written."""
     expected = RecordStore(records, SIZE).pixels(range(80))
     found = PixelCache.of_environment()
     assert found is not None
@@ -123,7 +125,7 @@ def test_what_is_half_on_the_disk_is_made_again(folder: Path, records: list[Reco
         file.append(expected[:30])
     (part,) = folder.glob("*.part")
     with part.open("ab") as half:
-        half.write(bytes(3 * SIZE**2 * 9))  # rows that nothing says are there
+        half.write(bytes(3 * SIZE**2 * 9))  # rows that are not counted
     seen: list[int] = []
     store = RecordStore(records, SIZE)
     store.prepare(lambda done, _: seen.append(done))
@@ -134,7 +136,7 @@ def test_what_is_half_on_the_disk_is_made_again(folder: Path, records: list[Reco
 
 
 def kill_and_finish(data: Path, records: list[Record], kills: int) -> None:
-    """Kill processes that fill the cache, then finish; what is read must be right."""
+    """Kill processes that fill the cache, then complete it; the pixels must be right."""
     rng = random.Random(0)
     for _ in range(kills):
         process = filling(data)
@@ -189,12 +191,12 @@ def test_the_limit_makes_room_by_age(
     assert found is not None
     held = [found.find(store.records, SIZE) is not None for store in stores]
     assert held == [False, True, True]
-    assert len(stores[0].pixels(range(20))) == 20  # its file is open still
+    assert len(stores[0].pixels(range(20))) == 20  # its file is still open
     RecordStore(records, SIZE).prepare()  # too large for the limit: nothing is deleted for it
     assert len(found.entries()) == 2
 
 
-def test_a_folder_that_cannot_be_written_is_told_and_done_without(
+def test_a_read_only_folder_is_reported_and_not_used(
     tmp_path: Path,
     records: list[Record],
     monkeypatch: pytest.MonkeyPatch,
@@ -208,7 +210,7 @@ def test_a_folder_that_cannot_be_written_is_told_and_done_without(
     assert len(store.pixels([0])) == 1
 
 
-def test_a_limit_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRAFT_CACHE", "somewhere")
     for limit in ("much", "-1", "nan", "inf"):
         monkeypatch.setenv("CRAFT_CACHE_LIMIT", limit)

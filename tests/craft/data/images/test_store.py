@@ -1,4 +1,4 @@
-"""Images are read when they are asked for, ahead of that if expected, and look as they should."""
+"""Images are read on demand, ahead of time if expected, and resampled as they should be."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def records(class_folder: Path) -> list[Record]:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Every file that is read, as it is read."""
+    """Records every file that is read."""
     seen: list[Path] = []
     read = ImageFile.read
 
@@ -41,7 +41,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return seen
 
 
-def test_records_are_decoded_as_one_by_one(records: list[Record]) -> None:
+def test_batches_equal_images_decoded_one_by_one(records: list[Record]) -> None:
     store = RecordStore(records, 24)
     rows = [5, 0, 79, 5]
     expected = torch.stack([image_tensor(records[row].rgb(), 24) for row in rows])
@@ -62,7 +62,7 @@ def test_batches_cover_all_images_in_order(records: list[Record]) -> None:
     assert store._expected == {}
 
 
-def test_what_is_expected_is_read_once_and_meanwhile(
+def test_expected_images_are_read_once_and_ahead(
     records: list[Record], reads: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = RecordStore(records, 24)
@@ -122,7 +122,7 @@ def test_a_file_that_changes_under_way_is_an_error(
     store = RecordStore(records, 24)
     before = store.digest(0)
     draw(Path(str(records[0].image)), 99)
-    with pytest.raises(DataError, match="was changed while its data set is in use"):
+    with pytest.raises(DataError, match="has changed since it was first read"):
         store.pixels([0])
     assert store.digest(0) == before
 
@@ -162,7 +162,7 @@ def test_resampling_is_transformers_for_siglip(width: int, height: int) -> None:
     processor = SiglipImageProcessorPil(size={"height": 24, "width": 24})
     given = processor(Image.fromarray(grain), return_tensors="pt")["pixel_values"][0]
     assert torch.equal(ours, ((given + 1) * 127.5).round().to(torch.uint8))
-    # Its other processor resamples with torch, which rounds once where Pillow rounds twice.
+    # The other processor resamples with torch, which rounds once, whereas Pillow rounds twice.
     exact = F.interpolate(
         torch.from_numpy(grain).permute(2, 0, 1)[None].double(),
         (24, 24),

@@ -1,4 +1,4 @@
-"""The ten data sets, on small stand-ins in the layouts they have."""
+"""The ten data sets, on small stand-ins with their layouts."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from craft.data.readers import DataError
 
 @pytest.fixture
 def png(draw, tmp_path):
-    """Encoded pictures, a different one for every number."""
+    """Encoded images, a different one for every number."""
 
     def encode(number):
         return draw(tmp_path / f"cells/{number}.png", number).read_bytes()
@@ -24,7 +24,7 @@ def png(draw, tmp_path):
 
 
 def shards(folder, parts, features=None):
-    """A hub repository's clone: one Parquet file a part under data/."""
+    """A clone of a hub repository: one Parquet file per split under data/."""
     for part, columns in parts.items():
         path = folder / "data" / f"{part}-00000-of-00001.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def test_the_wrong_size_is_refused_with_both_numbers(class_folder):
     assert len(load_dataset(sized("kvasir", classes=8, all=80), class_folder)) == 80
 
 
-def test_questions_are_not_taken_for_classes(class_folder):
+def test_classes_are_refused_where_questions_are_expected(class_folder):
     with pytest.raises(DataError, match=r"vqarad is a data set of questions, this holds classes"):
         load_dataset(entry_of("vqarad"), class_folder)
 
@@ -80,7 +80,7 @@ def test_vqarad(tmp_path, png):
         "b?\nAnswer as succinctly as possible.",
     }
     notes = make_manifest(records).notes
-    assert any("2 images are in the test part and in training" in note for note in notes)
+    assert any("2 images are in both test and training" in note for note in notes)
 
 
 def test_ocrvqa_has_lists_of_questions(tmp_path, png):
@@ -95,7 +95,7 @@ def test_ocrvqa_has_lists_of_questions(tmp_path, png):
     }
     records = load_dataset(sized("ocrvqa", train=2), shards(tmp_path / "r", {"train": columns}))
     assert [[t.target for t in r.turns] for r in records] == [["A. Writer", "Travel"], ["The Book"]]
-    assert records.records[0].captions == ()  # the title would give the answer away
+    assert records.records[0].captions == ()  # the title would reveal the answer
 
 
 def test_scienceqa_leaves_out_questions_without_an_image(tmp_path, png):
@@ -189,7 +189,7 @@ def test_flowers_are_a_hundred_and_two_different_names():
 
 
 def test_a_hub_repository_through_the_datasets_library(tmp_path, png, monkeypatch):
-    """A local clone stands for the repository: the library loads both the same way."""
+    """A local clone replaces the repository: the library loads both the same way."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     labels = ["AnnualCrop", "Forest", "Highway", "River", "SeaLake"]
     clone = hub_clone(tmp_path, png, labels, 4, ("train", "validation", "test"))
@@ -203,7 +203,7 @@ def test_a_hub_repository_through_the_datasets_library(tmp_path, png, monkeypatc
     assert len(reopen(manifest, 16).test) == 20
 
 
-def test_no_repository_known_asks_for_a_path():
+def test_without_a_repository_a_path_is_required():
     with pytest.raises(ValueError, match=r"kvasir has no hub repository .*give its path"):
         load_dataset(entry_of("kvasir"))
 

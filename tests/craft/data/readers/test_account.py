@@ -23,7 +23,7 @@ def test_equal_reasons_add_up_and_every_place_is_kept():
     assert AccountSummary.model_validate_json(summary.model_dump_json()) == summary
 
 
-def test_long_lists_are_cut_where_they_are_shown_and_kept_up_to_a_limit():
+def test_long_lists_are_shortened_when_shown_and_kept_up_to_a_limit():
     account = Account()
     for i in range(KEPT + 5):
         account.skip("files", Path(f"{i}"))

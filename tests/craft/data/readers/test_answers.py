@@ -67,7 +67,7 @@ def test_numbers_that_fit_two_readings_are_refused_unless_the_user_says(folder, 
         "Option 0,Option 1,Option 2",
     ],
 )
-def test_options_in_columns_of_their_own(folder, names):
+def test_options_in_a_column_each(folder, names):
     columns = names.split(",") if "," in names else names.split()
     path = folder / "q.csv"
     path.write_text(f"image,question,{','.join(columns)},answer\na.png,Who?,dog,cat,,B\n")
@@ -75,10 +75,12 @@ def test_options_in_columns_of_their_own(folder, names):
     assert (record.turns[0].options, record.turns[0].answer) == (("dog", "cat"), "cat")
 
 
-def test_a_missing_column_of_options_is_refused(folder):
+def test_a_missing_option_column_is_refused(folder):
     path = folder / "q.csv"
     path.write_text("image,question,A,B,D,answer\na.png,Who?,dog,cat,cow,B\n")
-    with pytest.raises(DataError, match=r"one missing between them: \['A', 'B', 'D'\]"):
+    with pytest.raises(
+        DataError, match=r"an option column is missing between the others: \['A', 'B', 'D'\]"
+    ):
         read_records(path)
 
 

@@ -1,4 +1,4 @@
-"""Parquet, the datasets library's folders and WebDataset shards: the same pictures come back."""
+"""Parquet, saved data sets and WebDataset shards: the images read are those written."""
 
 import io
 import json
@@ -38,7 +38,7 @@ def parquet(path, columns, metadata=None, **options):
     return path
 
 
-def test_a_file_that_is_written_anew_is_read_anew(tmp_path, pngs):
+def test_a_rewritten_file_is_read_again(tmp_path, pngs):
     for png in pngs[:2]:
         path = parquet(tmp_path / "d.parquet", {"image": [png], "label": ["cat"]})
         (record,) = read_records(path)
@@ -112,7 +112,7 @@ def test_parquet_mistakes(tmp_path, pngs):
 
 @pytest.mark.parametrize("column", ["image", "label"])
 def test_a_damaged_page_is_named_with_its_shard_and_row_group(tmp_path, draw, column):
-    """Noise, which the format stores as it is, so that its bytes can be found in the file."""
+    """Images of noise, stored uncompressed, so that their bytes can be found in the file."""
     for name in ("train-00000-of-00002", "train-00001-of-00002"):
         cells = [os.urandom(2000) for _ in range(4)]
         labels = [os.urandom(500).hex() for _ in range(4)]
@@ -129,7 +129,7 @@ def test_a_damaged_page_is_named_with_its_shard_and_row_group(tmp_path, draw, co
 
 
 def or_fault(read, *arguments):
-    """What a reader gives, or the error it raises."""
+    """The records that a reader returns, or the error it raises."""
     try:
         return read(*arguments)
     except DataError as error:
@@ -138,8 +138,8 @@ def or_fault(read, *arguments):
 
 @pytest.mark.parametrize("compression", ["snappy", "zstd", "none"])
 def test_a_page_without_checksum_is_an_error_or_what_was_written(tmp_path, pngs, compression):
-    """Overwritten at every place in turn. No record is lost, none gets another id or picture; what
-    cannot be read is named with its shard, and a shard that was left alone is no part of it."""
+    """Overwritten at every position in turn, no record is lost or gets another id or image; what
+    cannot be read is named with its shard, and undamaged shards are not named."""
     for name, rows in (("train-0", range(3)), ("train-1", range(3, 6))):
         columns = {"image": [pngs[i] for i in rows], "label": [f"class {i}" for i in rows]}
         path = parquet(tmp_path / f"set/{name}.parquet", columns, compression=compression)
@@ -240,9 +240,7 @@ def test_webdataset_mistakes(tmp_path, pngs):
         read_records(bare)
     cut = tmp_path / "d.tar"
     cut.write_bytes(whole.read_bytes()[:900])
-    with pytest.raises(
-        DataError, match=r"d.tar, offset 0: cut short at byte 900, inside of '1.png'"
-    ):
+    with pytest.raises(DataError, match=r"d.tar, offset 0: truncated at byte 900, inside '1.png'"):
         read_records(cut)
     wrong = shard(tmp_path / "e.tar", [("1.png", pngs[0]), ("1.json", b"{")])
     with pytest.raises(DataError, match=r"e.tar, sample 1: malformed JSON"):

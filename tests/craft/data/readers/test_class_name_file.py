@@ -25,7 +25,7 @@ def test_tables(tmp_path, name, text):
     assert read_class_names(tmp_path / name) == TABLE
 
 
-def test_words_that_classes_may_bear_are_no_header(tmp_path):
+def test_possible_class_names_are_not_a_header(tmp_path):
     (tmp_path / "c.csv").write_text("text,text\ntitle,title\nkey,door key\n")
     assert list(read_class_names(tmp_path / "c.csv")) == ["text", "title", "key"]
 

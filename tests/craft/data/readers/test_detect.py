@@ -1,4 +1,4 @@
-"""What is taken for what, and what is refused as ambiguous."""
+"""Which formats are detected, and what is refused as ambiguous."""
 
 import gzip
 import io
@@ -93,31 +93,31 @@ def test_a_cloned_data_repository(tmp_path, draw, file):
     assert beside == ["README.md", "dataset_infos.json"]
 
 
-def test_endings_in_capitals_are_read(tmp_path, draw):
+def test_suffixes_in_capitals_are_read(tmp_path, draw):
     draw(tmp_path / "a.png")
     (tmp_path / "train.JSONL").write_text('{"image": "a.png", "label": "x", "id": "1"}\n')
     (tmp_path / "test.jsonl").write_text('{"image": "a.png", "label": "y", "id": "2"}\n')
     assert read_records(tmp_path).split_counts == {"train": 1, "test": 1}
 
 
-def test_a_compressed_part_is_read_not_overlooked(tmp_path, draw):
+def test_a_compressed_split_is_read(tmp_path, draw):
     draw(tmp_path / "a.png")
     (tmp_path / "train.csv").write_text("image,label\na.png,x\n")
     (tmp_path / "test.csv.gz").write_bytes(gzip.compress(b"image,label\na.png,y\n"))
     assert read_records(tmp_path).split_counts == {"train": 1, "test": 1}
 
 
-def test_a_stray_table_beside_folders_by_class_is_refused(tmp_path, draw):
+def test_a_table_beside_class_folders_is_refused(tmp_path, draw):
     for split in ("train", "test"):
         draw(tmp_path / split / "cat/a.png")
         draw(tmp_path / split / "dog/a.png", 3)
     (tmp_path / "labels.csv").write_text("image,label\ntrain/cat/a.png,cat\n")
-    with pytest.raises(DataError, match=r"holds labels\.csv and folders of .*test/cat"):
+    with pytest.raises(DataError, match=r"contains labels\.csv and folders of .*test/cat"):
         read_records(tmp_path)
     assert len(read_records(tmp_path, ReadOptions(format="image_folder"))) == 4
 
 
-def test_images_that_a_table_does_not_name_are_told(tmp_path, draw):
+def test_images_that_no_table_names_are_reported(tmp_path, draw):
     for name in "abc":
         draw(tmp_path / f"images/{name}.png")
     (tmp_path / "t.csv").write_text("image,label\na.png,x\n")
@@ -142,7 +142,7 @@ def labels(path, rows):
 
 @pytest.mark.parametrize("below", ["", "images"])
 @pytest.mark.parametrize("whole_folder", [True, False])
-def test_parts_that_only_paths_name_are_not_mixed_in_silence(tmp_path, draw, below, whole_folder):
+def test_splits_in_paths_are_not_mixed_silently(tmp_path, draw, below, whole_folder):
     names = ["train/x.png", "train/y.png", "test/z.png"]
     for number, name in enumerate(names):
         draw(tmp_path / below / name, number)
@@ -150,7 +150,7 @@ def test_parts_that_only_paths_name_are_not_mixed_in_silence(tmp_path, draw, bel
     records = read_records(tmp_path if whole_folder else path)
     (warned,) = records.account.summary(3).warnings
     assert (warned.reason, warned.count) == (ELSEWHERE, 3)
-    assert warned.places[2] == f"{path}:4: read as of no part"
+    assert warned.places[2] == f"{path}:4: read as without a split"
     assert "column split" in warned.reason
     labels(path, [(name, "cat", name.split("/")[0]) for name in names])
     assert not read_records(path).account.summary(3).warnings
@@ -159,7 +159,7 @@ def test_parts_that_only_paths_name_are_not_mixed_in_silence(tmp_path, draw, bel
     assert warned.places == (f"{path}:4: read as train",)
 
 
-def test_one_part_in_all_paths_is_no_mix(tmp_path, draw):
+def test_a_single_split_in_all_paths_is_accepted(tmp_path, draw):
     draw(tmp_path / "train/x.png")
     path = labels(tmp_path / "labels.csv", [("train/x.png", "cat")])
     assert not read_records(path).account.summary(1).warnings
@@ -169,7 +169,7 @@ JUNK = ("._labels.csv", ".ipynb_checkpoints/labels.csv", "__MACOSX/labels.csv", 
 
 
 @pytest.mark.parametrize("junk", JUNK)
-def test_junk_and_circles_beside_tables(tmp_path, draw, junk):
+def test_junk_and_circular_links_beside_tables(tmp_path, draw, junk):
     draw(tmp_path / "a.png")
     labels(tmp_path / "labels.csv", [("a.png", "cat")])
     (tmp_path / junk).parent.mkdir(exist_ok=True)
@@ -183,7 +183,7 @@ def test_junk_and_circles_beside_tables(tmp_path, draw, junk):
     )
 
 
-def test_a_linked_table_is_read_and_a_link_to_nowhere_named(tmp_path, draw):
+def test_a_linked_table_is_read_and_a_broken_link_named(tmp_path, draw):
     draw(tmp_path / "store/a.png")
     labels(tmp_path / "store/labels.csv", [("a.png", "cat")])
     (tmp_path / "set").mkdir()
@@ -199,7 +199,7 @@ def test_a_linked_table_is_read_and_a_link_to_nowhere_named(tmp_path, draw):
 
 
 def rows_in(kind, tmp_path, draw, names, splits=None):
-    """A data set whose rows name images in folders of parts, beside the bytes or instead of."""
+    """A data set whose rows name images in split folders, with or without their bytes."""
     pngs = [draw(tmp_path / "set" / name, number).read_bytes() for number, name in enumerate(names)]
     rows = [{"image": {"bytes": None, "path": name}, "label": "cat"} for name in names]
     for number, row in enumerate(rows):
@@ -215,7 +215,7 @@ def rows_in(kind, tmp_path, draw, names, splits=None):
             for row in rows:
                 row["image"] = row["image"]["path"]
         datasets.Dataset.from_list(rows).save_to_disk(path)
-        for name in names:  # its paths begin in its own folder
+        for name in names:  # its paths are relative to its own folder
             draw(path / name, names.index(name))
     else:
         with tarfile.open(path := path.with_suffix(".tar"), "w") as tar:
@@ -229,7 +229,7 @@ def rows_in(kind, tmp_path, draw, names, splits=None):
 
 
 @pytest.mark.parametrize("kind", ["parquet", "parquet-bytes", "saved", "saved-bytes", "tar"])
-def test_parts_in_the_paths_of_cells_and_members_are_told(tmp_path, draw, kind):
+def test_splits_in_paths_of_cells_and_members_are_reported(tmp_path, draw, kind):
     names = ["train/x.png", "train/y.png", "test/z.png"]
     where = ReadOptions(images=tmp_path / "set" if kind == "saved" else None)  # absolute paths
     records = read_records(rows_in(kind, tmp_path, draw, names), where)
@@ -266,7 +266,7 @@ def test_a_folder_is_walked_once(tmp_path, draw, monkeypatch):
 
 
 def failing(kind, tmp_path, draw):
-    """Data with something to skip before it fails."""
+    """Data with something to skip before reading fails."""
     root = tmp_path / kind
     if kind == "image_folder":
         draw(root / "cat/a.png")
@@ -282,7 +282,7 @@ def failing(kind, tmp_path, draw):
 
 
 @pytest.mark.parametrize("kind", ["image_folder", "detection", "hf_disk"])
-def test_what_was_skipped_is_known_where_reading_fails(tmp_path, draw, kind):
+def test_what_was_skipped_is_known_when_reading_fails(tmp_path, draw, kind):
     with pytest.raises(DataError) as error:
         read_records(failing(kind, tmp_path, draw))
     assert error.value.account is not None

@@ -1,4 +1,4 @@
-"""Tables as other programs write them: compressed, other delimiters, other encodings."""
+"""Tables with compression, other delimiters and other encodings."""
 
 import gzip
 import json
@@ -33,7 +33,7 @@ def test_compressed_tables(folder, kind, name):
     assert [r.label for r in records] == ["cat", "dog"]
     assert str(records.records[1].place).startswith(f"{path}:")
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(DataError, match="check that the file is whole"):
+    with pytest.raises(DataError, match="check that the file is complete"):
         read_records(path)
 
 
@@ -51,7 +51,7 @@ def test_the_delimiter_is_found(folder, mark, name):
 def test_unknown_columns_are_not_called_a_missing_header(folder, mark):
     path = folder / "labels.csv"
     path.write_text(mark.join(["picture", "kind"]) + "\n" + mark.join(["a.png", "cat"]) + "\n")
-    with pytest.raises(DataError, match=r"no column of a known name.*\['picture', 'kind'\]"):
+    with pytest.raises(DataError, match=r"no column has a known name.*\['picture', 'kind'\]"):
         read_records(path)
 
 
@@ -60,7 +60,7 @@ def test_unknown_columns_are_not_called_a_missing_header(folder, mark):
     ("encoding", "told"),
     [("latin-1", "WINDOWS-1252"), ("utf-16", "UTF-16"), ("utf-16-le", "UTF-16")],
 )
-def test_what_is_not_utf8_is_named_with_the_way_out(folder, kind, encoding, told):
+def test_other_encodings_are_named_with_the_way_out(folder, kind, encoding, told):
     path = folder / f"labels.{kind}"
     text = TEXTS[kind].replace("dog", "café")
     path.write_bytes(text.encode(encoding))

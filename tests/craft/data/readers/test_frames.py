@@ -1,4 +1,4 @@
-"""Files of several pictures: the first is read, and the account says that there are more."""
+"""Of files with several images the first is read, and the account reports the others."""
 
 import io
 import struct
@@ -59,7 +59,7 @@ def test_big_endian_tiff_pages_are_counted():
     assert decode(bytes(data)).frames == 3
 
 
-def test_thumbnails_in_a_tiff_are_no_pages():
+def test_thumbnails_in_a_tiff_are_not_counted():
     out = io.BytesIO()
     with TiffImagePlugin.AppendingTiffWriter(out) as writer:
         for reduced in (0, 1, 1):
@@ -69,7 +69,7 @@ def test_thumbnails_in_a_tiff_are_no_pages():
     assert decode(out.getvalue()).frames == 1
 
 
-def test_a_big_tiff_whose_chain_leads_beyond_everything():
+def test_a_big_tiff_whose_chain_leads_out_of_the_file():
     data = bytearray(pictures("TIFF", 1, big_tiff=True))
     (directory,) = struct.unpack_from("<Q", data, 8)
     (entries,) = struct.unpack_from("<Q", data, directory)

@@ -1,4 +1,4 @@
-"""Damaged images are one error, whatever is damaged, soon, and within the memory that was said."""
+"""Any damaged image is one error, raised soon and within the limit on memory."""
 
 import io
 import resource
@@ -36,12 +36,12 @@ KINDS = {
 
 @pytest.fixture(autouse=True)
 def _small_images(monkeypatch):
-    """Damaged headers may ask for as many pixels as the limit allows: then reading takes longer."""
+    """Damaged headers may ask for as many pixels as the limit allows, which takes longer."""
     monkeypatch.setenv(VARIABLE, "64")
 
 
 def picture(kind):
-    """The bytes of a small noisy picture."""
+    """The bytes of a small image of noise."""
     if kind.startswith("deep"):
         return deep_png(DEEP[..., {"L": [0], "RGB": [0, 1, 2], "RGBA": [0, 1, 2, 3]}[kind[5:]]],
                         {"L": 0, "RGB": 2, "RGBA": 6}[kind[5:]])  # fmt: skip
@@ -67,7 +67,7 @@ def test_images(kind, rounds):
 
 
 def repaired(data):
-    """A PNG whose chunks have right checksums again, so that damage gets behind them."""
+    """A PNG with its chunks' checksums corrected, so that damage gets past them."""
     out, at = bytearray(data[:8]), 8
     while at + 12 <= len(data):
         (size,) = struct.unpack_from(">I", data, at)

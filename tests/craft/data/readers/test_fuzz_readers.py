@@ -1,4 +1,4 @@
-"""Damaged data is read with all its records, or refused in one line with its path, and soon."""
+"""Damaged data is read with all its records, or soon refused with one line that has its path."""
 
 import base64
 import contextlib
@@ -69,7 +69,7 @@ def table(rows, mark):
 
 
 def fuzz_records(path, rounds, damage, root=None, *, counted=True):
-    """Args: ``counted``: the format itself tells how many records there are, also if it is cut."""
+    """Args: ``counted``: the format tells the number of records even if it is truncated."""
     size = path.stat().st_size
 
     def read(case):
@@ -77,7 +77,7 @@ def fuzz_records(path, rounds, damage, root=None, *, counted=True):
         if counted or damage is retyped or len(case) == size:
             assert len(found) + len(found.account.skipped(NO_IMAGE)) == 4
         for record in found:
-            with contextlib.suppress(DataError):  # the others may still be whole
+            with contextlib.suppress(DataError):  # the others may be intact
                 record.rgb()
 
     fuzz_file(path, read, rounds, damage)
@@ -160,7 +160,7 @@ def test_saved_data_sets(tmp_path, pngs, name, damage, rounds):
 @ROUNDS
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_compressed_tables(tmp_path, pngs, ending, rounds):
-    """gzip has a checksum of its own: damage that it lets through is in no content."""
+    """gzip has a checksum, so damage that passes it is not in the content."""
     path = tmp_path / f"d.{ending}.gz"
     text = table(labelled(), ",") if ending == "csv" else lines(labelled())
     path.write_bytes(gzip.compress(text.encode()))

@@ -1,4 +1,4 @@
-"""Every kind of picture becomes upright 8-bit RGB, or an error."""
+"""Every kind of image becomes upright 8-bit RGB, or an error."""
 
 import io
 import struct
@@ -72,7 +72,7 @@ def test_exif_rotation_is_applied():
     image = Image.new("RGB", (8, 4), WHITE)
     image.paste(RED, (0, 0, 4, 4))  # the left half
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned a quarter clockwise: left becomes top
+    exif[0x0112] = 6  # shown rotated a quarter clockwise: left becomes top
     upright = decode_rgb(encoded(image, "JPEG", exif=exif, quality=95, subsampling=0))
     assert upright.size == (4, 8)
     assert near(pixel(upright, (2, 0)), RED, 30)
@@ -86,7 +86,7 @@ def test_a_truncated_jpeg_is_refused():
         decode_rgb(data[: len(data) // 2])
 
 
-def test_what_is_no_image_is_refused():
+def test_other_data_is_refused():
     with pytest.raises(CorruptImage, match="not an image: 6 bytes that start 3c 68 74 6d 6c 3e"):
         decode_rgb(b"<html>")
     with pytest.raises(CorruptImage, match="an empty file"):
@@ -103,7 +103,7 @@ WRONG = {
 
 
 def exif_of(*fields):
-    """An EXIF block with just these fields, whatever their types."""
+    """An EXIF block with only these fields, of any types."""
     behind = 8 + 2 + 12 * len(fields) + 4
     block, extra = b"II*\0" + struct.pack("<IH", 8, len(fields)), b""
     for tag, kind, count, value in fields:
@@ -135,11 +135,11 @@ def test_formats_that_are_read(kind):
     assert near(pixel(decode_rgb(encoded(Image.new("RGB", (16, 16), RED), kind))), RED)
 
 
-def test_a_damaged_second_picture_does_not_lose_the_first():
+def test_a_damaged_second_image_does_not_affect_the_first():
     image = Image.new("RGB", (16, 16), RED)
     data = encoded(image, "MPO", save_all=True, append_images=[image])
     at = data.index(b"MPF\0")
-    for place in range(at + 4, at + 40):  # Pillow's own reader of MPO fails at some of them
+    for place in range(at + 4, at + 40):  # Pillow's MPO reader fails at some of these
         damaged = data[:place] + b"\xff" + data[place + 1 :]
         assert near(pixel(decode_rgb(damaged)), RED)
 
@@ -156,9 +156,11 @@ def test_a_damaged_second_picture_does_not_lose_the_first():
         (bytes(128) + b"DICM", "DICOM"),
     ],
 )
-def test_formats_that_are_not_read_are_named_and_start_no_program(data, named, monkeypatch):
-    monkeypatch.setattr("subprocess.Popen", None)  # Ghostscript would be started by it
-    with pytest.raises(UnreadableImage, match=f"is {named}, which is not read; convert") as caught:
+def test_unsupported_formats_are_named_and_start_no_program(data, named, monkeypatch):
+    monkeypatch.setattr("subprocess.Popen", None)  # it would start Ghostscript
+    with pytest.raises(
+        UnreadableImage, match=f"is {named}, which is not supported; convert"
+    ) as caught:
         decode_rgb(data)
     assert not isinstance(caught.value, CorruptImage)
 
@@ -170,7 +172,7 @@ def test_a_git_lfs_pointer_is_named():
 
 
 def deep_png(values, colour):
-    """[H, W, C] of 16 bits as a PNG, which Pillow cannot write for colours."""
+    """Encode [H, W, C] of 16 bits as PNG, which Pillow cannot do for colours."""
     lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
 
     def chunk(name, data):
@@ -191,7 +193,7 @@ def test_a_png_without_its_palette_is_damaged():
         decode_rgb(bytes(data))
 
 
-def test_pillows_log_says_nothing_of_a_damaged_tiff(caplog):
+def test_pillow_logs_nothing_about_a_damaged_tiff(caplog):
     data = bytearray(encoded(Image.new("RGB", (4, 4)), "TIFF"))
     (directory,) = struct.unpack_from("<I", data, 4)
     for entry in range(struct.unpack_from("<H", data, directory)[0]):
@@ -208,7 +210,7 @@ def test_a_pixel_range_maps_what_an_instrument_wrote(colour, channels):
     values = np.random.default_rng(0).integers(0, 4096, (9, 7, channels)).astype(np.uint16)
     values[0, 0], values[0, 1] = 0, 4095
     whole, found, _ = decode(deep_png(values, colour))
-    assert np.asarray(whole).max() == 16  # black, as 16 bits go
+    assert np.asarray(whole).max() == 16  # almost black in the range of 16 bits
     assert found is not None
     assert (found.low, found.high, str(found.used)) == (0, 4095, "0:65535")
     used = PixelRange.parse("0:4095")
@@ -225,7 +227,7 @@ def test_a_pixel_range_maps_what_an_instrument_wrote(colour, channels):
 
 
 @pytest.mark.parametrize("text", ["4095", "0:", "a:b", "4095:0", "0:inf", "nan:1"])
-def test_no_pixel_range(text):
+def test_invalid_pixel_ranges(text):
     with pytest.raises(ValueError, match=r"pixel range") as caught:
         PixelRange.parse(text)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Folders of images by class, as people have them."""
+"""Folders of images by class."""
 
 import os
 import tarfile
@@ -50,7 +50,7 @@ def test_two_folders_of_one_split_are_refused(tmp_path, draw):
 def test_images_outside_of_classes_are_refused(tmp_path, draw):
     draw(tmp_path / "cat/a.png")
     loose = draw(tmp_path / "b.png")
-    with pytest.raises(DataError, match=f"{loose}: an image outside of any class folder"):
+    with pytest.raises(DataError, match=f"{loose}: an image outside any class folder"):
         read_records(tmp_path)
 
 
@@ -86,7 +86,7 @@ JUNK = (
 
 
 @pytest.mark.parametrize("junk", JUNK)
-def test_what_systems_and_tools_leave_is_no_image(tmp_path, draw, junk):
+def test_files_of_systems_and_tools_are_not_images(tmp_path, draw, junk):
     for name in ("cat", "dog"):
         draw(tmp_path / name / "a.png")
     draw(tmp_path / junk, 5)
@@ -108,7 +108,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path, draw):
         records.records[1].rgb()
 
 
-def test_classes_may_hold_the_splits(tmp_path, draw):
+def test_classes_may_contain_the_splits(tmp_path, draw):
     for number, name in enumerate(["cat", "dog"]):
         draw(tmp_path / name / "train/a.png", number)
         draw(tmp_path / name / "test/b.png", number + 9)
@@ -116,11 +116,11 @@ def test_classes_may_hold_the_splits(tmp_path, draw):
     assert records.labels == ["cat", "dog"]
     assert records.split_counts == {"train": 2, "test": 2}
     draw(tmp_path / "dog/c.png", 3)
-    with pytest.raises(DataError, match=r"c\.png: lies in no split, but other images lie in test/"):
+    with pytest.raises(DataError, match=r"c\.png: is in no split, but other images are in test/"):
         read_records(tmp_path)
 
 
-def test_images_that_are_not_read_are_named(tmp_path, draw):
+def test_unsupported_images_are_named(tmp_path, draw):
     draw(tmp_path / "cat/a.PNG")
     draw(tmp_path / "dog/a.png")
     (tmp_path / "dog/b.heic").write_bytes(b"x")
@@ -130,7 +130,7 @@ def test_images_that_are_not_read_are_named(tmp_path, draw):
         f"{tmp_path / 'dog/b.heic'}: convert it to PNG or JPEG",
     )
     (tmp_path / "dog/a.png").unlink()
-    with pytest.raises(DataError, match=r"dog: a class without images, only files of kinds"):
+    with pytest.raises(DataError, match=r"dog: a class without images, only files in unsupported"):
         read_records(tmp_path)
 
 
@@ -154,14 +154,14 @@ def test_small_classes_are_left_out_and_counted(class_folder):
     assert len(records) == 70
     assert "thing_bb" not in records.labels
     (tally,) = records.account.summary(70).skipped
-    assert (tally.reason, tally.count) == ("images of classes with too few of them", 3)
+    assert (tally.reason, tally.count) == ("images of classes with too few images", 3)
 
 
 @pytest.mark.parametrize(
     ("ending", "kind"),
     [("jfif", "JPEG"), ("jpe", "JPEG"), ("AVIF", "AVIF"), ("apng", "PNG"), ("MPO", "JPEG")],
 )
-def test_seldom_endings_are_read_in_folders_tables_and_shards(tmp_path, draw, ending, kind):
+def test_rare_suffixes_are_read_in_folders_tables_and_shards(tmp_path, draw, ending, kind):
     for number, name in enumerate(["cat", "dog"]):
         draw(tmp_path / f"set/{name}/a.{ending}", number, format=kind)
     assert [r.rgb().size for r in read_records(tmp_path / "set")] == [(30, 20)] * 2
@@ -178,7 +178,7 @@ def test_seldom_endings_are_read_in_folders_tables_and_shards(tmp_path, draw, en
 @pytest.mark.parametrize(
     "ending", ["heic", "HEIF", "svg", "fits", "orf", "dcm", "nii", "jxl", "psd"]
 )
-def test_every_kind_that_is_not_read_is_named_as_an_image(tmp_path, draw, ending):
+def test_every_unsupported_format_is_reported_as_an_image(tmp_path, draw, ending):
     draw(tmp_path / "cat/a.png")
     draw(tmp_path / "dog/a.png", 1)
     (tmp_path / f"dog/b.{ending}").write_bytes(b"x")
@@ -186,7 +186,7 @@ def test_every_kind_that_is_not_read_is_named_as_an_image(tmp_path, draw, ending
     assert told == f"{tmp_path / f'dog/b.{ending}'}: convert it to PNG or JPEG"
 
 
-def test_an_archive_beside_classes_is_no_shard(tmp_path, draw):
+def test_an_archive_beside_classes_is_not_a_shard(tmp_path, draw):
     for number, name in enumerate(["cat", "dog"]):
         draw(tmp_path / name / "a.png", number)
     (tmp_path / "backup.tar.gz").write_bytes(b"\x1f\x8b")

@@ -1,4 +1,4 @@
-"""Images that would fill the memory are refused by their header; large ones take what was said."""
+"""Images that need too much memory are refused by their header; estimates are upper bounds."""
 
 import io
 import json
@@ -23,7 +23,7 @@ def chunk(name, data):
 
 
 def blank_png(side, depth, colour):
-    """A PNG of zeros, compressed row by row: kilobytes for any size."""
+    """A PNG of zeros, compressed row by row: a few kilobytes for any size."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     row = bytes(1 + -(-side * depth * channels // 8))
     packer = zlib.compressobj(9)
@@ -35,7 +35,7 @@ def blank_png(side, depth, colour):
 
 
 def resized(kind, side):
-    """A tiny picture whose header says that it is enormous."""
+    """A tiny image whose header claims an enormous size."""
     out = io.BytesIO()
     Image.new("RGB", (16, 16)).save(out, kind, **({"lossless": True} if kind == "WEBP" else {}))
     data = bytearray(out.getvalue())
@@ -76,7 +76,7 @@ HUGE = {
 
 
 @pytest.mark.parametrize("name", HUGE)
-def test_what_would_fill_the_memory_is_refused_at_once(name):
+def test_images_beyond_the_limit_are_refused_at_once(name):
     data = HUGE[name]()
     began = time.perf_counter()
     with pytest.raises(UnreadableImage, match=r"too large: \d+×\d+ .* the limit is 1,024;"):
@@ -84,21 +84,21 @@ def test_what_would_fill_the_memory_is_refused_at_once(name):
     assert time.perf_counter() - began < 0.5
 
 
-def test_the_refusal_says_how_to_read_it_all_the_same(monkeypatch):
+def test_the_refusal_tells_how_to_raise_the_limit(monkeypatch):
     data = io.BytesIO()
     Image.new("RGB", (600, 500), "red").save(data, "PNG")
     monkeypatch.setenv(image_limits.VARIABLE, "2")
     with pytest.raises(UnreadableImage, match=r"600×500 .*or set CRAFT_MAX_IMAGE_MIB=3$") as error:
         decode(data.getvalue())
-    assert not isinstance(error.value, CorruptImage)  # which --skip-corrupt would leave out
+    assert not isinstance(error.value, CorruptImage)  # which --skip-corrupt would skip
     monkeypatch.setenv(image_limits.VARIABLE, "3")
     assert decode_rgb(data.getvalue()).getpixel((0, 0)) == (255, 0, 0)
     monkeypatch.delenv(image_limits.VARIABLE)
     assert decode_rgb(data.getvalue()).size == (600, 500)
 
 
-def test_the_limit_is_ours_alone(monkeypatch):
-    """Pillow's own, of the whole process, neither refuses nor warns."""
+def test_pillows_limit_does_not_apply(monkeypatch):
+    """Pillow's limit, which is one for the whole process, neither refuses nor warns."""
     data = io.BytesIO()
     Image.new("RGB", (60, 50)).save(data, "PNG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
@@ -139,14 +139,14 @@ print(json.dumps(found))
 
 
 def measured(*paths):
-    """Path -> (peak, estimate, size, seconds), from a process of its own."""
+    """Path -> (peak, estimate, size, seconds), measured in a separate process."""
     command = [sys.executable, "-c", MEASURE, *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_decoding_takes_no_more_than_was_said(tmp_path):
+def test_decoding_takes_no_more_than_estimated(tmp_path):
     side = 1280
     blocks = np.random.default_rng(0).integers(0, 255, (side // 16, side // 16, 3), dtype=np.uint8)
     image = Image.fromarray(blocks).resize((side, side), Image.Resampling.NEAREST)
@@ -170,7 +170,7 @@ def test_decoding_takes_no_more_than_was_said(tmp_path):
 
 
 def test_a_very_large_jpeg_is_decoded_small(tmp_path):
-    """108 million pixels, of which none is there in full size."""
+    """108 million pixels, which are never decoded in full."""
     wide = Image.new("L", (12_000, 9_000), 200)
     wide.paste(40, (0, 0, 6_000, 9_000))
     wide.save(tmp_path / "a.jpg")

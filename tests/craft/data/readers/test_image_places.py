@@ -1,4 +1,4 @@
-"""Everywhere an image may stand: nothing starts a program, waits, or reads what has no end."""
+"""No image, wherever it is stored, starts a program, blocks, or is read without end."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage
 
 @pytest.fixture
 def ghostscript(tmp_path, monkeypatch):
-    """A file that is there once anything was started as Ghostscript."""
+    """A file that exists once a program called Ghostscript was started."""
     folder, marker = tmp_path / "bin", tmp_path / "started"
     folder.mkdir()
     for name in ("gs", "gswin32c", "gswin64c"):
@@ -65,7 +65,7 @@ def placed(place, root, data, name="a.png"):
         pq.write_table(pa.Table.from_pylist(rows), path)
     elif kind == "saved":
         datasets.Dataset.from_list(rows).save_to_disk(path)
-        if os.path.lexists(root / name):  # its paths begin in its own folder
+        if os.path.lexists(root / name):  # its paths are relative to its own folder
             (root / name).rename(path / name)
     else:
         with tarfile.open(path, "w") as tar:
@@ -86,7 +86,7 @@ PLACES = [*PATHS, "folder", "tar", "csv base64", "jsonl data", "parquet bytes", 
 def test_postscript_reaches_no_program(tmp_path, ghostscript, place):
     where = ReadOptions(images=tmp_path / "data")
     (record,) = read_records(placed(place, tmp_path / "data", EPS), where)
-    with pytest.raises(DataError, match="is PostScript, which is not read; convert it"):
+    with pytest.raises(DataError, match="is PostScript, which is not supported; convert it"):
         record.rgb()
     assert not ghostscript.exists()
 
@@ -94,11 +94,11 @@ def test_postscript_reaches_no_program(tmp_path, ghostscript, place):
 def test_postscript_given_to_generate_reaches_no_program(tmp_path, ghostscript):
     (tmp_path / "a.png").write_bytes(EPS)
     line = one_error_line(craft_command("generate", tmp_path / "a.png", "--question", "what?"))
-    assert "a.png: is PostScript, which is not read" in line
+    assert "a.png: is PostScript, which is not supported" in line
     assert not ghostscript.exists()
 
 
-def test_no_code_of_ours_opens_images_without_naming_formats():
+def test_no_code_here_opens_images_without_naming_formats():
     found = []
     for file in Path(craft.__file__).parent.rglob("*.py"):
         for number, line in enumerate(file.read_text().splitlines(), 1):
@@ -122,9 +122,9 @@ def special(tmp_path, request):
 @pytest.mark.parametrize("special", ["a FIFO", "a device"], indirect=True)
 @pytest.mark.parametrize("place", [*PATHS, "folder"])
 @pytest.mark.parametrize("skip", [False, True])
-def test_what_has_no_end_is_no_image(tmp_path, special, place, skip):
+def test_endless_files_are_refused_as_images(tmp_path, special, place, skip):
     path = placed(place, tmp_path / "data", None)
-    # It is not damaged: never left out. Without images= a link out of the folder ends before.
+    # It is not damaged, so never skipped. Without images=, the link out of the folder is refused.
     options = ReadOptions(skip_corrupt=skip, images=tmp_path / "data")
     began = time.perf_counter()
     with pytest.raises(CraftError) as error:
@@ -141,7 +141,7 @@ def test_what_has_no_end_is_no_image(tmp_path, special, place, skip):
 
 @pytest.mark.parametrize("name", ["d.csv", "d.tsv", "d.json", "d.jsonl", "d.csv.gz", "d.parquet",
                                   "d.tar", "cat"])  # fmt: skip
-def test_what_has_no_end_is_no_data(tmp_path, name):
+def test_endless_files_are_refused_as_data(tmp_path, name):
     os.mkfifo(tmp_path / name)
     for read in (read_records, read_class_names):
         began = time.perf_counter()
@@ -150,7 +150,7 @@ def test_what_has_no_end_is_no_data(tmp_path, name):
         assert time.perf_counter() - began < 2
 
 
-def test_what_has_no_end_is_one_line_of_every_command(
+def test_endless_files_are_one_line_of_every_command(
     tmp_path, class_folder, tiny_models, monkeypatch
 ):
     monkeypatch.setenv("OPENAI_API_KEY", "none")

@@ -1,4 +1,4 @@
-"""Images that stand in cells as text, in every format that has texts."""
+"""Images as text in cells, in every format with texts."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ KINDS = ("jsonl", "json", "csv", "tsv", "parquet")
 
 
 def table(path, cells):
-    """Cells of images, each of a class of its own."""
+    """Cells with images, each of a different class."""
     rows = [{"image": cell, "label": f"class {i}"} for i, cell in enumerate(cells)]
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
@@ -45,13 +45,13 @@ def test_base64_is_decoded(tmp_path, draw, kind, before):
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
-        (lambda text: "data:image/png;base64," + text[:-6] + "*!", "base64 of .* that is damaged"),
+        (lambda text: "data:image/png;base64," + text[:-6] + "*!", "base64 of .* is damaged"),
         (lambda text: "data:image/png," + text, "an image after data: must be in base64"),
         (lambda text: "https://a.example/" + text, "the image is a link"),
         (lambda text: base64.b64encode(os.urandom(3000)).decode(), "not an image: 3000 bytes"),
     ],
 )
-def test_what_is_wrong_is_told_in_short_with_the_row(tmp_path, draw, kind, spoil, complaint):
+def test_mistakes_are_reported_briefly_with_the_row(tmp_path, draw, kind, spoil, complaint):
     good = base64.b64encode(draw(tmp_path / "a.png").read_bytes()).decode()
     path = table(tmp_path / f"d.{kind}", [good, spoil(good)])
     with pytest.raises(DataError, match=complaint) as error:

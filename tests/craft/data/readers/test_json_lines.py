@@ -1,4 +1,4 @@
-"""JSON with line numbers: right places for right and for malformed files."""
+"""JSON with line numbers, which are right for valid and malformed files."""
 
 import json
 
@@ -42,7 +42,7 @@ def test_a_list_is_read_as_the_json_module_reads_it(tmp_path_factory, entries, i
         ('[\n{"a": 1},\n7]', 3, r"expected an object \{...\}, got 7"),
     ],
 )
-def test_malformed_json_is_told_with_its_line(tmp_path, text, line, complaint):
+def test_malformed_json_is_reported_with_its_line(tmp_path, text, line, complaint):
     path = tmp_path / "d.json"
     path.write_text(text)
     with pytest.raises(DataError, match=complaint) as error:
@@ -50,14 +50,14 @@ def test_malformed_json_is_told_with_its_line(tmp_path, text, line, complaint):
     assert str(error.value).startswith(f"{path}:{line}: ")
 
 
-def test_a_key_given_twice_is_told_with_its_line(tmp_path):
+def test_a_key_given_twice_is_reported_with_its_line(tmp_path):
     path = tmp_path / "d.jsonl"
     path.write_text('{"a": 1}\n{"a": {"label": 1, "label": 2}}\n')
     with pytest.raises(DataError, match=r"d\.jsonl:2: .*key 'label' is given twice"):
         list(read_objects(path, path.read_text(encoding="utf-8")))
 
 
-def test_entries_of_one_line_are_numbered(tmp_path):
+def test_entries_on_the_same_line_are_numbered(tmp_path):
     path = tmp_path / "d.json"
     path.write_text('[{"a": 1}, {"a": 2},\n{"a": 3}]')
     assert [str(place) for place, _ in read_objects(path, path.read_text(encoding="utf-8"))] == [

@@ -1,4 +1,4 @@
-"""LLaVA files: what is read, and a file and line for everything that is wrong."""
+"""LLaVA files: what is read, and file and line of everything that is wrong."""
 
 import json
 
@@ -24,7 +24,7 @@ def said(*turns):
 
 @pytest.fixture
 def write(tmp_path, draw):
-    """Writes entries, one a line, as an indented list or as JSON lines."""
+    """Writes entries, one per line, as an indented list or as JSON Lines."""
     draw(tmp_path / "a.png")
 
     def to(name, entries):
@@ -38,7 +38,7 @@ def write(tmp_path, draw):
 
 
 @pytest.mark.parametrize("name", ["data.json", "data.jsonl"])
-def test_questions_are_asked_word_for_word(write, name):
+def test_questions_are_asked_verbatim(write, name):
     turns = said(
         ("human", "<image>\nWhat is this?"),
         ("gpt", "A disc."),
@@ -73,7 +73,7 @@ def test_the_image_token_may_follow_the_question(write):
         ("image", {"bytes": None, "path": "a.png"}),
     ],
 )
-def test_the_image_goes_by_several_names(write, tmp_path, name, key, value):
+def test_the_image_may_have_several_names(write, tmp_path, name, key, value):
     row = entry(**{key: value})
     if key != "image":
         del row["image"]
@@ -92,27 +92,27 @@ def test_another_name_of_the_image_is_refused_with_what_is_there(write):
 
 @pytest.mark.parametrize("name", ["d.json", "d.jsonl"])
 def test_an_image_that_no_turn_shows_is_an_error_for_every_row(write, name):
-    """Of four rows, two without the token: neither dropped nor taken for rows without image."""
+    """Two of four rows lack the token: they are neither dropped nor read as rows without image."""
     talk = said(("human", "A?"), ("gpt", "B"))
     rows = [entry(i, images=["a.png"]) for i in range(4)]
     for row in rows:
         del row["image"]
     rows[1]["conversations"] = rows[3]["conversations"] = talk
     path = write(name, rows)
-    with pytest.raises(DataError, match="must hold <image> exactly once") as error:
+    with pytest.raises(DataError, match="must contain <image> exactly once") as error:
         read_records(path)
     lines = (3, 5) if name == "d.json" else (2, 4)
     assert all(f"{path}:{line}: " in str(error.value) for line in lines)
 
 
-def test_conversations_without_an_image_are_left_out_and_told(write, tmp_path):
+def test_conversations_without_an_image_are_skipped_and_reported(write, tmp_path):
     text = {"id": "t", "conversations": said(("human", "Hello"), ("gpt", "Hi"))}
     records = read_records(write("d.json", [text, entry()]))
     assert [r.id for r in records] == ["x1"]
     assert records.account.skipped("rows without an image") == (f"{tmp_path / 'd.json'}:2",)
 
 
-def test_images_lie_beside_the_file_in_images_or_where_the_user_says(write, tmp_path, draw):
+def test_images_are_beside_the_file_in_images_or_where_the_user_says(write, tmp_path, draw):
     path = write("d.json", [entry(image="deep/b.png")])
     with pytest.raises(DataError, match=r"d\.json:2: no image 'deep/b\.png' in .*--images"):
         read_records(path)
@@ -127,7 +127,7 @@ WRONG = [
     ({"image": "gone.png"}, "no such image file: .*gone.png"),
     ({"image": ["a.png", "a.png"]}, "2 images; a record must have exactly one"),
     ({"image": 3}, "image must be a path, got 3"),
-    ({"id": "x1"}, "id 'x1' was given before, at .*d.json:2"),
+    ({"id": "x1"}, "id 'x1' was used before, at .*d.json:2"),
     (
         {"conversations": said(("gpt", "A."), ("human", "<image>\nB?"))},
         "turn 1 must come from human",
@@ -137,14 +137,17 @@ WRONG = [
         "turn 2 must come from assistant or gpt, it comes from 'human'",
     ),
     ({"conversations": said(("human", "<image>\nA?"))}, "a question without an answer"),
-    ({"conversations": said(("human", "A?"), ("gpt", "B"))}, r"exactly once .* counted \[0, 0\]"),
+    (
+        {"conversations": said(("human", "A?"), ("gpt", "B"))},
+        r"exactly once .* counts by turn are \[0, 0\]",
+    ),
     (
         {"conversations": said(("human", "<image><image>\nA?"), ("gpt", "B"))},
-        r"exactly once .* counted \[2, 0\]",
+        r"exactly once .* counts by turn are \[2, 0\]",
     ),
     (
         {"conversations": said(("human", "A?"), ("gpt", "B <image>"))},
-        r"exactly once .* counted \[0, 1\]",
+        r"exactly once .* counts by turn are \[0, 1\]",
     ),
     ({"conversations": said(("human", "<image>\n"), ("gpt", "B"))}, "turn 1 has no text"),
     ({"conversations": said(("human", "<image>\nA?"), ("gpt", " "))}, "turn 2 has no text"),
@@ -157,7 +160,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("changes", "complaint"), WRONG)
 @pytest.mark.parametrize("name", ["d.json", "d.jsonl"])
-def test_mistakes_are_told_with_file_and_line(write, name, changes, complaint):
+def test_mistakes_are_reported_with_file_and_line(write, name, changes, complaint):
     line = 3 if name == "d.json" else 2
     path = write(name, [entry(1), entry(2, **changes)])
     with pytest.raises(DataError, match=complaint.replace("d.json:2", r"d.jsonl?:\d")) as error:
@@ -165,7 +168,7 @@ def test_mistakes_are_told_with_file_and_line(write, name, changes, complaint):
     assert str(error.value).startswith(f"{path}:{line}: ")
 
 
-def test_bytes_that_are_not_utf8_are_told_with_their_line(tmp_path):
+def test_bytes_that_are_not_utf8_are_reported_with_their_line(tmp_path):
     path = tmp_path / "d.jsonl"
     path.write_bytes(b'{"image": "a"}\n{"image": "\xe9"}\n')
     with pytest.raises(DataError, match=r"d\.jsonl:2: not UTF-8"):

@@ -1,4 +1,4 @@
-"""What a data set names must lie in it, unless the user says where images are."""
+"""A data set may only name files inside it, unless the user says where images are."""
 
 import json
 
@@ -13,7 +13,7 @@ SECRET = "s3cr3t"
 
 @pytest.fixture
 def outside(tmp_path, draw):
-    """An image and a text that lie beside the data set, not in it."""
+    """An image and a text outside the data set."""
     draw(tmp_path / "private/a.png")
     (tmp_path / "private/notes.csv").write_text(f"image,label\n{SECRET}\n\n{SECRET},{SECRET}\n")
     (tmp_path / "set").mkdir()
@@ -42,7 +42,7 @@ def test_a_table_does_not_read_images_elsewhere(tmp_path, outside, name, image):
         read_records(path, ReadOptions(images=tmp_path / "set" / "images"))
 
 
-def test_links_in_the_folder_of_a_table_count_as_where_they_lead(tmp_path, outside):
+def test_links_in_the_folder_of_a_table_are_resolved(tmp_path, outside):
     (tmp_path / "set/linked").symlink_to(outside)
     path = table(tmp_path, "linked/a.png")
     with pytest.raises(DataError, match="leads out of"):
@@ -51,7 +51,7 @@ def test_links_in_the_folder_of_a_table_count_as_where_they_lead(tmp_path, outsi
     assert record.image.read() == (outside / "a.png").read_bytes()
 
 
-def test_the_user_can_say_where_images_lie(tmp_path, outside):
+def test_the_user_can_say_where_images_are(tmp_path, outside):
     for image in ("../private/a.png", str(outside / "a.png"), "private/a.png"):
         (record,) = read_records(table(tmp_path, image), ReadOptions(images=tmp_path))
         assert record.image.read() == (outside / "a.png").read_bytes()
@@ -108,7 +108,7 @@ def test_errors_show_nothing_of_a_file_that_a_link_leads_to(tmp_path, outside):
     with pytest.raises(DataError, match=r"train\.csv.*nothing of it is shown") as error:
         read_records(tmp_path / "set")
     assert SECRET not in str(error.value)
-    with pytest.raises(DataError, match=SECRET):  # the user names the very file
+    with pytest.raises(DataError, match=SECRET):  # the user names the file itself
         read_records(link)
     link.unlink()
     (outside / "notes.json").write_text(f'[{{"image": "{SECRET}" {SECRET}')

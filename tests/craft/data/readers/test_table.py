@@ -1,4 +1,4 @@
-"""CSV, TSV, JSON lines and JSON tables: columns by name, and mistakes with their line."""
+"""CSV, TSV, JSON Lines and JSON tables: columns by name, and mistakes with their line."""
 
 import csv
 import json
@@ -129,9 +129,7 @@ def test_rows_without_an_image_are_left_out_and_counted(write, tmp_path, kind, e
 
 @pytest.mark.parametrize("kind", ["json", "jsonl", "csv", "parquet", "saved"])
 @pytest.mark.parametrize("token", ["", "<image>\n"])
-def test_rows_that_name_their_image_otherwise_are_refused_not_left_out(
-    write, tmp_path, kind, token
-):
+def test_rows_with_another_name_for_the_image_are_refused(write, tmp_path, kind, token):
     def row(name, number):
         value = [f"{name[0]}.png"] if name == "images" else "a.png"
         talk = [{"from": "human", "value": f"{token if name == 'images' else '<image>'}Who?"}]
@@ -176,7 +174,7 @@ def test_a_message_that_shows_an_image_which_the_row_lacks_is_an_error(write, va
         read_records(write("m.jsonl", "\n".join(map(json.dumps, rows))))
 
 
-def test_a_sound_image_behind_a_pointer_is_not_left_out(write, tmp_path):
+def test_an_lfs_pointer_is_not_skipped(write, tmp_path):
     (tmp_path / "b.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
     path = write("t.csv", "image,label\na.png,cat\nb.png,dog\n")
     with pytest.raises(DataError, match=r"t\.csv:3: a Git LFS pointer .*git lfs pull"):
@@ -188,17 +186,17 @@ def test_a_sound_image_behind_a_pointer_is_not_left_out(write, tmp_path):
     [
         ("a.png,What?,cat\nb.png,Who?,dog\n", 1, "no header: the first row is .*a.png.*expected"),
         ("image,title\na.png,x\n", 1, "expected an image column with question and answer"),
-        ("image,label,label\na.png,x,y\n", 1, "two columns of one name"),
+        ("image,label,label\na.png,x,y\n", 1, "two columns have the same name"),
         ("image,label\na.png,cat\nb.png,dog,3\n", 3, "3 fields, the header has 2"),
         ("image,label\na.png,cat\nb.png,\n", 3, "label must be a class name or number, got ''"),
         ("image,label\na.png,cat\nc.png,dog\n", 3, "no such image file: .*c.png"),
         ('image,label\na.png,"cat\n', 2, "malformed CSV"),
         ("image,label,split\na.png,cat,later\n", 2, "split must be train, val or test"),
-        ("id,image,label\n1,a.png,cat\n1,b.png,dog\n", 3, "id '1' was given before, at .*:2"),
+        ("id,image,label\n1,a.png,cat\n1,b.png,dog\n", 3, "id '1' was used before, at .*:2"),
         ("image,question,answer\na.png,,cat\n", 2, "question must be a text, got ''"),
     ],
 )
-def test_mistakes_are_told_with_their_line(write, text, line, complaint):
+def test_mistakes_are_reported_with_their_line(write, text, line, complaint):
     path = write("t.csv", text)
     with pytest.raises(DataError, match=complaint) as error:
         read_records(path)
@@ -226,7 +224,7 @@ def test_answers_must_mean_one_option(write, changes, complaint):
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet", "saved"])
-def test_white_space_around_texts_counts_for_nothing(write, tmp_path, kind):
+def test_white_space_around_texts_is_ignored(write, tmp_path, kind):
     rows = [{"image": "a.png", "question": " Who?\t", "A": " dog ", "B": "\ncat", "answer": "cat "}]
     path = tmp_path / f"t.{kind}"
 

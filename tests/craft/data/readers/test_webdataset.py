@@ -1,4 +1,4 @@
-"""Tar shards as they arrive: damaged, cut short, in another order, with endings of all kinds."""
+"""Tar shards that are damaged, truncated, unsorted, or have all kinds of extensions."""
 
 import gzip
 import io
@@ -14,7 +14,7 @@ from craft.data.readers import DataError, read_records
 from craft.data.readers.rows import NO_IMAGE
 from craft.data.readers.tar_members import tar_members
 from craft.data.readers.walk import HIDDEN
-from craft.data.readers.webdataset import LONGER
+from craft.data.readers.webdataset import UNUSED
 
 
 def shard(path, members, **options):
@@ -33,7 +33,7 @@ def png(tmp_path, draw):
 
 @pytest.fixture
 def three(tmp_path, png):
-    """Three samples; and where the header of the second one's first member begins."""
+    """Three samples, and the offset of the header of the second one's first member."""
     members = [
         (f"{i}.{kind}", data) for i in range(3) for kind, data in (("png", png), ("cls", b"cat"))
     ]
@@ -56,18 +56,20 @@ def test_a_damaged_header_is_not_the_end(three):
 
 
 @pytest.mark.parametrize("more", [0, 200])
-def test_a_shard_cut_at_a_header_or_in_one_is_not_shorter(three, more):
+def test_a_shard_truncated_at_or_in_a_header_is_refused(three, more):
     path, offset = three
     path.write_bytes(path.read_bytes()[: offset + more])
-    with pytest.raises(DataError, match=rf"offset {offset}: (the archive ends|cut short at byte)"):
+    with pytest.raises(
+        DataError, match=rf"offset {offset}: (the archive has no end|truncated at byte)"
+    ):
         read_records(path)
 
 
-def test_a_member_that_is_cut_is_named(three):
+def test_a_truncated_member_is_named(three):
     path, offset = three
     path.write_bytes(path.read_bytes()[: offset + 512 + 10])
     with pytest.raises(
-        DataError, match=rf"offset {offset}: cut short at byte \d+, inside of '1\.png'"
+        DataError, match=rf"offset {offset}: truncated at byte \d+, inside '1\.png'"
     ):
         read_records(path)
 
@@ -77,11 +79,11 @@ FORMATS: dict[str, Any] = {
     "gnu": tarfile.GNU_FORMAT,
     "pax": tarfile.PAX_FORMAT,
 }
-LONG = "f/" * 60  # more than a header holds, so that names stand in members of their own
+LONG = "f/" * 60  # too long for a header, so that names are in extra members
 
 
 def blocks(members, kind):
-    """The bytes of an archive up to its end mark, and where contents lie: (begin, end, name)."""
+    """The bytes of an archive up to its end mark, and its contents: (begin, end, name)."""
     body, contents = b"", []
     for name, data in members:
         member = tarfile.TarInfo(name)
@@ -122,7 +124,7 @@ def test_a_cut_at_every_byte_is_an_error_or_the_whole_shard(tmp_path, png, kind,
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_flip_never_loses_a_sample_or_changes_a_label(tmp_path, png, kind, seed):
-    """Outside of texts, which the format puts under no checksum; images have their own."""
+    """Except in texts, for which the format has no checksum; images have their own."""
     body, contents = blocks(samples(png), kind)
     whole = body + bytes(1024)
     path = tmp_path / "a.tar"
@@ -166,14 +168,14 @@ def test_a_compressed_shard_is_refused_with_the_way_out(tmp_path, png, name):
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (lambda body: body + bytes(512), "ends within its end-of-archive mark"),
-        (lambda body: body, "ends without its end-of-archive mark"),
+        (lambda body: body + bytes(512), "ends inside its end-of-archive mark"),
+        (lambda body: body, "has no end-of-archive mark"),
         (lambda body: body + bytes(512) + body, "a member's header is empty, but more follows"),
-        (lambda body: body[:-1] + b"x" + bytes(1024), "something stands between '2.txt' and"),
+        (lambda body: body[:-1] + b"x" + bytes(1024), "there is data between '2.txt' and"),
         (lambda body: bytes(512) + body[512:] + bytes(1024), "header is empty, but more follows"),
     ],
 )
-def test_what_stands_where_nothing_may_stand_is_named(tmp_path, png, damage, complaint):
+def test_data_between_members_is_named(tmp_path, png, damage, complaint):
     path = tmp_path / "a.tar"
     path.write_bytes(damage(blocks(samples(png), "ustar")[0]))
     with pytest.raises(DataError, match=rf"a\.tar, offset \d+: .*{complaint}"):
@@ -184,14 +186,14 @@ JUNK = ("._0.png", "__MACOSX/0.png", "f/.ipynb_checkpoints/0.png", "@eaDir/0.cls
 
 
 @pytest.mark.parametrize("junk", JUNK)
-def test_junk_in_shards_is_left_out_and_told(tmp_path, png, junk):
+def test_junk_in_shards_is_skipped_and_reported(tmp_path, png, junk):
     path = shard(tmp_path / "a.tar", [(junk, png), *samples(png)])
     records = read_records(path)
     assert len(records) == 3
     assert records.account.skipped(HIDDEN) == (f"{path}, {junk}",)
 
 
-def test_a_sample_without_image_or_label_is_told_not_refused(tmp_path, png):
+def test_a_sample_without_image_or_label_is_reported_not_refused(tmp_path, png):
     path = shard(tmp_path / "a.tar", [*samples(png), ("z.txt", b"about this shard")])
     records = read_records(path)
     assert len(records) == 3
@@ -201,17 +203,17 @@ def test_a_sample_without_image_or_label_is_told_not_refused(tmp_path, png):
 def test_shards_that_were_joined_are_refused(three):
     path, _ = three
     path.write_bytes(path.read_bytes() * 2)
-    with pytest.raises(DataError, match=r"something stands behind the end-of-archive mark"):
+    with pytest.raises(DataError, match=r"there is data after the end-of-archive mark"):
         read_records(path)
 
 
-def test_members_of_a_sample_must_be_neighbours(tmp_path, png):
+def test_members_of_a_sample_must_be_adjacent(tmp_path, png):
     members = [*((f"{i}.png", png) for i in range(2)), *((f"{i}.txt", b"a cat") for i in range(2))]
-    with pytest.raises(DataError, match=r"sample 0: its member 0\.txt is not beside .*sorted"):
+    with pytest.raises(DataError, match=r"sample 0: its member 0\.txt is not next to .*sorted"):
         read_records(shard(tmp_path / "a.tar", members))
 
 
-def test_plain_endings_count_and_others_are_told(tmp_path, png):
+def test_plain_extensions_are_used_and_others_reported(tmp_path, png):
     members = [
         ("s.png", png),
         ("s.cls", b"cat"),
@@ -223,7 +225,7 @@ def test_plain_endings_count_and_others_are_told(tmp_path, png):
     ]
     (record,) = records = read_records(shard(tmp_path / "a.tar", members))
     assert (record.id, record.label, record.captions) == ("one", "cat", ("a cat",))
-    told = records.account.skipped(LONGER)
+    told = records.account.skipped(UNUSED)
     assert [entry.rpartition(", ")[2] for entry in told] == [
         "s.meta.json",
         "s.pred.cls",
@@ -231,7 +233,7 @@ def test_plain_endings_count_and_others_are_told(tmp_path, png):
     ]
 
 
-def test_several_faults_are_told_at_once(tmp_path, png):
+def test_several_faults_are_reported_at_once(tmp_path, png):
     members = [("0.png", png), ("0.json", b"{"), ("1.png", png), ("1.json", b"[]")]
     with pytest.raises(DataError, match=r"sample 0: malformed.*1 more faults: .*sample 1"):
         read_records(shard(tmp_path / "a.tar", members))

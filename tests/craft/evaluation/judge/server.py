@@ -1,4 +1,4 @@
-"""A judge's server on this machine that misbehaves in every way a request asks it to."""
+"""A judge's server on this machine that misbehaves as scripted."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ VERDICT = {
 USAGE = {"prompt_tokens": 500, "completion_tokens": 60, "total_tokens": 560}
 ROWS = [{"id": f"q{i}", "prompt": "What?", "answer": "B", "given": "B, because."} for i in range(4)]
 
-#: Answers a request itself, on its handler.
+#: Answers one request through its handler.
 Step = Callable[[BaseHTTPRequestHandler], None]
 
 
 def completion(said: Any = None, usage: Any = USAGE, choices: Any = None) -> bytes:
-    """A chat completion; with a verdict unless it says something else."""
+    """A chat completion, containing a verdict unless other text is given."""
     content = json.dumps(VERDICT) if said is None else said
     choice = {
         "index": 0,
@@ -44,7 +44,7 @@ def completion(said: Any = None, usage: Any = USAGE, choices: Any = None) -> byt
 
 
 def answer(body: bytes, status: int = 200, **headers: str) -> Step:
-    """A step that sends a whole answer."""
+    """A step that sends a complete answer."""
 
     def play(request: BaseHTTPRequestHandler) -> None:
         request.send_response(status)
@@ -58,7 +58,7 @@ def answer(body: bytes, status: int = 200, **headers: str) -> Step:
 
 
 def refuse(status: int, said: str = "", **headers: str) -> Step:
-    """A step that sends an error, which may be tried again at once."""
+    """A step that sends an error that may be retried at once."""
     body = json.dumps({"error": {"message": said}}).encode()
     return answer(body, status, **{"retry_after_ms": "1", **headers})
 
@@ -68,11 +68,11 @@ def hang_up(request: BaseHTTPRequestHandler) -> None:
 
 
 def raw(*parts: bytes, pause: float = 0.0, forever: bool = False) -> Step:
-    """A step that sends bytes as they are, with a pause after each; the last for ever if asked."""
+    """A step that sends raw bytes with a pause after each part, repeating the last if asked."""
 
     def play(request: BaseHTTPRequestHandler) -> None:
         request.close_connection = True
-        with suppress(OSError):  # whoever asked has had enough
+        with suppress(OSError):  # the client has given up
             for part in parts:
                 request.wfile.write(part)
                 time.sleep(pause)
@@ -84,12 +84,12 @@ def raw(*parts: bytes, pause: float = 0.0, forever: bool = False) -> Step:
 
 
 class Server:
-    """Plays `script`, one step a request, and answers well once it is used up.
+    """Plays `script`, one step per request, and answers correctly once it is used up.
 
     Attributes:
-        requests: bodies as JSON, in the order they came.
+        requests: bodies as JSON, in order of arrival.
         headers: of each, with names in lower case.
-        paths: what each asked for.
+        paths: path of each request.
     """
 
     def __init__(self) -> None:

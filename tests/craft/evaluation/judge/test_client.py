@@ -1,4 +1,4 @@
-"""The client against a local server: what it asks, what it pays, what it sits out."""
+"""The client against a local server: what it sends, what it pays, what it retries."""
 
 import json
 import math
@@ -24,7 +24,7 @@ from tests.craft.evaluation.judge.server import (
     refuse,
 )
 
-#: What USAGE costs, and at least what a request may cost whose usage is not known.
+#: What USAGE costs, and a lower bound of the estimate for a request of unknown usage.
 PAID, AT_WORST = (500 * 1 + 60 * 5) / 1e6, REPLY_TOKENS * 5 / 1e6
 
 
@@ -38,13 +38,13 @@ def marked(judge):
 
 
 def until_the_budget_ends(judge):
-    """How many verdicts are to be had."""
+    """Count the verdicts until the budget is reached."""
     for count in range(100):
         try:
             marked(judge)
         except BudgetReached:
             return count
-    raise AssertionError("the budget does not end")
+    raise AssertionError("the budget is never reached")
 
 
 def test_marks_and_pays(server):
@@ -69,7 +69,7 @@ def test_server_and_key_come_from_the_environment(server, monkeypatch):
 
 
 @pytest.mark.parametrize("trouble", [refuse(429), refuse(500), refuse(503)])
-def test_passing_trouble_is_sat_out_and_costs_nothing(server, trouble):
+def test_temporary_errors_are_retried_and_cost_nothing(server, trouble):
     server.script = [trouble, trouble]
     judge = judge_at(server)
     assert marked(judge).correct
@@ -78,7 +78,7 @@ def test_passing_trouble_is_sat_out_and_costs_nothing(server, trouble):
 
 
 @pytest.mark.parametrize("trouble", [hang_up, refuse(502), refuse(504)])
-def test_replies_that_were_lost_may_have_been_paid(server, trouble):
+def test_lost_replies_count_as_paid(server, trouble):
     server.script = [trouble, trouble]
     judge = judge_at(server)
     assert marked(judge).correct
@@ -111,7 +111,7 @@ def test_a_server_may_ask_for_a_pause_but_not_for_a_day(server):
         completion(choices=[{"message": "B"}]),
     ],
 )
-def test_unreadable_replies_are_asked_again_and_paid(server, body):
+def test_unreadable_replies_are_requested_again_and_paid(server, body):
     server.script = [answer(body)]
     judge = judge_at(server)
     assert marked(judge).correct
@@ -145,7 +145,7 @@ def test_unreadable_replies_are_asked_again_and_paid(server, body):
 def test_usage_that_cannot_be_true_counts_as_the_worst_case(server, usage):
     server.script = [answer(completion(usage=usage))]
     judge = judge_at(server)
-    assert marked(judge).faithfulness == 8  # a verdict that was paid for is a verdict
+    assert marked(judge).faithfulness == 8  # a verdict that was paid for is used
     assert judge.spent > AT_WORST
     assert judge.spent < 20 * AT_WORST
     spent = judge.spent
@@ -156,7 +156,7 @@ def test_usage_that_cannot_be_true_counts_as_the_worst_case(server, usage):
     assert len(server.requests) == 10
 
 
-def test_a_server_that_takes_more_than_asked_for_is_expected_to_do_it_again(server):
+def test_a_server_that_exceeded_the_token_limit_is_expected_to_do_so_again(server):
     greedy = USAGE | {"completion_tokens": 100 * REPLY_TOKENS}
     server.script = [answer(completion(usage=greedy))] * 9
     judge = judge_at(server, budget=0.5)
@@ -165,7 +165,7 @@ def test_a_server_that_takes_more_than_asked_for_is_expected_to_do_it_again(serv
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-def test_what_will_not_pass_is_an_error_at_once(server, status):
+def test_permanent_errors_are_raised_at_once(server, status):
     server.script = [refuse(status, "no\r\nway \x1b[31m")]
     judge = judge_at(server)
     with pytest.raises(JudgeUnavailable, match=rf"{status} .*: no way \\x1b\[31m") as caught:
@@ -175,13 +175,13 @@ def test_what_will_not_pass_is_an_error_at_once(server, status):
     assert judge.spent == 0
 
 
-def test_a_missing_page_says_what_to_look_at(server):
+def test_a_missing_page_says_what_to_check(server):
     server.script = [answer(b"<html>", 404)]
-    with pytest.raises(JudgeUnavailable, match="up to and with /v1"):
+    with pytest.raises(JudgeUnavailable, match="up to and including /v1"):
         marked(judge_at(server))
 
 
-def test_trouble_that_lasts_is_an_error(server):
+def test_lasting_errors_are_raised(server):
     server.script = [refuse(500)] * 10
     with pytest.raises(JudgeUnavailable, match="500 Internal Server Error"):
         marked(judge_at(server, retries=3))
@@ -197,15 +197,15 @@ def test_retries_stop_at_the_budget(server):
     assert judge.spent <= 0.012
 
 
-def test_no_key_is_told(monkeypatch):
+def test_a_missing_key_is_reported(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(JudgeUnavailable, match=r"set OPENAI_API_KEY"):
         Judge("stub", Price(0, 0), 1)
 
 
 @pytest.mark.parametrize("key", ["sk-12 34", "sk-1234\r\nX-Evil: 1", "sk-1234é", "sk-\x1b[31m"])
-def test_what_is_no_key_is_refused_unseen(key):
-    with pytest.raises(JudgeUnavailable, match="OPENAI_API_KEY holds") as caught:
+def test_malformed_keys_are_refused_without_showing_them(key):
+    with pytest.raises(JudgeUnavailable, match="OPENAI_API_KEY contains") as caught:
         Judge("stub", Price(0, 0), 1, key=key)
     assert "sk-" not in str(caught.value)
 
@@ -234,21 +234,21 @@ def test_the_key_is_never_shown(server, status):
         "http://é/v1",
     ],
 )
-def test_what_is_no_url_is_refused(url, monkeypatch):
+def test_malformed_urls_are_refused(url, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", url)
-    with pytest.raises(CraftError, match="is not the URL of a server") as caught:
+    with pytest.raises(CraftError, match="is not a server's URL") as caught:
         Judge("stub", Price(0, 0), 1, key="none")
     assert "\n" not in str(caught.value)
 
 
-def test_a_url_with_a_password_is_refused_unseen():
-    with pytest.raises(CraftError, match="user's name or password") as caught:
+def test_a_url_with_a_password_is_refused_without_showing_it():
+    with pytest.raises(CraftError, match="user name or password") as caught:
         Judge("stub", Price(0, 0), 1, key="none", url="https://me:hunter2@x/v1")
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1])
-def test_money_is_a_number(value):
+def test_amounts_are_finite_and_not_negative(value):
     with pytest.raises(CraftError, match="US dollars"):
         Judge("stub", Price(0, 0), value, key="none")
     with pytest.raises(CraftError, match="US dollars"):
@@ -257,7 +257,7 @@ def test_money_is_a_number(value):
         Price(0, value)
 
 
-def test_half_pairs_and_separators_in_questions_are_sent(server):
+def test_lone_surrogates_and_separators_in_questions_are_sent(server):
     judge_at(server).mark("\ud800 \u2028 \x85 \0", "B", "B")
     assert "\ud800 \u2028 \x85 \0" in server.requests[0]["messages"][1]["content"]
     assert json.loads(completion())["choices"][0]["message"]["content"] == json.dumps(VERDICT)

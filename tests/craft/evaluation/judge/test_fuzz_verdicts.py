@@ -1,4 +1,4 @@
-"""Damaged replies of a judge, and damaged files of its verdicts, are one line."""
+"""Damaged replies of a judge and damaged verdict files give one-line errors."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ ROW = {"part": "justified", "model": "m", "condition": "c", "prompt": "Which?", 
 
 
 class _Marker:
-    """A judge that gives everyone the same marks."""
+    """A judge that gives every answer the same marks."""
 
     model = "marker"
     spent = 0.0
@@ -55,7 +55,7 @@ def test_answers_of_servers(monkeypatch, rounds, damage):
         try:
             assert isinstance(judge.mark("Which?", "a", "a"), Verdict)
         finally:
-            assert judge.spent > 0  # whatever the usage claims
+            assert judge.spent > 0  # whatever usage the server reports
 
     refusals = (UnreadableVerdict, JudgeUnavailable, BudgetReached)
     fuzz(completion(), mark, refusals, rounds, f"completion {damage.__name__}", damage)

@@ -1,4 +1,4 @@
-"""Answers that never end, come in drips, are cut, or point elsewhere: one line, in time."""
+"""Answers that never end, trickle in, are cut short or redirect give a one-line error in time."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ SECONDS = 1.5
 
 
 def refused(url, retries=1, key="sk-secret-key"):
-    """The line that marking through a server that never answers ends with, and what it cost."""
+    """The error line and the cost of marking through a server that never answers properly."""
     judge = Judge("stub", Price(1, 5), 1, url=url, key=key, retries=retries, timeout=SECONDS)
     began = time.perf_counter()
     with pytest.raises(JudgeUnavailable) as caught:
@@ -35,38 +35,38 @@ def refused(url, retries=1, key="sk-secret-key"):
         (raw(HEAD + b"\r\n", b'{"a": "' + b"x" * 65536, forever=True), "more than"),
         (
             raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"4\r\nxxxx\r\n", forever=True),
-            "more than|no whole answer",
+            "more than|no complete answer",
         ),
         (raw(HEAD + b"Content-Length: 99999999999\r\n\r\n", b" " * 65536, forever=True), "more"),
         (raw(HEAD + b"\r\n", b" ", pause=0.05, forever=True), "within 1.5 s"),
         (raw(HEAD, b"X-Drip: 1\r\n", pause=0.05, forever=True), "within 1.5 s"),
         (raw(b"HTTP/1.1 100 Continue\r\n\r\n", pause=0.05, forever=True), "within 1.5 s"),
         (raw(b"HTTP", pause=3), "within 1.5 s"),
-        (raw(HEAD + b"X: " + b"x" * 70000), "broke off"),
-        (raw(HEAD, b"X-Many: 1\r\n", forever=True), "broke off"),
+        (raw(HEAD + b"X: " + b"x" * 70000), "connection broke"),
+        (raw(HEAD, b"X-Many: 1\r\n", forever=True), "connection broke"),
         (raw(HEAD + b"Content-Length: 1000\r\n\r\n" + completion()[:100]), "cut short"),
-        (raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "broke off"),
+        (raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "connection broke"),
         (raw(HEAD + b"Content-Length: -5\r\n\r\n"), "not a JSON object"),
-        (raw(b"SSH-2.0-OpenSSH_9.6\r\n"), "broke off"),
-        (raw(b"\x15\x03\x01\0\x02\x02\x0a"), "broke off"),
-        (hang_up, "broke off"),
-        (answer(b"<html>Sign in</html>"), "is that an OpenAI server's URL"),
-        (answer(b""), "is that an OpenAI server's URL"),
-        (answer(b"[" * 100_000), "is that an OpenAI server's URL"),
-        (answer(b'{"a":' * 100_000), "is that an OpenAI server's URL"),
-        (answer(b"9" * 5000), "is that an OpenAI server's URL"),
-        (answer(b"\xff\xfe\x00"), "is that an OpenAI server's URL"),
+        (raw(b"SSH-2.0-OpenSSH_9.6\r\n"), "connection broke"),
+        (raw(b"\x15\x03\x01\0\x02\x02\x0a"), "connection broke"),
+        (hang_up, "connection broke"),
+        (answer(b"<html>Sign in</html>"), "is this an OpenAI server's URL"),
+        (answer(b""), "is this an OpenAI server's URL"),
+        (answer(b"[" * 100_000), "is this an OpenAI server's URL"),
+        (answer(b'{"a":' * 100_000), "is this an OpenAI server's URL"),
+        (answer(b"9" * 5000), "is this an OpenAI server's URL"),
+        (answer(b"\xff\xfe\x00"), "is this an OpenAI server's URL"),
         (answer(b" " * (MOST_BYTES + 1)), "more than"),
     ],
     ids=lambda value: None if callable(value) else "",
 )
-def test_answers_that_are_none(server, step, said):
+def test_malformed_answers(server, step, said):
     server.script = [step] * 2
     line, spent = refused(server.url)
     assert any(part in line for part in said.split("|")), line
     assert "verdicts so far are kept" in line
     assert len(server.requests) == 2
-    assert spent > 2 * 300 * 5 / 1e6  # each may have been paid for
+    assert spent > 2 * 300 * 5 / 1e6  # each may have been charged
 
 
 def test_endless_errors_end(server):
@@ -93,7 +93,9 @@ def test_a_name_that_does_not_resolve(monkeypatch):
     assert "no connection to judge.invalid: Name or service not known" in line
     assert spent == 0
     monkeypatch.undo()
-    assert "no connection to" in refused(f"http://{'a' * 70}.invalid/v1")[0]  # no name at all
+    assert (
+        "no connection to" in refused(f"http://{'a' * 70}.invalid/v1")[0]
+    )  # not even a valid name
 
 
 def test_a_certificate_that_is_not_trusted(server, monkeypatch):

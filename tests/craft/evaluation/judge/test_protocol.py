@@ -20,10 +20,10 @@ GOOD = {
         json.dumps(GOOD),
         f"```json\n{json.dumps(GOOD, indent=1)}\n```",
         f"Here is {{my}} verdict: {json.dumps(GOOD)} Regards",
-        json.dumps({**GOOD, "comment": "extra fields are let through"}),
+        json.dumps({**GOOD, "comment": "extra fields are ignored"}),
     ],
 )
-def test_parses_what_judges_write(reply):
+def test_parses_typical_replies(reply):
     assert parse(reply) == Verdict.model_validate(GOOD)
 
 
@@ -40,7 +40,7 @@ def test_parses_what_judges_write(reply):
         (json.dumps({**GOOD, "relevance": None}), "relevance"),
     ],
 )
-def test_no_verdict_is_made_up(reply, problem):
+def test_no_verdict_is_invented(reply, problem):
     with pytest.raises(UnreadableVerdict, match=problem):
         parse(reply)
 
@@ -58,7 +58,7 @@ def test_overall_is_the_papers():
     assert summarize([])["overall"] is None
 
 
-def test_messages_hold_the_case():
+def test_messages_contain_the_case():
     system, user = protocol.messages("What is it?", "B", "")
     assert "JSON" in system["content"]
     assert "What is it?" in user["content"]

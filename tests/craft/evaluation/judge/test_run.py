@@ -1,4 +1,4 @@
-"""Verdicts are written as they come, with what they cost; nothing that was paid for is lost."""
+"""Verdicts are written as they come, with their cost; nothing that was paid for is lost."""
 
 import json
 import math
@@ -30,27 +30,27 @@ def test_the_budget_is_never_exceeded(server, tmp_path):
     assert 0 < judge.spent <= 0.005
     paid = len(server.requests)
     assert 0 < paid < 4
-    # It is the budget of all runs that write to the file: the same one buys nothing more.
+    # The budget covers all runs that write to the file, so the same one buys nothing more.
     again = judge_at(server, budget=0.005)
     with pytest.raises(BudgetReached):
         mark_all(ROWS, again, out)
     assert len(server.requests) == paid
     assert again.spent == pytest.approx(judge.spent)
-    # More money asks only for what is missing.
+    # With a larger budget only missing verdicts are requested.
     more = judge_at(server)
     assert len(mark_all(ROWS, more, out)) == 4
     assert len(server.requests) == 4
     assert more.spent == pytest.approx(4 * PAID)
 
 
-def test_a_run_that_breaks_off_loses_nothing(server, tmp_path):
+def test_an_interrupted_run_loses_nothing(server, tmp_path):
     out = tmp_path / "v.jsonl"
     server.script = [answer(completion()), refuse(400)]
     with pytest.raises(JudgeUnavailable):
         mark_all(ROWS, judge_at(server), out)
     assert len(lines(out)) == 1
     with out.open("a") as file:
-        file.write('{"id": "q1", "jud')  # killed while it wrote
+        file.write('{"id": "q1", "jud')  # killed while writing
     assert set(mark_all(ROWS, judge_at(server), out)) == {"q0", "q1", "q2", "q3"}
     assert len(lines(out)) == 4
     assert len(server.requests) == 2 + 3
@@ -66,13 +66,13 @@ def test_a_verdict_that_lacks_only_its_line_feed_is_kept(server, tmp_path):
     assert len(server.requests) == 4
 
 
-def test_what_was_spent_in_vain_is_remembered(server, tmp_path):
+def test_the_cost_of_lost_replies_is_recorded(server, tmp_path):
     out = tmp_path / "v.jsonl"
     server.script = [answer(completion()), *[hang_up] * 3]
     judge = judge_at(server, retries=2)
     with pytest.raises(JudgeUnavailable):
         mark_all(ROWS, judge, out)
-    assert "broke off" in lines(out)[1]["problem"]
+    assert "interrupted" in lines(out)[1]["problem"]
     assert sum(line["cost"] for line in lines(out)) == pytest.approx(judge.spent)
     assert judge.spent > PAID + 3 * 300 * 5 / 1e6
     later = judge_at(server)
@@ -80,7 +80,7 @@ def test_what_was_spent_in_vain_is_remembered(server, tmp_path):
     assert later.spent == pytest.approx(judge.spent + 3 * PAID)
 
 
-def test_ctrl_c_while_the_server_thinks_counts_the_request(server, tmp_path):
+def test_ctrl_c_during_a_request_counts_its_cost(server, tmp_path):
     out = tmp_path / "v.jsonl"
 
     def interrupt(*_, **__):
@@ -91,7 +91,7 @@ def test_ctrl_c_while_the_server_thinks_counts_the_request(server, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         mark_all(ROWS, judge, out)
     (line,) = lines(out)
-    assert line["problem"] == "broke off: KeyboardInterrupt"
+    assert line["problem"] == "interrupted: KeyboardInterrupt"
     assert line["cost"] == judge.spent > 300 * 5 / 1e6
 
 
@@ -103,7 +103,7 @@ def test_unreadable_rows_are_recorded_and_counted_as_such(server, tmp_path):
     server.script = [PROSE] * 3
     found = judge_predictions(predictions, judge_at(server), out)["m/c"]
     assert (found["n"], found["unreadable"]) == (1, 1)
-    assert "no verdict" in lines(out)[0]["problem"]
+    assert "not a verdict" in lines(out)[0]["problem"]
 
 
 def test_verdicts_of_another_judge_are_refused(server, tmp_path):
@@ -130,7 +130,7 @@ def test_a_server_that_is_down_is_one_line_and_loses_nothing(server, tmp_path):
     "content",
     [b"not json\n", b'{"id": 3}\n', b"\xff\xfe\n", b"[]\n", b"my notes", b"[" * 9999 + b"\n"],
 )
-def test_a_file_that_holds_something_else_is_left_alone(server, tmp_path, content):
+def test_a_file_of_something_else_is_left_alone(server, tmp_path, content):
     out = tmp_path / "v.jsonl"
     out.write_bytes(content)
     with pytest.raises(CraftError, match=r"v.jsonl:1: not a verdict") as caught:
@@ -168,26 +168,26 @@ def test_a_cost_that_would_defeat_the_budget_is_refused(server, tmp_path, cost):
 
 
 @pytest.mark.parametrize("id", ["a\u2028b", "a\x85b", "a\x1cb\x0bc", "a\nb\r", "\ud800", "\0", ""])
-def test_ids_of_any_characters_are_one_line_and_found_again(server, tmp_path, id):
+def test_ids_with_any_characters_take_one_line_and_are_found_again(server, tmp_path, id):
     out = tmp_path / "v.jsonl"
     rows = [ROWS[0] | {"id": id}, ROWS[1]]
     done = mark_all(rows, judge_at(server), out)
     assert set(done) == {id, "q1"}
-    assert len(out.read_text().splitlines()) == 2  # whatever ends a line for whoever reads it
+    assert len(out.read_text().splitlines()) == 2  # whatever a reader takes for a line break
     assert mark_all(rows, judge_at(server), out) == done
     assert len(server.requests) == 2
 
 
-def test_answers_of_one_id_are_refused_before_anything_is_paid(server, tmp_path):
+def test_duplicate_ids_are_refused_before_anything_is_paid(server, tmp_path):
     row = {"part": "justified", "model": "m", "condition": "c"} | ROWS[0]
     predictions = tmp_path / "predictions.jsonl"
     predictions.write_text(f"{json.dumps(row)}\n{json.dumps(row)}\n")
-    with pytest.raises(CraftError, match="two answers of id 'm/c/q0'"):
+    with pytest.raises(CraftError, match="two answers with id 'm/c/q0'"):
         judge_predictions(predictions, judge_at(server), tmp_path / "v.jsonl")
     assert server.requests == []
 
 
-def test_too_little_room_is_said_before_anything_is_paid(server, tmp_path, monkeypatch):
+def test_too_little_disk_space_is_reported_before_anything_is_paid(server, tmp_path, monkeypatch):
     monkeypatch.setattr("craft.runtime.whole_file.room", lambda path: 10)
     with pytest.raises(OSError, match="10 bytes are free"):
         mark_all(ROWS, judge_at(server), tmp_path / "v.jsonl")
@@ -195,7 +195,7 @@ def test_too_little_room_is_said_before_anything_is_paid(server, tmp_path, monke
 
 
 def test_a_line_that_could_not_be_written_leaves_the_file_whole(server, tmp_path):
-    """On a disk that is full: files cannot grow beyond so many bytes."""
+    """A limit on the file size stands in for a full disk."""
     out = tmp_path / "v.jsonl"
     mark_all(ROWS[:1], judge_at(server), out)
     code = f"""
@@ -222,14 +222,14 @@ def test_two_runs_do_not_write_to_one_file(server, tmp_path):
     out = tmp_path / "v.jsonl"
     with (
         VerdictFile(out, "stub"),
-        pytest.raises(CraftError, match="another process writes verdicts"),
+        pytest.raises(CraftError, match="another process is writing verdicts"),
     ):
         mark_all(ROWS, judge_at(server), out)
     assert server.requests == []
     assert len(mark_all(ROWS, judge_at(server), out)) == 4
 
 
-def test_a_folder_or_a_device_is_no_file_of_verdicts(server, tmp_path):
+def test_a_folder_or_device_is_not_a_file_of_verdicts(server, tmp_path):
     for out in (tmp_path, "/dev/null"):
         with pytest.raises(CraftError, match="is not a file"):
             mark_all(ROWS, judge_at(server), type(tmp_path)(out))

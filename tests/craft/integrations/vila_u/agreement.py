@@ -1,4 +1,4 @@
-"""Whether two ways to quantise agree: token by token, but for ties that their precision allows."""
+"""Whether two quantisers agree, token by token, except for ties that their precision allows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def agreeing(
     table: Tensor,  # [L, K, D] float32
     apart: Tensor | float = 0.0,  # [...]: how far their features are from these
 ) -> Tensor:  # [...] bool
-    """Tokens with equal codes; a difference that no tie explains fails.
+    """Tokens with equal codes; fails on a difference that no tie explains.
 
-    At the first level that differs, the distances of both codewords, in float64, may be apart by
-    the rounding of |r|^2 + |c|^2 - 2 r.c in float32, and by what the features differ. Deeper levels
-    of such a token quantise another residual and are not compared.
+    At the first level that differs, the float64 distances of both codewords may differ by the
+    rounding of |r|^2 + |c|^2 - 2 r.c in float32 and by the difference of the features. Deeper
+    levels of such a token quantise another residual and are not compared.
     """
     residual = features.float()
     same = torch.ones(theirs.shape[:-1], dtype=torch.bool)
@@ -39,8 +39,9 @@ def decided(
     features: Tensor,  # [..., D] float32
     table: Tensor,  # [L, K, D] float32
 ) -> Tensor:  # [...] bool
-    """Tokens whose codes no rounding in float32 can change: at every level, the second nearest
-    codeword is farther than the nearest by more than that."""
+    """Tokens whose codes no float32 rounding can change.
+
+    At every level, the second nearest codeword is farther by more than the rounding."""
     residual = features.float()
     clear = torch.ones(codes.shape[:-1], dtype=torch.bool)
     for level, words in enumerate(table):
@@ -53,7 +54,7 @@ def decided(
 
 
 def _rounding(residual: Tensor, words: Tensor) -> Tensor:  # [..., D], [K, D] -> [...]
-    """How far |r|^2 + |c|^2 - 2 r.c for two codewords may be set apart in float32."""
+    """Bound on float32 rounding in the difference of |r|^2 + |c|^2 - 2 r.c of two codewords."""
     size = residual.norm(dim=-1) + words.norm(dim=-1).max()
     return 2 * (words.shape[-1] + 8) * 2.0**-24 * size.square()
 

@@ -1,4 +1,4 @@
-"""The real VILA-U, made importable and asked questions; ``CRAFT_VILA_U`` names a checkout."""
+"""Import and run the real VILA-U; ``CRAFT_VILA_U`` names a checkout."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _TRANSFORMER = f"{_ENCODER}.rqvaesigliptransformer"
 
 
 def whole_model_runs() -> bool:
-    """VILA-U's language model code is of transformers 4; its encoder's runs on 5 too."""
+    """VILA-U's language model needs transformers 4; its encoder also runs on 5."""
     return int(transformers.__version__.split(".")[0]) < 5
 
 
 @contextmanager
 def _hashable_defaults() -> Iterator[None]:
-    """Python 3.11 refuses a dataclass as a default unless it is hashable; VILA-U has one."""
+    """Allow VILA-U's unhashable dataclass default, which Python 3.11 refuses."""
     original = dataclasses.dataclass
 
     def make(cls: Any = None, /, **options: Any) -> Any:
@@ -47,7 +47,7 @@ def _hashable_defaults() -> Iterator[None]:
 
 
 def import_encoder() -> Any:
-    """The module of RQVAESIGLIPTransformer, without the rest of the package."""
+    """Import the module of RQVAESIGLIPTransformer without the rest of the package."""
     assert CHECKOUT is not None
     if CHECKOUT not in sys.path:
         sys.path.append(CHECKOUT)
@@ -61,7 +61,7 @@ def import_encoder() -> Any:
 
 
 def import_vila_u() -> Any:
-    """The whole package; what it wants from CUDA builds is stood in for."""
+    """Import the whole package, with stand-ins for what it needs from CUDA builds."""
     assert CHECKOUT is not None
     if CHECKOUT not in sys.path:
         sys.path.append(CHECKOUT)
@@ -77,14 +77,15 @@ def import_vila_u() -> Any:
 
 
 def build_tower(classes: Any, config: Any) -> Any:
-    """RQVAESIGLIPTransformer of a config, on whatever transformers is installed."""
+    """RQVAESIGLIPTransformer of a config, on any installed transformers."""
     return classes.RQVAESIGLIPTransformer(config).eval()
 
 
 def load_vision_tower(root: Path) -> Any:
     """RQVAESIGLIPTransformer with the checkpoint's weights, in float32.
 
-    Not by ``from_pretrained``, which transformers 5 breaks; names stored once fill all places.
+    Not by ``from_pretrained``, which fails on transformers 5; tensors stored once fill all their
+    places.
     """
     from safetensors.torch import load_file
 

@@ -1,4 +1,4 @@
-"""The life of the drop-in inside VILA-U's environment, with torch, numpy and safetensors alone.
+"""A full run of the drop-in inside VILA-U's environment, with only torch, numpy and safetensors.
 
 Runs on torch 2.3, which VILA-U pins; nothing here or in what it imports may need transformers,
 pydantic or typer. ``python -m tests.craft.integrations.vila_u.drop_in FOLDER`` checks all of it.
@@ -20,7 +20,7 @@ GRID = SIZE // PATCH
 
 
 class Quantizer(nn.Module):
-    """As VILA-U's: nearest by distances in the input's dtype, a last row of padding."""
+    """Like VILA-U's: nearest by distances in the input's dtype, with a last row of padding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The names on the way to codes; the blocks are simpler than SigLIP's."""
+    """Has the module names of VILA-U's encoder; its blocks are simpler than SigLIP's."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Tower(nn.Module):
 
 
 class Model(nn.Module):
-    """Answers with the mean of what the projector gives."""
+    """Answers with the mean of the projector's output."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ def pixels(count: int = 3) -> Tensor:
 
 
 def nearest(features: Tensor, table: Tensor) -> Tensor:
-    """Codes in float64, the residual rounded to float32 as the definition says."""
+    """Codes in float64, with residuals rounded to float32, as the definition says."""
     residual, codes = features.float(), []
     for _ in range(LEVELS):
         code = torch.cdist(residual.double(), table.double()).argmin(-1)
@@ -127,7 +127,7 @@ def nearest(features: Tensor, table: Tensor) -> Tensor:
 
 
 def check(folder: Path) -> None:
-    """Everything that the drop-in does; raises AssertionError where it does not."""
+    """Check everything that the drop-in does; raises AssertionError if something fails."""
     from craft.integrations.vila_u import capture, codebook_of, count_prior, export, patch
 
     model, images = Model(), pixels()
@@ -150,7 +150,7 @@ def check(folder: Path) -> None:
     prior.save(folder / "prior.safetensors")
     assert type(prior).load(folder / "prior.safetensors").total == prior.total
     handle.unpatch()
-    # Exact codes, in whatever dtype the model runs.
+    # Exact codes, whatever the dtype of the model.
     table = codebook_of(encoder.quantizer).table
     handle = patch(model, keep_ratio=1.0, precision="exact")
     with capture(model) as encodings:

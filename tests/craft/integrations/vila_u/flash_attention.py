@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def install() -> None:
-    """Make ``import flash_attn`` find this."""
+    """Make ``import flash_attn`` find this module."""
     for name, members in (
         ("flash_attn", (flash_attn_func, flash_attn_varlen_func)),
         ("flash_attn.bert_padding", (index_first_axis, pad_input, unpad_input)),
@@ -34,7 +34,7 @@ def flash_attn_func(
 ) -> Tensor:
     scale = q.shape[-1] ** -0.5 if softmax_scale is None else softmax_scale
     scores = torch.einsum("bthd,bshd->bhts", q.float(), k.float()) * scale
-    if causal:  # aligned at the end, as FlashAttention 2.1 does
+    if causal:  # aligned at the end, as in FlashAttention 2.1
         length, width = scores.shape[-2:]
         hidden = torch.ones(length, width, dtype=torch.bool).triu(width - length + 1)
         scores = scores.masked_fill(hidden, float("-inf"))

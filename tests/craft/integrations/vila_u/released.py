@@ -1,4 +1,4 @@
-"""Synthetic checkpoints in the layout of VILA-U's releases, of any size, written here."""
+"""Write synthetic checkpoints of any size in the layout of VILA-U's releases."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ WIDTH, CODES = 16, 24
 
 @dataclass(frozen=True)
 class Released:
-    """What such a checkpoint may differ in.
+    """Options of such a checkpoint.
 
     Args:
-        stored: codebooks in the file; a shared one may be there once, or once a level.
-        config: entries of rqvaesiglip's config to put over the usual ones.
+        stored: number of codebooks in the file; a shared one may be stored once or once per level.
+        config: entries of rqvaesiglip's config that override the usual ones.
     """
 
     levels: int = 4
@@ -35,8 +35,7 @@ class Released:
 
 
 def write_released(root: Path, kind: Released) -> Path:
-    """Three folders and a config; SigLIP's config lies in it, under the name that the tower's
-    config has for it."""
+    """Write three folders and a config; SigLIP's config is where the tower's config names it."""
     block = {"intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
     vision = {"hidden_size": WIDTH, **block, "image_size": 24, "patch_size": 8}
     text = {"hidden_size": WIDTH, **block, "vocab_size": 64, "max_position_embeddings": 16}
@@ -134,12 +133,11 @@ def sentencepiece_model(path: Path, kind: str, size: int, **options: Any) -> Non
 
 
 def only_sentencepiece(folder: Path) -> Any:
-    """Give a language model ``tokenizer.model`` for its only tokenizer, as VILA-U's releases do;
-    returns the library's own reader of it."""
+    """Make ``tokenizer.model`` the only tokenizer, as in VILA-U's releases; return its reader."""
     for file in folder.glob("token*"):
         file.unlink()
     stored = folder / "tokenizer.model"
-    # As LLaMA's own: bytes for what no piece spells, no pad token, blanks and lines that count.
+    # Like LLaMA's: byte fallback, no pad token, significant blanks and line breaks.
     sentencepiece_model(
         stored, "bpe", 290, byte_fallback=True, unk_id=0, bos_id=1, eos_id=2,
         normalization_rule_name="identity", remove_extra_whitespaces=False,
@@ -150,7 +148,7 @@ def only_sentencepiece(folder: Path) -> Any:
 
 
 def grow(folder: Path, words: int) -> None:
-    """Give a language model room for so many words."""
+    """Enlarge a language model's vocabulary to this size."""
     model = LlamaForCausalLM.from_pretrained(folder)
     model.resize_token_embeddings(words, mean_resizing=False)
     for file in folder.glob("*.safetensors*"):

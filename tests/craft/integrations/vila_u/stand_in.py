@@ -1,4 +1,4 @@
-"""A model that behaves like VILA-U where our code touches it, written from what VILA-U does.
+"""A model that behaves like VILA-U where our code touches it, written from its behaviour.
 
 Names, tensor shapes and order of operations are VILA-U's; its code is not. The real one is tested
 in test_vila_u_checkout.py.
@@ -18,7 +18,7 @@ WIDTH, CODES, SIZE, PATCH, LLM = 16, 24, 16, 4, 24
 
 
 class Words(nn.Embedding):
-    """Codewords and a last row of padding; in training mode they follow what they are given."""
+    """Codewords and a last row of padding; in training mode they are updated from their inputs."""
 
     def nearest(self, x: Tensor) -> Tensor:  # [..., D] -> [...]
         words = self.weight[:-1].T
@@ -91,7 +91,7 @@ class Tower(nn.Module):
 
 
 class StandIn(nn.Module):
-    """One image a row, at the place of ``IMAGE`` in its ids."""
+    """Takes one image per row, at the place of ``IMAGE`` in its ids."""
 
     def __init__(self, levels: int = 4, shared: bool = True, seed: int = 0):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Training through a VILA-U model: what is captured, and a codebook that stays."""
+"""Training through a VILA-U model: what is captured, and that the codebook stays."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_captures_features_codes_and_commitment(shared):
     torch.testing.assert_close(first.residual_sq, e.float())
     assert second.grid == (4, 4)
     model.vision_tower(images, 40)
-    assert len(encodings) == 2  # the hook is off again
+    assert len(encodings) == 2  # the hook is removed
 
 
 def test_a_training_step_moves_the_encoder_alone():

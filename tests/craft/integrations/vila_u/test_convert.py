@@ -1,4 +1,4 @@
-"""Checkpoints of VILA-U's layout to models of ours and back, tensor by tensor."""
+"""Conversion of VILA-U checkpoints to our models and back, tensor by tensor."""
 
 import copy
 import json
@@ -59,7 +59,7 @@ def pixels(count=2):
 
 
 def all_tensors(root):
-    """Every tensor of a checkpoint as bytes, and all other files."""
+    """All tensors of a checkpoint as bytes, and all other files."""
     tensors, files = {}, {}
     for path in sorted(root.rglob("*")):
         relative = str(path.relative_to(root))
@@ -116,7 +116,7 @@ def test_models_are_built_from_it(released, kind, tmp_path):
     weights = load_file(released / "vision_tower" / "model.safetensors")
     trained = weights["rqvaesiglip.logit_scale"].float()
     assert torch.equal(family.siglip.state_dict()["logit_scale"], trained)
-    # Prefix, image, question, as VILA-U lays them out.
+    # Prefix, image and question, in VILA-U's layout.
     tokenizer = AutoTokenizer.from_pretrained(released / "llm")
     text = language_model.prompt_batch(["what thing"])
     before = tokenizer(VICUNA.before_image, add_special_tokens=False)["input_ids"]
@@ -223,7 +223,7 @@ def test_what_does_not_fit_is_refused(kind, change, message, tmp_path):
 
 
 def test_other_mistakes(tmp_path):
-    with pytest.raises(ValueError, match="no VILA-U checkpoint"):
+    with pytest.raises(ValueError, match="not a VILA-U checkpoint"):
         convert(tmp_path, tmp_path / "models")
     with pytest.raises(ValueError, match="not converted from VILA-U"):
         restore(tmp_path, tmp_path / "models")
@@ -265,7 +265,7 @@ def wider_projector(root, change):
 
 
 def refused(root, tmp_path, message, **options):
-    """Nothing is left behind, and nothing large was ever written."""
+    """Check that nothing is left behind and nothing large was ever written."""
     before = sorted(tmp_path.iterdir())
     with pytest.raises(CraftError, match=message) as error:
         convert(root, tmp_path / "models", **options)
@@ -442,7 +442,7 @@ def secret(tmp_path):
 
 
 def recorded(models, change):
-    """Change the record of a conversion as someone who hands it on could: with a checksum."""
+    """Change the record of a conversion as somebody passing it on could: with a checksum."""
     path = models / "vila_u/conversion.json"
     content = json.loads(path.read_text())
     change(content)
@@ -519,7 +519,7 @@ def test_names_that_are_no_folder_are_refused(plain, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["siglip", "vila_u", "VILA_U", "manifest.json"])
 def test_names_that_parts_have_are_refused(plain, tmp_path, name):
-    refused(plain, tmp_path, "is what a part of the directory is called", name=name)
+    refused(plain, tmp_path, "is taken by another part of the directory", name=name)
 
 
 @pytest.mark.parametrize(
@@ -569,7 +569,7 @@ def test_weights_may_be_links_but_must_be_weights(plain, tmp_path, secret):
 
 
 def test_a_checkpoint_in_the_cache_of_the_hub_is_converted(plain, tmp_path):
-    """Where every file is a link into the blobs beside the snapshot."""
+    """There every file is a link to a blob beside the snapshot."""
     repository = tmp_path / "models--mit-han-lab--vila-u-7b-256"
     snapshot = repository / "snapshots" / "0123"
     (repository / "blobs").mkdir(parents=True)

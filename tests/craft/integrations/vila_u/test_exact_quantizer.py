@@ -1,4 +1,4 @@
-"""Exact codes against VILA-U's arithmetic: equal but for ties that float32 cannot decide."""
+"""Exact codes equal those of VILA-U's arithmetic, except for ties that float32 cannot decide."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def build(levels, shared, seed=0) -> tuple[Any, Any]:
         quantizer = Quantizer(levels, shared).eval()
         with torch.no_grad():
             for words in quantizer.codebooks:
-                words.weight[-1] = 0  # padding; the nearest of all to a small residual
+                words.weight[-1] = 0  # padding; the nearest row to any small residual
         x = torch.randn(5, 4, 4, WIDTH)
         first = quantizer.codebooks[0].weight
         x[0, 0] = (first[:4] + first[4:8]) / 2 + 1e-7 * torch.randn(4, WIDTH)  # all but ties
@@ -43,7 +43,7 @@ def test_codes_agree_but_for_certified_ties(levels, shared):
 def test_features_loss_and_gradients_agree(levels, shared):
     quantizer, x = build(levels, shared)
     exact = ExactQuantizer(quantizer)
-    # Not those whose codes agree: among fewer rows, products may be rounded otherwise.
+    # All rows, not only those whose codes agree: with fewer rows, products may round differently.
     table = torch.stack([words.weight[:-1] for words in quantizer.codebooks])
     clear = decided(exact.forward(x)[2], x.detach(), table)
     assert clear.float().mean() > 0.85

@@ -1,4 +1,4 @@
-"""Blocks of patches as one vector, and back."""
+"""Folding blocks of patches into one vector, and back."""
 
 import pytest
 import torch

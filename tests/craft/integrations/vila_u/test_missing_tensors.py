@@ -1,4 +1,4 @@
-"""No tensor of a VILA-U checkpoint that is used can be left out."""
+"""No used tensor of a VILA-U checkpoint may be missing."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def test_towers(plain, change):
                 tensors[name] = x[..., None]
 
         rewritten(path, changed)
-        # Some are measured before all are counted: the config is found by them.
+        # Some are read before all are checked, because their shapes determine the config.
         refused(lambda: load_tower(plain), path, "" if change == "another shape" else name)
         path.write_bytes(whole)
 

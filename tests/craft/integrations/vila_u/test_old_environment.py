@@ -1,4 +1,4 @@
-"""VILA-U's environment: torch 2.3, pydantic 1, transformers 4, none of what our commands need.
+"""The drop-in in VILA-U's environment: torch 2.3, pydantic 1, transformers 4.
 
 It is simulated here; `make test-old-torch` runs the same in a real one.
 """
@@ -38,7 +38,7 @@ runpy.run_module("tests.craft.integrations.vila_u.drop_in", run_name="__main__")
 loaded = {names!r} & {{name.split(".")[0] for name in sys.modules}}
 assert not loaded, loaded
 """
-#: All that the package depends on but torch, numpy and safetensors, by the names of their modules.
+#: Modules of all dependencies except torch, numpy and safetensors.
 OTHERS = {
     *("transformers", "accelerate", "tokenizers", "sentencepiece", "pyarrow", "PIL", "pydantic"),
     *("yaml", "typer", "rich", "matplotlib", "jinja2"),
@@ -63,7 +63,7 @@ def test_no_dependency_is_missing_from_the_list():
 
 
 def test_a_triton_that_is_too_old_is_passed_over(monkeypatch):
-    """torch 2.3 brings 2.3, whose interface is another one."""
+    """torch 2.3 comes with Triton 2.3, which has another interface."""
     import torch
 
     from craft_kernels import backends

@@ -1,4 +1,4 @@
-"""Patching: reversible, on one instance, and pruning only where it is safe."""
+"""Patching is reversible, affects one instance, and prunes only where that is safe."""
 
 import copy
 import warnings
@@ -185,7 +185,7 @@ def test_misuse_is_refused(model):
         patch(StandIn(seed=3), prior=prior)
     assert "encode_images" not in vars(model)
     handle = patch(model, prior=prior)
-    with pytest.raises(ValueError, match="patched already"):
+    with pytest.raises(ValueError, match="already patched"):
         patch(model, prior=prior)
     handle.unpatch()
     with pytest.raises(UnknownLayoutError, match="holds no VILA-U encoder"):

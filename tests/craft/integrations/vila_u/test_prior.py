@@ -1,4 +1,4 @@
-"""Counting a prior with a VILA-U model's own arithmetic."""
+"""Priors counted with a VILA-U model's own arithmetic."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Safetensors files by bytes, against the safetensors library."""
+"""Safetensors files written from bytes, read by the safetensors library."""
 
 import pytest
 import torch

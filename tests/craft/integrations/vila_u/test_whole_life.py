@@ -1,4 +1,4 @@
-"""All that a user of VILA-U does, in one go: from the released files into VILA-U's code again."""
+"""Everything a VILA-U user does, in one run: from the released files back into VILA-U's code."""
 
 import json
 import re
@@ -27,13 +27,13 @@ SHORT = [
 
 @pytest.fixture(autouse=True)
 def no_bars():
-    """As the commands have it: bars of transformers would stand among what they print."""
+    """Turn off transformers' progress bars, as commands do, so they do not mix with the output."""
     disable_progress_bar()
 
 
 @pytest.fixture
 def released(tmp_path):
-    """As released: bfloat16, tokenizer.model alone, no tokenizer of SigLIP's."""
+    """A checkpoint like the releases: bfloat16, only tokenizer.model, no SigLIP tokenizer."""
     root = write_released(tmp_path / "vila-u-7b-256", Released())
     only_sentencepiece(root / "llm")
     return root
@@ -55,10 +55,10 @@ def test_from_the_released_files_and_back_into_vila_u(released, photos, tmp_path
     of = ["--models", models]
     shown = done(craft_command("convert", "vila-u", released, models, "--general", photos))
     assert "general_prior.safetensors: 576 tokens of 64 images" in shown
-    # Without SigLIP's tokenizer nothing is trained on texts, unless the user agrees to none.
+    # Without SigLIP's tokenizer, training is refused unless the user turns contrastive texts off.
     for command in (["data", "check", photos], ["adapt", "--data", photos, "--out", pack]):
         line = one_error_line(craft_command(*command, *of))
-        assert "holds no tokenizer of SigLIP's" in line
+        assert "holds no SigLIP tokenizer" in line
         assert "--set lambda_con=0" in line
     assert not pack.exists()
     done(craft_command("data", "check", photos, *of, "--set", "lambda_con=0"))
@@ -118,8 +118,7 @@ def test_a_missing_general_prior_says_what_makes_one(released, photos, tmp_path)
 
 
 def prunes_in_vila_u(checkpoint, pack):
-    """A model of VILA-U's structure with the checkpoint's encoder holds the pack's weights, and
-    the drop-in prunes what it answers from."""
+    """Check that a VILA-U model has the pack's weights and that the drop-in prunes its tokens."""
     model = StandIn()
     encoder = model.encoder
     config = SiglipConfig(**json.loads((checkpoint / "siglip/config.json").read_text()))

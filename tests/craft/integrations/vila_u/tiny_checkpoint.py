@@ -1,4 +1,4 @@
-"""Tiny random checkpoints that the real VILA-U loads, made with its own encoder classes."""
+"""Write tiny random checkpoints that the real VILA-U loads, with its own encoder classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS = "what is shown in this picture a cat or dog answer with one word please 
 
 @dataclass(frozen=True)
 class Tiny:
-    """Shape of a checkpoint; the encoder's width must be 1024, VILA-U's code insists."""
+    """Shape of a checkpoint; VILA-U's code requires an encoder width of 1024."""
 
     levels: int = 4
     shared: bool = True
@@ -37,7 +37,7 @@ BF16 = {f"{n}, bf16": Tiny(x.levels, x.shared, dtype=torch.bfloat16) for n, x in
 
 
 def write_checkpoint(root: Path, tiny: Tiny) -> Path:
-    """A random VILA-U of four encoder blocks and two language model layers, as released."""
+    """Write a random VILA-U with four encoder blocks and two language model layers."""
     siglip = {
         "vision_config": {
             "hidden_size": 1024,
@@ -145,7 +145,7 @@ def _write_tower(root: Path, tiny: Tiny) -> None:
         for level, words in enumerate(tower.rqvaesiglip.quantizer.codebooks):
             if tiny.shared and level:
                 break
-            # Codewords near features at first, then of the size that is left.
+            # Codewords near features at the first level, then of the residuals' size.
             near = seen[torch.randperm(len(seen))[: tiny.codes]]
             words.weight[:-1] = 0.7**level * (near + 0.3 * scale * torch.randn_like(near))
             words.weight[:-1:2] *= 0.3

@@ -1,4 +1,4 @@
-"""The page stands alone, shows what it is given, and veils exactly the pruned patches."""
+"""The page is self-contained, shows the results, and dims exactly the pruned patches."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_page_is_self_contained_and_escapes_text(results: DemoResults, tmp_path:
     assert "&lt;b&gt;x&lt;/b&gt;" in html
     assert "7 of 9 kept" in html
     assert "<h2>average</h2>" in html
-    # How many questions stand above each domain's numbers.
+    # The number of questions is above each domain's numbers.
     assert html.count("<td>n</td><td>10</td>") == 2
     assert "<td>n</td><td>20</td>" in html
     HTMLParser().feed(html)

@@ -1,4 +1,4 @@
-"""The demo end to end on a tiny world: what its files say is what was answered."""
+"""The demo end to end on a tiny world: its files agree with the answers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_one_seed_is_reported_as_it_is_and_several_as_means() -> None:
 
 
 def test_spread_of_the_average_is_that_of_each_seeds_average() -> None:
-    # Seeds that move two domains in opposite directions leave the average where it is.
+    # Seeds that move two domains in opposite directions leave the average unchanged.
     up = [conditions(40, 60, 60, 60), conditions(40, 70, 60, 60)]
     down = [conditions(20, 50, 50, 50), conditions(20, 40, 50, 50)]
     average = over_domains([over_seeds("transfer", [0, 1], tables) for tables in (up, down)])

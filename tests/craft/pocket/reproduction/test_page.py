@@ -1,4 +1,4 @@
-"""The page and the README's table say what the committed results say."""
+"""The page and the README's table agree with the committed results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""craft reproduce on a tiny world: what the tables say is what was answered, and it resumes."""
+"""``craft reproduce`` on a tiny world: tables agree with the answers, and it resumes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def finished(
     three_models: ModelFamily,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[dict[str, Any], Path]:
-    """Results of the tiny scale, stopped once in the middle."""
+    """Results of the tiny scale, interrupted once in the middle."""
     out = tmp_path_factory.mktemp("reproduction")
     calls = []
 
@@ -72,7 +72,7 @@ def finished(
 
 
 def made_of(out: Path) -> str:
-    """The hash of the models that jobs note."""
+    """Hash of the models, which jobs record."""
     path = out / JOBS / f"{Job(PRETRAINED, 'flags').name}.json"
     return json.loads(path.read_text())["models"]
 
@@ -103,7 +103,7 @@ def test_what_is_damaged_is_done_again_before_it_is_read(
     assert changed == {first, second}
     for path in (again / COSTS_FILE, first, second):
         assert f"{path}" in caplog.text
-    assert "is empty; get the file again; they are measured again" in caplog.text
+    assert "is empty; get the file again; costs will be measured again" in caplog.text
 
 
 def test_other_models_do_not_mix_with_what_is_there(

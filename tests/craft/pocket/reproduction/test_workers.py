@@ -1,5 +1,4 @@
-"""craft reproduce in several processes, which see none of the patches that make other tests' world
-small: so this is a file of its own."""
+"""``craft reproduce`` in several processes, which do not see the patches of the other tests."""
 
 from __future__ import annotations
 
@@ -51,7 +50,7 @@ if __name__ == "__main__":
 
 
 def children(pid: int) -> set[int]:
-    """The processes that a process started, and theirs."""
+    """All descendants of a process."""
     found: set[int] = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -65,7 +64,7 @@ def children(pid: int) -> set[int]:
 
 
 def running(processes: set[int]) -> set[int]:
-    """Those that have not ended; a zombie that nobody waited for has."""
+    """The processes that have not ended; zombies have."""
     return {
         pid
         for pid in processes
@@ -80,7 +79,7 @@ def running(processes: set[int]) -> set[int]:
 def test_workers_end_with_the_process_that_began_them(
     three_models: ModelFamily, tmp_path: Path, signal_number: int
 ) -> None:
-    """A signal to that process alone, not to its group as from a terminal."""
+    """The signal goes to that process only, not to its group as from a terminal."""
     script = tmp_path / "work.py"
     script.write_text(WORK)
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""A step is the same step however many processes and parts share it."""
+"""A step is the same for any number of processes and parts."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +18,10 @@ FILES = ("gradients.safetensors", "final.safetensors")
 
 
 def run(models, out, settings=()):
-    """Leaves first gradients and final weights of a run in this process."""
+    """Save first gradients and final weights of a run in this process."""
     out.mkdir()
     with pytest.MonkeyPatch.context() as patch, smooth_updates():
-        patch.setattr(TrainingRun, "gradients", TrainingRun.gradients)  # put back at the end
+        patch.setattr(TrainingRun, "gradients", TrainingRun.gradients)  # restored at the end
         keep_first_gradients(out / "gradients.safetensors")
         result = short_run(models, out, settings)
     save_file(result.tower.state_dict(), out / "final.safetensors")
@@ -29,7 +29,7 @@ def run(models, out, settings=()):
 
 
 class Expected(NamedTuple):
-    """A run in one piece, and the same rounded otherwise."""
+    """A run in one piece, and the same run with other rounding."""
 
     whole: Path
     others: list[Path]
@@ -54,7 +54,7 @@ def test_a_step_in_parts_is_the_same_step(tiny_models, alone, parts, tmp_path):
     alone.check(run(tiny_models, tmp_path / "run", (f"hardware.accumulate={parts}",)))
 
 
-def test_checkpointing_activations_changes_nothing(tiny_models, alone, tmp_path):
+def test_activation_checkpointing_changes_nothing(tiny_models, alone, tmp_path):
     alone.check(run(tiny_models, tmp_path / "run", ("hardware.grad_checkpoint=true",)))
     model = tiny_models.language_model("llama").language_model
     assert not model.is_activation_checkpointing
@@ -62,14 +62,14 @@ def test_checkpointing_activations_changes_nothing(tiny_models, alone, tmp_path)
     assert not model(torch.ones(1, 2, dtype=torch.long)).logits.requires_grad
 
 
-def test_local_negatives_are_other_gradients(tiny_models, alone, tmp_path):
-    """So the equality above is owed to negatives from the whole step."""
+def test_local_negatives_give_other_gradients(tiny_models, alone, tmp_path):
+    """So the equality above is due to negatives from the whole step."""
     found = run(tiny_models, tmp_path / "run", ("hardware.accumulate=4", "negatives=local"))
     with pytest.raises(AssertionError, match="is off by"):
         alone.check(found)
 
 
-def test_a_literal_answer_loss_can_be_cut_too(tiny_models, tmp_path):
+def test_a_literal_answer_loss_can_be_divided_too(tiny_models, tmp_path):
     settings = ("sal_reduction=sample_sum", "commit_levels=final", "cls_attention=full")
     parts = run(tiny_models, tmp_path / "parts", (*settings, "hardware.accumulate=2"))
     expected(tiny_models, tmp_path, settings).check(parts)
@@ -77,7 +77,7 @@ def test_a_literal_answer_loss_can_be_cut_too(tiny_models, tmp_path):
 
 def test_two_processes_train_as_one(tiny_models_dir, alone, tmp_path):
     out = tmp_path / "two"
-    settings = ("hardware.accumulate=2", "log.trackers=[tensorboard]")  # as in earnest
+    settings = ("hardware.accumulate=2", "log.trackers=[tensorboard]")  # as in real use
     in_two_processes("short_run", tiny_models_dir, out, *settings)
     alone.check(out)
     lines = (out / "train.jsonl").read_text().splitlines()
@@ -85,7 +85,7 @@ def test_two_processes_train_as_one(tiny_models_dir, alone, tmp_path):
     assert len(list((out / "tensorboard").iterdir())) == 1
 
 
-def test_a_batch_that_cannot_be_shared_out_is_refused():
+def test_a_batch_that_cannot_be_split_evenly_is_refused():
     config = CraftConfig(batch=6, hardware=HardwareConfig(accumulate=4))
-    with pytest.raises(ValueError, match=r"batch=6 cannot be shared out.*multiple of 4"):
+    with pytest.raises(ValueError, match=r"batch=6 cannot be split evenly.*multiple of 4"):
         make_accelerator(config)

@@ -1,4 +1,4 @@
-"""Blocks that are shared out over two processes train as in one."""
+"""Blocks that are sharded over two processes train as in one process."""
 
 from typing import Any
 
@@ -12,30 +12,30 @@ from tests.craft.training import shared_runs
 
 @pytest.fixture(scope="module")
 def shared(tiny_models, tmp_path_factory):
-    """All runs in two processes, one start for all of them."""
+    """All runs in two processes, which are started only once."""
     out = tmp_path_factory.mktemp("shared")
     shared_runs.runs_of_two(tiny_models, out, "fsdp")
     return out
 
 
 @pytest.mark.parametrize("name", shared_runs.RUNS)
-def test_a_run_that_is_shared_out_is_the_same_run(tiny_models, shared, tmp_path, name):
+def test_a_sharded_run_is_the_same_run(tiny_models, shared, tmp_path, name):
     shared_runs.assert_same_run(tiny_models, shared, tmp_path, name)
 
 
-def test_products_are_bfloat16_if_they_are_to_be(tiny_models, shared, tmp_path):
+def test_products_are_bfloat16_if_set(tiny_models, shared, tmp_path):
     shared_runs.assert_half_precision(tiny_models, shared, tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name in shared_runs.RUNS if name != "projector_ft"])
-def test_a_process_has_its_share_of_the_blocks(shared, name):
-    """Half, but for odd numbers of rows and a gate's single number."""
+def test_a_process_holds_its_share_of_the_blocks(shared, name):
+    """Half, except for odd numbers of rows and a gate's single number."""
     assert 0.4 < shared_runs.first(shared / name)["share"] < 0.6
 
 
 @pytest.mark.parametrize("name", shared_runs.RESUMED)
-def test_a_run_that_was_cut_off_goes_on(tiny_models, shared, tmp_path, name):
-    shared_runs.assert_goes_on(tiny_models, shared, tmp_path, name)
+def test_an_interrupted_run_resumes(tiny_models, shared, tmp_path, name):
+    shared_runs.assert_resumes(tiny_models, shared, tmp_path, name)
 
 
 @pytest.mark.parametrize(
@@ -50,21 +50,21 @@ def test_a_run_that_was_cut_off_goes_on(tiny_models, shared, tmp_path, name):
         ({}, {"shard": True, "precision": "fp16"}, "fp16 needs a loss scale"),
     ],
 )
-def test_what_sharding_cannot_do_is_refused(monkeypatch, environment, hardware, said):
+def test_unsupported_sharding_is_refused(monkeypatch, environment, hardware, said):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=said):
         sharded.wanted(HardwareConfig(**hardware), 2)
 
 
-def test_one_process_has_nobody_to_share_with(caplog):
+def test_one_process_shards_nothing(caplog):
     with caplog.at_level("INFO", "craft.training.distributed.sharded"):
         assert not sharded.wanted(HardwareConfig(shard=True), 1)
-    assert "nothing is shared out" in caplog.text
+    assert "nothing is sharded" in caplog.text
     assert not sharded.wanted(HardwareConfig(), 2)
 
 
 def test_a_language_model_without_blocks_is_refused():
     mesh: Any = None
-    with pytest.raises(ValueError, match="Linear has no blocks that could be shared out"):
+    with pytest.raises(ValueError, match="Linear has no blocks to shard"):
         sharded.shard_blocks(torch.nn.Linear(2, 2), mesh)

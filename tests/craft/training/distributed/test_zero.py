@@ -1,4 +1,4 @@
-"""DeepSpeed's ZeRO in two processes trains as one process does; needs deepspeed."""
+"""DeepSpeed's ZeRO in two processes trains like one process; needs deepspeed."""
 
 import json
 
@@ -12,7 +12,7 @@ from tests.craft.training import shared_runs
 
 @pytest.fixture(scope="module", params=["1", "2"])
 def shared(request, tiny_models, tmp_path_factory):
-    """All runs in two processes, one start for all of them."""
+    """All runs in two processes, which are started only once."""
     pytest.importorskip("deepspeed")
     out = tmp_path_factory.mktemp(f"zero{request.param}")
     environment = {
@@ -31,13 +31,13 @@ def test_a_run_is_the_same_run(tiny_models, shared, tmp_path, name):
     assert (begun["processes"], begun["strategy"]) == (2, "zero")
 
 
-def test_products_are_bfloat16_if_they_are_to_be(tiny_models, shared, tmp_path):
+def test_products_are_bfloat16_if_set(tiny_models, shared, tmp_path):
     shared_runs.assert_half_precision(tiny_models, shared, tmp_path)
 
 
 @pytest.mark.parametrize("name", shared_runs.RESUMED)
-def test_a_run_that_was_cut_off_goes_on(tiny_models, shared, tmp_path, name):
-    shared_runs.assert_goes_on(tiny_models, shared, tmp_path, name)
+def test_an_interrupted_run_resumes(tiny_models, shared, tmp_path, name):
+    shared_runs.assert_resumes(tiny_models, shared, tmp_path, name)
 
 
 @pytest.mark.parametrize(
@@ -50,21 +50,21 @@ def test_a_run_that_was_cut_off_goes_on(tiny_models, shared, tmp_path, name):
             {},
             "offload_optimizer to cpu",
         ),
-        ({"optimizer": {"type": "Adam"}}, {}, "optimizer of its own"),
-        ({"bf16": {"enabled": True}}, {}, "bf16 of its own"),
+        ({"optimizer": {"type": "Adam"}}, {}, "config sets optimizer"),
+        ({"bf16": {"enabled": True}}, {}, "config sets bf16"),
         ({}, {"shard": True}, "hardware.shard=true cannot be used with DeepSpeed"),
         ({}, {"precision": "fp16"}, "hardware.precision=fp16 cannot"),
     ],
 )
-def test_what_is_not_supported_is_refused(deepspeed, hardware, said):
-    """Of the accelerate config's DeepSpeed settings, before DeepSpeed sees them."""
+def test_unsupported_settings_are_refused(deepspeed, hardware, said):
+    """In the accelerate config's DeepSpeed settings, before DeepSpeed sees them."""
     config = CraftConfig.model_validate({"hardware": hardware})
     settings = {"zero_optimization": {"stage": 2}} | deepspeed
     with pytest.raises(ValueError, match=said):
         zero.require_supported(settings, config)
 
 
-def test_products_are_bfloat16_where_autocast_is_switched_off_around_them():
+def test_products_are_bfloat16_even_if_outer_autocast_is_disabled():
     inside = strategy.InnerAutocast(
         torch.nn.Linear(2, 2), lambda: torch.autocast("cpu", torch.bfloat16)
     )
@@ -72,7 +72,7 @@ def test_products_are_bfloat16_where_autocast_is_switched_off_around_them():
         assert inside(torch.ones(1, 2)).dtype == torch.bfloat16
 
 
-def test_it_is_an_accelerate_config_that_asks_for_it(monkeypatch):
+def test_an_accelerate_config_launches_it(monkeypatch):
     assert not zero.launched()
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     assert zero.launched()

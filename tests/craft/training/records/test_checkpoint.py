@@ -1,4 +1,4 @@
-"""A checkpoint is whole or not there."""
+"""A checkpoint is complete or absent."""
 
 import json
 import resource
@@ -18,14 +18,14 @@ def save(directory, step, size=10):
 
 
 @pytest.mark.slow
-def test_killed_at_every_call_to_the_disk_one_whole_checkpoint_stays(tmp_path):
+def test_a_kill_at_any_disk_call_leaves_one_complete_checkpoint(tmp_path):
     found = run_module("killed_writes", tmp_path / "run")
     assert set(found) == {1, 2}  # the old one, then the new one
     assert found == sorted(found)
     assert len(found) > 15
 
 
-def test_the_newest_stay(tmp_path):
+def test_the_newest_are_kept(tmp_path):
     directory = CheckpointDirectory(tmp_path, keep=2)
     for step in (1, 2, 10):
         save(directory, step)
@@ -39,14 +39,14 @@ def test_the_newest_stay(tmp_path):
     assert directory.load() is None
 
 
-def test_a_file_the_disk_cuts_short_is_an_error_and_nothing_else(tmp_path):
-    """The operating system itself refuses, in the middle of a file."""
+def test_a_truncated_write_is_an_error_and_leaves_the_old_checkpoint(tmp_path):
+    """The operating system itself refuses in the middle of a file."""
     directory = CheckpointDirectory(tmp_path / "a", keep=1)
     save(directory, 1)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-        with pytest.raises(OSError, match=r"step 2 could not be written.*that of step 1 is whole"):
+        with pytest.raises(OSError, match=r"step 2 could not be written.*that of step 1 is intact"):
             save(directory, 2, size=100_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -56,16 +56,16 @@ def test_a_file_the_disk_cuts_short_is_an_error_and_nothing_else(tmp_path):
     assert found.step == 1
 
 
-def test_what_interrupted_writes_leave_is_no_checkpoint(tmp_path):
+def test_leftovers_of_interrupted_writes_are_not_checkpoints(tmp_path):
     directory = CheckpointDirectory(tmp_path)
     (tmp_path / ".writing-00000007").mkdir()
-    (tmp_path / "step-00000008").mkdir()  # a deletion that began before state.json went first
+    (tmp_path / "step-00000008").mkdir()  # an interrupted deletion: state.json went first
     assert directory.load() is None
     directory.tidy()
     assert not (tmp_path / ".writing-00000007").exists()
 
 
-def test_an_optimiser_goes_on_as_if_nothing_had_been():
+def test_a_restored_optimiser_continues_exactly():
     def make():
         torch.manual_seed(0)
         model = torch.nn.Linear(3, 2)
@@ -96,7 +96,7 @@ def test_an_optimiser_goes_on_as_if_nothing_had_been():
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("file", ["state.json", "weights.safetensors"])
-def test_damaged_checkpoints_give_way_to_the_one_before(tmp_path, file, damage, caplog):
+def test_damaged_checkpoints_are_skipped_for_the_previous_one(tmp_path, file, damage, caplog):
     directory = CheckpointDirectory(tmp_path)
     save(directory, 1)
     DAMAGE[damage][0](save(directory, 2) / file)
@@ -106,17 +106,17 @@ def test_damaged_checkpoints_give_way_to_the_one_before(tmp_path, file, damage, 
     assert ("step-00000002 cannot be used" in caplog.text) == ((file, damage) != MISSING)
 
 
-MISSING = ("state.json", "missing")  # a deletion that began: no checkpoint at all
+MISSING = ("state.json", "missing")  # an interrupted deletion: not a checkpoint
 
 
 @pytest.mark.parametrize("content", ["[]", '{"format": 3}', '{"format": 3, "hashes": 5}'])
-def test_states_of_other_content_are_no_checkpoint(tmp_path, content):
+def test_states_with_other_content_are_not_checkpoints(tmp_path, content):
     directory = CheckpointDirectory(tmp_path)
     (save(directory, 1) / "state.json").write_text(content)
     assert directory.load() is None
 
 
-def test_one_changed_digit_of_the_state_is_found(tmp_path):
+def test_one_changed_digit_of_the_state_is_detected(tmp_path):
     directory = CheckpointDirectory(tmp_path)
     path = save(directory, 1) / "state.json"
     path.write_text(path.read_text().replace('{"n": 1}', '{"n": 7}'))
@@ -124,8 +124,8 @@ def test_one_changed_digit_of_the_state_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../other", "/tmp/other"])
-def test_a_state_names_no_files_elsewhere(tmp_path, name, caplog):
-    """Also where its checksum is right, as of someone else's run."""
+def test_a_state_cannot_name_files_elsewhere(tmp_path, name, caplog):
+    """Even if its checksum is right, as in a checkpoint from someone else."""
     save(CheckpointDirectory(tmp_path / "run"), 1)
     (target,) = (tmp_path / "run").glob("step-*")
     path = target / "state.json"

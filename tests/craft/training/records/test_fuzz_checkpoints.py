@@ -1,4 +1,4 @@
-"""Of a damaged checkpoint comes what was saved, or the one before it, and soon."""
+"""Loading a damaged checkpoint quickly gives what was saved, or the previous checkpoint."""
 
 import pytest
 import torch

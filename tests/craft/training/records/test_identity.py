@@ -1,4 +1,4 @@
-"""What a run's identity tells apart, and what it does not."""
+"""What a run's identity distinguishes and what it ignores."""
 
 import copy
 import dataclasses
@@ -22,14 +22,14 @@ def changed(before, after):
 
 
 def brighter(part, row=3):
-    """One picture of a part replaced by another."""
+    """Change one pixel of one image of a part."""
     images = part.images.pixels(range(len(part))).clone()
     images[row, 0, 5, 5] ^= 1
     return dataclasses.replace(part, images=TensorStore(images))
 
 
 def swapped(part):
-    """Two pictures of other classes have changed places."""
+    """Swap the labels of two images of different classes."""
     labels = list(part.labels)
     labels[0], labels[1] = labels[1], labels[0]
     return dataclasses.replace(part, labels=labels)
@@ -54,7 +54,7 @@ def swapped(part):
         ),
     ],
 )
-def test_other_data_is_told_by_what_differs(change, told):
+def test_changed_data_is_named(change, told):
     domain = random_domain()
     other = dataclasses.replace(domain, **change(domain))
     assert changed(data_identity(domain), data_identity(other)) == told
@@ -62,7 +62,7 @@ def test_other_data_is_told_by_what_differs(change, told):
 
 def test_equal_data_has_the_same_identity_in_every_process():
     assert data_identity(random_domain()) == data_identity(random_domain())
-    # Captions and questions with answers, which are objects; the same hash on every machine.
+    # Questions with answers are objects, yet hash the same on every machine.
     domain = random_domain(4)
     turns = {key: (Turn("what is it?", "a thing"),) for part in parts(domain) for key in part.ids}
     asked = QuestionDomain("q", domain.train, domain.val, domain.test, turns, {})
@@ -85,7 +85,7 @@ def test_questions_of_the_general_world_count():
 
 @pytest.fixture
 def parts_of_a_run(tiny_models):
-    """Copies, to be changed."""
+    """Copies that a test may change."""
     language_model = copy.deepcopy(tiny_models.language_model("llama"))
     return tiny_models.pretrained_tower(), language_model, copy.deepcopy(tiny_models.siglip)
 
@@ -126,13 +126,13 @@ def add_to(module):
         (lambda tower, language_model, siglip: siglip.logit_scale.data.add_(1), "text tower"),
     ],
 )
-def test_other_models_are_told_by_what_differs(parts_of_a_run, change, told):
+def test_changed_models_are_named(parts_of_a_run, change, told):
     before = models_identity(*parts_of_a_run)
     change(*parts_of_a_run)
     assert changed(before, models_identity(*parts_of_a_run)) == {told}
 
 
-def test_another_codebook_is_told(tiny_models, parts_of_a_run):
+def test_another_codebook_is_named(tiny_models, parts_of_a_run):
     before = models_identity(*parts_of_a_run)
     tower = parts_of_a_run[0]
     table = tiny_models.codebook.table.clone()
@@ -141,8 +141,8 @@ def test_another_codebook_is_told(tiny_models, parts_of_a_run):
     assert "codebook" in changed(before, models_identity(*parts_of_a_run))
 
 
-def test_use_changes_no_models_identity(tiny_models, parts_of_a_run):
-    """Neither a kernel that was chosen nor a batch that was padded."""
+def test_using_a_model_does_not_change_its_identity(tiny_models, parts_of_a_run):
+    """Neither choosing a kernel nor padding a batch does."""
     tower, language_model, siglip = parts_of_a_run
     words = load_tokenizer(tiny_models.directory / SIGLIP, "the tokenizer")
     before = models_identity(tower, language_model, siglip, words)

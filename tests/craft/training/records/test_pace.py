@@ -1,4 +1,4 @@
-"""A run's pace follows the steps it did itself."""
+"""A resumed run's pace is computed from its own steps."""
 
 from __future__ import annotations
 

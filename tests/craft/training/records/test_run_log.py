@@ -11,7 +11,7 @@ from craft.training.records.run_log import RunLog
 
 
 class Seen(list):
-    """Trackers that note what they are told."""
+    """Trackers that record what they are sent."""
 
     def log(self, values, step):
         self.append((step, values))
@@ -60,7 +60,7 @@ def test_only_the_first_process_writes(tmp_path):
     assert seen == []
 
 
-def test_a_full_disk_is_one_line_that_names_the_log(tmp_path):
+def test_a_full_disk_gives_one_line_that_names_the_log(tmp_path):
     path = tmp_path / "log"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with open_log(path, Seen()) as log:

@@ -1,4 +1,4 @@
-"""The trackers hold what train.jsonl holds, each step once, and the run's settings."""
+"""The trackers hold the numbers of train.jsonl, each step once, and the run's settings."""
 
 import copy
 import importlib
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[4]
 
 
 def numbers_of(run_dir):
-    """What train.jsonl says: {name: [(step, value), ...]}, nested names joined by slashes."""
+    """Numbers in train.jsonl: {name: [(step, value), ...]}, nested names joined by slashes."""
     found = {}
 
     def walk(name, value, step):
@@ -50,7 +50,7 @@ def numbers_of(run_dir):
 
 
 def assert_settings(found):
-    """The settings of :mod:`tracked_runs`, by the names of ``--set``."""
+    """Check the settings of :mod:`tracked_runs` under the names ``--set`` uses."""
     assert found["method"] == "craft"
     assert found["batch"] == 8
     assert found["checkpoint.every"] == 2
@@ -58,7 +58,7 @@ def assert_settings(found):
 
 
 def read_tensorboard(folder):
-    """{name: [(step, value), ...]}, and the settings."""
+    """Returns {name: [(step, value), ...]} and the settings."""
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
     content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
@@ -79,9 +79,9 @@ def test_tensorboard_has_every_number_once(tiny_models, tmp_path):
         for name, values in numbers_of(tmp_path / "run").items()
     }
     assert_settings(settings)
-    # A folder beside the events would be a run of its own to tensorboard.
+    # Tensorboard would take a folder beside the events for a separate run.
     assert all(path.is_file() for path in (tmp_path / "run" / "tensorboard").iterdir())
-    # Without --resume it is another run, and the first one's curves would be mixed into it.
+    # Without --resume it is another run; the curves of the first must not be mixed into it.
     changes = ("log.trackers=[tensorboard]", "steps=1")
     short_run(tiny_models, tmp_path / "run", changes)
     again, settings = read_tensorboard(tmp_path / "run" / "tensorboard")
@@ -91,7 +91,7 @@ def test_tensorboard_has_every_number_once(tiny_models, tmp_path):
 
 @pytest.fixture(scope="module")
 def elsewhere(tiny_models_dir, tmp_path_factory):
-    """Runs in a process of its own, without network and login; the folder of runs."""
+    """Train in a separate process without network or login; returns the folder of runs."""
 
     def run(tracker):
         if find_spec(tracker) is None:
@@ -115,7 +115,7 @@ def elsewhere(tiny_models_dir, tmp_path_factory):
 
 
 def gathered(rows):
-    """{name: [(step, value), ...]} of (step, {name: value}) pairs."""
+    """Collect (step, {name: value}) pairs into {name: [(step, value), ...]}."""
     found = {}
     for step, values in rows:
         for name, value in values.items():
@@ -136,8 +136,8 @@ def test_trackio_has_every_number_once(elsewhere):
 
 
 def read_wandb(path):
-    """The records of an offline run. Its framing is LevelDB's log: after seven bytes, blocks of
-    32 KiB with pieces of a checksum (4 bytes), a length (2), and whether the record ends (1)."""
+    """The records of an offline run, in LevelDB's log format: after seven bytes, blocks of 32 KiB
+    with fragments of a checksum (4 bytes), a length (2), and whether the record ends (1)."""
     kinds = importlib.import_module("wandb.proto.wandb_internal_pb2")
     data, place, record, found = path.read_bytes(), 7, b"", []
     while place + 7 <= len(data):
@@ -182,7 +182,7 @@ def test_a_run_that_died_twice_sends_no_step_again(tmp_path):
     config = CraftConfig(log=LogConfig(trackers=["tensorboard"]))
     lines = tmp_path / "train.jsonl"
     for resumed, last, cut in ((False, 4, ""), (True, 2, '{"step": 9'), (True, 6, "")):
-        # What was written after the checkpoint, of step 1, was sent; a line that was cut off not.
+        # Lines after the checkpoint of step 1 were sent; a truncated line was not.
         with Trackers(config.log, config.model_dump(), tmp_path, resumed=resumed) as trackers:
             for step in range(2 if resumed else 0, last + 1):
                 trackers.log({"sal": step + 0.5}, step)
@@ -191,7 +191,7 @@ def test_a_run_that_died_twice_sends_no_step_again(tmp_path):
     assert scalars == {"sal": [(i, i + 0.5) for i in range(7)]}
 
 
-def test_a_tracker_that_joins_on_resuming_begins_there(tmp_path):
+def test_a_tracker_added_on_resuming_starts_there(tmp_path):
     (tmp_path / "train.jsonl").write_text('{"step": 7}\n')
     config = CraftConfig(log=LogConfig(trackers=["tensorboard"]))
     with Trackers(config.log, config.model_dump(), tmp_path, resumed=True) as trackers:
@@ -216,14 +216,14 @@ def test_a_dry_run_tracks_nothing(tiny_models, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_tracker_that_is_missing_is_named(monkeypatch):
+def test_a_missing_tracker_is_named(monkeypatch):
     require_trackers(LogConfig())
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"names trackio, which is not installed; `pip install t"):
         require_trackers(LogConfig(trackers=["trackio"]))
 
 
-def test_a_folder_of_a_trackers_name_is_no_tracker(tmp_path, monkeypatch):
+def test_a_folder_with_a_trackers_name_is_not_a_tracker(tmp_path, monkeypatch):
     """wandb leaves its files in ./wandb, and `python -m` looks for modules there too."""
     (tmp_path / "wandb").mkdir()
     monkeypatch.setattr("sys.path", [str(tmp_path)])
@@ -233,7 +233,7 @@ def test_a_folder_of_a_trackers_name_is_no_tracker(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"name": "x", "id": "y"}', '{"sent": 3}'])
-def test_a_damaged_state_is_one_line(tmp_path, content):
+def test_a_damaged_state_gives_one_line(tmp_path, content):
     (tmp_path / "trackers.json").write_text(content)
     trackers = Trackers(LogConfig(trackers=["tensorboard"]), {}, tmp_path, resumed=True)
     with pytest.raises(CraftError, match=rf"^{tmp_path}/trackers.json.* what trackers were sent"):
@@ -242,7 +242,7 @@ def test_a_damaged_state_is_one_line(tmp_path, content):
 
 
 @pytest.mark.parametrize("line", ["x", "3", "{}", '{"step": "a"}', '{"step": null}'])
-def test_a_damaged_log_is_one_line_that_says_how_to_go_on(tmp_path, line):
+def test_a_damaged_log_gives_one_line_with_the_way_out(tmp_path, line):
     known = '{"name": "x", "id": "y", "sent": {"tensorboard": 3}}'
     (tmp_path / "trackers.json").write_text(known)
     (tmp_path / "train.jsonl").write_text(f'{{"step": 1}}\n{line}\n{{"step": 2')
