@@ -154,8 +154,8 @@ def _result(ray: Any, ready: Any) -> Any:
         raise error.cause from None
     except ray.exceptions.RayActorError as error:
         raise CraftError(
-            f"workers of Ray died {_RETRIES + 1} times at the same shards (was there too little "
-            f"memory?): {' '.join(str(error).split()):.200}"
+            "workers of Ray keep dying, or cannot start (is there too little memory?): "
+            f"{' '.join(str(error).split()):.300}"
         ) from error
 
 
