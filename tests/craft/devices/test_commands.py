@@ -129,7 +129,7 @@ def test_images_are_sent_as_bytes(line, request, tiny_models_dir, places):
     request.getfixturevalue("away")
     with sent() as found:
         run(line, tiny_models_dir, places)
-    images = [x for x in found if x.ndim == 4 and x.shape[1] == 3 and x.shape[2] == x.shape[3]]
+    images = [x for x in found if x.ndim == 4 and x.shape[1] == 3 and x.shape[2] >= 24]
     assert images
     assert {x.dtype for x in images} == {torch.uint8}
 
