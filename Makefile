@@ -11,7 +11,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 # --no-compile: Python caches the few modules that are imported; pip would compile all of them first.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile
-NATIVE := $(wildcard $(foreach kind,cpp h cu cuh,csrc/*.$(kind) csrc/cuda/*.$(kind)))
+NATIVE := $(wildcard $(foreach kind,cpp h cu cuh,csrc/*.$(kind) csrc/bindings/*.$(kind) csrc/cuda/*.$(kind)))
 
 # Once .venv is filled, nothing here needs a network; a test that would reach a hub must fail instead.
 export HF_HUB_OFFLINE := 1

@@ -1,7 +1,8 @@
 """Residual quantisation, its peers and one matrix product, interleaved in the same run.
 
 `make bench` runs the short set: the cases of docs/performance.md. `make bench-full` runs every
-combination of depth, dimension, number of tokens and codebooks, on one and two threads. Rows go to
+combination of depth, dimension, number of tokens and codebooks, on one and two threads. Each case
+prints its times and the peaks measured in the same run; rows go to
 benchmarks/results/residual_quantize.csv.
 """
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from benchmarks import results
 from benchmarks.fma_peak import peaks_tflops
 from benchmarks.interleaved import interleaved, peak_extra_bytes, percentiles
-from benchmarks.peers import PEERS, faiss_blas
+from benchmarks.peers import PEERS, faiss_blas, missing_peers
 from craft_kernels import FrozenCodebook, residual_quantize
 
 K = 16384
@@ -94,16 +95,20 @@ def true_codes(z: Tensor, codebook: Tensor, levels: int) -> Tensor:  # [N, L]
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch.compile's own
 @pytest.mark.parametrize("case", CASES)
-def test_beside_peers(case: Case, benchmark) -> None:
+def test_beside_peers(case: Case, benchmark, capsys) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(case.threads)
     try:
-        compare(case, benchmark)
+        rows, peaks = compare(case, benchmark)
     finally:
         torch.set_num_threads(before)
+    results.append("residual_quantize.csv", rows)
+    with capsys.disabled():
+        print("\n" + "\n".join(summary(case, rows, peaks)))
 
 
-def compare(case: Case, benchmark) -> None:
+def compare(case: Case, benchmark) -> tuple[list[dict], dict[str, float]]:
+    """The rows of a case, and the peaks in TFLOP/s that its limit stands on."""
     codebook = codebook_of(case)
     z = tokens_of(case, codebook)
     frozen = FrozenCodebook(codebook, case.levels)
@@ -141,18 +146,18 @@ def compare(case: Case, benchmark) -> None:
         product_now = percentiles(seconds["torch.mm"])[1]
         seconds[name] = [around[name][0] * product_now / product_then]
     benchmark.pedantic(fast["ours"], rounds=1)  # so that pytest-benchmark lists the case
-    record(case, seconds, wrong, memory)
+    peaks = peaks_tflops(case.threads)
+    return rows_of(case, seconds, wrong, memory, peaks), peaks
 
 
-def record(
+def rows_of(
     case: Case,
     seconds: dict[str, list[float]],
     wrong: dict[str, float],
     memory: dict[str, int],
-) -> None:
+    peaks: dict[str, float],  # TFLOP/s by unit
+) -> list[dict]:
     product = percentiles(seconds["torch.mm"])[1]
-    peaks = peaks_tflops(case.threads)
-    print(case, {unit: f"{peak:.3f} TFLOP/s" for unit, peak in peaks.items()})
     unit = max(peaks, key=lambda unit: peaks[unit])
     flops = 2 * case.tokens * K * case.dim  # of one level
     # The limit counts one product for all levels if they share a codebook.
@@ -179,4 +184,16 @@ def record(
                 "faiss_blas": faiss_blas() if "FAISS" in name else "",
             }
         )
-    results.append("residual_quantize.csv", rows)
+    return rows
+
+
+def summary(case: Case, rows: list[dict], peaks: dict[str, float]) -> list[str]:
+    """What a case's run found, with the peaks that were measured in it."""
+    measured = ", ".join(f"{unit} {peak:.3f} TFLOP/s" for unit, peak in peaks.items())
+    lines = [f"{case}: peaks {measured}; the limit is that of {rows[0]['limit_unit']}"]
+    for row in sorted(rows, key=lambda row: float(row["p50_ms"])):
+        limit = f"{100 * float(row['of_limit']):5.1f} % of the limit" if row["of_limit"] else ""
+        blas = f", {row['faiss_blas']}" if row["faiss_blas"] else ""
+        name = row["variant"] + blas
+        lines.append(f"  {name:52} {row['p50_ms']:>10} ms {row['times_one_mm']:>7} x mm  {limit}")
+    return lines + [f"  {name}: not installed, left out" for name in missing_peers()]

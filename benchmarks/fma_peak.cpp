@@ -66,7 +66,7 @@ extern "C" double float32_peak(int threads) {
   return rate(threads, 2.0 * kChains * (kBytes / 4), multiply_add);
 }
 
-// Of AVX512-BF16; 0 where the processor lacks it.
+// The rate of AVX512-BF16; 0 if the processor lacks it.
 extern "C" double bfloat16_peak([[maybe_unused]] int threads) {
 #if defined(__AVX512BF16__)
   return rate(threads, 4.0 * kChains * 16, multiply_bfloat16_pairs);

@@ -26,7 +26,7 @@ def interleaved(
 
 
 def percentiles(seconds: list[float]) -> tuple[float, float, float]:
-    """p20, p50, p80."""
+    """The 20th, 50th and 80th percentiles."""
     if len(seconds) == 1:
         return seconds[0], seconds[0], seconds[0]
     deciles = statistics.quantiles(seconds, n=10, method="inclusive")

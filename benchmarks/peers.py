@@ -194,5 +194,12 @@ PEERS: dict[str, Callable[[Tensor, int], Quantizer]] = {
     "FAISS ResidualQuantizer": faiss_residual_quantizer,
     "scikit-learn": scikit_learn,
 }
-if importlib.util.find_spec("superkmeans"):  # optional: pip install superkmeans
-    PEERS["SuperKMeans"] = super_k_means
+_OPTIONAL = {"SuperKMeans": ("superkmeans", super_k_means)}  # no dependencies of ours
+PEERS |= {
+    name: make for name, (module, make) in _OPTIONAL.items() if importlib.util.find_spec(module)
+}
+
+
+def missing_peers() -> list[str]:
+    """Peers that are left out because their package is not installed."""
+    return [f"{name} (pip install {_OPTIONAL[name][0]})" for name in _OPTIONAL if name not in PEERS]

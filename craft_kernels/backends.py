@@ -1,5 +1,8 @@
-"""Which implementation runs, and why: on the CPU the native module where it was built, on a GPU
-Triton where it is installed, else the reference. CUDA C++ runs where it is asked for by name."""
+"""Which implementation runs, and why.
+
+By default that is the native module on the CPU if it was built, Triton on a GPU if it is installed,
+and the reference otherwise. The CUDA C++ kernels run only when asked for by name.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ IMPLS = ("auto", "native", "triton", "cuda", "reference")
 
 
 class BackendInfo(NamedTuple):
-    """What ``impl="auto"`` stands for in this process."""
+    """What ``impl="auto"`` resolves to in this process."""
 
     impl: str  # "native", "triton" or "reference"
     reason: str
@@ -28,7 +31,7 @@ class BackendInfo(NamedTuple):
 
 @functools.cache
 def _import_native() -> ModuleType | ImportError:
-    """The module, or why it cannot be had; a failure is kept so that retries cost nothing."""
+    """The module, or why it cannot be imported. Failures are cached: retries cost nothing."""
     try:
         return importlib.import_module("craft_kernels._native")
     except ImportError as error:
@@ -37,10 +40,14 @@ def _import_native() -> ModuleType | ImportError:
 
 @functools.cache
 def native_module() -> ModuleType:
-    """The compiled module; ImportError says how to get it.
+    """The compiled module.
 
     The environment variable CRAFT_KERNELS_ISA (baseline, avx2, avx512, avx512_bf16, amx) forces an
-    instruction set; ValueError if this build or processor lacks it.
+    instruction set.
+
+    Raises:
+        ImportError: the module is not installed; the message says how to get it.
+        ValueError: this build or this processor lacks the instruction set asked for.
     """
     module = _import_native()
     if isinstance(module, ImportError):
@@ -62,7 +69,7 @@ def _import_cuda() -> ModuleType | ImportError:
 
 
 def cuda_module() -> ModuleType:
-    """The CUDA C++ kernels; ImportError says how to get them."""
+    """The CUDA C++ kernels; the ImportError raised without them says how to get them."""
     module = _import_cuda()
     if isinstance(module, ImportError):
         raise ImportError(
@@ -84,17 +91,19 @@ def _import_triton() -> ModuleType | ImportError:
         module = importlib.import_module("triton")
     except ImportError as error:
         return error
-    if importlib.util.find_spec("triton.knobs") is None:  # as what torch 2.3 brings, 2.3
+    if importlib.util.find_spec("triton.knobs") is None:  # Triton 2.3, which torch 2.3 installs
         return ImportError(f"it is triton {module.__version__}, 3.4 or newer is needed")
     return module
 
 
 def resolve_impl(impl: str, tensor: Tensor) -> str:
-    """What runs for tensors where this one is, never "auto"; a named implementation runs or
-    raises."""
+    """The implementation for tensors on this tensor's device, never "auto".
+
+    A named implementation either runs or raises; nothing else takes its place.
+    """
     device = tensor.device
     if impl == "auto":
-        return _choose(device).impl
+        return _automatic(device)
     if impl == "native" and device.type != "cpu":
         raise ValueError(
             f"impl='native' runs on the CPU, but the tensors are on {device}: move them with "
@@ -125,21 +134,22 @@ def resolve_impl(impl: str, tensor: Tensor) -> str:
 
 
 def backend_info(device: torch.device | str = "cpu") -> BackendInfo:
-    """What ``impl="auto"`` picks for tensors on a device, and why."""
-    return _choose(torch.device(device))
-
-
-def _choose(device: torch.device) -> BackendInfo:
-    if device.type == "cpu":
-        module = _import_native()
-        if isinstance(module, ImportError):
-            reason = f"the compiled module cannot be imported: {module}"
-            return BackendInfo("reference", reason, None)
-        isa = native_module().isa()
-        reason = f"the compiled module is installed and runs its {isa} code"
-        return BackendInfo("native", reason, isa)
-    module = _import_triton()
+    """What ``impl="auto"`` chooses for tensors on a device, and why."""
+    device = torch.device(device)
+    impl = _automatic(device)
+    module = _import_native() if device.type == "cpu" else _import_triton()
     if isinstance(module, ImportError):
-        return BackendInfo("reference", f"triton cannot be imported: {module}", None)
+        what = "the compiled module" if device.type == "cpu" else "triton"
+        return BackendInfo(impl, f"{what} cannot be imported: {module}", None)
+    if device.type == "cpu":
+        isa = native_module().isa()
+        return BackendInfo(impl, f"the compiled module is installed and runs its {isa} code", isa)
     arch = architecture(device)
-    return BackendInfo("triton", f"triton {module.__version__} is installed, for {arch}", arch)
+    return BackendInfo(impl, f"triton {module.__version__} is installed, for {arch}", arch)
+
+
+def _automatic(device: torch.device) -> str:
+    """What impl="auto" stands for; a small call's time depends on it, so reasons are left out."""
+    if device.type == "cpu":
+        return "reference" if isinstance(_import_native(), ImportError) else "native"
+    return "reference" if isinstance(_import_triton(), ImportError) else "triton"

@@ -1,4 +1,4 @@
-"""What torch.vmap does with an op whose rows do not depend on each other."""
+"""How torch.vmap batches an op whose rows do not depend on each other."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from torch import Tensor
 
 def batched_call(
     op: Callable[..., Any],
-    rows: set[int],  # the arguments [..., one row], which may have any leading dimensions
+    rows: set[int],  # indices of the arguments that accept any leading dimensions
     batch_size: int,
-    dims: tuple[int | None, ...],  # of each argument, which dimension is the batch
+    dims: tuple[int | None, ...],  # for each argument, which dimension is the batch
     args: tuple[Any, ...],
 ) -> tuple[Any, Any]:
-    """The op's results with the batch as their first dimension, and vmap's note of where it is.
+    """The op's results with the batch as their first dimension, and the out_dims that vmap expects.
 
-    One call on all rows; where something else is batched, a codebook or a prior, one for each.
+    All rows go through one call, unless another argument, a codebook or a prior, is batched too:
+    then each element of the batch gets its own call.
     """
     if all(dim is None or i in rows for i, dim in enumerate(dims)):
         whole = list(args)

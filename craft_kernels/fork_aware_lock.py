@@ -1,4 +1,4 @@
-"""Locks that a forked child finds open, whichever thread of the parent held them."""
+"""A lock that is open in a forked child, whichever thread of the parent held it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import weakref
 
 
 class ForkAwareLock:
-    """A mutex for `with`. In a forked child it begins open: the thread that held it in the parent
-    does not exist there, and would never release it. So whatever it guards must be whole at any
-    moment, as where the result of long work is published by one assignment."""
+    """A mutex to use with `with`. In a forked child it starts open: the thread that held it in the
+    parent does not exist there and would never release it. Whatever the lock guards must therefore
+    be consistent at every moment, for example because long work is published by one assignment."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -34,5 +34,5 @@ def _open_all() -> None:
         lock._open()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+if hasattr(os, "register_at_fork"):  # Windows cannot fork
     os.register_at_fork(after_in_child=_open_all)

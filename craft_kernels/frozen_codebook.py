@@ -1,4 +1,4 @@
-"""An immutable codebook that remembers what quantisation calls can share."""
+"""An immutable codebook that keeps what quantisation calls can share."""
 
 from __future__ import annotations
 
@@ -22,27 +22,29 @@ _alive: weakref.WeakValueDictionary[int, FrozenCodebook] = weakref.WeakValueDict
 
 
 class FrozenCodebook:
-    """A float32 copy of a codebook, its norms, and the Gram rows that calls have needed so far.
+    """A float32 copy of a codebook, with its norms and the Gram rows that calls have needed so far.
 
     Args:
         codebook: [K, D], shared by all levels, or [L, K, D], one per level; float32, bfloat16 or
             float16, finite. It is copied: later changes to it have no effect here.
-        levels: how many levels a call quantises to unless it says otherwise. Needed here or in the
-            call for a codebook [K, D]; L for a codebook [L, K, D].
+        levels: the default number of levels of a call. For a codebook [K, D] it must be given
+            either here or in the call; for a codebook [L, K, D] it is L.
         gram_bytes: how much memory the rows of the Gram matrix C C^T of a shared codebook may take
-            (about K * K * 2 bytes hold them all). Rows are computed when first needed; the oldest
-            go first. A smaller budget costs time, never exactness.
+            (about K * K * 2 bytes hold them all). Rows are computed when first needed, and the
+            oldest are dropped first. A smaller budget costs time, never exactness.
 
-    May be used by several threads at once.
+    Several threads may use one object at once.
 
-    Its codewords never change, so neither do codes: no attribute hands out the memory that calls
-    read. `tensor` is a copy, and so is what pickling and `multiprocessing` take, so that writing to
-    it, by torch, `.data`, `.numpy()` or its storage, has no effect here. What reaches for private
-    attributes, or writes to the process's memory from outside Python, is not kept out: a call after
-    an in-place operation of torch on them raises ValueError, anything else goes unnoticed.
+    The codewords never change, so the codes never change either: no attribute exposes the memory
+    that calls read. `tensor` is a copy, and pickling and `multiprocessing` also take a copy, so
+    writing to it through torch, `.data`, `.numpy()` or its storage has no effect here. Code that
+    uses private attributes, or that writes to the process's memory from outside Python, is not
+    prevented: after an in-place torch operation on them the next call raises ValueError; any other
+    write goes unnoticed.
 
     Raises:
-        ValueError: for a codebook or a number of levels that cannot be used, and what to do.
+        ValueError: the codebook or the number of levels cannot be used; the message says what to
+            do.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class FrozenCodebook:
         codes: Tensor,  # [...] int64
         level: int = 0,
     ) -> Tensor:  # [..., D] float32
-        """The codewords that codes of one level stand for; IndexError for one outside [0, K)."""
+        """The codewords that codes of one level stand for; IndexError for a code outside [0, K)."""
         table = self._tensor if self._tensor.ndim == 2 else self._tensor[level]
         return F.embedding(codes, table)
 
@@ -95,17 +97,17 @@ class FrozenCodebook:
 
     @property
     def gram_nbytes(self) -> int:
-        """Bytes of Gram rows held now."""
+        """How many bytes of Gram rows are held at the moment."""
         return sum(codewords.gram_nbytes for codewords in self._codewords)
 
     @property
     def handle(self) -> int:
-        """Names this object in the arguments of a torch op, which cannot take it itself."""
+        """A number that stands for this object in a torch op, which cannot take the object."""
         return self._handle
 
     def __reduce__(self):
         rebuild = functools.partial(FrozenCodebook, gram_bytes=self._gram_bytes)
-        # A copy: multiprocessing moves the memory of tensors that it is given elsewhere.
+        # A copy, because multiprocessing moves the memory of the tensors it is given.
         return rebuild, (self.tensor, self._levels)
 
     def __repr__(self) -> str:
@@ -119,8 +121,11 @@ def codewords_for(
     handle: int,
     codebook: Tensor,  # [K, D] or [L, K, D]
 ) -> tuple[Codewords, ...]:
-    """What an op call works with: that of the FrozenCodebook `handle` if it is alive and `codebook`
-    is its tensor, else (a plain tensor, a program loaded elsewhere) made for this call alone."""
+    """The codewords that an op call works with.
+
+    Those of the FrozenCodebook `handle` if it is alive and `codebook` is its tensor. Otherwise, for
+    a plain tensor or in a program that was loaded elsewhere, they are made for this call alone.
+    """
     frozen = _alive.get(handle)
     if frozen is None or frozen._tensor.data_ptr() != codebook.data_ptr():
         return codewords_of_levels(codebook)

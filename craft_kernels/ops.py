@@ -1,7 +1,8 @@
-"""Every op: its schema, its fake kernel, its public signature. The bodies live in the folders.
+"""The schema, the fake kernel and the public signature of every op. The bodies live in the folders.
 
-Ops are registered with Library.define and impl, several times cheaper per call than custom_op, and
-are opaque to torch.compile. Autograd, in both modes, is an autograd.Function around the op.
+Ops are registered with Library.define and impl, which cost several times less per call than
+custom_op, and are opaque to torch.compile. Derivatives, in both modes, come from an
+autograd.Function around the op.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _library = torch.library.Library("craft", "DEF")
 
 
 class ResidualCodes(NamedTuple):
-    """What residual_quantize returns."""
+    """The result of residual_quantize."""
 
     codes: Tensor  # [..., L] int64
     quantized: Tensor  # [..., D] z.dtype
@@ -43,18 +44,18 @@ def residual_quantize(
 
     With r_0 = float32(z) and r_l = r_{l-1} - c_{k_l} rounded to float32, the code of level l is
     k_l = argmin_j |r_{l-1} - c_j|^2 in real arithmetic, the lowest index on ties. Codes and sums
-    therefore do not depend on the implementation, the instruction set, the number of threads, the
-    batch a token comes in, or its place there. Autocast has no effect.
+    therefore do not depend on the implementation, the instruction set, the number of threads, or
+    the batch that a token is part of. Autocast has no effect.
 
     Args:
-        z: [..., D] float32, bfloat16 or float16, with any leading shape, also an empty one.
+        z: [..., D] float32, bfloat16 or float16, with any leading shape, including an empty one.
         codebook: [K, D], shared by all levels, or [L, K, D], one per level, in one of these dtypes;
-            or a FrozenCodebook made of one. A plain tensor is prepared afresh by every call, and
-            the Gram rows it needs (up to 1 GiB) are thrown away: keep a FrozenCodebook.
-        levels: L. Needed for a codebook [K, D], unless its FrozenCodebook was given it.
+            or a FrozenCodebook made from one. A plain tensor is prepared anew by every call, and
+            the Gram rows it needs (up to 1 GiB) are thrown away: keep a FrozenCodebook instead.
+        levels: L. Required for a codebook [K, D], unless its FrozenCodebook was given it.
         impl: "native" (the compiled module, CPU), "triton" (GPU), "reference" (torch, slow), or
             "auto", the first of them that is installed for the device; backend_info(device) says
-            which and why. "cuda" (CUDA C++, NVIDIA GPUs, where it was built) is never chosen.
+            which and why. "auto" never chooses "cuda" (CUDA C++ on NVIDIA GPUs, if it was built).
 
     Returns:
         codes: [..., L] int64.
@@ -62,26 +63,26 @@ def residual_quantize(
             each addition rounded to float32, the sum then rounded once to z.dtype.
         residual_sq_norms: [..., L] float32: |r_1|^2 first, summed in float64 and rounded once.
 
-        Gradients reach z alone: straight through `quantized` (the identity), and 2 r_l through
-        |r_l|^2, the codes held fixed. So the commitment loss over cumulative levels is
-        residual_sq_norms.mean() / D, that of the last level alone
-        residual_sq_norms[..., -1].mean() / D. Forward mode, derivatives of derivatives, and
-        torch.func with torch.vmap give what these formulas do; torch.func and forward mode work in
-        torch's own operations, which hold [..., L, D] floats.
+        Only z receives a gradient: through `quantized` the identity (straight-through), and through
+        |r_l|^2 it is 2 r_l, with the codes held fixed. So the commitment loss over cumulative
+        levels is residual_sq_norms.mean() / D, and that of the last level alone is
+        residual_sq_norms[..., -1].mean() / D. Forward mode, higher derivatives, and torch.func with
+        torch.vmap follow the same formulas; torch.func and forward mode use torch's own operations,
+        which hold [..., L, D] floats.
 
     Raises:
-        ValueError: for an argument that cannot be used; the message names it, what came, what was
-            expected and the way out. NaN and infinity are such, with their first position. Also
-            where a derivative with respect to the codebook is asked for.
-        ImportError: for impl="native" and impl="cuda" where the compiled module is not installed,
-            for impl="triton" where Triton is not.
+        ValueError: an argument cannot be used; the message names it, its value, what was expected
+            and the way out. NaN and infinity are reported with their first position. Asking for a
+            derivative with respect to the codebook is such an error, too.
+        ImportError: the compiled module is not installed (impl="native", impl="cuda"), or Triton is
+            not (impl="triton").
     """
     check_impl(impl)
     handle = 0
     if isinstance(codebook, FrozenCodebook):
         handle = codebook.handle
         levels = codebook.levels if levels is None else levels
-        words = codebook._tensor  # itself, by which the op knows it again
+        words = codebook._tensor  # not a copy: the op recognises the codebook by it
     else:
         words = check_codebook(codebook)
     levels = check_levels(words, levels)
@@ -140,35 +141,36 @@ def prune_order(
     isolation_weight: float = 0.5,
     impl: str = "auto",
 ) -> Tensor:  # [B, N]
-    """Token positions of each image, the last to be pruned first.
+    """Token positions of each image, ordered so that those to be pruned last come first.
 
-    Keeping M tokens of an image is sorting order[:, :M]; a smaller budget keeps a subset. Tokens of
-    rare IDs stay longest: with n_k tokens of ID k in the image and w_k = min p / p_k, a prefix
-    holds ceil(n_k w_k^gamma) tokens of each ID, for the gamma that its length implies. Within an
-    ID, tokens far from their codeword and isolated on the grid stay longest. The order is the same,
-    bit for bit, on every implementation and machine; no image depends on others in the batch.
+    To keep M tokens of an image, sort order[:, :M]; a smaller budget keeps a subset of a larger
+    one. Tokens of rare IDs stay longest: with n_k tokens of ID k in the image and w_k = min p /
+    p_k, a prefix holds ceil(n_k w_k^gamma) tokens of each ID, for the gamma that its length
+    implies. Within an ID, tokens that are far from their codeword and isolated on the grid stay
+    longest. The order is the same, bit for bit, with every implementation and on every machine, and
+    no image depends on the others in the batch.
 
     Args:
         ids: [B, N] int64 in [0, K), first-level codes in raster order; N at most 65536.
         residual_sq: [B, N] float32, finite, >= 0: squared distance to the first-level codeword.
-        prior: [K] float32, finite, > 0: smoothed frequencies of the codes; any common factor.
+        prior: [K] float32, finite, > 0: smoothed frequencies of the codes, up to a common factor.
         grid: (H, W) with H * W = N.
-        neighbors: isolation is the mean distance to that many nearest tokens of the same ID.
-        isolation_weight: in [0, 1], against 1 - isolation_weight for the residual; both cues count
-            by rank within the ID.
+        neighbors: isolation is the mean distance to this many nearest tokens of the same ID.
+        isolation_weight: weight of isolation, in [0, 1]; the residual has 1 - isolation_weight.
+            Both cues enter by rank within the ID.
         impl: "native" (the compiled module, CPU), "triton" (GPU), "reference" (torch, slow), or
             "auto", the first of them that is installed for the device; backend_info(device) says
-            which and why. "cuda" (CUDA C++, NVIDIA GPUs, where it was built) is never chosen.
+            which and why. "auto" never chooses "cuda" (CUDA C++ on NVIDIA GPUs, if it was built).
 
     Returns:
-        order: [B, N] int64. Equal critical values: rarer ID first, then higher score, then raster
-        order; the best token of each ID comes before all others.
+        order: [B, N] int64. Tokens with equal critical values are ordered by rarer ID, then higher
+        score, then raster order; the best token of each ID comes before all others.
 
     Raises:
-        ValueError: for an argument that cannot be used; the message names it, what came, what was
-            expected and the way out.
-        ImportError: for impl="native" and impl="cuda" where the compiled module is not installed,
-            for impl="triton" where Triton is not.
+        ValueError: an argument cannot be used; the message names it, its value, what was expected
+            and the way out.
+        ImportError: the compiled module is not installed (impl="native", impl="cuda"), or Triton is
+            not (impl="triton").
     """
     check_impl(impl)
     check_prune_arguments(ids, residual_sq, prior, grid, neighbors, isolation_weight)

@@ -1,4 +1,4 @@
-"""What torch calls otherwise before 2.4, so that ops can be registered with torch 2.3."""
+"""A name that torch changed in 2.4, so that ops can be registered with torch 2.3 as well."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-#: Registers what an op gives for fake tensors.
+#: Registers the function that gives an op's outputs for fake tensors.
 register_fake: Any = getattr(torch.library, "register_fake", None)
 if register_fake is None:
     register_fake = torch.library.impl_abstract

@@ -1,4 +1,4 @@
-"""What Triton would compile for here: a GPU, or its interpreter on the CPU."""
+"""What Triton compiles for on this machine: a GPU, or its interpreter on the CPU."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def current_target() -> tuple[str, object]:
 
 
 def architecture(device: torch.device) -> str:
-    """What vendors call it: sm_90, gfx942."""
+    """The vendor's name for a GPU's architecture, such as sm_90 or gfx942."""
     if device.type != "cuda" or not torch.cuda.is_available():
         return f"no GPU for {device} on this machine"
     properties = torch.cuda.get_device_properties(device)
@@ -47,12 +47,12 @@ def architecture(device: torch.device) -> str:
 
 
 def capturing(tensor: Tensor) -> bool:
-    """Whether launches are being recorded into a CUDA graph, so that nothing may be waited for."""
+    """Whether a CUDA graph is being captured, during which nothing may wait for the GPU."""
     return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def on_device(tensor: Tensor) -> contextlib.AbstractContextManager:
-    """Triton launches on the current GPU, which need not be the tensor's."""
+    """Make the tensor's GPU the current one, on which Triton launches; do nothing on the CPU."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
 
 
@@ -61,5 +61,5 @@ def ceil_div(x: int, y: int) -> int:
 
 
 def next_power_of_2(x: int) -> int:
-    """The least one that is not less than x >= 1: blocks have such sides."""
+    """The least power of two that is >= x, for x >= 1: sides of blocks must be powers of two."""
     return 1 << (x - 1).bit_length()

@@ -1,5 +1,5 @@
-// Whether the processor has AMX tiles with bfloat16 products, and the kernel lets this process use
-// them: Linux hands out the 8 KiB of tile state on request only.
+// Whether the processor has AMX tiles with bfloat16 products and the kernel lets this process use
+// them: Linux grants the 8 KiB of tile state only on request.
 #pragma once
 
 #if defined(__x86_64__) && defined(__linux__)

@@ -1,4 +1,4 @@
-// Rounding to bfloat16 in integer arithmetic: the conversion instructions flush denormals.
+// Rounding to bfloat16 in integer arithmetic, because the conversion instructions flush denormals.
 #pragma once
 
 #include <bit>
@@ -8,7 +8,7 @@
 
 namespace craft::CRAFT_ISA {
 
-// To the nearest bfloat16, ties to even. Beyond the greatest one comes infinity.
+// The nearest bfloat16, ties to even; infinity beyond the greatest one.
 CRAFT_INLINE float rounded_to_bfloat16(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
   return std::bit_cast<float>((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u);

@@ -1,20 +1,21 @@
-// One level's codewords, as they came and packed for screening.
+// One level's codewords, both as given and packed for screening.
 #pragma once
 
 #include <cstdint>
 
 namespace craft {
 
-// Packed codewords stand in ascending order of their norms, so that those of one block are alike
-// and share tight bounds. A block is a whole number of panels on every instruction set.
+// Packed codewords are in ascending order of their norms, so that those of one block have similar
+// norms and a tight common bound. A block is a whole number of panels on every instruction set.
 inline constexpr int64_t kBlock = 192;
 
-// Arrays with an entry for each block go on with zeros to a whole number of these.
+// Arrays with one entry per block are padded with zeros to a multiple of this many.
 inline constexpr int64_t kBlockGroup = 16;
 
-// What is packed is centred: c - m, with m the mean of a book whose codewords have much of it in
-// common, and zero otherwise. Distances do not change when both sides move by m, but rounding loses
-// the less the shorter an operand is. In the fields below c stands for a codeword as it came.
+// Codewords are centred before they are packed: c - m, with m the mean of a codebook if that is a
+// large part of its codewords, and zero otherwise. Distances do not change when both sides move by
+// m, but the shorter an operand is, the less rounding loses. In the fields below c is a codeword as
+// given.
 struct Codewords {
   int64_t K, D, P;                // P: K rounded up to whole blocks
   const float* words;             // [K, D]
@@ -22,10 +23,10 @@ struct Codewords {
   const float* mean;              // [D] m, or nullptr for zero
   const int32_t* order;           // [P] index of the codeword at a packed position, -1 at padding
   const void* panels;             // rounded c - m, in the layout of one instruction set
-  const float* along_mean;        // [P] <m, c - m>; where m is zero, nothing
+  const float* along_mean;        // [P] <m, c - m>; nullptr if m is zero
   const float* half_sq_norms;     // [P] |c - m|^2 / 2, infinity at padding
-  const float* block_norm;        // by block: no |c - m| of the block is greater
-  const float* block_rounding;    // by block: no |c - m - rounded| of the block is greater
+  const float* block_norm;        // per block: no |c - m| of the block is greater
+  const float* block_rounding;    // per block: no |c - m - rounded| of the block is greater
   double greatest_norm;           // no |c| is greater
   double least_centred_norm;      // no |c - m| is less
   double mean_norm;               // |m|

@@ -1,5 +1,5 @@
-// The decision, once screening has left a few codewords: float64 where its error bound separates
-// two of them, exact arithmetic where it does not.
+// The decision among the few codewords that screening leaves: float64 where its error bound
+// separates two of them, exact arithmetic where it does not.
 #pragma once
 
 #include <cmath>
@@ -20,8 +20,8 @@ CRAFT_INLINE CRAFT_HOST_DEVICE void add_lead(ExactSum& lead, float r, float b, f
   lead.add_product(a, a, 0, 1);
 }
 
-// The nearest of the codewords it is shown, in real arithmetic, the lower index on a tie. So the
-// outcome does not depend on the order in which they are shown.
+// The nearest, in real arithmetic, of the codewords it is shown; on a tie, the one with the lower
+// index. So the outcome does not depend on the order in which they are shown.
 //
 // Words has score(j), <r, c_j> - |c_j|^2 / 2 in float64, and sign_of_lead(j, i), positive where
 // codeword j is nearer to r than i. margin: two bounds of such a score's error.
@@ -31,7 +31,7 @@ class NearestOf {
   CRAFT_BLOCK_CODE NearestOf(const Words& words, double margin) : words_(words), margin_(margin) {}
 
   CRAFT_BLOCK_CODE void consider(int64_t j) {
-    if (best_ < 0) {  // most often there is no second one, and no score is needed
+    if (best_ < 0) {  // usually there is no second one, and no score is needed
       best_ = j;
       return;
     }

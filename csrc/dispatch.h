@@ -1,8 +1,9 @@
-// Picks, once per process, the instruction set whose copy of the kernels runs.
+// Chooses, once per process, the instruction set whose copy of the kernels runs.
 //
-// Every kernel source is compiled once per instruction set into the namespace CRAFT_ISA (see
+// Every kernel source is compiled once per instruction set, into the namespace CRAFT_ISA (see
 // CMakeLists.txt). Kernel sources must not use std:: containers or algorithms: their templates
-// become weak symbols, of which the linker keeps one copy, perhaps the AVX-512 one, for everybody.
+// become weak symbols, of which the linker keeps a single copy, perhaps the AVX-512 one, for all
+// instruction sets.
 #pragma once
 
 #include <string_view>
@@ -18,7 +19,7 @@ enum class Isa { baseline, avx2, avx512, avx512_bf16, amx };
 inline constexpr std::string_view kIsaNames[] = {"baseline", "avx2", "avx512", "avx512_bf16",
                                                  "amx"};
 
-// Built into this module, and the processor has it.
+// Whether it is compiled into this module and the processor has it.
 inline bool isa_available(Isa isa) {
   switch (isa) {
 #ifdef CRAFT_HAVE_avx2
@@ -53,7 +54,7 @@ inline Isa best_isa() {
   return Isa::baseline;
 }
 
-// Set by bindings.cpp when the module is loaded; tests change it.
+// Set by bindings/module.cpp when the module is loaded; tests change it.
 inline Isa current_isa = Isa::baseline;
 
 }  // namespace craft
@@ -87,8 +88,8 @@ inline Isa current_isa = Isa::baseline;
 #define CRAFT_CASE_AMX(call)
 #endif
 
-// return CRAFT_DISPATCH(kernel(arguments)): the copy for craft::current_isa. Needs -DCRAFT_HAVE_*,
-// which only bindings.cpp is given.
+// CRAFT_DISPATCH(kernel(arguments)) calls the copy for craft::current_isa. It needs -DCRAFT_HAVE_*,
+// which only the sources in bindings/ are given.
 #define CRAFT_DISPATCH(...)                  \
   [&] {                                      \
     switch (craft::current_isa) {            \

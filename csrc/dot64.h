@@ -1,4 +1,4 @@
-// Inner products in float64. Products of floats are exact there; the order of the sum is free.
+// Inner products in float64, where products of floats are exact. Any order of summation will do.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ inline double dot64(const float* x, const float* y, int64_t D) {
   return total;
 }
 
-// |x - m|^2, or <m, x - m>. The differences are taken in float64, so that nothing cancels.
+// |x - m|^2 if `squared`, else <m, x - m>. Differences are taken in float64, so nothing cancels.
 inline double centred_dot64(const float* x, const float* m, bool squared, int64_t D) {
   DoubleVector sums[2] = {};
   double total = 0;

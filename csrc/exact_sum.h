@@ -10,10 +10,11 @@ namespace craft::CRAFT_ISA {
 
 // A fixed-point number wide enough for every product of two floats: bit 0 stands for 2^-298, the
 // square of the smallest denormal. Each 64-bit limb holds 32 bits and leaves the rest for carries,
-// so 2^30 products can be added before any carry is propagated.
+// so 2^30 products can be added before any carry must be propagated.
 class ExactSum {
  public:
-  // Highest position 253 + 253 + 1, in limb 15; two limbs for the product's width, two for carries.
+  // The highest bit position is 253 + 253 + 1, in limb 15; a product spans two more limbs, and two
+  // are for carries.
   static constexpr int kLimbs = 20;
 
   // Adds sign * 2^doublings * x * y, for sign = 1 or -1 and doublings = 0 or 1.
@@ -39,7 +40,7 @@ class ExactSum {
     return carry < 0 ? -1 : nonzero ? 1 : 0;
   }
 
-  int64_t limbs[kLimbs] = {};  // sums may be added limb by limb
+  int64_t limbs[kLimbs] = {};  // two sums are added limb by limb
 
  private:
   static constexpr uint32_t kMask = 0xffffffff;

@@ -7,11 +7,11 @@
 namespace craft::CRAFT_ISA {
 namespace {
 
-constexpr float kSteps = 32760;  // below 2^15 even when the quotient is rounded up
+constexpr float kSteps = 32760;  // entries stay below 2^15 even if the quotient is rounded up
 constexpr float kLeastRowStep = 0x1p-110f;
 
-// Entries of one block, and their step. Products that overflowed give meaningless entries or an
-// infinite step, and infinite bounds.
+// Writes the entries of one block and returns their step. Products that overflowed give meaningless
+// entries or an infinite step, and then the bounds are infinite.
 float store_block(const float* products, const float* along_mean, int16_t* entries) {
   FloatVector values[kBlock / kFloats], greatest = {};
 #pragma GCC unroll 12

@@ -1,7 +1,7 @@
-// Rows of the Gram matrix of codewords: what the scores of all codewords lose when one is
-// subtracted from the residual, <c_k, c_j - m> with m the book's mean. Kept as 16-bit multiples of
-// a step of each block's own: half the memory traffic of float32, which is what a row costs when it
-// is used.
+// Rows of the Gram matrix of the codewords: what each codeword's score loses when codeword k is
+// subtracted from the residual, <c_k, c_j - m> with m the codebook's mean. Entries are stored as
+// 16-bit multiples of a step that each block chooses: half the memory traffic of float32, and
+// traffic is what using a row costs.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace craft {
 
 class GramRow {
  public:
-  // One for each block; the array goes on to a whole number of lines.
+  // One per block; the array is padded to whole cache lines.
   const float* steps() const { return reinterpret_cast<const float*>(this); }
   const int16_t* entries(int64_t P) const {  // [P]
     return reinterpret_cast<const int16_t*>(reinterpret_cast<const char*>(this) + header_bytes(P));
@@ -26,8 +26,8 @@ class GramRow {
 
 #define CRAFT_DECLARE_GRAM_ROWS(isa)                                                             \
   namespace isa {                                                                                \
-  /* Blocks [begin, end) of the rows of the codewords that stand in the tile as residuals, less  \
-     the mean and packed without one. */                                                         \
+  /* Writes blocks [begin, end) of the rows of the codewords that the tile holds as residuals,   \
+     from which the mean has already been subtracted. */                                         \
   void store_gram_rows(const Codewords& book, const ScreenTile& tile, void* rows, int64_t begin, \
                        int64_t end);                                                             \
   }

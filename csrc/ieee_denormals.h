@@ -1,5 +1,5 @@
-// Denormals as IEEE says for the current scope, whatever torch.set_flush_denormal asked for: the
-// residual chain is part of the contract.
+// IEEE handling of denormals within a scope, whatever torch.set_flush_denormal asked for: the exact
+// chain of residuals is part of the contract.
 #pragma once
 
 #if defined(__x86_64__)

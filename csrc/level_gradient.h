@@ -4,8 +4,8 @@
 
 namespace craft::CRAFT_ISA {
 
-// One component, one level: the residual loses its codeword, and the gradient of a multiple of the
-// squared residual is added. scale: twice the gradient of |r_l|^2.
+// For one component at one level, subtracts the codeword from the residual and adds the gradient of
+// the squared residual. `scale` is twice the gradient of |r_l|^2.
 CRAFT_INLINE CRAFT_HOST_DEVICE void add_level(float word, float scale, float& residual,
                                               float& grad) {
   residual -= word;

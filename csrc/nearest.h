@@ -1,4 +1,4 @@
-// The decision among codewords of a packed book, and the step to the next level.
+// The decision among codewords of a packed codebook, and the step to the next level.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace craft::CRAFT_ISA {
 
-// A book seen from one residual.
+// A codebook as seen from one residual.
 struct WordsFrom {
   const Codewords& book;
   const float* residual;
@@ -39,8 +39,8 @@ class Nearest : public NearestOf<WordsFrom> {
                   2 * float64_score_bound(book.D, residual_norm, book.greatest_norm)) {}
 };
 
-// residual -= word and quantized += word (or = word at level 0), each rounded to float32; returns
-// the new residual's sum of squares.
+// residual -= word and quantized += word (= word at the first level), each rounded to float32.
+// Returns the new residual's sum of squares.
 inline double subtract_codeword(const float* word, int64_t D, bool first, float* residual,
                                 float* quantized) {
   for (int64_t i = 0; i < D; ++i) residual[i] -= word[i];

@@ -1,4 +1,4 @@
-// The matrix product of this instruction set: see the three files for what each defines.
+// The matrix product of this instruction set. The three files define the same names.
 #pragma once
 
 #if defined(__AMX_BF16__)

@@ -1,9 +1,10 @@
-// The matrix product on AMX tiles: bfloat16 in, float32 sums. Products of bfloat16 are exact in
-// float32; the sums are rounded at every step and denormals count as zero.
+// The matrix product on AMX tiles: bfloat16 operands, float32 sums. Products of bfloat16 numbers
+// are exact in float32; sums are rounded at every step, and denormals count as zero.
 //
-// A tile is 16 rows of 64 bytes. Codewords: panels of 16, [D / 32][16 pairs of components][16][2];
-// tokens: strips of 16, [D / 32][16][32]; D rounded up to 32 with zeros, each tile contiguous. Two
-// strips against two panels fill four tiles with sums and use every tile they load twice.
+// A tile is 16 rows of 64 bytes, stored contiguously. Codewords are in panels of 16,
+// [D / 32][16 pairs of components][16][2]; tokens in strips of 16, [D / 32][16][32]; D is padded
+// with zeros to a multiple of 32. Two strips times two panels fill four tiles with sums and use
+// every loaded tile twice.
 #pragma once
 
 #include <immintrin.h>
@@ -29,7 +30,7 @@ CRAFT_INLINE float rounded(float x) { return rounded_to_bfloat16(x); }
 CRAFT_INLINE Packed packed(float x) { return bfloat16_bits(rounded_to_bfloat16(x)); }
 CRAFT_INLINE int64_t packed_depth(int64_t D) { return (D + kDepth - 1) / kDepth * kDepth; }
 
-// Where the pair of components from d on lies, of codeword j of a panel and of token t of a strip.
+// The position of components d and d + 1 of codeword j in a panel, and of token t in a strip.
 CRAFT_INLINE int64_t codeword_at(int64_t j, int64_t d) {
   return d / kDepth * kTile + d % kDepth / 2 * kDepth + 2 * j;
 }
@@ -37,7 +38,7 @@ CRAFT_INLINE int64_t token_at(int64_t t, int64_t d) {
   return d / kDepth * kTile + t * kDepth + d % kDepth;
 }
 
-// Products need one of these: tile registers are configured for its lifetime.
+// Configures the tile registers for its lifetime, within which products can be computed.
 class MatrixUnit {
  public:
   MatrixUnit() {
@@ -80,7 +81,8 @@ CRAFT_INLINE void multiply_panels(const Packed* strip0, const Packed* strip1, co
   _tile_stored(3, out + kRows * stride + kColumns, row_bytes);
 }
 
-// out[t, j] = <token t, codeword j> for `count` tokens, rounded up to 32, and one block.
+// out[t, j] = <token t, codeword j> for `count` tokens, rounded up to 32, and one block of
+// codewords.
 inline void multiply_block(const Packed* tokens, int64_t count, const Packed* block, int64_t D,
                            int64_t columns, float* out, int64_t stride) {
   const int64_t depth = packed_depth(D);

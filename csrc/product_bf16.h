@@ -1,14 +1,14 @@
-// The matrix product of processors with AVX512-BF16 and no AMX: bfloat16 in, float32 sums,
-// register-tiled, over packed panels.
+// The matrix product for processors with AVX512-BF16 but without AMX: bfloat16 operands, float32
+// sums, register-tiled over packed panels.
 //
-// VDPBF16PS adds two products to each sum, the one of the odd components first, as two fused
-// multiply-adds that round to nearest even; denormal operands count as zero, denormal results
-// become zero, and MXCSR is not consulted (Intel's instruction reference; observed to be so, bit
-// for bit, on AMD's Zen 5). So a sum of D products takes D roundings, as score_bound.h has it.
+// VDPBF16PS adds two products to each sum, that of the odd components first, as two fused
+// multiply-adds that round to nearest even. Denormal operands count as zero, denormal results
+// become zero, and MXCSR is not consulted (Intel's instruction reference; AMD's Zen 5 was observed
+// to do the same, bit for bit). So a sum of D products takes D roundings, as score_bound.h assumes.
 //
-// Codewords: panels of kColumns of them, [D / 2][kColumns][2]. Tokens: strips of kRows,
-// [D / 2][kRows][2]; D rounded up to 2 with a zero. The tile of sums is that of product_fma.h, each
-// step twice as deep.
+// Codewords are in panels of kColumns, [D / 2][kColumns][2]; tokens in strips of kRows,
+// [D / 2][kRows][2]; an odd D is padded with a zero. The tile of sums is that of product_fma.h;
+// each step goes twice as deep.
 #pragma once
 
 #include <immintrin.h>
@@ -32,11 +32,11 @@ CRAFT_INLINE float rounded(float x) { return rounded_to_bfloat16(x); }
 CRAFT_INLINE Packed packed(float x) { return bfloat16_bits(rounded_to_bfloat16(x)); }
 CRAFT_INLINE int64_t packed_depth(int64_t D) { return (D + 1) / 2 * 2; }
 
-// Where the pair of components from d on lies, of codeword j of a panel and of token t of a strip.
+// The position of components d and d + 1 of codeword j in a panel, and of token t in a strip.
 CRAFT_INLINE int64_t codeword_at(int64_t j, int64_t d) { return d * kColumns + 2 * j; }
 CRAFT_INLINE int64_t token_at(int64_t t, int64_t d) { return d * kRows + 2 * t; }
 
-// Products need no unit to be set up.
+// Nothing needs to be set up for products.
 struct MatrixUnit {
   MatrixUnit() {}
   ~MatrixUnit() {}
@@ -69,7 +69,8 @@ CRAFT_INLINE void multiply_panel(const Packed* strip, const Packed* panel, int64
   }
 }
 
-// out[t, j] = <token t, codeword j> for `count` tokens, rounded up to whole strips, and one block.
+// out[t, j] = <token t, codeword j> for `count` tokens, rounded up to whole strips, and one block
+// of codewords.
 inline void multiply_block(const Packed* tokens, int64_t count, const Packed* block, int64_t D,
                            int64_t columns, float* out, int64_t stride) {
   const int64_t depth = packed_depth(D);

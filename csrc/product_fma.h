@@ -1,10 +1,10 @@
 // The matrix product for processors without bfloat16 units: float32, register-tiled, over packed
 // panels.
 //
-// Codewords: panels of kColumns of them, [D][kColumns]. Tokens: strips of kRows, [D][kRows]. One
-// strip against one panel is kRows x kVectors sums in registers, and each step of the D loop loads
-// kVectors vectors and broadcasts kRows numbers for kRows x kVectors multiply-adds, so the loads
-// keep up from the second-level cache. Whether the compiler fuses those is all the same: the bound
+// Codewords are in panels of kColumns, [D][kColumns]; tokens in strips of kRows, [D][kRows]. One
+// strip times one panel gives kRows x kVectors sums in registers. Each step along D loads kVectors
+// vectors and broadcasts kRows numbers for kRows x kVectors multiply-adds, few enough loads that
+// the second-level cache keeps up. The compiler may or may not fuse the multiply-adds: the bound
 // covers both.
 #pragma once
 
@@ -32,7 +32,7 @@ CRAFT_INLINE float rounded(float x) { return x; }
 CRAFT_INLINE int64_t packed_depth(int64_t D) { return D; }
 CRAFT_INLINE Packed packed(float x) { return x; }
 
-// Where component d of codeword j of a panel lies, and of token t of a strip.
+// The position of component d of codeword j in a panel, and of token t in a strip.
 CRAFT_INLINE int64_t codeword_at(int64_t j, int64_t d) { return d * kColumns + j; }
 CRAFT_INLINE int64_t token_at(int64_t t, int64_t d) { return d * kRows + t; }
 
@@ -54,13 +54,14 @@ CRAFT_INLINE void multiply_panel(const float* strip, const float* panel, int64_t
   }
 }
 
-// Where products need a matrix unit, it is set up by this.
+// Nothing needs to be set up for products.
 struct MatrixUnit {
   MatrixUnit() {}
   ~MatrixUnit() {}
 };
 
-// out[t, j] = <token t, codeword j> for `count` tokens, rounded up to whole strips, and one block.
+// out[t, j] = <token t, codeword j> for `count` tokens, rounded up to whole strips, and one block
+// of codewords.
 inline void multiply_block(const Packed* tokens, int64_t count, const Packed* block, int64_t D,
                            int64_t columns, float* out, int64_t stride) {
   for (int64_t j = 0; j < columns; j += kColumns) {

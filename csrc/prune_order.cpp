@@ -11,8 +11,8 @@
 namespace craft::CRAFT_ISA {
 namespace {
 
-// Algorithms are used with these types and with Token only: types of this file and of CRAFT_ISA
-// keep the instantiations apart, one for each instruction set (see dispatch.h).
+// std:: algorithms are used only with these types and with Token: types that belong to this file or
+// to CRAFT_ISA keep the instantiations for the instruction sets apart (see dispatch.h).
 struct Member {
   int64_t id;
   int32_t position, row, column;
@@ -86,7 +86,7 @@ class ImageOrder {
       return;
     }
     for (int64_t i = 0; i < n; ++i) {
-      // Floats >= 0 order as their bits do; adding zero makes +0 of -0.
+      // Floats >= 0 are ordered as their bits are; adding zero turns -0 into +0.
       const float residual = residual_sq[members_[begin + i].position] + 0.0f;
       int32_t bits;
       std::memcpy(&bits, &residual, sizeof bits);
@@ -111,16 +111,16 @@ class ImageOrder {
     }
   }
 
-  // Sum of the distances to the nearest tokens of the same ID. Small groups look at every token.
-  // In large ones the token walks outwards: only few tokens can be far from their neighbours, so
-  // all walks together take O(neighbors N log N) steps, however the tokens lie.
+  // The sum of the distances to the nearest tokens of the same ID. In small groups every token is
+  // examined. In large ones the token walks outwards over the grid: only few tokens can be far from
+  // their neighbours, so all walks together take O(neighbors N log N) steps, however the IDs lie.
   int64_t isolation(int64_t begin, int64_t n, const Member& member) {
     const int64_t wanted = std::min(args_.neighbors, n - 1);
     if (n * n <= 2 * count_) return search(begin, n, member, wanted);
     return walk_to_nearest(args_, ids_, member.row, member.column, wanted);
   }
 
-  // Keeps the nearest so far in ascending order. The token itself, at distance 0, is one of them.
+  // Keeps the nearest so far in ascending order, among them the token itself, at distance 0.
   int64_t search(int64_t begin, int64_t n, const Member& member, int64_t wanted) {
     for (int64_t j = 0; j <= wanted; ++j) nearest_[j].units = std::numeric_limits<int64_t>::max();
     for (int64_t i = begin; i < begin + n; ++i) {

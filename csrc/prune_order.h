@@ -1,5 +1,6 @@
-// The pruning order of images: token positions, the last to be pruned first. Defined, in readable
-// form, by craft_kernels/prune/reference.py: the same integers and the same IEEE operations here.
+// The pruning order of images: token positions, the last to be pruned first. Its readable
+// definition is craft_kernels/prune/reference.py; the integers and IEEE operations here are the
+// same.
 #pragma once
 
 #include <cstdint>
@@ -9,10 +10,10 @@
 
 namespace craft {
 
-// What an image takes of `scratch` for each of its tokens.
+// Bytes of `scratch` per token of an image.
 inline constexpr int64_t kPruneScratchBytes = 80;
 
-// One image of the batch; they are independent of each other.
+// Orders one image of the batch; images are independent of each other.
 #define CRAFT_DECLARE_PRUNE_ORDER(isa)                                        \
   namespace isa {                                                             \
   void prune_order(const PruneOrderArgs& args, int64_t image, void* scratch); \

@@ -1,5 +1,5 @@
-// The rules of the pruning order, one token at a time: craft_kernels/prune/reference.py, operation
-// for operation.
+// The rules of the pruning order for a single token, operation for operation those of
+// craft_kernels/prune/reference.py.
 #pragma once
 
 #include <cmath>
@@ -28,8 +28,8 @@ CRAFT_INLINE CRAFT_HOST_DEVICE int64_t fixed_log(double x) {
   return exponent * kLn2 + static_cast<int64_t>(std::rint(2 * s * series * 0x1p44));
 }
 
-// Distances to the `wanted` nearest tokens of the same ID, summed: the token walks outwards over
-// the grid until it has met enough of them.
+// The sum of the distances to the `wanted` nearest tokens of the same ID, met by walking outwards
+// over the grid.
 CRAFT_INLINE CRAFT_HOST_DEVICE int64_t walk_to_nearest(const PruneOrderArgs& args,
                                                        const int64_t* ids, int32_t row,
                                                        int32_t column, int64_t wanted) {
@@ -47,16 +47,16 @@ CRAFT_INLINE CRAFT_HOST_DEVICE int64_t walk_to_nearest(const PruneOrderArgs& arg
   return sum;
 }
 
-// A score before any cue, and for an ID with one token: a cue without contrast counts one half.
+// The score before any cue, and that of an ID's only token: a cue without contrast counts as 1/2.
 inline constexpr double kNoScore = 0, kNoContrast = 0.5;
 
-// The score with another cue, which counts by twice its average rank within the ID.
+// The score with another cue added, which counts as twice its average rank within the ID.
 CRAFT_INLINE CRAFT_HOST_DEVICE double plus_cue(double score, double weight, int64_t less,
                                                int64_t equal) {
   return score + weight * static_cast<double>(2 * less + equal - 1);
 }
 
-// All cues of an ID's n > 1 tokens, scaled to [0, 1].
+// The sum of the cues, for an ID with n > 1 tokens, scaled to [0, 1].
 CRAFT_INLINE CRAFT_HOST_DEVICE double scaled(double score, int64_t n) {
   return score / static_cast<double>(2 * (n - 1));
 }
@@ -68,7 +68,7 @@ struct Token {
   int64_t position;
 };
 
-// Higher critical value, rarer ID, higher score, raster order: no two tokens are equal.
+// By higher critical value, rarer ID, higher score, raster order. No two tokens are equal.
 CRAFT_INLINE CRAFT_HOST_DEVICE bool kept_longer(const Token& a, const Token& b) {
   if (a.critical != b.critical) return a.critical > b.critical;
   if (a.log_prior != b.log_prior) return a.log_prior < b.log_prior;
@@ -76,8 +76,9 @@ CRAFT_INLINE CRAFT_HOST_DEVICE bool kept_longer(const Token& a, const Token& b) 
   return a.position < b.position;
 }
 
-// Of the token that `slot` of its ID's n tokens surpass; log_weight: how much commoner the ID is
-// than the rarest. Slot 0 outlives the later slots of the rarest ID, and those all finite values.
+// The critical value of the token that `slot` of its ID's n tokens surpass. `log_weight` says how
+// much more common the ID is than the rarest one. Slot 0 outlives the later slots of the rarest ID,
+// which outlive all finite values.
 CRAFT_INLINE CRAFT_HOST_DEVICE double critical_value(const int64_t* log_counts, int64_t n,
                                                      int64_t slot, int64_t log_weight) {
   if (slot == 0) return std::numeric_limits<double>::infinity();

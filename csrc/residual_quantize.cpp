@@ -13,7 +13,8 @@
 namespace craft::CRAFT_ISA {
 namespace {
 
-// e - p, what the scores do not know of, loses what rounding the word drops. Returns its norm.
+// Updates e - p, the part of the residual that the scores do not see, when a codeword is
+// subtracted: it loses what rounding dropped from the codeword. Returns its norm.
 double subtract_rounding(const Codewords& book, const float* word, float* rounding) {
   if constexpr (!kRounds) return 0;
   if (book.mean == nullptr) {
@@ -27,7 +28,7 @@ double subtract_rounding(const Codewords& book, const float* word, float* roundi
   return std::sqrt(sum_of_squares(rounding, book.D));
 }
 
-// One token on its way through the levels.
+// Takes one token through the levels.
 class Walk {
  public:
   Walk(const Codewords& book, const QuantizeTile& tile, int64_t t)
@@ -42,7 +43,8 @@ class Walk {
         codes_(tile.codes + t * tile.L),
         sq_norms_(tile.sq_norms + t * tile.L) {}
 
-  // What the step from this level needs: level 0 nothing, later ones a Gram row, or nullptr.
+  // The Gram row that the step from this level needs, or nullptr if it is missing. Not for level 0,
+  // which needs none.
   const GramRow* row() const {
     return reinterpret_cast<const GramRow*>(tile_.gram_row_at[codes_[state_.level - 1]]);
   }
@@ -51,7 +53,7 @@ class Walk {
     return state_.level == level && (level == 0 || row() != nullptr);
   }
 
-  // next: a Gram row that is needed soon, or nullptr.
+  // `next` is a Gram row that will be needed soon, or nullptr.
   void take_level(const GramRow* next) {
     if (state_.level > 0) subtract_row(next);
     const int64_t k = ScoreSearch(book_, state_, residual_, scores_, maxima_).nearest();
@@ -64,7 +66,7 @@ class Walk {
   }
 
  private:
-  // The residual has lost the last codeword; now the scores and all that bounds them follow.
+  // The last codeword has been subtracted from the residual; the scores and their bounds follow.
   void subtract_row(const GramRow* next) {
     const int64_t k = codes_[state_.level - 1];
     const float* word = book_.words + k * book_.D;
@@ -102,8 +104,8 @@ void start_tokens(const Codewords& book, const QuantizeTile& tile, int64_t begin
   }
 }
 
-// All tokens take a level before any takes the next, so that a token's Gram row, known by then, can
-// be fetched while the one before it is busy.
+// All tokens take a level before any of them takes the next. By then each token's Gram row is
+// known, so it can be prefetched while the token before it is being worked on.
 void advance(const Codewords& book, const QuantizeTile& tile, int64_t begin, int64_t end) {
   const IeeeDenormals denormals;
   for (int64_t level = 0; level < tile.L; ++level) {

@@ -1,25 +1,25 @@
 // How far a screened score may lie from its value in real arithmetic.
 //
 // The score of codeword c for a residual r is s = <r, c> - |c|^2 / 2; the nearest codeword has the
-// greatest. What is screened is a product of rounded operands (screen.h), less rows of the Gram
+// greatest. The screened score is a product of rounded operands (screen.h), minus rows of the Gram
 // matrix of rounded codewords. A prime marks a rounded operand. After the codewords k_1 .. k_l the
-// screened score stands for <p, c'> - |c|^2 / 2 with p = r_0' - k_1' - .. - k_l', so it is off,
-// with N >= |c'| and by Cauchy-Schwarz, by at most the sum of
+// screened score stands for <p, c'> - |c|^2 / 2 with p = r_0' - k_1' - .. - k_l'. With N >= |c'|,
+// Cauchy-Schwarz bounds its error by the sum of
 //
-// * |r| |c - c'| + |r - p| N: what rounding the operands dropped. The vector r - p is carried along
-//   with the residual in float32, each step of which loses at most u (|r| + |r - p|), u = 2^-24.
+// * |r| |c - c'| + |r - p| N: the rounding of the operands. The vector r - p is carried along with
+//   the residual in float32, where each step loses at most u (|r| + |r - p|), u = 2^-24.
 // * g (|r_0'| + |k_1'| + .. + |k_l'|) N: the products. A sum of D products in any order, with or
-//   without fused operations, is off by at most g = D v / (1 - D v) times the norms of its operands
-//   (Higham, Accuracy and Stability of Numerical Algorithms, sec. 3.1, with Cauchy-Schwarz). Here
-//   v = 2^-23 rather than u, so that hardware that truncates is covered too; four more units cover
-//   the scaling of a Gram row and the rounding of a single product.
+//   without fused operations, has an error of at most g = D v / (1 - D v) times the norms of its
+//   operands (Higham, Accuracy and Stability of Numerical Algorithms, sec. 3.1, with
+//   Cauchy-Schwarz). Here v = 2^-23 rather than u, so that truncating hardware is covered too; four
+//   more units cover the scaling of a Gram row and the rounding of a single product.
 // * u times the magnitude of each score on the way, |p_m| N + |c|^2 / 2, and of the half norm.
-// * Half a step, and a little, of each Gram row, whose entries are multiples of a step.
-// * Where denormals are flushed, each of 2D operations of a product may lose 2^-126, and each
-//   operand read as zero 2^-126 times the other one.
+// * Slightly more than half a step for each Gram row, whose entries are multiples of a step.
+// * Where denormals are flushed, each of the 2D operations of a product may lose 2^-126, and each
+//   operand read as zero 2^-126 times the other operand.
 //
-// All of it is evaluated in float64 and enlarged by 1 %, far more than float64 can lose. Where a
-// number might leave float32's range the bound is infinite and the score is not believed at all.
+// The sum is evaluated in float64 and enlarged by 1 %, far more than float64 can lose. Where a
+// number might leave float32's range, the bound is infinite and the score is ignored.
 #pragma once
 
 #include <cmath>
@@ -59,8 +59,8 @@ CRAFT_INLINE CRAFT_HOST_DEVICE void subtract_row(ScoreHistory& history, double r
   history.scores += 1;
 }
 
-// For one token, at its present level: what its bound is made of, and the bound for codewords whose
-// norms are at most `norm` and whose rounding drops at most `dropped`.
+// The terms of a token's bound at its current level, and the bound for codewords whose norms are at
+// most `norm` and from which rounding drops at most `dropped`.
 struct ScoreBound {
   CRAFT_HOST_DEVICE ScoreBound(const ScoreHistory& history, int64_t D,
                                double product_unit = kProductUnit)
@@ -85,8 +85,8 @@ struct ScoreBound {
   double residual, path, per_norm, per_half_sq_norm, constant;
 };
 
-// The same for <r, c> - |c|^2 / 2 in float64, |c| at most max_norm. Products of floats are exact
-// there; the sums and the stored half norm lose at most D + 8 units of 2^-53.
+// The bound for <r, c> - |c|^2 / 2 in float64, with |c| at most max_norm. Products of floats are
+// exact there; the sums and the stored half norm lose at most D + 8 units of 2^-53.
 CRAFT_INLINE CRAFT_HOST_DEVICE double float64_score_bound(int64_t D, double residual_norm,
                                                           double max_norm) {
   const double dim = static_cast<double>(D);

@@ -8,7 +8,7 @@
 
 namespace craft::CRAFT_ISA {
 
-// The fields of a ScoreBound, of kFloats tokens or of the same one.
+// The fields of a ScoreBound, of kFloats tokens or of one token in every lane.
 struct BoundLanes {
   FloatVector residual, path, per_norm, per_half_sq_norm, constant;
 
@@ -26,8 +26,8 @@ struct BoundLanes {
         per_half_sq_norm(per_half_sq_norm),
         constant(constant) {}
 
-  // Enlarged by another two per cent, far more than float32 can lose here: what underflows is less
-  // than `constant`. That leaves room for what comparisons with scores lose.
+  // Enlarged by another two per cent, far more than float32 can lose here (whatever underflows is
+  // less than `constant`), which leaves room for the rounding of comparisons with scores.
   FloatVector of_blocks(FloatVector norm, FloatVector dropped) const {
     const FloatVector rounded_norm = norm + dropped, half_sq_norm = 0.5f * norm * norm;
     const FloatVector bound =

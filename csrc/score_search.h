@@ -11,9 +11,9 @@
 
 namespace craft::CRAFT_ISA {
 
-// Settles among the codewords that may be the nearest. One codeword of block b has a true score of
-// at least maxima[b] - bound[b], so the nearest has one of at least the greatest of these, and its
-// screened score falls short of that by its own block's bound at most.
+// Decides among the codewords that may be the nearest. In every block b, some codeword has a true
+// score of at least maxima[b] - bound[b]. So the nearest codeword's true score is at least the
+// greatest of these, and its screened score at least that minus its own block's bound.
 class ScoreSearch {
  public:
   ScoreSearch(const Codewords& book, const TokenState& state, const float* residual,
@@ -55,7 +55,7 @@ class ScoreSearch {
     return (count < kFloats ? 1u << count : 1u << (kFloats - 1) << 1) - 1;
   }
 
-  // Blocks beyond the last sound one are left out lane by lane.
+  // Leaves out the lanes beyond the last sound block.
   float greatest_floor() const {
     FloatVector floor = splat(-std::numeric_limits<float>::infinity());
     int64_t b = 0;
@@ -83,7 +83,7 @@ class ScoreSearch {
     }
   }
 
-  // Codewords lie anywhere in memory: one is fetched while others are still looked for.
+  // Codewords are scattered in memory: each is prefetched while others are still being looked for.
   void list(int64_t index) {
     if (listed_ == kRoom) consider_listed();
     list_[listed_++] = static_cast<int32_t>(index);
@@ -97,8 +97,8 @@ class ScoreSearch {
     listed_ = 0;
   }
 
-  // Their scores mean nothing. But codewords are longer and longer from block to block, and the
-  // true score of one that is longer than r - m is at most |r - m| |c - m| - |c - m|^2 / 2.
+  // Their scores are meaningless. But codewords grow longer from block to block, and the true score
+  // of one that is longer than r - m is at most |r - m| |c - m| - |c - m|^2 / 2.
   void consider_unsound_blocks(float floor) {
     const double distance = reach(book_, state_);
     for (int64_t b = state_.sound_blocks; b < book_.blocks(); ++b) {

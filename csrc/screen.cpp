@@ -14,19 +14,19 @@ namespace {
 
 static_assert(kBlock % (2 * kColumns) == 0 && kTokenGroup % kTokensAtOnce == 0);
 
-// What float64 sums lose, many times over.
+// Many times what float64 sums lose.
 constexpr double kOutward = 1e-6;
 
-// The writer's view of what Codewords holds for readers.
+// Codewords is read-only for everyone but the functions that fill it.
 template <typename T>
 T* writable(const T* p) {
   return const_cast<T*>(p);
 }
 
-// Vectors are packed in stretches of this many components, which are rounded side by side.
+// Vectors are packed in stretches of this many components, which are rounded together.
 constexpr int64_t kStretch = 64;
 
-// Rounds a stretch of n components, and those that follow up to a whole one as zeros.
+// Rounds n components and fills the rest of the stretch with zeros.
 CRAFT_INLINE void round_stretch(const float* x, int64_t n, Packed* out) {
   if (n == kStretch) {
     for (int64_t i = 0; i < kStretch; ++i) out[i] = packed(x[i]);
@@ -35,7 +35,7 @@ CRAFT_INLINE void round_stretch(const float* x, int64_t n, Packed* out) {
   for (int64_t i = 0; i < kStretch; ++i) out[i] = i < n ? packed(x[i]) : Packed{};
 }
 
-// The same of a codeword less the mean, with what rounding drops.
+// Rounds a codeword minus the mean; writes to `dropped` what rounding drops.
 CRAFT_INLINE void round_centred(const float* word, const float* mean, int64_t n, Packed* out,
                                 float* dropped) {
   if (mean == nullptr) {
@@ -52,7 +52,8 @@ CRAFT_INLINE void round_centred(const float* word, const float* mean, int64_t n,
   }
 }
 
-// Codewords of one panel, centred and rounded. Returns the greatest norm of what rounding dropped.
+// Packs the codewords of one panel, centred and rounded. Returns the greatest norm of what rounding
+// dropped.
 double pack_panel(const Codewords& book, int64_t at) {
   const int64_t D = book.D, depth = packed_depth(D);
   Packed* panel = static_cast<Packed*>(const_cast<void*>(book.panels)) + at * depth;
@@ -84,7 +85,7 @@ float rounded_up(double x) {
   return std::nextafter(static_cast<float>(x), std::numeric_limits<float>::infinity());
 }
 
-// e, the rest of a residual once its part along the mean is off. Returns a.
+// Subtracts from a residual its part along the mean, which leaves e in `rest`. Returns a.
 double take_off_mean(const Codewords& book, const float* residual, float* rest) {
   if (book.mean == nullptr) {
     __builtin_memcpy(rest, residual, book.D * sizeof(float));
@@ -141,7 +142,7 @@ void pack_codewords(const Codewords& book, const double* half_sq_norms64, int64_
       if (index >= 0) norm = std::fmax(norm, std::sqrt(2 * half_sq_norms64[index]));
     }
     writable(book.block_norm)[b] = rounded_up(norm * (1 + kOutward));
-    // The differences that it is a sum of are themselves rounded in float64.
+    // The differences that are summed are themselves rounded in float64.
     writable(book.block_rounding)[b] =
         rounded_up(rounding * (1 + kOutward) + 0x1p-51 * (norm + book.mean_norm));
   }

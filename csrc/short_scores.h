@@ -1,6 +1,7 @@
-// The scores of one token as 16-bit multiples of a step of its own: half the memory traffic of
-// float32, which is what every level after the first costs. The rounding is in the bound
-// (score_bound.h): half a step for the product, one for each Gram row, one where the step grows.
+// The scores of one token as 16-bit multiples of a step that the token chooses: half the memory
+// traffic of float32, and traffic is what every level after the first costs. The bound
+// (score_bound.h) includes the rounding: half a step for the product, one step for each Gram row,
+// one whenever the step grows.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +14,8 @@ namespace craft::CRAFT_ISA {
 
 static_assert(kBlock % kShorts == 0 && kBlockGroup % kFloats == 0);
 
-inline constexpr int16_t kLowest = -32768;  // the score of padding; no true one is as low
-inline constexpr double kGreatest = 32700;  // scores that fit are no greater, either way
+inline constexpr int16_t kLowest = -32768;  // the score of padding; no codeword's is as low
+inline constexpr double kGreatest = 32700;  // magnitudes of scores that fit are no greater
 inline constexpr double kLeastStep = 0x1p-110, kGreatestStep = 0x1p110;
 
 // A step for scores whose magnitudes, bounds included, are at most `magnitude`.
@@ -25,7 +26,7 @@ CRAFT_INLINE float step_for(double magnitude) {
                                                    : kGreatestStep);
 }
 
-// Products with one block, as scores, and the greatest of them.
+// Converts the products with one block to scores and returns the greatest of them.
 template <bool kHasMean>
 CRAFT_INLINE int16_t store_scores(const float* products, const float* half_sq_norms,
                                   const float* along_mean, float along, float step, int16_t* out) {
@@ -47,7 +48,7 @@ CRAFT_INLINE int16_t store_scores(const float* products, const float* half_sq_no
   return max_lane(best);
 }
 
-// The greatest of the first `blocks` steps of a row.
+// The greatest of a row's first `blocks` steps.
 CRAFT_INLINE float greatest_step(const GramRow& row, int64_t blocks) {
   float greatest = 0;
   for (int64_t b = 0; b < blocks; ++b) {
@@ -56,15 +57,16 @@ CRAFT_INLINE float greatest_step(const GramRow& row, int64_t blocks) {
   return greatest;
 }
 
-// scores -= the row, with the greatest score of each block. A line of what is needed next is
-// prefetched for each line of the row.
+// Subtracts the row from the scores and finds the greatest score of each block. For each cache line
+// of the row, one line of the row needed next is prefetched.
 CRAFT_INLINE void subtract_gram_row(const GramRow& row, int64_t P, float step, int16_t* scores,
                                     int16_t* maxima, const GramRow& next) {
   const int16_t* entries = row.entries(P);
   const auto* lines = reinterpret_cast<const char*>(next.entries(P));
   const int64_t blocks = P / kBlock;
   for (int64_t first = 0; first < blocks; first += kBlockGroup) {
-    // 2^15 times what an entry stands for, in steps of the score. In sound blocks that fits.
+    // 2^15 times the value of one unit of an entry, in steps of the score. In sound blocks that
+    // fits.
     int16_t factors[kBlockGroup];
     for (int i = 0; i < kBlockGroup; ++i) {
       const float factor = row.steps()[first + i] * (0x1p15f / step);
@@ -89,7 +91,7 @@ CRAFT_INLINE void subtract_gram_row(const GramRow& row, int64_t P, float step, i
   }
 }
 
-// Goes over to a greater step.
+// Converts the scores to a step that is `ratio` times as great.
 CRAFT_INLINE void enlarge_step(double ratio, int64_t K, int64_t P, int16_t* scores) {
   const ShortVector factor = splat(static_cast<int16_t>(0x1p15 / ratio + 0.5));
   for (int64_t j = 0; j < P; j += kShorts)

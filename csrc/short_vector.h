@@ -1,5 +1,5 @@
-// Vectors of 16-bit integers. Their arithmetic has no counterpart in the vector extension of GCC
-// and Clang, so x86 is given its instructions by name.
+// Vectors of 16-bit integers. The vector extension of GCC and Clang has no counterpart of their
+// saturating and rounding arithmetic, so x86 uses intrinsics.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,7 @@ CRAFT_INLINE ShortVector max(ShortVector a, ShortVector b) {
 #endif
 }
 
-// a - b, or the nearest 16-bit integer.
+// a - b, saturated to 16 bits.
 CRAFT_INLINE ShortVector saturated_difference(ShortVector a, ShortVector b) {
 #if defined(__AVX512BW__)
   return (ShortVector)_mm512_subs_epi16((__m512i)a, (__m512i)b);
@@ -54,14 +54,14 @@ CRAFT_INLINE ShortVector saturated_difference(ShortVector a, ShortVector b) {
 #endif
 }
 
-// a * b / 2^15 to the nearest integer, halves upwards; not both -2^15.
+// a * b / 2^15 rounded to the nearest integer, halves upwards. Not for a = b = -2^15.
 CRAFT_INLINE ShortVector scaled_product(ShortVector a, ShortVector b) {
 #if defined(__AVX512BW__)
   return (ShortVector)_mm512_mulhrs_epi16((__m512i)a, (__m512i)b);
 #elif defined(__AVX2__)
   return (ShortVector)_mm256_mulhrs_epi16((__m256i)a, (__m256i)b);
 #elif defined(__x86_64__)
-  // The high half of the product, doubled, and what the two highest bits of the low half add.
+  // The high half of the product, doubled, plus what the two highest bits of the low half add.
   const __m128i high = _mm_mulhi_epi16((__m128i)a, (__m128i)b);
   const __m128i low = _mm_srli_epi16(_mm_mullo_epi16((__m128i)a, (__m128i)b), 14);
   const __m128i carry = _mm_srli_epi16(_mm_add_epi16(low, _mm_set1_epi16(1)), 1);
@@ -75,7 +75,8 @@ CRAFT_INLINE ShortVector scaled_product(ShortVector a, ShortVector b) {
 #endif
 }
 
-// kShorts floats to the nearest integers, or to the nearest 16-bit ones; NaN becomes any.
+// kShorts floats, rounded to the nearest integers and saturated to 16 bits; NaN becomes any
+// integer.
 CRAFT_INLINE ShortVector to_shorts(FloatVector first, FloatVector second) {
 #if defined(__AVX512BW__)
   const __m512i pairs =
@@ -111,7 +112,7 @@ CRAFT_INLINE int16_t max_lane(ShortVector v) {
 #endif
   const __m128i narrow =
       _mm_max_epi16(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
-  // The one horizontal instruction finds the least of unsigned numbers.
+  // The only horizontal instruction finds the least of unsigned numbers.
   const __m128i flip = _mm_set1_epi16(0x7fff);
   const int least = _mm_cvtsi128_si32(_mm_minpos_epu16(_mm_xor_si128(narrow, flip)));
   return static_cast<int16_t>(least ^ 0x7fff);
@@ -122,7 +123,7 @@ CRAFT_INLINE int16_t max_lane(ShortVector v) {
 #endif
 }
 
-// Bit i: lane i of v is at least that of x.
+// Bit i says whether lane i of v is at least that of x.
 CRAFT_INLINE uint32_t reaching(ShortVector v, ShortVector x) {
 #if defined(__AVX512BW__)
   return _mm512_cmpge_epi16_mask((__m512i)v, (__m512i)x);

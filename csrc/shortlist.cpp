@@ -14,14 +14,14 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// What list_candidates carries along for its tokens, in float32.
+// What list_candidates keeps for its tokens, in float32.
 struct Tokens {
   static constexpr int64_t kCount = kChunkGroups * kTokenGroup;
 
   float residual[kCount], path[kCount], per_norm[kCount], per_half_sq_norm[kCount];
   float constant[kCount];  // see ScoreBound
   float along[kCount];     // see screen.h
-  float floor[kCount];     // the nearest codeword's true score is not below
+  float floor[kCount];     // a lower bound of the nearest codeword's true score
 
   void set(int64_t t, const ScoreBound& bound, double share) {
     residual[t] = static_cast<float>(bound.residual);
@@ -33,7 +33,7 @@ struct Tokens {
     floor[t] = -kInfinity;
   }
 
-  // For kFloats tokens, and codewords no longer than `norm`.
+  // The bounds of kFloats tokens, for codewords no longer than `norm`.
   FloatVector bound(int64_t t, float norm, float dropped) const {
     const BoundLanes lanes(load(residual + t), load(path + t), load(per_norm + t),
                            load(per_half_sq_norm + t), load(constant + t));
@@ -41,7 +41,7 @@ struct Tokens {
   }
 };
 
-// How far a token's scores may be from the true ones.
+// How far a token's scores may be from the true scores.
 ScoreBound bound_of(const Codewords& book, const TokenParts& parts) {
   ScoreHistory history;
   start(history, parts.rest, parts.rounding);
@@ -52,8 +52,8 @@ ScoreBound bound_of(const Codewords& book, const TokenParts& parts) {
   return ScoreBound(history, book.D);
 }
 
-// The products of kFloats tokens with one block of codewords become scores, and those that may be a
-// token's greatest true score are listed.
+// Turns the products of kFloats tokens with one block of codewords into scores, and lists those
+// that may be a token's greatest true score.
 template <bool kHasMean>
 class BlockLister {
  public:
@@ -64,9 +64,9 @@ class BlockLister {
         norm_(book.block_norm[b]),
         dropped_(book.block_rounding[b]) {}
 
-  // One codeword of the block has a true score of at least best - bound. The floor is the greatest
-  // of these so far, and the nearest codeword's screened score falls short of it by its own block's
-  // bound at most. Comparisons are written so that NaN rules nothing out.
+  // Some codeword of the block has a true score of at least best - bound. The floor is the greatest
+  // such value so far, and the nearest codeword's screened score is at least the floor minus its
+  // own block's bound. Comparisons are written so that NaN rules nothing out.
   void list(const float* products, Tokens& tokens, int64_t t, int count, Shortlist* lists,
             Candidate* candidates) const {
     FloatVector rows[kFloats];
@@ -89,7 +89,7 @@ class BlockLister {
   }
 
  private:
-  // Of what is added up in float32 less than this share is lost.
+  // Sums in float32 lose less than this share.
   static constexpr float kSlack = 0x1p-20f;
 
   FloatVector score(const float* products, float along, int64_t j) const {
@@ -136,7 +136,7 @@ class BlockLister {
   float norm_, dropped_;
 };
 
-// The nearest of a token's candidates.
+// The index of the nearest of a token's candidates.
 int64_t nearest_listed(const Codewords& book, const ShortlistTile& tile, int64_t t,
                        const float* residual) {
   const int64_t T = tile.screen.T;

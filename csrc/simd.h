@@ -1,5 +1,5 @@
-// Vectors as wide as the instruction set being compiled for, by the vector extension that GCC and
-// Clang share. All arithmetic is lane by lane, as IEEE says.
+// Vectors as wide as those of the instruction set being compiled for, in the vector extension that
+// GCC and Clang share. All arithmetic is IEEE arithmetic, lane by lane.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +37,8 @@ CRAFT_INLINE FloatVector load(const float* p) {
 
 CRAFT_INLINE void store(float* p, FloatVector v) { __builtin_memcpy(p, &v, sizeof v); }
 
-// kDoubles consecutive floats, widened (which is exact). GCC 12 splits the generic conversion in
-// halves, as it does the next one.
+// kDoubles consecutive floats, widened (which is exact). GCC 12 splits the generic conversion, here
+// and in the next function, into halves; hence the intrinsics.
 CRAFT_INLINE DoubleVector load_wide(const float* p) {
 #if defined(__AVX512F__)
   return (DoubleVector)_mm512_cvtps_pd(_mm256_loadu_ps(p));
@@ -68,7 +68,7 @@ CRAFT_INLINE FloatVector splat(float x) { return x - FloatVector{}; }
 
 CRAFT_INLINE FloatVector max(FloatVector a, FloatVector b) { return a > b ? a : b; }
 
-// Bit i: lane i of v is below that of x. NaN is not.
+// Bit i says whether lane i of v is below that of x; false for NaN.
 CRAFT_INLINE uint32_t below(FloatVector v, FloatVector x) {
 #if defined(__AVX512F__)
   return _mm512_cmp_ps_mask((__m512)v, (__m512)x, _CMP_LT_OQ);
@@ -81,7 +81,7 @@ CRAFT_INLINE uint32_t below(FloatVector v, FloatVector x) {
 #endif
 }
 
-// Folds halves: a chain over the lanes would take several times as long.
+// Folds halves, because a chain over the lanes would take several times as long.
 CRAFT_INLINE float max_lane(FloatVector v) {
   float lanes[kFloats];
   __builtin_memcpy(lanes, &v, sizeof v);
@@ -111,8 +111,8 @@ CRAFT_INLINE float max_lane(FloatVector v) {
 #define CRAFT_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (IntVector){__VA_ARGS__})
 #endif
 
-// Lane i: the greatest lane of rows[i], which is used up. Each step takes the greater of every two
-// neighbours of two rows put end to end.
+// In lane i, the greatest lane of rows[i]; overwrites the rows. Each step takes the greater of
+// every two neighbours of two concatenated rows.
 CRAFT_INLINE FloatVector max_lanes(FloatVector (&rows)[kFloats]) {
 #pragma GCC unroll 4
   for (int left = kFloats / 2; left > 0; left /= 2) {

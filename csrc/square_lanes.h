@@ -1,6 +1,6 @@
-// The summation order of a sum of squares that the contract fixes: in float64, component i goes to
-// lane i % 16, and lanes are folded in halves. Squares of floats are exact, so an FMA changes
-// nothing.
+// The order of summation that the contract fixes for a sum of squares: in float64, component i is
+// added to lane i % 16, and lanes are folded in halves. Squares of floats are exact, so fused
+// multiply-adds change nothing.
 #pragma once
 
 #include "host_device.h"
@@ -13,7 +13,7 @@ CRAFT_INLINE CRAFT_HOST_DEVICE double plus_square(double sum, float x) {
   return sum + static_cast<double>(x) * x;
 }
 
-// Uses up the lanes.
+// Overwrites the lanes.
 CRAFT_INLINE CRAFT_HOST_DEVICE double fold_lanes(double* lanes) {
   for (int half = kSquareLanes / 2; half > 0; half /= 2) {
     for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];

@@ -1,4 +1,4 @@
-// Sums of squares in the order of square_lanes.h, with vectors for lanes.
+// Sums of squares in the order of square_lanes.h, with the lanes in vectors.
 #pragma once
 
 #include <cstdint>

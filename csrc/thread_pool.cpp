@@ -25,7 +25,7 @@ struct Job {
 
 class ThreadPool {
  public:
-  // False, and nothing is done, if another caller has the pool.
+  // Returns false, having done nothing, if another caller is using the pool.
   bool run(Job& job, int helpers) {
     std::unique_lock busy(busy_, std::try_to_lock);
     if (!busy) return false;
@@ -44,7 +44,7 @@ class ThreadPool {
   }
 
  private:
-  // std::thread would throw where the system has no thread to give.
+  // std::thread would throw if the system has no thread to give.
   bool start_thread() {
     const auto serve = [](void* pool) -> void* {
       static_cast<ThreadPool*>(pool)->serve();
@@ -73,7 +73,7 @@ class ThreadPool {
     }
   }
 
-  std::mutex busy_;  // held by the caller that has the pool
+  std::mutex busy_;  // held by the caller that is using the pool
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   Job* job_ = nullptr;
@@ -82,7 +82,7 @@ class ThreadPool {
 };
 
 // The pool is never destroyed: its threads sleep until the process ends. A forked child has none of
-// its parent's threads, and locks that they held would stay closed, so it makes a pool of its own.
+// its parent's threads, and locks that they held would never open, so it makes a new pool.
 std::mutex making;
 ThreadPool* instance = nullptr;
 
@@ -94,7 +94,7 @@ void forget_pool() {
 [[maybe_unused]] const int registered =
     pthread_atfork([] { making.lock(); }, [] { making.unlock(); }, forget_pool);
 
-// nullptr where there is no memory for it.
+// The pool, or nullptr if there is no memory for one.
 ThreadPool* pool() {
   std::lock_guard lock(making);
   if (instance == nullptr) instance = new (std::nothrow) ThreadPool;

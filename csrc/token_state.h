@@ -1,4 +1,4 @@
-// How a token's bound and the step of its scores follow its residual from level to level.
+// How the bound and the score step of a token follow its residual from level to level.
 #pragma once
 
 #include <cmath>
@@ -10,16 +10,16 @@
 
 namespace craft::CRAFT_ISA {
 
-// Norms computed in float64, and what was derived from them, are off by far less.
+// Far more than the error of norms computed in float64 and of what is derived from them.
 inline constexpr double kOutwards = 1 + 1e-6;
 
-// |r - m| at most.
+// An upper bound of |r - m|.
 CRAFT_INLINE double reach(const Codewords& book, const TokenState& state) {
   return kOutwards * (state.rest + std::fabs(state.along) * book.mean_norm);
 }
 
-// How great scores of the sound blocks may be by themselves: |<e, c - m>|, |a <m, c - m>| and
-// |c - m|^2 / 2 together. The multiples of Gram rows are kept below the same step.
+// An upper bound of the true scores of the sound blocks: |<e, c - m>|, |a <m, c - m>| and
+// |c - m|^2 / 2 together. The entries of Gram rows must fit the same step.
 CRAFT_INLINE double greatest_score(const Codewords& book, const TokenState& state, double norm) {
   const double rounded_norm = 1.01 * norm, along = book.greatest_along_mean;
   const double score =
@@ -39,14 +39,15 @@ CRAFT_INLINE double sound_bound(const Codewords& book, const TokenState& state) 
   return bound.of_block(norm, 0.01 * norm);
 }
 
-// The mean's part of a score, in float32: the share, the product, and what it is added to.
+// Accounts for the mean's part of a score in float32: the share, the product, and the addition.
 CRAFT_INLINE void add_mean_to_history(const Codewords& book, TokenState& state) {
   if (book.mean == nullptr) return;
   state.history.magnitudes += (4 * std::fabs(state.along) + 4) * book.mean_norm;
 }
 
-// At level 0. Blocks whose codewords are all so long that none can be the nearest have no part in
-// choosing the step: |c - m| <= |r - m| + |r - c|, and r is as near as that to the shortest c - m.
+// Initialises the state at level 0. Blocks whose codewords are all too long to be the nearest are
+// ignored when the step is chosen: the nearest c has |c - m| <= |r - m| + |r - c|, and |r - c| is
+// at most the distance from r to the codeword with the shortest c - m.
 CRAFT_INLINE void start_token(const Codewords& book, const TokenParts& parts, TokenState& state) {
   state = {};
   state.step = 1;
@@ -65,7 +66,7 @@ CRAFT_INLINE void start_token(const Codewords& book, const TokenParts& parts, To
   while (sound > 1 && book.block_norm[sound - 2] > longest) --sound;
   state.sound_blocks = static_cast<int32_t>(sound);
   const double magnitude = greatest_score(book, state, sound_norm(book, state));
-  // Some room, so that what levels add to the bound need not enlarge the step.
+  // With some room, so that what later levels add to the bound need not enlarge the step.
   state.step = step_for(1.1 * magnitude);
   state.history.steps = 0.51 * state.step;
   const double bound = sound_bound(book, state);
@@ -76,16 +77,17 @@ CRAFT_INLINE void start_token(const Codewords& book, const TokenParts& parts, To
   if (!fits || !in_range) state.sound_blocks = 0;
 }
 
-// The residual has lost codeword `word_norm` = |c - m| long, and the state's norms and a are those
-// of the new one; the scores are about to lose its Gram row, `row_step` the greatest step of which
-// sound blocks have. Returns by how much the step of the scores must grow first, 1 if not at all.
+// Follows the subtraction of a codeword with |c - m| = `word_norm` from the residual. The state's
+// norms and a are already those of the new residual; the codeword's Gram row, whose greatest step
+// in sound blocks is `row_step`, is about to be subtracted from the scores. Returns the factor by
+// which the step of the scores must grow first, or 1.
 CRAFT_INLINE double follow_residual(const Codewords& book, TokenState& state, double rounding,
                                     double word_norm, double row_step) {
-  // What is carried along in float32 loses u times each number on the way.
+  // Carrying e - p along in float32 loses u times each number involved.
   state.history.slack += kUnit * (state.norm + word_norm);
   if (word_norm > kOutwards * sound_norm(book, state)) state.sound_blocks = 0;
-  // Half a step of the row; half a step of the scores for the product with the factor, and half for
-  // the rounding of the factor.
+  // Half a step of the row, half a step of the scores for the product with the factor, and half a
+  // step for the rounding of the factor.
   subtract_row(state.history, state.rest, rounding, word_norm, row_step + 2 * state.step);
   add_mean_to_history(book, state);
   if (state.sound_blocks == 0) return 1;
@@ -94,7 +96,7 @@ CRAFT_INLINE double follow_residual(const Codewords& book, TokenState& state, do
   const float before = state.step;
   state.step = step_for(1.1 * (magnitude + sound_bound(book, state)));
   if (!(state.step > 1.5f * before)) state.step = 1.5f * before;
-  // Growing costs a step, and the row's one is greater now.
+  // Growing costs a step, and the step charged for the row is greater now.
   state.history.steps += 1.02 * (state.step + state.step - before);
   const bool fits = magnitude + sound_bound(book, state) < kGreatest * state.step;
   if (!fits) state.sound_blocks = 0;

@@ -25,7 +25,7 @@ from craft.quantization import quantize
 from craft.runtime.device import pixels_on
 from craft.settings.choices import Precision
 from craft.settings.heba import HebaConfig
-from craft_kernels import ResidualCodes
+from craft_kernels import ResidualCodes, deferred_finite_checks
 
 
 class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
@@ -198,7 +198,8 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
     @torch.inference_mode()
     def encode(self, images: Tensor, batch: int = 64) -> ResidualCodes:
         """Codes of images [n, 3, S, S] in [0, 1], batch by batch, without gradients."""
-        parts = [quantize(self._seen(chunk), self.codebook) for chunk in images.split(batch)]
+        with deferred_finite_checks():
+            parts = [quantize(self._seen(chunk), self.codebook) for chunk in images.split(batch)]
         return ResidualCodes(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
     @torch.inference_mode()

@@ -38,6 +38,7 @@ from craft.training.objective import ContrastiveHead
 from craft.training.proofs import MovementCheck
 from craft.training.records.checkpoint import Checkpoint
 from craft.training.trainee import checkpoint_activations, keep_activations, mark_encoder
+from craft_kernels import deferred_finite_checks
 
 
 class TrainingRun:
@@ -171,11 +172,12 @@ class TrainingRun:
         strategy.zero_grad()
         if first:
             norms = strategy.term_norms(partial(self._preview, losses, parts[0], tokens))
-        for number, part in enumerate(parts, 1):
-            with strategy.part(last=number == len(parts)):
-                terms, error = losses.of(part, tokens)
-                strategy.backward(torch.stack(list(terms.values())).sum())
-            found.append({n: x.detach() for n, x in (terms | {ERROR: error}).items()})
+        with deferred_finite_checks():  # the device is busy with all parts before it is waited for
+            for number, part in enumerate(parts, 1):
+                with strategy.part(last=number == len(parts)):
+                    terms, error = losses.of(part, tokens)
+                    strategy.backward(torch.stack(list(terms.values())).sum())
+                found.append({n: x.detach() for n, x in (terms | {ERROR: error}).items()})
         strategy.finish()
         return losses.total(found, step=self.schedule.last_epoch + 1), norms
 

@@ -1,1 +1,1 @@
-"""The pruning order: the definition (reference), the CPU kernel (native), their tables."""
+"""The pruning order: the definition (reference), the kernels, and the tables they share."""

@@ -1,11 +1,11 @@
-"""What the arguments of `prune_order` must be, and the errors that say so."""
+"""Checks of the arguments of `prune_order`."""
 
 import math
 
 import torch
 from torch import Tensor
 
-MAX_TOKENS = 65536  # an image's; sums of fixed-point distances stay below 2**63
+MAX_TOKENS = 65536  # of an image, so that sums of fixed-point distances stay below 2**63
 
 
 def check_arguments(
@@ -16,7 +16,7 @@ def check_arguments(
     neighbors: int,
     isolation_weight: float,
 ) -> None:
-    """Shapes, dtypes, devices and options: what is known without looking at a value."""
+    """Check shapes, dtypes, devices and options: all that is known without reading a value."""
     if ids.dim() != 2:
         raise ValueError(
             f"ids must be [B, N], got {tuple(ids.shape)}; pass first-level codes, codes[..., 0]"
@@ -58,11 +58,12 @@ def check_arguments(
 
 
 def check_values(ids: Tensor, residual_sq: Tensor, prior: Tensor) -> None:
-    """ids in [0, K), residual_sq finite and >= 0, prior finite and > 0; the error names the first
-    offender.
+    """Check that ids are in [0, K), residual_sq finite and >= 0, and prior finite and > 0.
 
-    One look at the device's memory, unless something is wrong."""
-    if _all_fine(ids, residual_sq, prior):
+    The error names the first offender. Unless there is one, a GPU is waited for only once.
+    """
+    # On the CPU, where nothing waits, the tests one by one take less than half the time.
+    if ids.device.type != "cpu" and _all_fine(ids, residual_sq, prior):
         return
     lowest, highest = _bounds(prior)
     if not (lowest > 0 and highest < math.inf):

@@ -18,7 +18,7 @@ def prune_order(
     neighbors: int,
     isolation_weight: float,
 ) -> Tensor:  # [B, N] int64
-    """Token positions of each image, the last to be pruned first, of validated arguments."""
+    """craft_kernels.ops.prune_order, for validated arguments."""
     ids, residual_sq, prior = ids.contiguous(), residual_sq.contiguous(), prior.contiguous()
     order = torch.empty_like(ids)
     if not ids.numel():
@@ -48,7 +48,7 @@ def prune_order(
 
 @functools.lru_cache(maxsize=16)
 def _tables(grid: tuple[int, int], device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """The CPU's on the GPU: log_counts, distances and nearest_offsets."""
+    """The tables log_counts, distances and nearest_offsets, copied to the GPU."""
     made = tables.log_counts(grid[0] * grid[1]), tables.distances(*grid)
     log_counts, distances, offsets = (t.to(device) for t in (*made, tables.nearest_offsets(*grid)))
     return log_counts, distances, offsets

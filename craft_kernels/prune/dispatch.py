@@ -1,4 +1,4 @@
-"""The body of the pruning op: check the values, choose an implementation."""
+"""The body of the pruning op: it checks the values and chooses an implementation."""
 
 import importlib
 

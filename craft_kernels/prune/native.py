@@ -15,7 +15,7 @@ def prune_order(
     neighbors: int,
     isolation_weight: float,
 ) -> Tensor:  # [B, N] int64
-    """Token positions of each image, the last to be pruned first, of validated arguments."""
+    """craft_kernels.ops.prune_order, for validated arguments."""
     ids, residual_sq, prior = ids.contiguous(), residual_sq.contiguous(), prior.contiguous()
     order = torch.empty_like(ids)
     native, threads = native_module(), torch.get_num_threads()

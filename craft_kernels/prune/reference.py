@@ -1,7 +1,7 @@
-"""The pruning order written down plainly: what every other backend is tested against.
+"""The pruning order, written plainly: every other backend is tested against it.
 
 Rarity-weighted allocation gives ID k the quota m_k = ceil(n_k w_k^gamma), with n_k its tokens in
-the image and w_k = min p / p_k. Slot c of the ID, its c-th best token, survives exactly while
+the image and w_k = min p / p_k. Slot c of the ID, its c-th best token, survives exactly as long as
 
     gamma < gamma_{k,c} = ln(n_k / c) / ln(1 / w_k)     (infinite for c = 0 and for the rarest ID)
 
@@ -24,7 +24,7 @@ def prune_order(
     neighbors: int,
     isolation_weight: float,
 ) -> Tensor:  # [B, N] int64
-    """Token positions of each image, the last to be pruned first, of validated arguments."""
+    """craft_kernels.ops.prune_order, for validated arguments."""
     orders = [
         _image_order(image_ids, residuals, prior, grid, neighbors, isolation_weight)
         for image_ids, residuals in zip(ids.cpu(), residual_sq.cpu(), strict=True)
@@ -57,16 +57,16 @@ def _image_order(
         if n > 1:
             score = score / (2 * (n - 1))
         else:
-            score = score + 0.5  # a cue without contrast counts one half
+            score = score + 0.5  # a cue without contrast counts as one half
         best_first = sorted(zip((-score).tolist(), positions.tolist(), strict=True))
         for slot, (negated_score, position) in enumerate(best_first):
             if slot == 0 or log_prior == rarest:
                 critical = math.inf
             else:
                 critical = (log_counts[n] - log_counts[slot]) / (log_prior - rarest)
-            # Below the floor (fewer tokens than IDs) the most frequent IDs go first.
+            # With fewer tokens to keep than there are IDs, the most frequent IDs go first.
             keys.append((-critical, slot > 0, log_prior, negated_score, position))
-    # slot > 0 decides among the infinite only: a finite critical value has slot > 0.
+    # slot > 0 decides only among infinite values: a finite critical value has slot > 0.
     return [key[-1] for key in sorted(keys)]
 
 
@@ -75,7 +75,7 @@ def isolation(
     grid: tuple[int, int],
     neighbors: int,
 ) -> Tensor:  # [n] int64
-    """Distances to the min(neighbors, n - 1) nearest tokens of the ID, summed, in fixed point."""
+    """The sum of the distances to the min(neighbors, n - 1) nearest tokens, in fixed point."""
     rows, columns = positions // grid[1], positions % grid[1]
     between = tables.distances(*grid)[
         (rows[:, None] - rows).abs(), (columns[:, None] - columns).abs()
@@ -85,7 +85,7 @@ def isolation(
 
 
 def _ranks(cue: Tensor) -> Tensor:  # [n] -> [n] float64
-    """Twice the average rank, an integer: 0 for the smallest, 2 (n - 1) for the largest."""
+    """Twice the average rank (an integer): 0 for the smallest, 2 (n - 1) for the largest."""
     less = (cue[:, None] > cue).sum(dim=1)
     equal = (cue[:, None] == cue).sum(dim=1)
     return (2 * less + equal - 1).double()

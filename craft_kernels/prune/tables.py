@@ -19,10 +19,10 @@ _SQRT_HALF = 0.7071067811865476
 def fixed_log(x: Tensor) -> Tensor:
     """round(ln x * 2**44) as int64, from IEEE basic operations only.
 
-    Library logarithms differ in the last bit from machine to machine; this series does not. With m
-    in [sqrt 1/2, sqrt 2), ln m = 2 (s + s^3/3 + s^5/5 + ...), s = (m-1)/(m+1); the terms left out
-    are below 1e-17. Powers of two come out as exact multiples of one constant. The native kernel
-    has the same function (csrc/prune_rules.h), and so has Triton; change all.
+    The logarithms of math libraries differ in the last bit from machine to machine; this series
+    does not. With m in [sqrt 1/2, sqrt 2), ln m = 2 (s + s^3/3 + s^5/5 + ...), s = (m-1)/(m+1);
+    the omitted terms are below 1e-17. Powers of two give exact multiples of one constant. The C++
+    kernels (csrc/prune_rules.h) and Triton have the same function: change all three together.
     """
     mantissa, exponent = torch.frexp(x.double())
     low = mantissa < _SQRT_HALF
@@ -38,7 +38,7 @@ def fixed_log(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def log_counts(n: int) -> Tensor:  # [n+1] int64
-    """ln 0..n in units of 2**-44, as the sum over prime factors; entry 0 is unused."""
+    """ln 0 .. ln n in units of 2**-44, each the sum over its prime factors; entry 0 is unused."""
     logs = fixed_log(torch.arange(n + 1, dtype=torch.float64, device="cpu").clamp(min=1)).tolist()
     for value in range(4, n + 1):
         factor = next((p for p in range(2, int(value**0.5) + 1) if value % p == 0), value)
@@ -51,8 +51,8 @@ def log_counts(n: int) -> Tensor:  # [n+1] int64
 def distances(height: int, width: int) -> Tensor:  # [H, W] int64
     """sqrt(dr^2 + dc^2) in units of 2**-30 for every offset (|dr|, |dc|) on the grid.
 
-    Written as s sqrt(f) with the largest square s^2 taken out, so that sums of distances which are
-    equal as real numbers are equal as integers.
+    Each is s sqrt(f) with the largest square factor s^2 extracted, so that sums of distances that
+    are equal as real numbers are equal as integers.
     """
     rows, columns = torch.arange(height, device="cpu"), torch.arange(width, device="cpu")
     square = rows[:, None] ** 2 + columns**2
@@ -65,7 +65,7 @@ def distances(height: int, width: int) -> Tensor:  # [H, W] int64
 
 @lru_cache(maxsize=16)
 def nearest_offsets(height: int, width: int) -> Tensor:  # [(2H-1)(2W-1)-1, 2] int32
-    """Every non-zero offset (dr, dc) on the grid, nearest first: the native kernel's walk."""
+    """All non-zero offsets (dr, dc) on the grid, nearest first, as the C++ kernels walk them."""
     dr = torch.arange(1 - height, height, device="cpu")
     dc = torch.arange(1 - width, width, device="cpu")
     offsets = torch.cartesian_prod(dr, dc)

@@ -1,1 +1,1 @@
-"""Residual quantisation: the definition (reference), the fast path (native), their gradients."""
+"""Residual quantisation: the definition (reference), the fast kernels, and their gradients."""

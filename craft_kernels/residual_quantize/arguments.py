@@ -1,4 +1,4 @@
-"""What the quantiser accepts, said in ValueErrors that name the argument and the way out."""
+"""Checks of the quantiser's arguments; errors name the argument and the way out."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def check_levels(codebook: Tensor, levels: int | None) -> int:
         return codebook.shape[0]
     if levels is None:
         raise ValueError(
-            "levels is missing: a codebook [K, D] shared by all levels does not tell how many "
-            "there are, pass levels="
+            "levels is missing: a codebook [K, D] is shared by all levels and does not say how "
+            "many there are, pass levels="
         )
     if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
         raise ValueError(f"levels must be an integer >= 1, got {levels!r}")
@@ -78,11 +78,11 @@ def check_z(z: object, codebook: Tensor) -> Tensor:  # [..., D]
 
 
 class NotFiniteError(ValueError):
-    """A tensor holds a NaN or an infinity, or values so large that residuals would."""
+    """A tensor holds a NaN or an infinity, or values so large that residuals overflow to one."""
 
 
 def raise_if_not_finite(name: str, tensor: Tensor) -> None:
-    """NotFiniteError with the first position, in the caller's shape, of a NaN or an infinity."""
+    """Raise NotFiniteError with the first position, in the caller's shape, of a NaN or infinity."""
     finite = torch.isfinite(tensor)
     if finite.all():
         return
@@ -94,7 +94,7 @@ def raise_if_not_finite(name: str, tensor: Tensor) -> None:
 
 
 def raise_not_finite(z: Tensor) -> None:
-    """For a residual that is not finite: either z was not, or the subtraction overflowed."""
+    """Say why a residual is not finite: either z was not, or the subtraction overflowed."""
     raise_if_not_finite("z", z)
     raise NotFiniteError(
         "z is too large: subtracting its nearest codeword overflows float32, and the residual "

@@ -1,8 +1,8 @@
-"""Derivatives: straight through for the quantised sum, those of |r_l|^2 for the squared norms.
+"""Derivatives: straight-through for the quantised sum, those of |r_l|^2 for the squared norms.
 
 With the codes held fixed, d quantized = dz (the straight-through estimator, on the sum) and
-d |r_l|^2 = 2 <r_l, dz>. The codebook is a constant. Backward passes run through kernels of ours;
-forward mode and the transforms of torch.func through torch's own differentiable operations.
+d |r_l|^2 = 2 <r_l, dz>. The codebook is a constant. Backward passes use our own kernels; forward
+mode and the transforms of torch.func use torch's differentiable operations.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ def quantize_differentiably(
     handle: int,
     impl: str,
 ) -> Outputs:
-    """The op, with derivatives where somebody may ask for them."""
-    # Inside the transforms of torch.func a tensor does not tell whether it is differentiated.
-    transformed = torch._C._are_functorch_transforms_active()
-    if transformed or any(forward_ad.unpack_dual(x).tangent is not None for x in (z, codebook)):
+    """The op, with derivatives if the caller may ask for them."""
+    # Inside a transform of torch.func, a tensor does not show whether it is being differentiated.
+    if (
+        torch._C._are_functorch_transforms_active()
+        or forward_ad.unpack_dual(z).tangent is not None
+        or forward_ad.unpack_dual(codebook).tangent is not None
+    ):
         return _in_torch_operations(z, codebook, levels, handle, impl)
     if z.requires_grad and torch.is_grad_enabled():
         return ResidualQuantizeFunction.apply(z, codebook, levels, handle, impl)
@@ -32,8 +35,7 @@ def quantize_differentiably(
 
 
 class ResidualQuantizeFunction(torch.autograd.Function):
-    """The residuals are gone through again from z and the codes, so nothing of size [N, L, D] is
-    kept."""
+    """Recomputes the residuals from z and the codes, so that nothing of size [N, L, D] is kept."""
 
     @staticmethod
     def forward(ctx, z, codebook, levels, handle, impl):
@@ -63,8 +65,10 @@ class ResidualQuantizeFunction(torch.autograd.Function):
 
 
 class SqNormsGradientFunction(torch.autograd.Function):
-    """grad_quantized + sum over l of 2 grad_sq_norms[..., l] r_l: the backward pass, which can be
-    differentiated itself, any number of times."""
+    """The backward pass, grad_quantized + sum over l of 2 grad_sq_norms[..., l] r_l.
+
+    It can itself be differentiated, any number of times.
+    """
 
     @staticmethod
     def forward(ctx, z, codebook, codes, grad_sq_norms, grad_quantized, impl):
@@ -103,7 +107,7 @@ def _in_torch_operations(
     handle: int,
     impl: str,
 ) -> Outputs:
-    """The op's values; derivatives of every kind that torch knows."""
+    """The op's values, with every kind of derivative that torch offers."""
     codes, quantized, sq_norms = torch.ops.craft.residual_quantize.default(
         z.detach(), codebook.detach(), levels, handle, impl
     )
@@ -118,7 +122,7 @@ def _nothing(x: Tensor) -> Tensor:
 
 
 class _Constant(torch.autograd.Function):
-    """The identity, for what has no derivative and may not silently have one of zero."""
+    """The identity for a constant: asking for its derivative raises instead of giving zero."""
 
     generate_vmap_rule = True
 

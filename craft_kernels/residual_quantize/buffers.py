@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def empty(*shape: int, dtype: torch.dtype) -> Tensor:
-    """Uninitialised, and on the CPU whatever the default device."""
+    """An uninitialised tensor on the CPU, whatever the default device."""
     return torch.empty(shape, dtype=dtype, device="cpu")
 
 
 def round_up(n: int, step: int) -> int:
-    """The least multiple of `step` that is not below n."""
+    """The least multiple of `step` that is >= n."""
     return -(-n // step) * step

@@ -1,4 +1,4 @@
-"""One level's codewords, and what is prepared from them for the native search."""
+"""One level's codewords, and what the native search prepares from them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ DEFAULT_GRAM_BYTES = 1 << 30
 
 
 class Codewords:
+    """The codewords of one level, and their packed form for the native kernels, made on demand."""
+
     def __init__(
         self,
         words: Tensor,  # [K, D] float32, contiguous, finite
@@ -30,7 +32,7 @@ class Codewords:
         return sum(packed.gram.nbytes for packed in self._packed.values())
 
     def packed(self) -> PackedCodewords:
-        """For the instruction set in use, made when first needed. Only tests use several."""
+        """The form for the current instruction set. Only tests use more than one."""
         isa = native_module().isa()
         with self._packing:
             if isa not in self._packed:
@@ -40,7 +42,7 @@ class Codewords:
 
 
 class PackedCodewords:
-    """Codewords rounded and laid out for the matrix product; see csrc/codewords.h."""
+    """Codewords, rounded and laid out for the matrix product; see csrc/codewords.h."""
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class PackedCodewords:
         )
 
 
-# A mean shorter than this share of the codewords would narrow the bound by nothing to speak of.
+# A mean shorter than this, relative to a typical codeword, would hardly narrow the bound.
 _LEAST_MEAN = 0.2
 
 
@@ -92,10 +94,10 @@ def _common_mean(
     words: Tensor,  # [K, D] float32
     half_sq_norms: Tensor,  # [K] float64
 ) -> Tensor | None:  # [D] float32
-    """What codewords have in common, where that is much of them."""
+    """The mean of the codewords, or None if it is too short to be worth subtracting."""
     mean = words.mean(0)
     length, typical = mean.norm().item(), (2 * half_sq_norms.mean()).sqrt().item()
-    # Far from both ends of float32's range no product with a mean overflows or vanishes.
+    # Far from both ends of float32's range, no product with the mean overflows or underflows.
     usable = 2.0**-40 < length < 2.0**40
     return mean if usable and length > _LEAST_MEAN * typical else None
 
@@ -124,7 +126,7 @@ def codewords_of_levels(
     codebook: Tensor,  # [K, D] or [L, K, D]
     gram_bytes: int = DEFAULT_GRAM_BYTES,
 ) -> tuple[Codewords, ...]:
-    """One entry for a shared codebook, otherwise one per level; ValueError if not finite."""
+    """One entry for a shared codebook, otherwise one per level. ValueError if it is not finite."""
     raise_if_not_finite("codebook", codebook)
     words = codebook.float().contiguous()
     return tuple(Codewords(level, gram_bytes) for level in words.reshape(-1, *words.shape[-2:]))

@@ -1,5 +1,8 @@
-"""The Gram path on an NVIDIA GPU, in CUDA C++ (csrc/cuda/gram_walk.cu): torch.mm, then a block of
-threads per token that keeps its row of scores on chip for all levels."""
+"""The Gram path on an NVIDIA GPU, in CUDA C++ (csrc/cuda/gram_walk.cu).
+
+torch.mm computes the scores; then one thread block per token keeps its row of scores on chip for
+all levels.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from craft_kernels.residual_quantize.gpu_tiles import quantize_in_tiles
 from craft_kernels.residual_quantize.precision import PRECISIONS
 from craft_kernels.triton_target import on_device
 
-# TF32 operands keep 11 bits, cut off at worst; as much again to spare.
+# TF32 keeps 11 bits of an operand, truncated at worst; doubled for safety.
 _TF32_ROUNDING = 2.0**-9
 
 
 def residual_quantize(
     z: Tensor,  # [..., D] float32, bfloat16 or float16; N tokens
-    codewords: tuple[Codewords, ...],  # of all levels, or of each
+    codewords: tuple[Codewords, ...],  # one shared by all levels, or one per level
     levels: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # [N, L] int64, [N, D] float32, [N, L] float32
     check_gram_possible(codewords, levels)
@@ -44,7 +47,7 @@ def check_gram_possible(codewords: tuple[Codewords, ...], levels: int) -> None:
         )
     else:
         return
-    raise ValueError(f"impl='cuda' has the Gram path alone, which needs {why}: use impl='triton'")
+    raise ValueError(f"impl='cuda' has only the Gram path, which needs {why}: use impl='triton'")
 
 
 def _walk(

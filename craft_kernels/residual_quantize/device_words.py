@@ -1,5 +1,7 @@
-"""What the GPU kernels need of a codebook beyond Codewords, made when first asked for and kept as
-long as the codewords live."""
+"""What the GPU kernels need of a codebook beyond its Codewords.
+
+Each part is made when first needed and kept as long as the codewords live.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +19,21 @@ _made: weakref.WeakKeyDictionary[Codewords, DeviceWords] = weakref.WeakKeyDictio
 
 
 class DeviceWords:
+    """Norms, product operands and the Gram matrix of one level's codewords."""
+
     def __init__(self, book: Codewords) -> None:
         self._words = book.words
         norms = torch.linalg.vector_norm(book.words, dim=-1, dtype=torch.float64)
         self.half_sq_norms64 = norms.square().mul_(0.5)  # [K]
         self.half_sq_norms = self.half_sq_norms64.float()  # [K]
-        # Above the true maximum: covers the rounding of the norms, and components that are read as
-        # zero where denormals are flushed.
+        # Slightly above the true maximum, to cover the rounding of the norms, and components that
+        # are read as zero if denormals are flushed.
         self.max_norm = norms.max().item() * (1 + 1e-6) + book.words.shape[1] ** 0.5 * 2.0**-126
         self._operands: dict[Precision, tuple[Tensor, Tensor]] = {}
         self._gram: tuple[Precision, Tensor] | None = None
 
     def operand(self, precision: Precision) -> tuple[Tensor, Tensor]:  # [K, D], [3] float64
-        """The codewords as the product takes them; max_norm, max_error and relative of
+        """The codewords in the product's format, and the limits max_norm, max_error and relative of
         triton/score_bound.py."""
         if precision not in self._operands:
             words, error = self._words, 0.0
@@ -43,7 +47,7 @@ class DeviceWords:
         return self._operands[precision]
 
     def gram(self) -> Tensor:  # [K, K] float32
-        """In the precision of torch.mm at this moment: that of the scores it is subtracted from."""
+        """C C^T in torch.mm's current precision, that of the scores it is subtracted from."""
         precision = matmul_precision()
         if self._gram is None or self._gram[0] != precision:
             gram = self._words.new_empty((len(self._words),) * 2)
@@ -52,7 +56,7 @@ class DeviceWords:
 
 
 class StackedWords(NamedTuple):
-    """What the fused path reads: B books one after the other, B = 1 if all levels share one."""
+    """What the fused path reads: B codebooks in a row, B = 1 if all levels share one."""
 
     words: Tensor  # [B, K, D] float32
     operands: Tensor  # [B, K, D] float32 or bfloat16
@@ -66,7 +70,7 @@ _stacked = weakref.WeakKeyDictionary()
 
 
 def stacked_words(codewords: tuple[Codewords, ...], precision: Precision) -> StackedWords:
-    """Kept as long as the first level's codewords, which belong to one codebook, live."""
+    """The stacked form, kept as long as the first level's codewords live."""
     made = _stacked.setdefault(codewords[0], {})
     if precision not in made:
         books = [device_words(book) for book in codewords]
@@ -83,7 +87,7 @@ def stacked_words(codewords: tuple[Codewords, ...], precision: Precision) -> Sta
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """One tensor is not copied."""
+    """The tensors stacked; a single one is viewed, not copied."""
     return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
 
 
@@ -94,6 +98,6 @@ def device_words(book: Codewords) -> DeviceWords:
 
 
 def matmul_precision() -> Precision:
-    """That of torch.mm on float32, which the user may have lowered: the bound follows."""
+    """The precision of torch.mm on float32, which the user may have lowered; the bound follows."""
     lowered = torch.backends.cuda.matmul.fp32_precision not in ("none", "ieee")
     return PRECISIONS["tf32" if lowered else "ieee"]

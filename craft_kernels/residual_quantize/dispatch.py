@@ -1,4 +1,4 @@
-"""The bodies of the quantisation ops: choose an implementation, flatten, restore the shape."""
+"""The bodies of the quantisation ops: they choose an implementation and restore the shape."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def residual_quantize(
         quantized = quantized.to(z.dtype)
     if z.ndim == 2:
         return codes, quantized, sq_norms
-    # Not marked as views, which may not be written to in place; nobody holds what is viewed.
+    # Views, but not marked as such, because an op's outputs must be writable in place. Nothing else
+    # refers to the tensors that are viewed.
     reshaped = torch.ops.aten._unsafe_view.default
     shape = z.shape[:-1]
     return (

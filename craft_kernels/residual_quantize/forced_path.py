@@ -1,4 +1,4 @@
-"""The environment variable CRAFT_KERNELS_PATH, which overrides the choice of a path."""
+"""The environment variable CRAFT_KERNELS_PATH, which overrides the choice of the algorithm."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import os
 
 
 def forced_path() -> str | None:
-    """`gram`, `streaming`, `fused`, or None where the choice is free. `fused` is the streaming path
-    of a GPU in one launch; on the CPU it means `streaming`.
+    """`gram`, `streaming` or `fused` if the variable is set, else None.
+
+    `fused` is a GPU's streaming path in a single launch; on the CPU it means `streaming`.
 
     Raises:
-        ValueError: the variable says something else.
+        ValueError: the variable has any other value.
     """
     forced = os.environ.get("CRAFT_KERNELS_PATH") or None
     if forced not in (None, "gram", "streaming", "fused"):

@@ -1,4 +1,4 @@
-"""Tokens on a GPU, quantised a tile at a time: what its backends share around their kernels."""
+"""Quantising tokens on a GPU tile by tile: what the GPU backends share around their kernels."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from craft_kernels.residual_quantize.arguments import raise_not_finite
+from craft_kernels.residual_quantize.finite_checks import check_finite
 from craft_kernels.triton_target import capturing
 
-#: Takes a tile's residuals [T, D] (in and out), quantized [T, D], codes [T, L] and sq_norms [T, L].
+#: Takes a tile's residuals [T, D], which it updates, and writes its quantized [T, D], codes [T, L]
+#: and sq_norms [T, L].
 QuantizeTile = Callable[[Tensor, Tensor, Tensor, Tensor], None]
 
-_TILE_BYTES = 256 << 20  # scores, or group maxima, held at a time
+_TILE_BYTES = 256 << 20  # memory for the scores, or group maxima, of one tile
 
 
 def quantize_in_tiles(
     z: Tensor,  # [..., D] float32, bfloat16 or float16; N tokens
     levels: int,
-    scores_of_token: int,  # float32 scores that a tile holds for each of its tokens
+    scores_of_token: int,  # how many float32 scores a tile holds per token
     quantize_tile: QuantizeTile,
 ) -> tuple[Tensor, Tensor, Tensor]:  # [N, L] int64, [N, D] float32, [N, L] float32
     tokens = z.reshape(-1, z.shape[-1])
@@ -31,8 +32,8 @@ def quantize_in_tiles(
     for start in range(0, len(tokens), step):
         rows = slice(start, start + step)
         quantize_tile(residual[rows], quantized[rows], codes[rows], sq_norms[rows])
-    # NaN and infinity stay in the residual to the end. Looking for them waits for the GPU, which
-    # a captured graph cannot do: it returns NaN norms for such tokens instead.
-    if not capturing(z) and not torch.isfinite(residual).all():
-        raise_not_finite(z)
+    # A graph that is being captured cannot wait for the GPU: it returns NaN norms for tokens that
+    # are not finite.
+    if not capturing(z):
+        check_finite(z, residual)
     return codes, quantized, sq_norms

@@ -14,20 +14,25 @@ from craft_kernels.residual_quantize.tile import GramTile, tile_of_thread
 
 
 class Slab(NamedTuple):
+    """Rows that were computed together."""
+
     codes: Tensor  # [m] int64
-    rows: Tensor  # [m, row_bytes] uint8, never written again; see csrc/gram_rows.h
+    rows: Tensor  # [m, row_bytes] uint8, immutable; see csrc/gram_rows.h
 
 
 class Snapshot(NamedTuple):
-    """The rows at hand at one moment. Nothing in it changes, and it keeps its rows alive."""
+    """The rows available at one moment. It is immutable and keeps its rows alive."""
 
     row_at: Tensor  # [K] int64: address of row k, 0 where missing
     slabs: tuple[Slab, ...]  # oldest first
 
 
 class GramRows:
-    """What calls on one codebook share. A caller works on a snapshot, so eviction, which forgets
-    the oldest slabs in the next snapshot, cannot take rows away from a running call."""
+    """The rows that calls on one codebook share.
+
+    A call works on a snapshot. Eviction leaves the oldest slabs out of the next snapshot, so it
+    cannot take rows away from a running call.
+    """
 
     def __init__(
         self,
@@ -53,8 +58,8 @@ class GramRows:
         self,
         codes: Tensor,  # [m] int64, distinct
     ) -> Snapshot:
-        """A snapshot that has the rows of `codes`. Rows beyond the budget live in it alone."""
-        with self._filling:  # callers that miss the same rows compute them once
+        """A snapshot that holds the rows of `codes`; rows beyond the budget live in it alone."""
+        with self._filling:  # so that callers who lack the same rows compute them once
             held = self.snapshot
             codes = codes[held.row_at[codes] == 0]
             if not len(codes):

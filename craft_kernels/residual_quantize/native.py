@@ -1,8 +1,8 @@
-"""The fast path on CPUs: screening proposes, csrc/nearest.h decides.
+"""The fast path on CPUs: screening proposes codewords, csrc/nearest.h decides.
 
-A matrix product scores all tokens of a tile. With a codebook shared by all levels, the scores of
-the next level are those of this one less a row of the Gram matrix C C^T, as long as a row costs
-less than another product; otherwise every level is a product whose scores are never kept.
+A matrix product scores all tokens of a tile. If all levels share a codebook, the scores of the next
+level are those of the current one minus a row of the Gram matrix C C^T, wherever reading a row is
+cheaper than another product. Otherwise every level is a product whose scores are not kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from craft_kernels.residual_quantize.tile import ScoreTile, ShortlistTile, tile_
 
 def residual_quantize(
     z: Tensor,  # [..., D] float32, bfloat16 or float16; N tokens
-    codewords: tuple[Codewords, ...],  # of all levels, or of each
+    codewords: tuple[Codewords, ...],  # one shared by all levels, or one per level
     levels: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # [N, L] int64, [N, D] float32, [N, L] float32
     tokens = z if z.ndim == 2 else z.reshape(-1, z.shape[-1])
@@ -65,9 +65,9 @@ def _gram_rows_pay(books: int, levels: int, dim: int) -> bool:
 def _quantize_by_products(
     books: list[PackedCodewords],
     tile: ShortlistTile,
-    shared: dict[str, int],  # arguments of both ways
+    shared: dict[str, int],  # the arguments that both paths take
 ) -> bool:
-    """False if a residual is not finite."""
+    """Quantise a tile; False if a residual is not finite."""
     return native_module().quantize_by_products(
         [book.native for book in books],
         tile.native,
@@ -81,9 +81,9 @@ def _quantize_by_products(
 def _quantize_by_gram_rows(
     book: PackedCodewords,
     tile: ScoreTile,
-    shared: dict[str, int],  # arguments of both ways
+    shared: dict[str, int],  # the arguments that both paths take
 ) -> bool:
-    """False if a residual is not finite."""
+    """Quantise a tile; False if a residual is not finite."""
     native, gram, fresh = native_module(), book.gram.snapshot, True
     while True:
         missing = native.quantize_by_gram_rows(

@@ -1,7 +1,7 @@
-"""The definition, in readable torch: float64 scores, and integers where float64 cannot decide.
+"""The definition in readable torch: float64 scores, and exact sums where float64 cannot decide.
 
-Slow, and as exact as the kernels: the codes are those of real arithmetic, so every implementation
-must give the same ones, bit for bit, and the same sums.
+It is slow and as exact as the kernels. The codes are those of real arithmetic, so every
+implementation must give the same codes and sums, bit for bit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from craft_kernels.residual_quantize.arguments import raise_if_not_finite, raise_not_finite
 
-_SCORE_BYTES = 64 << 20  # float64 scores held at a time
+_SCORE_BYTES = 64 << 20  # memory for float64 scores at any time
 _LANES = 16
 
 
@@ -22,7 +22,7 @@ def residual_quantize(
     codebook: Tensor,  # [K, D] or [L, K, D]
     levels: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # [N, L] int64, [N, D] float32, [N, L] float32
-    """Codes, sum of the codewords, squared norms of the residuals; see craft_kernels.ops."""
+    """Codes, sums of the codewords and squared norms of the residuals; see craft_kernels.ops."""
     raise_if_not_finite("z", z)
     raise_if_not_finite("codebook", codebook)
     residual = z.reshape(-1, z.shape[-1]).float()  # [N, D]
@@ -45,7 +45,7 @@ def nearest_codewords(
     residual: Tensor,  # [N, D] float32
     words: Tensor,  # [K, D] float32
 ) -> Tensor:  # [N] int64
-    """argmin_j |r - c_j|^2 in real arithmetic, the lowest index on ties."""
+    """argmin_j |r - c_j|^2 in real arithmetic, with the lowest index on ties."""
     dim = words.shape[1]
     words64 = words.double()
     norms = words64.norm(dim=1)  # [K]
@@ -71,7 +71,7 @@ def _settle(
     candidates: Tensor,  # [n] int64, ascending
     words: Tensor,  # [K, D] float64
 ) -> int:
-    """The nearest of a few candidates: the sign of an exactly rounded sum of exact products."""
+    """The nearest of a few candidates, by the sign of a correctly rounded sum of exact products."""
     best, *others = candidates.tolist()
     for j in others:
         challenger, champion = words[j], words[best]
@@ -94,8 +94,11 @@ def _settle(
 def sum_of_squares(
     x: Tensor,  # [N, D] float32
 ) -> Tensor:  # [N] float32
-    """In float64, in the order that every implementation keeps to: component i is added to lane
-    i % 16, the lanes are folded in halves, and the sum is rounded to float32."""
+    """|x|^2, added in float64 in the order that every implementation follows.
+
+    Component i is added to lane i % 16, the lanes are folded in halves, and the sum is rounded to
+    float32.
+    """
     squares = x.double().square()
     lanes = squares.new_zeros(len(x), _LANES)
     for chunk in squares.split(_LANES, dim=1):

@@ -1,4 +1,4 @@
-"""Buffers for a tile of tokens, which the tiles of a thread use in turn."""
+"""Buffers for a tile of tokens; a thread reuses them from tile to tile and from call to call."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ _MIB = 1 << 20
 def _score_bytes(
     cache: Path = Path("/sys/devices/system/cpu/cpu0/cache/index3/size"),
 ) -> int:
-    """Of one tile: half of the third-level cache, where Linux tells its size. More tokens mean that
-    the codewords are read less often, fewer that the scores stay in the cache; measured,
-    docs/performance.md."""
+    """Memory for one tile's scores: half of the third-level cache, if Linux reports its size.
+
+    With more tokens the codewords are read less often; with fewer, the scores stay in the cache.
+    The choice was measured: docs/performance.md.
+    """
     try:
         kibibytes = int(cache.read_text().strip().removesuffix("K"))
     except (OSError, ValueError):
@@ -28,7 +30,7 @@ def _score_bytes(
     return max(4 * _MIB, min(kibibytes * 1024 // 2, 16 * _MIB))
 
 
-# A tile has at least _MIN_TOKENS, so that it exceeds this only beside a much larger codebook.
+# A tile has at least _MIN_TOKENS tokens, so it exceeds this only with a much larger codebook.
 _SCORE_BYTES = _score_bytes()
 _MIN_TOKENS, _MAX_TOKENS = 64, 1024
 _MAX_PARTS = 32
@@ -37,7 +39,7 @@ _of_thread = threading.local()
 
 
 class Tile:
-    """Room for `tokens` tokens. Memory that nothing has written to costs nothing."""
+    """Room for `tokens` tokens. Pages that nothing has written to take no memory."""
 
     def __init__(self, tokens: int, dim: int) -> None:
         native = native_module()
@@ -60,8 +62,8 @@ class Tile:
         start: int,
         count: int,  # at most `tokens`
     ) -> int:
-        """The address from which the native code takes `count` vectors to be its residuals, or 0
-        where they have been converted and put in their place."""
+        """The address from which the native code copies `count` vectors as its residuals, or 0 if
+        this method has already converted them into the residual buffer."""
         if vectors.dtype == torch.float32 and vectors.is_contiguous():
             return vectors.data_ptr() + 4 * start * vectors.shape[1]
         self.residual[:count].copy_(vectors[start : start + count])
@@ -69,7 +71,7 @@ class Tile:
 
 
 class ShortlistTile(Tile):
-    """For products whose scores are not kept; see csrc/shortlist.h."""
+    """Buffers for products whose scores are not kept; see csrc/shortlist.h."""
 
     def __init__(self, K: int, dim: int) -> None:
         super().__init__(_MAX_TOKENS, dim)
@@ -78,7 +80,7 @@ class ShortlistTile(Tile):
         self.candidates = empty(lists, native.CANDIDATES_BYTES, dtype=torch.uint8)
 
     def parts(self, count: int, threads: int) -> int:
-        """Into how many the codewords are cut, so that `count` tokens keep all threads busy."""
+        """How many parts to cut the codewords into, so that `count` tokens occupy all threads."""
         if threads == 1:
             return 1
         chunks = -(-count // native_module().CHUNK_TOKENS)
@@ -86,7 +88,7 @@ class ShortlistTile(Tile):
 
 
 class ScoreTile(Tile):
-    """For scores that are kept, because Gram rows are subtracted from them."""
+    """Buffers for scores that are kept, because Gram rows are subtracted from them."""
 
     def __init__(self, K: int, dim: int) -> None:
         native = native_module()
@@ -101,7 +103,7 @@ class ScoreTile(Tile):
 
 
 class GramTile(Tile):
-    """Another one, because Gram rows are computed while a ScoreTile is in use."""
+    """Separate buffers, because Gram rows are computed while a ScoreTile is in use."""
 
     def __init__(self, K: int, dim: int) -> None:
         super().__init__(_MAX_TOKENS, dim)
@@ -111,7 +113,7 @@ AnyTile = TypeVar("AnyTile", bound=Tile)
 
 
 def tile_of_thread(kind: type[AnyTile], K: int, dim: int) -> AnyTile:
-    """This thread's buffers, kept between calls: touching fresh memory takes a fifth of a call."""
+    """This thread's buffers, kept because touching fresh memory takes a fifth of a call's time."""
     shape = native_module().isa(), K, dim
     held = getattr(_of_thread, kind.__name__, None)
     if held is None or held[0] != shape:

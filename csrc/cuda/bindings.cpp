@@ -1,5 +1,6 @@
-// The Python face of the CUDA kernels: addresses and sizes in, as integers. Python owns all memory,
-// has checked shapes and types, and names the GPU and the stream. No CUDA and no torch header here.
+// The Python module of the CUDA kernels. It takes addresses and sizes as integers: Python owns all
+// memory, has checked shapes and dtypes, and chooses the GPU and the stream. No CUDA or torch
+// header here.
 #include <pybind11/pybind11.h>
 
 #include <stdexcept>

@@ -1,4 +1,4 @@
-// A thread block as gram_walk.h wants it.
+// A thread block with the interface that gram_walk.h expects.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ template <int kThreads>
 class ThreadBlock {
  public:
   struct Memory {
-    // One value of any kind from each warp.
+    // One value from each warp, of one of these kinds.
     union {
       double sums[kThreads / 32];
       float maxima[kThreads / 32];
@@ -47,7 +47,7 @@ class ThreadBlock {
                 [](int64_t a, int64_t b) { return b < a ? b : a; });
   }
 
-  // Two's complement adds like an unsigned integer.
+  // In two's complement, signed and unsigned addition are the same.
   __device__ static void add(int64_t& x, int64_t y) {
     if (y != 0) {
       atomicAdd(reinterpret_cast<unsigned long long*>(&x), static_cast<unsigned long long>(y));
@@ -55,7 +55,8 @@ class ThreadBlock {
   }
 
  private:
-  // Every warp folds its values, then every thread folds those of the warps, in the same order.
+  // Every warp folds its values; then every thread folds the results of the warps, in the same
+  // order.
   template <typename T, typename Op>
   __device__ static T fold(T value, T (&of_warp)[kThreads / 32], Op op) {
     for (int other = 16; other > 0; other /= 2) {

@@ -1,4 +1,4 @@
-// One component of one token's gradient: what a GPU does with a thread for each.
+// One component of one token's gradient, which a GPU computes with one thread each.
 #pragma once
 
 #include <cstdint>

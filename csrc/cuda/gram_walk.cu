@@ -10,7 +10,7 @@ namespace {
 using namespace CRAFT_ISA;
 
 constexpr int kThreads = 256;
-constexpr int kDefaultShared = 48 << 10;  // of which no more is given without asking
+constexpr int kDefaultShared = 48 << 10;  // more than this must be requested
 
 using Block = ThreadBlock<kThreads>;
 

@@ -1,11 +1,11 @@
 // All levels of one token, by a block of threads: its row of scores stays on chip, and every level
-// takes a row of the Gram matrix from it. Bounds and decisions are those of the CPU kernels.
+// subtracts a row of the Gram matrix from it. Bounds and decisions are those of the CPU kernels.
 //
-// Written against a Block, so that tests can act one out on the host:
-//   size()      threads of the block, at least 20
-//   each(f)     f(thread) in every thread, which then see each other's writes
-//   sum(f) max(f) min(f)    of the values f(thread), known to every thread
-//   add(x, y)   x += y, from several threads at once
+// The code is written against a Block, which tests simulate on the host:
+//   size()      the number of threads, at least 20
+//   each(f)     calls f(thread) in every thread; afterwards all threads see each other's writes
+//   sum(f) max(f) min(f)    over the values f(thread); every thread gets the result
+//   add(x, y)   x += y, possibly from several threads at once
 #pragma once
 
 #include <cmath>
@@ -19,13 +19,13 @@
 
 namespace craft::CRAFT_ISA {
 
-// Memory of a block, beside the scores [K].
+// A block's memory, in addition to the scores [K].
 struct WalkMemory {
   double lanes[kSquareLanes];
   int64_t lead[ExactSum::kLimbs];
 };
 
-// The codebook seen from one residual, by a block.
+// The codebook as seen from one residual, by a block.
 template <typename Block>
 struct WordsFromBlock {
   const GramWalkArgs& args;
@@ -81,8 +81,8 @@ CRAFT_BLOCK_CODE double sum_of_squares(const float* x, int64_t D, WalkMemory& me
   return memory.lanes[0];
 }
 
-// The nearest codeword, given scores that are off by `bound` at most. Comparisons are written so
-// that a score that is no number is looked at.
+// The nearest codeword, given scores whose error is at most `bound`. Comparisons are written so
+// that a NaN score is examined.
 template <typename Block>
 CRAFT_BLOCK_CODE int64_t nearest_codeword(const GramWalkArgs& args, const float* residual,
                                           double residual_norm, double bound, const float* scores,
@@ -133,7 +133,8 @@ CRAFT_BLOCK_CODE void walk_token(const GramWalkArgs& args, int64_t token, float*
       rounding += args.rounding * word_norm;
       subtract_row(history, norm, rounding, word_norm, 0);
     }
-    // A residual that is not finite has no nearest codeword; the caller looks at the last one.
+    // A residual that is not finite has no nearest codeword; the caller examines the final
+    // residual.
     if (std::isfinite(sq_norm)) {
       const double bound = ScoreBound(history, D, args.product_unit)
                                .of_block(args.max_norm, args.rounding * args.max_norm);

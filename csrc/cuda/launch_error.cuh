@@ -4,7 +4,7 @@
 
 namespace craft {
 
-// What the launches before it gave, and forgets it: null, or the driver's words.
+// The error of the launches before it, which it clears: null, or the driver's message.
 inline const char* launch_error() {
   const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);

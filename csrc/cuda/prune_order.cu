@@ -12,8 +12,8 @@ constexpr int kThreads = 128;
 
 using Step = void (*)(const PruneOrderArgs&, const PruneScratch&, int64_t, int64_t);
 
-// A thread for each token; threads of a block read the others of one image in step, so that a warp
-// reads one address at a time.
+// One thread per token. The threads of a block go through the other tokens of one image in step, so
+// that a warp reads one address at a time.
 template <Step step>
 __global__ void __launch_bounds__(kThreads)
     prune_step(const PruneOrderArgs args, const PruneScratch scratch) {

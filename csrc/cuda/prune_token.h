@@ -1,6 +1,6 @@
-// The pruning order, one token against all others of its image: what a GPU does with a thread for
-// each token. Rules and arithmetic are those of the CPU (prune_rules.h), only the sorting is
-// different: a token's rank is the number of tokens that come before it.
+// The pruning order by comparing one token with all others of its image, for a GPU with one thread
+// per token. Rules and arithmetic are those of the CPU (prune_rules.h); only sorting differs: a
+// token's rank is the number of tokens that come before it.
 #pragma once
 
 #include <cstdint>
@@ -9,14 +9,14 @@
 
 namespace craft::CRAFT_ISA {
 
-// What a token knows of those with its ID.
+// The cues of a token among those with its ID.
 struct Cues {
-  int64_t count;        // of them, the token included
-  int64_t less, equal;  // of their residuals to its own
-  int64_t isolation;    // summed distances to the nearest
+  int64_t count;        // their number, including the token
+  int64_t less, equal;  // how many of their residuals are less than its own, or equal to it
+  int64_t isolation;    // the sum of the distances to the nearest
 };
 
-// Memory for the tokens of all images.
+// Scratch memory for the tokens of all images.
 struct PruneScratch {
   PruneScratch(void* memory, int64_t count)
       : cues(static_cast<Cues*>(memory)), tokens(reinterpret_cast<Token*>(cues + count)) {}
@@ -33,7 +33,7 @@ CRAFT_INLINE CRAFT_HOST_DEVICE int64_t image_of(const PruneOrderArgs& args, int6
   return image * args.height * args.width;
 }
 
-// First of four steps; each needs the one before for all tokens of the image.
+// The first of four steps; each needs the previous one to be done for all tokens of the image.
 CRAFT_INLINE CRAFT_HOST_DEVICE void measure_cues(const PruneOrderArgs& args,
                                                  const PruneScratch& scratch, int64_t image,
                                                  int64_t i) {
@@ -74,7 +74,7 @@ CRAFT_INLINE CRAFT_HOST_DEVICE void score_token(const PruneOrderArgs& args,
   scratch.tokens[first + i] = token;
 }
 
-// Reads no critical value: other threads are writing them.
+// Reads no critical value, because other threads are writing them.
 CRAFT_INLINE CRAFT_HOST_DEVICE void set_critical_value(const PruneOrderArgs& args,
                                                        const PruneScratch& scratch, int64_t image,
                                                        int64_t i) {

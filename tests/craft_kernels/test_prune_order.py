@@ -1,5 +1,6 @@
 """The pruning order: its definition, its invariants, its implementations against each other."""
 
+import contextlib
 import math
 import random
 
@@ -11,6 +12,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from craft_kernels import prune_order
 from craft_kernels.backends import native_module
 from craft_kernels.prune import reference, tables
+from craft_kernels.prune.arguments import _all_fine, check_values
 
 IMPLS = ("reference", "native")
 GOLDEN_IDS = torch.tensor([[0, 0, 0, 0, 0, 1, 1, 2]])  # A x5, B x2, C x1
@@ -378,3 +380,30 @@ def test_residuals_with_gradients_are_accepted():
     residual_sq = torch.rand(1, 12, requires_grad=True)
     order = prune_order(torch.zeros(1, 12, dtype=torch.int64), residual_sq, torch.ones(1), (3, 4))
     assert not order.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ids", -1),
+        ("ids", 3),
+        ("residual_sq", -1.0),
+        ("residual_sq", float("nan")),
+        ("residual_sq", float("inf")),
+        ("prior", 0.0),
+        ("prior", float("nan")),
+        ("prior", float("inf")),
+        ("none", 0),
+    ],
+)
+def test_the_single_test_for_gpus_agrees_with_those_one_by_one(name, value):
+    values = {
+        "ids": torch.tensor([[0, 2, 1, 2]]),
+        "residual_sq": torch.tensor([[0.0, 1, 2, 3]]),
+        "prior": torch.tensor([0.5, 0.25, 0.25]),
+    }
+    if name in values:
+        values[name].view(-1)[1] = value
+    assert _all_fine(**values) == (name == "none")
+    with pytest.raises(ValueError, match=name) if name != "none" else contextlib.nullcontext():
+        check_values(**values)

@@ -1,2 +1,2 @@
-"""The pruning order on GPUs, in Triton. launch.py is the way in; nothing else is imported here, so
+"""The pruning order on GPUs, in Triton. The entry point is launch.py; nothing is imported here, so
 that the package can be imported without Triton."""

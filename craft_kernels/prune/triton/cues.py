@@ -1,4 +1,4 @@
-"""What a token knows of the others with its ID: how many, its rank by residual, its isolation."""
+"""The cues of a token among those with its ID: their number, its residual's rank, its isolation."""
 
 import triton
 import triton.language as tl
@@ -46,8 +46,8 @@ def measure_cues(
     code = tl.maximum(token_id, 0)
     tl.store(log_priors + image + i, fixed_log(tl.load(prior + code)), mask=here)
 
-    # From one distance to the next greater one, until enough tokens have been met. The token
-    # itself, at distance 0, is passed over by starting there.
+    # Step from each distance to the next greater one until enough tokens have been met. Starting at
+    # distance 0 skips the token itself.
     wanted = tl.minimum(count - 1, tl.full((), neighbors, tl.int32))
     wanted = tl.where(here, wanted, 0)
     reached = tl.zeros((BLOCK_I,), tl.int64)

@@ -1,6 +1,6 @@
-"""The pruning order on a GPU: four sweeps over all pairs of an image's tokens."""
+"""The pruning order on a GPU: four passes over all pairs of an image's tokens."""
 
-# A launch takes compiler options that the kernel has no parameter for.
+# A launch accepts compiler options that are not parameters of the kernel.
 # pyright: reportCallIssue=false
 
 import functools
@@ -22,7 +22,7 @@ def prune_order(
     neighbors: int,
     isolation_weight: float,
 ) -> Tensor:  # [B, N] int64
-    """Token positions of each image, the last to be pruned first, of validated arguments."""
+    """craft_kernels.ops.prune_order, for validated arguments."""
     ids, residual_sq, prior = ids.contiguous(), residual_sq.contiguous(), prior.contiguous()
     batch, count = ids.shape
     order = torch.empty_like(ids)
@@ -34,7 +34,7 @@ def prune_order(
     isolations, log_priors = torch.empty_like(ids), torch.empty_like(ids)
     scores = torch.empty_like(ids, dtype=torch.float64)
     criticals = torch.empty_like(scores)
-    # Tokens of a program, and how many others it compares them with at a time.
+    # How many tokens a program handles, and how many others it compares them with at a time.
     block_i, block_j = (256, 1024) if current_target()[0] == "interpreter" else (16, 64)
     block_i = min(block_i, next_power_of_2(count))
     block_j = min(block_j, next_power_of_2(count))
@@ -69,7 +69,7 @@ def prune_order(
 def _constants(
     grid: tuple[int, int], isolation_weight: float, device: str
 ) -> tuple[Tensor, Tensor, Tensor]:  # [N + 1] int64, [H, W] int64, [1] float64
-    """The CPU's tables on the device; a scalar argument of a kernel would be float32."""
+    """The tables on the device, and the weight: a scalar kernel argument would be float32."""
     log_counts = tables.log_counts(grid[0] * grid[1])
     weight = torch.tensor([isolation_weight], dtype=torch.float64)
     return log_counts.to(device), tables.distances(*grid).to(device), weight.to(device)

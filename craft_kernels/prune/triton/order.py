@@ -1,5 +1,7 @@
-"""From cues to the order: scores, slots, critical values, positions. Launched without fused
-multiply-add, so that float64 gives the bits of the CPU."""
+"""From cues to the order: scores, slots, critical values, positions.
+
+Launched without fused multiply-add, so that float64 gives the same bits as on the CPU.
+"""
 
 import triton
 import triton.language as tl
@@ -17,7 +19,7 @@ def score_tokens(
     BLOCK_I: tl.constexpr,
     BLOCK_J: tl.constexpr,
 ):
-    """((1 - w) residual rank + w isolation rank) / (2 (n - 1)): rank-scaled cues in [0, 1]."""
+    """((1 - w) residual rank + w isolation rank) / (2 (n - 1)): cues scaled by rank to [0, 1]."""
     blocks = tl.cdiv(N, BLOCK_I)
     image = (tl.program_id(0) // blocks).to(tl.int64) * N
     i = (tl.program_id(0) % blocks) * BLOCK_I + tl.arange(0, BLOCK_I)
@@ -36,7 +38,7 @@ def score_tokens(
     score = (1 - w) * residual_rank.to(tl.float64) + w * rank.to(tl.float64)
     n = tl.load(counts + image + i, mask=i < N, other=1)
     best = tl.maximum(2 * (n - 1), 1).to(tl.float64)
-    # A cue without contrast counts one half.
+    # A cue without contrast counts as one half.
     tl.store(scores + image + i, tl.where(n > 1, score / best, 0.5), mask=i < N)
 
 
@@ -52,8 +54,10 @@ def find_critical_values(
     BLOCK_I: tl.constexpr,
     BLOCK_J: tl.constexpr,
 ):
-    """(ln n - ln slot) / (ln p - ln p_min), where slot counts the better tokens of the ID. Slot 0
-    outlives the later slots of the rarest ID, and those all finite critical values."""
+    """(ln n - ln slot) / (ln p - ln p_min), where slot counts the better tokens of the ID.
+
+    Slot 0 outlives the later slots of the rarest ID, which outlive all finite critical values.
+    """
     blocks = tl.cdiv(N, BLOCK_I)
     image = (tl.program_id(0) // blocks).to(tl.int64) * N
     i = (tl.program_id(0) % blocks) * BLOCK_I + tl.arange(0, BLOCK_I)
@@ -88,8 +92,11 @@ def place_tokens(
     BLOCK_I: tl.constexpr,
     BLOCK_J: tl.constexpr,
 ):
-    """A token's place is the number of tokens kept longer: higher critical value, rarer ID, higher
-    score, raster order. No two tokens are equal."""
+    """A token's place is the number of tokens that are kept longer.
+
+    They have a higher critical value, a rarer ID, a higher score, or come first in raster order, in
+    this order of precedence. No two tokens are equal.
+    """
     blocks = tl.cdiv(N, BLOCK_I)
     image = (tl.program_id(0) // blocks).to(tl.int64) * N
     i = (tl.program_id(0) % blocks) * BLOCK_I + tl.arange(0, BLOCK_I)

@@ -1,9 +1,9 @@
 """The sign of a difference of two distances, in real arithmetic.
 
-The same fixed-point number as csrc/exact_sum.h: bit 0 stands for 2^-298, the square of the smallest
-denormal, and limbs of 32 bits leave the rest of an int64 for carries. There, a product is added to
-three limbs of an array; here, every limb looks at every product, because a block has no array to
-index. That is slow and seldom needed: only where float64 cannot separate two codewords.
+The fixed-point number of csrc/exact_sum.h: bit 0 stands for 2^-298, the square of the smallest
+denormal, and each int64 limb holds 32 bits and leaves the rest for carries. There, a product is
+added to three limbs of an array; here every limb looks at every product, because Triton has no
+indexable array. That is slow but rarely needed: only where float64 cannot separate two codewords.
 """
 
 import triton
@@ -33,7 +33,7 @@ def _product_in_limbs(
     y,  # [1, n] float32
     DOUBLINGS: tl.constexpr,
 ):  # [limbs, n] int64
-    """The part of 2^DOUBLINGS x y that falls into each limb."""
+    """The part of 2^DOUBLINGS x y that belongs to each limb."""
     x_mantissa, x_exponent = _mantissa_exponent(x)  # type: ignore[misc]
     y_mantissa, y_exponent = _mantissa_exponent(y)
     position = x_exponent + y_exponent + DOUBLINGS
@@ -50,7 +50,7 @@ def _product_in_limbs(
 
 @triton.jit
 def distance_sign(
-    residual,  # [D] float32, and so are the codewords a and b: pointers
+    residual,  # pointer to [D] float32, as are the codewords a and b
     a,
     b,
     D,

@@ -1,5 +1,7 @@
-"""The path for a small D: one launch takes a block of tokens through all levels. The residuals of
-the block are an operand of every product, whole, so that nothing but the codebook is read."""
+"""The path for small D: one launch takes a block of tokens through all levels.
+
+The block's residuals, whole, are one operand of every product, so only the codebook is read.
+"""
 
 import triton
 import triton.language as tl
@@ -16,7 +18,7 @@ _LANES = tl.constexpr(16)
 
 @triton.jit
 def _tile_scores(
-    operand,  # [BLOCK_N, BLOCK_D] float32 or bfloat16: values, not a pointer
+    operand,  # [BLOCK_N, BLOCK_D] float32 or bfloat16; values, not a pointer
     words,  # [K, D] same dtype
     half_sq_norms,  # [K] float32
     start,
@@ -41,7 +43,7 @@ def _scores_in_float64(
     words,  # [K, D] float32
     half_sq_norms64,  # [K]
     n,  # [BLOCK_N] int64
-    j,  # [BLOCK_N] int32: a codeword for each token
+    j,  # [BLOCK_N] int32: one codeword per token
     active,  # [BLOCK_N]
     D,
 ):  # [BLOCK_N] float64
@@ -64,7 +66,7 @@ def _sums_of_squares(
     D,
     BLOCK_N: tl.constexpr,
 ):  # [BLOCK_N] float64
-    """nearest.sum_of_squares of every token."""
+    """nearest.sum_of_squares for every token."""
     lanes = tl.arange(0, _LANES)
     total = tl.zeros((BLOCK_N, _LANES), tl.float64)
     for start in range(0, D, _LANES):
@@ -83,8 +85,8 @@ def fused_levels(
     quantized,  # [N, D] float32, out
     codes,  # [N, L] int64, out
     sq_norms,  # [N, L] float32, out
-    words,  # [B, K, D] float32, with B = L, or B = 1 where all levels share them
-    operands,  # [B, K, D] float32 or bfloat16: the words as the product takes them
+    words,  # [B, K, D] float32, with B = L, or B = 1 if all levels share them
+    operands,  # [B, K, D] float32 or bfloat16: the words in the product's format
     half_sq_norms,  # [B, K] float32
     half_sq_norms64,  # [B, K]
     limits,  # [B, 3] float64: max_norm, max_error, relative of score_bound.py
@@ -126,7 +128,7 @@ def fused_levels(
         else:
             operand = r
 
-        # The greatest score, whose it is, and the second greatest.
+        # The greatest score, its codeword, and the second greatest score.
         greatest = tl.full((BLOCK_N,), float("-inf"), tl.float32)
         second = tl.full((BLOCK_N,), float("-inf"), tl.float32)
         best = tl.zeros((BLOCK_N,), tl.int32)
@@ -141,8 +143,8 @@ def fused_levels(
             best = tl.where(top > greatest, start + lane, best)
             greatest = tl.maximum(greatest, top)
 
-        # Where the second is near, all that are near are looked at again. Comparisons are written
-        # so that a score that is no number is near.
+        # If the second is near, all that are near are examined again. Comparisons are written so
+        # that a NaN score counts as near.
         bound = bound_from_dot(norm, norm_error, max_norm, max_error, relative, D)
         threshold = near_threshold(greatest, bound)
         open_tokens = here & ((second < threshold) == 0)
@@ -157,7 +159,7 @@ def fused_levels(
                 near = open_tokens[:, None] & (start + lanes < K)
                 near = near & ((scores < threshold[:, None]) == 0)
                 lane = tl.min(tl.where(near, lanes, BLOCK_K), 1)
-                while tl.min(lane, 0) < BLOCK_K:  # a codeword of every open token at a time
+                while tl.min(lane, 0) < BLOCK_K:  # one codeword of every open token at a time
                     active = lane < BLOCK_K
                     j = start + lane
                     score = _scores_in_float64(  # type: ignore[misc]
@@ -183,7 +185,7 @@ def fused_levels(
                     best_score = tl.where(wins, score, best_score)
                     lane = tl.min(tl.where(near & (lanes > lane[:, None]), lanes, BLOCK_K), 1)
 
-        # A residual that is not finite has no nearest codeword; launch.py reports it.
+        # A residual that is not finite has no nearest codeword; gpu_tiles.py reports it.
         code = tl.maximum(best, 0).to(tl.int64)
         c = tl.load(level_words + code[:, None] * D + d[None, :], mask=mask, other=0.0)
         r -= c

@@ -1,4 +1,4 @@
-"""The gradient of the squared residual norms, with the residuals gone through again."""
+"""The gradient of the squared residual norms; the residuals are recomputed from the codes."""
 
 import triton
 import triton.language as tl
@@ -10,18 +10,18 @@ def add_sq_norms_gradient(
     words,  # [K, D] or [L, K, D] float32
     codes,  # [N, L] int64
     grad_sq_norms,  # [N, L] float32
-    grad_quantized,  # [N, D], or anything unless ADD
+    grad_quantized,  # [N, D]; unused unless ADD
     grad,  # [N, D] float32, out
     N,
     D,
     L,
-    level_stride,  # from one level's codewords to the next: 0 where all levels share them
+    level_stride,  # from one level's codewords to the next; 0 if all levels share them
     ADD: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
     """grad = grad_quantized + sum over l of 2 grad_sq_norms[:, l] r_l, in float32, in order of
-    level. Launched without fused multiply-add, so that the bits are those of the CPU."""
+    level. Launched without fused multiply-add, so that it gives the same bits as the CPU."""
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     mask = (n < N)[:, None] & (d < D)[None, :]

@@ -1,5 +1,8 @@
-"""The path for a shared codebook: one product z C^T, then one program per token keeps its row of
-scores on chip and takes all levels, subtracting a row of the Gram matrix C C^T at each."""
+"""The path for a shared codebook: one product z C^T for all levels.
+
+Then one program per token keeps its row of scores on chip and goes through the levels, subtracting
+a row of the Gram matrix C C^T after each.
+"""
 
 import triton
 import triton.language as tl
@@ -36,8 +39,8 @@ def gram_walk(
     BLOCK_K: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Every codeword whose score reaches the threshold is scored in float64; most often there is
-    one, and no score is needed."""
+    """Every codeword whose score reaches the threshold is scored in float64. Usually there is only
+    one, and no further score is needed."""
     token = tl.program_id(0).to(tl.int64)
     residual += token * D
     quantized += token * D
@@ -56,8 +59,8 @@ def gram_walk(
             bound = bound_from_gram(bound, norm, max_norm, relative, D)
         margin = 2 * bound_in_float64(norm, max_norm, D)
         threshold = near_threshold(tl.max(scores, 0), bound)
-        # Written so that a score that is no number is looked at. Columns from K on are -inf: where
-        # even those are near, the search below stops at K.
+        # Written so that a NaN score is examined. Columns from K on are -inf; the search below
+        # stops at K, in case even those are near.
         near = (scores < threshold) == 0
         best = tl.full((), -1, tl.int32)
         best_score = tl.full((), float("-inf"), tl.float64)
@@ -72,7 +75,7 @@ def gram_walk(
                 )
                 best, best_score = nearer(residual, words, j, score, best, best_score, margin, D)
                 j = tl.min(tl.where(near & (columns > j), columns, BLOCK_K), 0)
-        # A residual that is not finite has no nearest codeword; launch.py reports it.
+        # A residual that is not finite has no nearest codeword; gpu_tiles.py reports it.
         code = tl.maximum(best, 0).to(tl.int64)
         sq_norm = take_codeword(
             words + code * D, residual, residual, quantized, level, D, False, BLOCK_D

@@ -1,6 +1,6 @@
-"""The way from tensors to kernel launches: the plan, and the order of launches for a tile."""
+"""From tensors to kernel launches: the plan, and the launches for a tile of tokens."""
 
-# A launch takes compiler options that the kernel has no parameter for.
+# A launch accepts compiler options that are not parameters of the kernel.
 # pyright: reportCallIssue=false
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from craft_kernels.triton_target import (
 )
 
 _log = logging.getLogger("craft_kernels")
-GROUP = 16  # codewords whose greatest score is kept
+GROUP = 16  # how many codewords share one stored score, the greatest of theirs
 
 
 def residual_quantize(
     z: Tensor,  # [..., D] float32, bfloat16 or float16; N tokens
-    codewords: tuple[Codewords, ...],  # of all levels, or of each
+    codewords: tuple[Codewords, ...],  # one shared by all levels, or one per level
     levels: int,
-    frozen: bool,  # the codewords outlive the call
+    frozen: bool,  # whether the codewords outlive the call
 ) -> tuple[Tensor, Tensor, Tensor]:  # [N, L] int64, [N, D] float32, [N, L] float32
     dim = z.shape[-1]
     count, K = z.numel() // dim, len(codewords[0].words)
@@ -109,9 +109,9 @@ def _fuse(
 ) -> None:
     (count, dim), target = residual.shape, current_target()
     tiles = planning.fused_tiles(target, dim)
-    assert tiles is not None  # or the plan would be another
+    assert tiles is not None  # or the plan would have been another
     books = stacked_words(codewords, precision)
-    # Without a word about registers, ptxas keeps to 128 of them and spills.
+    # Unless told otherwise, ptxas limits itself to 128 registers and spills.
     limit = {"maxnreg": 255} if target[0] == "cuda" else {}
     fused_levels[(ceil_div(count, tiles.BLOCK_N),)](
         residual,
@@ -228,7 +228,7 @@ def residual_sq_norms_backward(
 
 
 def _row_block(dim: int, most: int) -> int:
-    """Components of a token that a program handles at a time."""
+    """How many components of a token a program handles at a time."""
     if current_target()[0] == "interpreter":  # which pays per operation, not per element
         most = 4096
     return min(most, max(16, next_power_of_2(dim)))

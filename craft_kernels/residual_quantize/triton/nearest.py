@@ -1,5 +1,5 @@
-"""What the kernels share once fast arithmetic has proposed codewords: exact choice among them, and
-the step to the next level. All pointers here are to one token's row."""
+"""What the kernels share once fast arithmetic has proposed codewords: the exact choice among them
+and the step to the next level. All pointers here are to one token's row."""
 
 import triton
 import triton.language as tl
@@ -84,8 +84,8 @@ def sum_of_squares(
     x,  # [D] float32
     D,
 ):  # float64
-    """In the order that every implementation keeps to: component i is added to lane i % 16, the
-    lanes are folded in halves."""
+    """|x|^2 in the order that every implementation follows: component i is added to lane i % 16,
+    and the lanes are folded in halves."""
     lanes = tl.arange(0, _LANES)
     total = tl.zeros((_LANES,), tl.float64)
     for start in tl.range(0, D, _LANES, loop_unroll_factor=8):
@@ -102,7 +102,7 @@ def take_codeword(
     word,  # [D] float32
     residual,  # [D] float32, in and out
     operand,  # [D] bfloat16, out, if ROUNDED
-    quantized,  # [D] float32, in and out; nothing yet at level 0
+    quantized,  # [D] float32, in and out; uninitialised at level 0
     level,
     D,
     ROUNDED: tl.constexpr,

@@ -1,7 +1,7 @@
 """Which path and which arithmetic a call takes on a GPU, and why.
 
-A model of time, not a measurement: no GPU has run it. docs/gpu.md has its derivation. The choice
-moves time only, never a code. CRAFT_KERNELS_PATH (gram, streaming, fused) and
+The choice follows a model of time, not measurements: no GPU has run it. docs/gpu.md derives it. It
+affects only the time, never a code. CRAFT_KERNELS_PATH (gram, streaming, fused) and
 CRAFT_KERNELS_PRECISION (see precision.py) override it.
 """
 
@@ -14,11 +14,11 @@ from craft_kernels.residual_quantize.forced_path import forced_path
 from craft_kernels.residual_quantize.precision import PRECISIONS
 from craft_kernels.triton_target import ceil_div, next_power_of_2
 
-GRAM_MAX_K = 16384  # scores of a token: 64 registers for each of 256 threads
+GRAM_MAX_K = 16384  # so that a token's scores take 64 registers of each of 256 threads
 
 
 class Device(NamedTuple):
-    """Rates that data sheets give, dense, in TFLOP/s and TB/s."""
+    """Rates from the data sheets, dense, in TFLOP/s and TB/s."""
 
     float32: float
     tf32: float
@@ -35,11 +35,11 @@ DEVICES = {
 }
 _OTHER = Device(20, 40, 80, 0.5, 48)
 _LAUNCH = 4e-6  # seconds
-_REACHED = 0.5  # of the peak, by a product
+_REACHED = 0.5  # the share of the peak that a product reaches
 
 
 class Tiles(NamedTuple):
-    """How the screening product is cut up."""
+    """How the screening product is divided into tiles."""
 
     BLOCK_N: int
     BLOCK_K: int
@@ -61,7 +61,7 @@ _TILES = {
 }
 
 
-# By backend and by what D is at most. Larger ones spill: at D = 256, every tiling that was tried.
+# By backend and greatest D. A larger D spills registers: at D = 256, every tiling tried did.
 _FUSED_TILES = {
     "cuda": {64: Tiles(32, 64, 64, 8, 2), 128: Tiles(16, 64, 128, 8, 2)},
     "hip": {64: Tiles(32, 32, 64, 8, 1)},
@@ -70,6 +70,8 @@ _FUSED_TILES = {
 
 
 class Plan(NamedTuple):
+    """The path and the arithmetic of a call."""
+
     path: str
     precision: str  # of the streaming path's product
     reason: str
@@ -81,7 +83,7 @@ def choose(
     K: int,
     D: int,
     L: int,
-    gram_allowed: bool,  # shared, frozen, and within the codebook's gram_bytes
+    gram_allowed: bool,  # the codebook is shared and frozen, and its gram_bytes hold the matrix
 ) -> Plan:
     precision = os.environ.get("CRAFT_KERNELS_PRECISION") or _default_precision(target)
     if precision not in PRECISIONS:
@@ -109,7 +111,7 @@ def choose(
     seconds = {"streaming": streaming_seconds(device, N, K, D, L, precision)}
     if gram_possible:
         seconds["gram"] = gram_seconds(device, N, K, D, L)
-    # Compilers were asked about these only; see the compile tests.
+    # Only these have been checked with the compilers; see the compile tests.
     if fused is not None and precision == _default_precision(target) != "ieee":
         seconds["fused"] = fused_seconds(target, N, K, L, precision, fused)
     said = ", ".join(f"{path} {s * 1e6:.0f} us" for path, s in sorted(seconds.items()))
@@ -117,14 +119,14 @@ def choose(
 
 
 def gram_seconds(device: Device, N: int, K: int, D: int, L: int) -> float:
-    """The product in float32; its scores written, read, and a Gram row read per later level."""
+    """The product in float32, writing and reading its scores, and a Gram row per later level."""
     product = 2 * N * K * D / (_REACHED * device.float32 * 1e12)
     walk = 4 * N * K * (2 + L - 1) / (device.bandwidth * 1e12)
     return product + walk + 2 * _LAUNCH
 
 
 def streaming_seconds(device: Device, N: int, K: int, D: int, L: int, precision: str) -> float:
-    """Per level the product, or the codebook's way from memory if that takes longer."""
+    """Per level, the product, or reading the codebook from memory if that takes longer."""
     product = 2 * N * K * D / _flops(device, precision)
     memory = (2 if precision == "bf16" else 4) * K * D / (device.bandwidth * 1e12)
     return L * (max(product, memory) + 2 * _LAUNCH)
@@ -133,9 +135,9 @@ def streaming_seconds(device: Device, N: int, K: int, D: int, L: int, precision:
 def fused_seconds(
     target: tuple[str, object], N: int, K: int, L: int, precision: str, tiles: Tiles
 ) -> float:
-    """One launch, in which a multiprocessor takes a block of tokens through all levels at a time:
-    few tokens leave most of them idle. From Hopper on the blocks are too small for the newest
-    matrix instructions, and the older ones are taken to be half as fast."""
+    """One launch, in which each multiprocessor takes a block of tokens through all levels, so that
+    few tokens leave most of them idle. From Hopper on, the blocks are too small for the newest
+    matrix instructions; the older ones are assumed to be half as fast."""
     backend, arch = target
     device = DEVICES.get(target, _OTHER)
     rate = _flops(device, precision) / device.units
@@ -146,7 +148,7 @@ def fused_seconds(
 
 
 def _flops(device: Device, precision: str) -> float:
-    """Of a product in this precision, counted as if it were one."""
+    """Operations per second of a product in this precision, counting split products as one."""
     rate, products = {
         "ieee": (device.float32, 1),
         "tf32": (device.tf32, 1),
@@ -176,7 +178,7 @@ def fused_tiles(target: tuple[str, object], D: int) -> Tiles | None:
 
 
 def settle_warps(target: tuple[str, object], precision: str) -> int:
-    """Warps of a program that settles a token's code: what the compiler needs not to spill."""
+    """Warps of a program that settles a token's code: enough that the compiler does not spill."""
     return 8 if target == ("cuda", 80) and precision == "bf16" else 4
 
 

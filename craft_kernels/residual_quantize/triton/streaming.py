@@ -1,5 +1,5 @@
-"""The path for any codebook: per level, a product that keeps only the greatest score of each group
-of 16 codewords, then one program per token that settles the code."""
+"""The path for any codebook: per level, a product that stores only the greatest score of each group
+of 16 codewords, then one program per token that settles its code."""
 
 import triton
 import triton.language as tl
@@ -67,7 +67,7 @@ def settle(
     sq_norms,  # [N, L] float32, out: column `level`
     words,  # [K, D] float32
     half_sq_norms64,  # [K]
-    limits,  # [3] float64: max_norm, max_error, relative of score_bound.py
+    limits,  # [3] float64: max_norm, max_error and relative of score_bound.py
     maxima,  # [N, G] float32
     level,
     K,
@@ -80,7 +80,7 @@ def settle(
     BLOCK_D: tl.constexpr,
 ):
     """The nearest codeword of one token, in real arithmetic, and the step to the next level.
-    Groups whose greatest score lies below the threshold need no look."""
+    Groups whose greatest score lies below the threshold are skipped."""
     token = tl.program_id(0).to(tl.int64)
     residual += token * D
     maxima += token * G
@@ -105,7 +105,7 @@ def settle(
     for start in range(0, G, BLOCK_G):
         g = start + columns
         value = tl.load(maxima + g, mask=g < G, other=float("-inf"))
-        # Written so that a score that is no number is looked at.
+        # Written so that a NaN score is examined.
         near = (g < G) & ((value < threshold) == 0)
         group = tl.min(tl.where(near, g, G), 0)
         while group < G:
@@ -121,7 +121,7 @@ def settle(
                 lane = tl.min(tl.where((scores >= least) & (lanes > lane), lanes, GROUP), 0)
             group = tl.min(tl.where(near & (g > group), g, G), 0)
 
-    # A residual that is not finite has no nearest codeword; launch.py reports it.
+    # A residual that is not finite has no nearest codeword; gpu_tiles.py reports it.
     best = tl.maximum(best, 0).to(tl.int64)
     sq_norm = take_codeword(
         words + best * D,

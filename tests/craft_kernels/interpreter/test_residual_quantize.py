@@ -5,7 +5,7 @@ holds against it, stands in for it where only equality is in question."""
 import pytest
 import torch
 
-from craft_kernels import FrozenCodebook, residual_quantize
+from craft_kernels import FrozenCodebook, deferred_finite_checks, residual_quantize
 
 pytest.importorskip("triton", reason="this lane needs triton: pip install triton")
 from craft_kernels.residual_quantize import device_words, gpu_tiles
@@ -200,6 +200,18 @@ def test_not_finite(way, value):
     z[1, 2] = value
     with pytest.raises(ValueError, match=rf"z must be finite, got {value} at position \(1, 2\)"):
         residual_quantize(z, FrozenCodebook(torch.eye(3), 2), impl="triton")
+
+
+@some_ways
+def test_not_finite_at_the_end_of_a_block(way):
+    z = torch.zeros(2, 3)
+    z[1, 2] = torch.nan
+    with deferred_finite_checks() as checks:
+        got = residual_quantize(z, FrozenCodebook(torch.eye(3), 2), impl="triton")
+        with pytest.raises(ValueError, match=r"z must be finite, got nan at position \(1, 2\)"):
+            checks.check()
+    assert got.residual_sq_norms[0].isfinite().all()
+    assert got.residual_sq_norms[1].isnan().all()
 
 
 @some_ways
