@@ -179,10 +179,10 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
         return hidden, None if token is None else token[:, 0]
 
     def compile_features(self) -> None:
-        """From now on :meth:`encode` and :meth:`continuous` run compiled by torch.compile.
+        """Run :meth:`encode` and :meth:`continuous` through torch.compile from now on.
 
-        Its products are rounded otherwise, so a code in a near-tie may be another one. Compiled
-        for the first size of batch, and once more for all others.
+        Compiled products are rounded differently, so codes in near-ties may differ. Compilation
+        happens for the first batch size, and once more for all other sizes.
         """
         if self._compiled is None:
             self._compiled = torch.compile(self.features)
