@@ -121,7 +121,7 @@ def test_a_pack_with_a_language_model_of_its_own(request, tiny_models_dir, place
         "evaluate {pack} --out {out} --general {folder}",
         EXACT["tokenize"],
         EXACT["prior"],
-        TRAINING["a folder"],
+        TRAINING["a folder"] + " --general {folder}",
     ],
 )
 def test_images_are_sent_as_bytes(line, request, tiny_models_dir, places):
