@@ -14,14 +14,15 @@ from pathlib import Path
 def interleaved(
     variants: Mapping[str, Callable[[], object]],
     rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds of every call; each round calls every variant once. Warm the variants up before."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, variant in variants.items():
-            begin = time.perf_counter()
+            begin = clock()
             variant()
-            seconds[name].append(time.perf_counter() - begin)
+            seconds[name].append(clock() - begin)
     return seconds
 
 

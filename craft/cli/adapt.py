@@ -88,7 +88,7 @@ def adapt(
     from craft.cli.told import ConsoleListener
     from craft.family.family import ModelFamily
     from craft.pocket.domains import load_domain
-    from craft.training.adapt import CHECKPOINTS
+    from craft.training.admission import CHECKPOINTS
     from craft.workbench import adaptation
     from craft.workbench.requirements import language_model
 

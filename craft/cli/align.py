@@ -56,7 +56,7 @@ def align(
     from craft.cli.told import ConsoleListener
     from craft.family.family import ModelFamily
     from craft.settings.methods import ALIGN_STAGES
-    from craft.training.adapt import CHECKPOINTS
+    from craft.training.admission import CHECKPOINTS
     from craft.workbench import alignment
 
     given = {"captions": captions, "instructions": instructions}

@@ -15,7 +15,7 @@ from craft.data.readers import AccountSummary
 from craft.report.adaptation import adaptation_lines
 from craft.runtime.rank import is_main_process
 from craft.settings.training import CraftConfig
-from craft.training.adapt import CHECKPOINTS
+from craft.training.admission import CHECKPOINTS
 from craft.training.result import AdaptationResult
 from craft.training.trainee import TrainableTable
 from craft.workbench.listener import Listener

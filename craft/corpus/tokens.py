@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from craft.corpus.token_file import CorpusTokens, TokenCard, read_tokens, write_
 from craft.data.images.pace import EncodingPace
 from craft.errors import CraftError
 from craft.prior import TokenPrior
+from craft.runtime.directory_lock import directory_lock, require_unlocked
 from craft.runtime.processes import ALONE, Processes
+from craft.runtime.whole_file import remove_unfinished
 
 __all__ = ["CorpusTokens", "prior_of", "read_tokens", "tokenize_corpus"]
 
@@ -62,28 +65,34 @@ def tokenize_corpus(
         pace: is told how fast images were encoded, by all of them.
 
     Raises:
-        CraftError: a file in ``out`` is damaged, was made with another encoder, codebook, precision
-            or ``--shard-size``, or from images that have changed since; the message says which.
+        CraftError: a file in ``out`` is damaged, or of another encoder, codebook, precision or
+            ``--shard-size``, or of images that are others now; says which.
+        LockedError: another process writes to ``out``.
         DataError: an image is missing or corrupt.
+        OSError: a file cannot be written; those that are there are whole.
     """
+    require_unlocked(out)
     _require_same_cut(out, shards)
-    out.mkdir(parents=True, exist_ok=True)
     there = processes.from_main(
         lambda: [number for number, x in enumerate(shards) if token_path(out, x).is_file()]
     )
     missing = sorted(set(range(len(shards))) - set(there))
     mine = EncodingPace()
-    with shard_workers(workers) as each_shard:
+    with shard_workers(workers) as each_shard, ExitStack() as held:
         present = processes.claimed([shards[number] for number in there])
         yield from each_shard(_Check(encoder, out.absolute()), present)
-        processes.wait()  # nothing is written before all of them are known to be good
+        processes.wait()  # nothing is written before all of them are known to be intact
+        if processes.is_main:
+            held.enter_context(directory_lock(out))
+            remove_unfinished(out)
+        processes.wait()
         absent = processes.claimed([shards[number] for number in missing])
         for made in each_shard(_Tokenize(encoder, out.absolute()), absent):
             mine.add(made)
             yield made.images
-    for part in processes.gathered(mine):
-        if pace is not None:
-            pace.add(part)
+        for part in processes.gathered(mine):
+            if pace is not None:
+                pace.add(part)
 
 
 def token_path(out: Path, shard: Shard) -> Path:

@@ -5,7 +5,6 @@ Batches may be in any order. If several processes encode, each has a file of its
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from craft.runtime.appended_file import AppendedFile, tell_torn
+
 #: Header of a batch: number of its first image, its number of images, and the checksum of the data
 #: that follows.
 _HEADER = struct.Struct("<III")
@@ -24,8 +25,8 @@ _HEADER = struct.Struct("<III")
 class CodeFile:
     """Batches of codes and |r_1|^2, appended one by one.
 
-    A batch is on disk when :meth:`append` returns. If a process is killed while writing, the next
-    :meth:`read` cuts off the partial batch.
+    A batch is on the disk when :meth:`append` returns. What a process that was killed left
+    half-written is told and cut off by the next :meth:`read`.
 
     Args:
         path: of the file, which need not exist. The caller ensures that it belongs to the same
@@ -46,24 +47,33 @@ class CodeFile:
         """
         found: list[range] = []
         for path in (self.path, *self.beside):
-            if not path.is_file():
-                continue
-            whole = 0
-            with path.open("r+b") as file:
-                while (rows := _next(file, codes, residual_sq)) is not None:
-                    found.append(rows)
-                    whole = file.tell()
-                file.truncate(whole)
+            if path.is_file():
+                found += _read(path, codes, residual_sq)
         return found
 
     def append(self, first: int, codes: Tensor, residual_sq: Tensor) -> None:
-        """Append a batch that starts at image ``first``: codes [b, N, L] and |r_1|^2 [b, N]."""
+        """Append a batch that starts at image ``first``: codes [b, N, L] and |r_1|^2 [b, N].
+
+        Raises:
+            OSError: it could not be written; names the file, which is as it was.
+        """
         content = _bytes(codes) + _bytes(residual_sq)
-        checksum = zlib.crc32(content, first)
-        with self.path.open("ab") as file:
-            file.write(_HEADER.pack(first, len(codes), checksum) + content)
-            file.flush()
-            os.fsync(file.fileno())
+        with AppendedFile(self.path) as file:
+            file.append(_HEADER.pack(first, len(codes), zlib.crc32(content, first)) + content)
+
+
+def _read(path: Path, codes: Tensor, residual_sq: Tensor) -> list[range]:
+    """Read one file, and cut off what is incomplete."""
+    found: list[range] = []
+    whole = 0
+    with path.open("rb") as file:
+        while (rows := _next(file, codes, residual_sq)) is not None:
+            found.append(rows)
+            whole = file.tell()
+    if whole < path.stat().st_size:
+        tell_torn(path, f"what follows the codes of {sum(map(len, found))} images is")
+        AppendedFile(path, whole).close()
+    return found
 
 
 def _next(file: BinaryIO, codes: Tensor, residual_sq: Tensor) -> range | None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from craft.runtime.appended_file import AppendedFile, tell_torn, whole_lines
 from craft.runtime.directory_lock import LOCK, directory_lock, require_unlocked
+from craft.runtime.json_cards import CHECKSUM, checksum, with_checksum
 from craft.runtime.processes import ALONE, Processes
 from craft.runtime.strict_text import parse_json
 from craft.runtime.whole_file import remove_unfinished, write_text
@@ -53,7 +54,7 @@ class Journal:
             self._given = processes.from_main(lambda: self._opened(directory, identity))
             if not processes.is_main:
                 held.enter_context(directory_lock(self._own))
-            self._file = (self._own / _ANSWERS).open("a", encoding="utf-8")
+            self._file = AppendedFile(self._own / _ANSWERS)
             self._held = held.pop_all()
 
     def _opened(self, directory: Path, identity: Mapping[str, Any]) -> dict[str, dict[int, str]]:
@@ -61,10 +62,10 @@ class Journal:
         for part in self._parts:  # of a run whose first process has died
             require_unlocked(part)
         remove_unfinished(directory)
-        text = json.dumps(identity, sort_keys=True)
+        text = json.dumps(identity, sort_keys=True)  # in ASCII
         noted = self.folder / _IDENTITY
-        before = noted.read_text(encoding="utf-8") if noted.is_file() else None
-        if before != text:
+        before = noted.read_bytes() if noted.is_file() else None
+        if before != text.encode():
             if before is not None:
                 log.warning(
                     "what an earlier run left in %s is not used: its %s",
@@ -79,7 +80,9 @@ class Journal:
             write_text(noted, text)
         found: dict[str, dict[int, str]] = {}
         for folder in (self.folder, *self._parts):
-            _read_answers(folder / _ANSWERS, found)
+            path = folder / _ANSWERS
+            if path.is_file():
+                AppendedFile(path, _read_answers(path, found)).close()
         return found
 
     @property
@@ -92,12 +95,14 @@ class Journal:
         return self._given.get(_key(run, part), {})
 
     def add(self, run: Mapping[str, Any], part: str, answers: Mapping[int, str]) -> None:
-        """Record answers by question number; they are on disk when this returns."""
+        """Write answers down, by question number; they are on the disk when this returns.
+
+        Raises:
+            OSError: they could not be written; names the file, whose earlier answers are whole.
+        """
         numbered = {str(number): text for number, text in answers.items()}
-        line = json.dumps([_key(run, part), numbered], ensure_ascii=False)
-        self._file.write(line + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        line = json.dumps(with_checksum({"run": _key(run, part), "answers": numbered}))
+        self._file.append(line.encode() + b"\n")
 
     def codes(self, name: str) -> CodeFile:
         """The file for the codes of one set of images under one encoder."""
@@ -121,7 +126,7 @@ class Journal:
         self._held.close()
 
 
-def _difference(before: str, identity: Mapping[str, Any]) -> str:
+def _difference(before: bytes, identity: Mapping[str, Any]) -> str:
     """How an earlier identity differs, for a message."""
     try:
         found = parse_json(before)
@@ -132,7 +137,7 @@ def _difference(before: str, identity: Mapping[str, Any]) -> str:
         was = found.get(name) if isinstance(found, dict) else None
         if isinstance(was, dict) and isinstance(now, dict):
             names += [
-                f"{key} was {was.get(key)}, not {now[key]}"
+                f"{key} was {was.get(key)!r:.60}, not {now[key]!r}"
                 for key in now
                 if was.get(key) != now[key]
             ]
@@ -141,23 +146,21 @@ def _difference(before: str, identity: Mapping[str, Any]) -> str:
     return "; its ".join(names) or "identity was different"
 
 
-def _read_answers(path: Path, given: dict[str, dict[int, str]]) -> None:
-    """Read the complete lines and cut off a partly written one."""
-    if not path.is_file():
-        return
+def _read_answers(path: Path, given: dict[str, dict[int, str]]) -> int:
+    """Take up the whole lines; how many bytes they are."""
     whole = 0
-    with path.open("r+b") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            try:
-                key, numbered = parse_json(line)
-            except ValueError:  # left by a power failure
-                break
-            answers = {int(number): text for number, text in numbered.items()}
-            given.setdefault(key, {}).update(answers)
-            whole += len(line)
-        file.truncate(whole)
+    for number, line in enumerate(whole_lines(path), 1):
+        try:
+            entry = parse_json(line)
+        except ValueError:  # what a machine that lost its power left
+            entry = None
+        if not isinstance(entry, dict) or entry.get(CHECKSUM) != checksum(entry):
+            tell_torn(path, f"what stands from line {number} on is damaged or")
+            break
+        answers = {int(number): text for number, text in entry["answers"].items()}
+        given.setdefault(entry["run"], {}).update(answers)
+        whole += len(line) + 1
+    return whole
 
 
 def _key(run: Mapping[str, Any], part: str) -> str:

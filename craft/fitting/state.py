@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from craft.errors import CraftError
@@ -56,10 +56,10 @@ class FitState:
         tensors |= {} if self.table is None else {"table": self.table}
         tensors |= {} if self.best is None else {"best": self.best}
         tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
+        tensors["errors"] = torch.tensor(self.errors, dtype=torch.float64)
         metadata = {
             "format": _FORMAT,
             "identity": self._identity,
-            "errors": json.dumps(self.errors),
             "hash": tensor_hash(tensors),
         }
         write_tensors(self._path, tensors, metadata)
@@ -85,6 +85,6 @@ class FitState:
                 f"{path} belongs to a fit of other features or with other settings; name another "
                 "file, or delete this one to begin again"
             )
-        self.errors = json.loads(metadata["errors"])
+        self.errors = tensors.pop("errors").tolist()
         self.table, self.best = tensors.pop("table", None), tensors.pop("best", None)
         self.finished = [tensors[f"level {i}"] for i in range(len(tensors))]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from craft.runtime.inside import inside
 from craft.runtime.json_cards import read_json
 from craft.runtime.stored_files import StoredFileError, require_file
+from craft.runtime.strict_text import is_text
 
 
 class StoredTensors(NamedTuple):
@@ -181,6 +182,8 @@ def require_fractions(name: str, tensor: StoredTensor, what: str) -> None:
 @contextmanager
 def _opened(path: Path | str, what: str) -> Iterator[Any]:
     path = require_file(path, what)
+    if not is_text(str(path)):
+        raise StoredFileError(f"{path}, {what}, has a path that is not UTF-8; rename its folder")
     try:
         with safe_open(path, framework="pt") as file:
             yield file

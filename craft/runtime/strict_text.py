@@ -38,6 +38,16 @@ def utf8(data: bytes) -> str:
         raise Fault(f"byte {error.start} is 0x{byte:02x}, which is not UTF-8") from None
 
 
+def is_text(value: str) -> bool:
+    """Whether a string can be written as UTF-8: not with half a character in it, or with a byte
+    of a file's name that is not UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def parse_json(data: bytes | str, *, foreign: bool = False) -> Any:
     """Parse JSON.
 

@@ -71,8 +71,8 @@ def write_bytes(path: Path | str, content: bytes) -> None:
         written.write_bytes(content)
 
 
-def write_json(path: Path | str, content: Any, indent: int = 2) -> None:
-    """Write ``content`` as JSON with a final line break; errors as for :func:`whole_file`."""
+def write_json(path: Path | str, content: Any, indent: int | None = 2) -> None:
+    """Write ``content`` as JSON, with a line break at its end; errors as :func:`whole_file`'s."""
     write_text(path, json.dumps(content, indent=indent) + "\n")
 
 
@@ -127,7 +127,7 @@ def flush(path: Path) -> None:
 
 
 def flush_directory(path: Path) -> None:
-    """Flush a directory's entries to the disk, as :func:`flush` does a file's content."""
+    """Its names, as :func:`flush` a file's content."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -167,13 +167,6 @@ def write_errors(path: Path, needs: int | None = None) -> Iterator[None]:
 
 class WriteError(OSError):
     """A file could not be written; the message is a whole sentence."""
-
-
-def follow_umask(path: Path) -> None:
-    """Give a file the mode that new files get; safetensors and tempfile use 0600."""
-    probe = path.with_name(f".{path.name}.mode")
-    path.chmod(new_file(probe))
-    probe.unlink()
 
 
 def room(path: Path) -> int:

@@ -5,7 +5,10 @@ Errors are those of :mod:`craft.runtime.whole_file`.
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
+import re
 import shutil
 from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
@@ -37,10 +40,8 @@ def files_together(directory: Path | str, needs: int | None = None) -> Generator
     with write_errors(directory, needs):
         directory.mkdir(parents=True, exist_ok=True)
         with _folder_beside(directory / "files") as written:
-            try:
+            with _named(written, directory):
                 yield written
-            except WriteError as error:  # names the folder that is about to vanish
-                raise WriteError(str(error).replace(str(written), str(directory))) from error
             for file in list(_files(written)):
                 place = directory / file.relative_to(written)
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -75,10 +76,8 @@ def parts_swapped(
             written, old = folder / "new", folder / "old"
             written.mkdir()
             old.mkdir()
-            try:
+            with _named(written, directory):
                 yield written
-            except WriteError as error:  # names the folder that is about to vanish
-                raise WriteError(str(error).replace(str(written), str(directory))) from error
             for _ in _files(written):
                 pass
             new = sorted(path.name for path in written.iterdir() if path.name != card)
@@ -104,7 +103,12 @@ def _move(moves: list[tuple[Path, Path]]) -> None:
 
 @contextmanager
 def whole_directory(path: Path | str, needs: int | None = None) -> Generator[Path]:
-    """Yield the path of a folder to create; after the block it is renamed to ``path``.
+    """Yield an empty folder to write to; after the block it is renamed to ``path``.
+
+    What processes that were killed left beside ``path`` is removed.
+
+    Args:
+        needs: bytes that will be written, for the message of a full disk.
 
     Raises:
         OSError: the folder could not be written, or ``path`` exists and is not an empty folder;
@@ -113,32 +117,81 @@ def whole_directory(path: Path | str, needs: int | None = None) -> Generator[Pat
     path = Path(path)
     with write_errors(path, needs):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left(path)
         with _folder_beside(path) as written:
-            written.rmdir()  # the block creates it
-            yield written
+            with _named(written, path):
+                yield written
             for _ in _files(written):
                 pass
             os.replace(written, path)
+            flush_directory(path.parent)
 
 
 @contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
+    """An empty folder, locked as long as this process has it, and gone afterwards."""
     written = path.with_name(f".{path.name}.{os.getpid()}.part")
     shutil.rmtree(written, ignore_errors=True)
     written.mkdir()
+    number = os.open(written, os.O_RDONLY)
     try:
+        _lock(number)
         yield written
     finally:
         shutil.rmtree(written, ignore_errors=True)
+        os.close(number)
+
+
+@contextmanager
+def _named(written: Path, path: Path) -> Iterator[None]:
+    """Name ``path`` in errors instead of the folder beside it, which is about to vanish."""
+    try:
+        yield
+    except WriteError as error:
+        raise WriteError(str(error).replace(str(written), str(path))) from error
+
+
+def _remove_left(path: Path) -> None:
+    """Remove folders beside ``path`` that processes left which were writing it and are gone."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if not re.fullmatch(r"\.\d+\.part", left.name[len(path.name) + 1 :]) or left.is_symlink():
+            continue
+        try:
+            number = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue
+        try:
+            if _lock(number):
+                shutil.rmtree(left, ignore_errors=True)
+        finally:
+            os.close(number)
+
+
+def _lock(number: int) -> bool:
+    """Take the system's lock of an open folder; whether it was free, as far as the disk tells."""
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another process has it, or the disk knows no such locks
+        return False
+    return True
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    """Iterate over all files under a folder, each flushed and given the mode of the umask."""
+    """All files under a folder, each with the mode that the umask gives, and on the disk; links
+    are none."""
     probe = directory / ".mode"
     mode = new_file(probe)
     probe.unlink()
+    folders = [directory]
     for file in sorted(directory.rglob("*")):
+        if file.is_symlink():
+            continue
         if file.is_file():
             file.chmod(mode)
             flush(file)
             yield file
+        elif file.is_dir():
+            folders.append(file)
+    for folder in folders:
+        if folder.is_dir():  # not if it was moved meanwhile
+            flush_directory(folder)

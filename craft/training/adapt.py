@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,31 +22,23 @@ from craft.errors import CraftError
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.progress import OnProgress, ignore_progress
-from craft.runtime.whole_file import write_text
+from craft.runtime.whole_file import remove_unfinished, write_text
 from craft.settings.methods import METHODS, Recipe
 from craft.settings.training import CraftConfig
-from craft.training.distributed.processes import make_accelerator
+from craft.training.admission import admit
 from craft.training.divergence import divergence
 from craft.training.proofs import FrozenProof
-from craft.training.records.checkpoint import CheckpointDirectory
-from craft.training.records.identity import data_identity, models_identity, require_same_run
+from craft.training.records.identity import models_identity
 from craft.training.records.pace import Pace
 from craft.training.records.run_log import RunLog
-from craft.training.records.trackers import Trackers, require_trackers
+from craft.training.records.trackers import Trackers
 from craft.training.result import AdaptationResult, ValidationAnswers
-from craft.training.run_checkpoint import (
-    recorded_settings,
-    require_shared,
-    restore_checkpoint,
-    save_checkpoint,
-)
+from craft.training.run_checkpoint import restore_checkpoint, save_checkpoint
 from craft.training.selection import Selection
 from craft.training.trainee import TrainableTable
 from craft.training.training_run import TrainingRun
 
 log = logging.getLogger(__name__)
-
-CHECKPOINTS = "checkpoints"
 
 
 def adapt(
@@ -63,6 +55,7 @@ def adapt(
     resume: bool = False,
     device: torch.device | None = None,
     manifest: DomainManifest | None = None,
+    models: Mapping[str, str] | None = None,
     on_ready: Callable[[], object] = lambda: None,
     on_start: Callable[[TrainableTable], None] | None = None,
     on_begin: Callable[[int, int], None] = lambda step, steps: None,
@@ -91,6 +84,8 @@ def adapt(
             :func:`~craft.training.distributed.processes.make_accelerator`.
         manifest: of the domain, if it is a user's data; a run can only be resumed with the same
             one.
+        models: what tells this run from runs with other models; by default, hashes of those that
+            are passed in.
         on_ready: called by the first process once all checks have passed, before anything is
             written; an exception from it ends the run.
         on_start: called with a table of what trains.
@@ -110,30 +105,32 @@ def adapt(
         RuntimeError: a frozen part changed, or a part that trains did not move.
     """
     recipe = recipe or METHODS[config.method]
-    settings = recorded_settings(recipe, config)
     tower.codebook.require_fingerprint(surrogate.codebook_fingerprint)
     tower.codebook = tower.codebook.restrict(config.codebook.chosen)
-    require_trackers(config.log)
-    accelerator = make_accelerator(config, device)
-    checkpoints = CheckpointDirectory(run_dir / CHECKPOINTS, config.checkpoint.keep)
-    known = checkpoints.steps()
-    found = checkpoints.load() if resume else None
-    identity = models_identity(tower, surrogate, siglip, text_tokenizer)
-    identity |= data_identity(domain, general, manifest)
-    identity["precision"] = config.hardware.encoding_on(accelerator.device.type)
-    if found is not None:
-        require_same_run(found, settings, identity)
-    require_shared(found, accelerator)
-    domain.train.images.prepare(partial(on_phase, "reading the images"))
+    admission = admit(
+        models or models_identity(tower, surrogate, siglip, text_tokenizer),
+        domain,
+        config,
+        run_dir,
+        recipe,
+        general=general,
+        resume=resume,
+        device=device,
+        manifest=manifest,
+        on_phase=on_phase,
+    )
+    settings, accelerator = admission.settings, admission.accelerator
+    checkpoints, found = admission.checkpoints, admission.found
     # Made here so that it refuses bad input before an earlier run is overwritten.
     run = TrainingRun(tower, surrogate, siglip, domain, config, accelerator, text_tokenizer, recipe)
     if accelerator.is_main_process:
         on_ready()
-        if checkpoints.steps() != known:
+        if checkpoints.steps() != admission.steps:
             raise CraftError(
                 f"another process trained in {run_dir} meanwhile; run the command again"
             )
         run_dir.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(run_dir)
         write_text(run_dir / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
         checkpoints.tidy()
         if not resume:
@@ -156,7 +153,7 @@ def adapt(
         start, norms = found.step, found.state["gradient_norms"]
         restore_checkpoint(found, run, selection)
     log_bytes = found.state["log_bytes"] if found is not None else 0
-    identified: dict[str, Any] = {"config": settings, "identity": identity}
+    identified: dict[str, Any] = {"config": settings, "identity": admission.identity}
     main = accelerator.is_main_process
     with (
         contextlib.closing(run),

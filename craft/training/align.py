@@ -26,9 +26,12 @@ from craft.models.vision_tower import DiscreteVisionTower
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.random_numbers import own_random_numbers
 from craft.settings.choices import AlignStageName
-from craft.settings.methods import ALIGN_STAGES
+from craft.settings.methods import ALIGN_STAGES, AlignStage
 from craft.settings.training import CraftConfig
 from craft.training.adapt import adapt
+from craft.training.admission import CHECKPOINTS, admit
+from craft.training.records.checkpoint import CheckpointDirectory
+from craft.training.records.identity import models_identity, run_hash
 from craft.training.result import AdaptationResult
 from craft.training.trainee import TrainableTable
 
@@ -104,17 +107,55 @@ def align(
 
     Raises:
         CodebookMismatchError: the language model belongs to another codebook.
-        CraftError: no data, or an unknown stage.
+        CraftError: no data, or an unknown stage; or as for :func:`~craft.training.adapt.adapt`, for
+            any stage, before anything is written.
         RuntimeError: see :func:`~craft.training.adapt.adapt`.
     """
     if not data or set(data) - set(ALIGN_STAGES):
         raise CraftError(f"data must be for some of {', '.join(ALIGN_STAGES)}, got {list(data)}")
+    stages: dict[AlignStageName, AlignStage] = {
+        name: recipe for name, recipe in ALIGN_STAGES.items() if name in data
+    }
+    tower = encoder.tower
+    tower.codebook.require_fingerprint(language_model.codebook_fingerprint)
+    tower.codebook = tower.codebook.restrict(config.codebook.chosen)
+    # Of the language model as it is now: what a stage begins with follows from that and from what
+    # the stages before it learn from. So a later stage, too, can be refused before the first.
+    models = models_identity(tower, language_model, encoder.siglip)
+    identities: dict[AlignStageName, dict[str, str]] = {}
+    trained = 0
+    for number, (stage, recipe) in enumerate(stages.items()):
+        identities[stage] = models
+        admission = admit(
+            models,
+            data[stage],
+            config,
+            directory / stage,
+            recipe,
+            resume=resume,
+            device=tower.device,
+            on_phase=lambda name, *counts, stage=stage: on_phase(f"{stage}: {name}", *counts),
+        )
+        if admission.found is not None and trained < number:
+            raise CraftError(
+                f"{directory / stage} holds a checkpoint of step {admission.found.step}, but a "
+                "stage before it has none; start anew in another directory, or with --force"
+            )
+        trained += admission.found is not None
+        before = run_hash(admission.settings, admission.identity)
+        models = models | {f"{stage} stage before it": before}
+        del admission  # the tensors of a checkpoint
+
+    def ready() -> None:
+        on_ready()
+        if not resume:  # the first stage's go after this, so that none is left without them
+            for stage in ALIGN_STAGES.keys() - {next(iter(stages))}:
+                CheckpointDirectory(directory / stage / CHECKPOINTS).clear()
+
     results: dict[AlignStageName, AdaptationResult] = {}
-    for stage, recipe in ALIGN_STAGES.items():
-        if stage not in data:
-            continue
+    for stage, recipe in stages.items():
         results[stage] = adapt(
-            encoder.tower,
+            tower,
             language_model,
             encoder.siglip,
             data[stage],
@@ -122,8 +163,9 @@ def align(
             directory / stage,
             recipe=recipe,
             resume=resume,
-            device=encoder.tower.device,
-            on_ready=(lambda: None) if results else on_ready,
+            device=tower.device,
+            models=identities[stage],
+            on_ready=(lambda: None) if results else ready,
             on_start=on_start,
             on_begin=partial(on_begin, stage),
             on_step=lambda step, steps, _, stage=stage: on_step(stage, step, steps),

@@ -51,9 +51,7 @@ class Selection:
         self.surrogate = surrogate
         self.config = config
         self.quantized = quantized
-        self.sets = {"domain": domain_views(domain, config.validation_images)}
-        if general is not None:
-            self.sets["general"] = general
+        self.sets = validation_sets(domain, general, config)
         for asked in self.sets.values():
             asked.images.prepare()
         self.history: list[dict[str, float]] = []
@@ -160,6 +158,14 @@ class Selection:
 def _higher(score: float, other: float) -> bool:
     """Whether ``score`` exceeds ``other`` by more than rounding."""
     return score - other > NO_DIFFERENCE
+
+
+def validation_sets(
+    domain: Domain, general: QuestionSet | None, config: CraftConfig
+) -> dict[str, QuestionSet]:
+    """What a run is validated on: "domain", and "general" where something watches forgetting."""
+    found = {"domain": domain_views(domain, config.validation_images)}
+    return found if general is None else found | {"general": general}
 
 
 def domain_views(domain: Domain, count: int) -> QuestionSet:

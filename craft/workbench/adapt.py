@@ -26,7 +26,8 @@ from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.whole_file import remove_unfinished
 from craft.settings.methods import METHODS
 from craft.settings.training import CraftConfig
-from craft.training.adapt import CHECKPOINTS, adapt
+from craft.training.adapt import adapt
+from craft.training.admission import CHECKPOINTS
 from craft.training.records.checkpoint import CheckpointDirectory
 from craft.training.rehearsal import Rehearsal, rehearse
 from craft.training.result import AdaptationResult

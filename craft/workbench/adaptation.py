@@ -20,7 +20,7 @@ from craft.runtime.whole_file import require_room
 from craft.settings.choices import Distractors, PresetName
 from craft.settings.reading import as_assignments, read_settings
 from craft.settings.training import CraftConfig
-from craft.training.adapt import CHECKPOINTS
+from craft.training.admission import CHECKPOINTS
 from craft.training.records.checkpoint import CheckpointDirectory
 from craft.training.rehearsal import Rehearsal
 from craft.workbench import adapt as adapting

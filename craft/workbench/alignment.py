@@ -12,9 +12,11 @@ import torch
 from craft.data.domains.building import build_domain
 from craft.data.domains.domain import Domain
 from craft.data.domains.user_data import DataRequest
+from craft.data.readers.place import shown
 from craft.errors import CraftError
 from craft.models.aligned_language_model import CARD, AlignedLanguageModel
 from craft.runtime.rank import is_main_process
+from craft.runtime.whole_file import require_room
 from craft.settings.choices import AlignStageName
 from craft.settings.reading import as_assignments, read_align_settings
 from craft.settings.training import CraftConfig
@@ -74,7 +76,9 @@ def align(
         }
     aligned = _opened_model(Path(language_model), encoder, name, out, config)
     aligned.to(models.device)
-    command = {"command": "align", "language_model": str(language_model), "stages": list(data)}
+    weights = aligned.state_dict().values()
+    require_room(out, sum(x.nbytes for x in weights), "the aligned model")
+    command = {"command": "align", "language_model": shown(language_model), "stages": list(data)}
     noted = command | {"config": config.model_dump(exclude={"method"})}
     for stage in data:
         listener.images_per_step(f"aligning: {stage}", config.batch)

@@ -14,6 +14,7 @@ from craft.evaluation.journal import UNFINISHED
 from craft.runtime.directory_lock import directory_lock, require_unlocked
 from craft.runtime.rank import is_main_process
 from craft.runtime.stored_files import StoredFileError
+from craft.runtime.strict_text import is_text
 from craft.runtime.whole_file import remove_unfinished, write_text
 from craft.runtime.yaml_files import read_yaml, yaml_text
 
@@ -99,6 +100,8 @@ def require_run_directory(
             other files, and ``force`` is not set.
         LockedError: another process is writing there.
     """
+    if not is_text(str(directory)):  # weights could not be written there
+        raise CraftError(f"--out {directory}: the path is not UTF-8; choose another one")
     if not directory.is_dir():
         above = directory
         while not above.exists():

@@ -15,6 +15,7 @@ from craft.data.images.image_set import ImageSet
 from craft.data.images.record_store import RecordStore, digests
 from craft.data.questions import heldout_classes
 from craft.data.readers import DataError, Place, ReadOptions, Record, RecordSet
+from craft.data.readers.place import shown
 from craft.errors import CraftError
 
 
@@ -66,9 +67,9 @@ def make_manifest(
         return tuple(records.records[row].id for row in rows)
 
     return DomainManifest(
-        name=name or records.path.stem,
+        name=name or shown(records.path.stem),
         kind="classes" if records.labelled else "questions",
-        source=str(records.path) if from_hub else str(records.path.resolve()),
+        source=shown(records.path if from_hub else records.path.resolve()),
         from_hub=from_hub,
         reading=reading or ReadOptions(),
         dataset=dataset,

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from craft.data.readers import Record
 from craft.errors import CraftError
+from craft.runtime.appended_file import AppendedFile
 from craft.runtime.whole_file import room, write_text
 
 VARIABLE, LIMIT = "CRAFT_CACHE", "CRAFT_CACHE_LIMIT"
@@ -221,11 +222,10 @@ class PixelWriter:
         self.note = path.with_suffix(".rows")
         self.warnings: list[str] = []
         self._row = row
-        self._file = path.open("ab")
         noted = int(self.note.read_text()) if self.note.is_file() else 0
-        self.done = min(noted, self._file.tell() // row)
+        self.done = min(noted, path.stat().st_size // row if path.is_file() else 0)
         self._noted = self.done
-        self._file.truncate(self.done * row)
+        self._file = AppendedFile(path, self.done * row)
 
     def __enter__(self) -> PixelWriter:
         return self
@@ -235,15 +235,14 @@ class PixelWriter:
         self._file.close()
 
     def append(self, pixels: Tensor) -> None:
-        """Append rows, uint8 [b, 3, size, size]."""
-        self._file.write(pixels.contiguous().numpy().data)
+        """Add rows uint8 [b, 3, size, size]."""
+        self._file.append(pixels.contiguous().numpy().reshape(-1).data, sync=False)
         self.done += len(pixels)
         if (self.done - self._noted) * self._row >= _STRIDE:
             self._sync()
 
     def _sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._file.sync()
         write_text(self.note, f"{self.done}\n")
         self._noted = self.done
 

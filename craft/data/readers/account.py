@@ -12,7 +12,10 @@ from craft.data.readers.place import Place, shown
 #: The reason that all readers and the decoder give for an image that cannot be decoded.
 UNREADABLE = "images that cannot be read"
 
-#: Number of places that a summary keeps per reason; the count has no limit.
+#: The reason for names of files and members that no text file can hold as they are.
+NOT_UTF8 = r"names that are not UTF-8; ids show their bytes as \x.."
+
+#: How many places a summary keeps per reason; the count has no limit.
 KEPT = 1000
 
 
@@ -115,7 +118,7 @@ class Account:
 
 def _entry(place: Place | Path, detail: str) -> str:
     where = shown(place) if isinstance(place, Path) else str(place)
-    return f"{where}: {detail}" if detail else where
+    return f"{where}: {shown(detail)}" if detail else where
 
 
 def _tallies(found: dict[str, list[str]]) -> tuple[Tally, ...]:

@@ -58,8 +58,9 @@ def read_records(path: Path | str, options: ReadOptions | None = None) -> Record
     path, options = Path(path), options or ReadOptions()
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {shown(path)}")
-    if shown(path) != str(path):
-        raise DataError(Place(path), "the path is not UTF-8; rename it")
+    for named in (path, options.images):
+        if named is not None and shown(named) != str(named):  # no manifest could hold it
+            raise DataError(Place(named), "the path is not UTF-8; rename it")
     if not path.is_dir():
         require_regular(path)
     account = Account()

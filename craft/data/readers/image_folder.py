@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from craft.data.readers.account import Account
+from craft.data.readers.account import NOT_UTF8, Account
 from craft.data.readers.file_kinds import is_unread_image, kind_of, suffix
 from craft.data.readers.image import ImageFile
 from craft.data.readers.place import DataError, Place, shown
@@ -68,9 +68,12 @@ def read_image_folder(
         if shown(label) != label:
             raise DataError(Place(image.parent), "its name is not UTF-8; rename the folder")
         split = splits.get(parts[0]) or (inner.get(parts[1]) if inner else None)
+        name = image.relative_to(path).as_posix()
+        if shown(name) != name:
+            account.warn(NOT_UTF8, image)
         records.append(
             Record(
-                id=shown(image.relative_to(path).as_posix()),
+                id=shown(name),
                 image=ImageFile(image),
                 place=Place(image),
                 label=label,

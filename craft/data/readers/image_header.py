@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from PIL import Image, JpegImagePlugin
 
 from craft.data.readers.image_kinds import content_format
+from craft.data.readers.libtiff_messages import silence_libtiff
 from craft.errors import CraftError
 from craft.runtime.stored_files import LFS_POINTER
 from craft_kernels.fork_aware_lock import ForkAwareLock
@@ -49,7 +50,8 @@ def opened(data: bytes) -> Image.Image:
         with quiet():
             image = _identified(data)
             if image is not None and image.format == "TIFF":
-                image.getexif()  # loading reads it to rotate the image, and could warn then
+                silence_libtiff()
+                image.getexif()  # turns itself upright, could warn then
     except Exception as error:  # see the module's docstring
         raise CorruptImage(f"cannot be decoded, {_said(error)}") from error
     if image is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from craft.data.readers.labels import are_numbers
 from craft.data.readers.pixel_range import PixelRange
 from craft.data.readers.place import DataError, Place
 from craft.errors import CraftError
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class DamagedImage(DataError):
@@ -148,8 +151,8 @@ class RecordSet:
         account: everything that was skipped or looks wrong, with reasons.
 
     Raises:
-        DataError: there are no records, two have the same id, or some have labels and others
-            questions.
+        DataError: no records, two of one id, labels beside questions, or text that is none: half
+            of a character.
     """
 
     path: Path
@@ -166,6 +169,7 @@ class RecordSet:
             raise DataError(Place(self.path), f"holds no records ({self.format}){why}")
         places: dict[str, Place] = {}
         for record in self.records:
+            _require_text(record)
             if record.id in places:
                 raise DataError(
                     record.place,
@@ -224,3 +228,25 @@ class RecordSet:
     def split_counts(self) -> dict[str | None, int]:
         """Split -> number of records; None stands for records without a split."""
         return dict(Counter(r.split for r in self.records))
+
+
+def _require_text(record: Record) -> None:
+    """Raises DataError for half of a surrogate pair, as JSON can say it and no file can hold it."""
+    said = {"id": (record.id,), "label": (record.label or "",), "caption": record.captions}
+    for turn in record.turns:
+        said |= {"question": (turn.question,), "answer": (turn.answer,), "options": turn.options}
+        _require_encodable(said, record.place)
+    _require_encodable(said, record.place)
+
+
+def _require_encodable(said: Mapping[str, Sequence[str]], place: Place) -> None:
+    for what, texts in said.items():
+        for text in texts:
+            if not isinstance(text, str):  # such as the name that a data set gives a class
+                raise DataError(place, f"{what} must be text, got {text!r:.60}")
+            if not text.isascii() and (half := _HALF.search(text)):
+                raise DataError(
+                    place,
+                    f"{what} {text!r:.60} holds half of a character, {half[0]!r}; write the whole "
+                    "character, or leave it out",
+                )

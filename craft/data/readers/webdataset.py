@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from craft.data.readers.account import Account
+from craft.data.readers.account import NOT_UTF8, Account
 from craft.data.readers.columns import Columns
 from craft.data.readers.faults import Faults
 from craft.data.readers.image_kinds import is_image_name
@@ -69,6 +69,8 @@ class WebDatasetShard:
         rows = []
         for key, members in _samples(self._path, self._account).items():
             place = Place(self._path, part=f"sample {key}")
+            if shown(key) != key:
+                self._account.warn(NOT_UTF8, place)
             with faults.collected(place):
                 row = _row(self._path, members, place)
                 image = _image(self._path, members, place)

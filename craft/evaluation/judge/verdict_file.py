@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pydantic import ValidationError
 
 from craft.errors import CraftError
 from craft.evaluation.judge.protocol import Verdict
+from craft.runtime.appended_file import AppendedFile, tell_torn
 from craft.runtime.json_cards import CHECKSUM, checksum, with_checksum
 from craft.runtime.regular_files import regular_bytes
-from craft.runtime.whole_file import WriteError, require_room, write_bytes
+from craft.runtime.whole_file import WriteError, require_room
 
 #: Bytes that must be free before a verdict is paid for; its line takes about three hundred.
 ROOM = 2**16
+_BEGIN = b'{"id":'  # of every line
 
 
 class VerdictFile:
@@ -37,7 +38,7 @@ class VerdictFile:
         self.done: dict[str, Verdict] = {}
         self.spent = 0.0
         self._judge = judge
-        self._file: BinaryIO | None = None
+        self._file: AppendedFile | None = None
 
     def __enter__(self) -> VerdictFile:
         """Read the file and lock it against other writers until the block ends.
@@ -49,12 +50,11 @@ class VerdictFile:
         """
         if self.path.exists() and not self.path.is_file():
             raise CraftError(f"{self.path} is not a file; give another one as --out")
-        if self.path.exists():
-            self._read()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("ab", buffering=0)
+        self._file = AppendedFile(self.path)
         try:
-            self._lock()
+            self._lock(self._file)  # another process may be in the middle of a line
+            self._read(self._file)
         except BaseException:
             self._file.close()
             raise
@@ -83,28 +83,22 @@ class VerdictFile:
         # In ASCII, because some programs break lines at characters other than line feeds, and an id
         # may contain half a surrogate pair, which cannot be encoded as UTF-8.
         line = json.dumps(with_checksum(record)).encode() + b"\n"
-        before = os.fstat(self._file.fileno()).st_size
         try:
-            if self._file.write(line) != len(line):
-                raise OSError("cut short")
-            os.fsync(self._file.fileno())
+            self._file.append(line)
         except OSError as error:
-            self._file.truncate(before)
             raise WriteError(
-                f"{self.path} could not be written: {error.strerror or error}; the verdict on "
-                f"{id!r}, which was paid for, is missing from it"
+                f"{error}; the verdict on {id!r}, which was paid for, is not in it"
             ) from error
         if verdict is not None:
             self.done[id] = verdict
 
-    def _lock(self) -> None:
+    def _lock(self, file: AppendedFile) -> None:
         try:
             import fcntl
         except ImportError:  # not a Unix system
             return
-        assert self._file is not None
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CraftError(
                 f"another process is writing verdicts to {self.path}; wait for it, or give another "
@@ -113,24 +107,24 @@ class VerdictFile:
         except OSError:  # some network file systems have no locks
             return
 
-    def _read(self) -> None:
-        lines = regular_bytes(self.path).split(b"\n")
-        last = lines.pop()  # empty unless an earlier run was killed while writing
+    def _read(self, file: AppendedFile) -> None:
+        *lines, last = regular_bytes(self.path).split(b"\n")
         for number, line in enumerate(lines, 1):
             self._take(_record(line, self.path, number), number)
-        if not last:
+        if not last:  # else an earlier run was killed while it wrote
             return
         number = len(lines) + 1
         try:
             self._take(_record(last, self.path, number), number)
         except CraftError:
-            if not last.startswith(b'{"id":'):
+            if not _BEGIN.startswith(last[: len(_BEGIN)]):
                 raise CraftError(
                     f"{self.path}:{number}: not a verdict; give another file as --out"
                 ) from None
-        else:  # only the line feed is missing
-            lines.append(last)
-        write_bytes(self.path, b"".join(line + b"\n" for line in lines))
+            tell_torn(self.path, f"line {number}, a verdict, is")
+            file.cut(file.size - len(last))
+        else:  # only its line feed is missing
+            file.append(b"\n")
 
     def _take(self, record: dict[str, Any], number: int) -> None:
         if record["judge"] != self._judge:

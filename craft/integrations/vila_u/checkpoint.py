@@ -53,10 +53,26 @@ class VilaUCheckpoint:
         self.config: dict[str, Any] = read_json(
             self.folder / "config.json", "the config of VILA-U's tower", foreign=True
         )
+        self._stated = self._rqvaesiglip()
         self.files: dict[str, TensorFile] = tensor_files(self.folder, "weights of VILA-U's tower")
         self.tensors: dict[str, StoredTensor] = {
             name: tensor for file in self.files.values() for name, tensor in file.tensors.items()
         }
+
+    def _rqvaesiglip(self) -> dict[str, Any]:
+        """What the tower's config says of its quantizer. Raises CraftError for wrong types."""
+        stated = self.config.get("rqvaesiglip") or {}
+        said = repr(stated)
+        if isinstance(stated, dict):
+            shape, named = stated.get("code_shape"), stated.get("pretrained_model")
+            fits = shape is None or (isinstance(shape, list) and shape and type(shape[-1]) is int)
+            if fits and (named is None or isinstance(named, str)):
+                return stated
+            said = f"code_shape {shape!r:.40} and pretrained_model {named!r:.40}"
+        raise CraftError(
+            f"{self.folder / 'config.json'}: rqvaesiglip is {said:.120}, expected a list of whole "
+            "numbers and a name; get the file again"
+        )
 
     def tensor(self, name: str) -> Tensor:
         """One tensor, memory-mapped from its file."""
@@ -78,8 +94,8 @@ class VilaUCheckpoint:
     @cached_property
     def levels(self) -> int:
         """Residual depth: 4 at 256 pixels, 16 at 384."""
-        stated = (self.config.get("rqvaesiglip") or {}).get("code_shape")
-        depths = set() if stated is None else {int(stated[-1])}
+        stated = self._stated.get("code_shape")
+        depths = set() if stated is None else {stated[-1]}
         if _DEPTH in self.tensors:
             depths.add(self.tensors[_DEPTH].shape[1])
         if len(depths) != 1:
@@ -97,7 +113,7 @@ class VilaUCheckpoint:
             CraftError: some levels are missing, or their sharing contradicts the config.
         """
         found = [i for i in range(self.levels) if _CODEBOOK.format(i) in self.tensors]
-        shared = (self.config.get("rqvaesiglip") or {}).get("shared_codebook")
+        shared = self._stated.get("shared_codebook")
         if len(found) not in ({1, self.levels} if shared else {self.levels}):
             raise CraftError(
                 f"{self.folder} holds the codebooks of levels {found} of {self.levels} and its "
@@ -122,7 +138,7 @@ class VilaUCheckpoint:
         Raises:
             CraftError: there is none, or it does not fit the weights.
         """
-        named = (self.config.get("rqvaesiglip") or {}).get("pretrained_model")
+        named = self._stated.get("pretrained_model")
         if given is None and self.siglip_folder is not None:
             given = self.root / self.siglip_folder
         width = self.shape(f"{VISION}embeddings.patch_embedding.bias")[0]
@@ -139,19 +155,18 @@ class VilaUCheckpoint:
             config = read_json(path, "SigLIP's config", foreign=True)
         if config is None:
             raise CraftError(
-                f"this encoder has width {width}, unlike both releases, and its config only names "
-                f"SigLIP as {named!r}; pass siglip_config, a folder with SigLIP's config.json"
+                f"{self.folder}: this encoder has width {width}, unlike both releases, and its "
+                f"config only names SigLIP as {named!r}; pass siglip_config, a folder with "
+                "SigLIP's config.json"
             )
         self._require_fit(config, "passed or found" if given is not None else f"of width {width}")
         return {key: config[key] for key in ("vision_config", "text_config")}
 
     @cached_property
     def siglip_folder(self) -> str | None:
-        """The folder of SigLIP's config, if the tower's config names one inside the checkpoint.
-
-        A checkpoint must not name files elsewhere on this machine.
-        """
-        named = (self.config.get("rqvaesiglip") or {}).get("pretrained_model")
+        """The folder of SigLIP's config in the checkpoint, if the tower's config names one. What
+        lies elsewhere on this machine is not the checkpoint's to name."""
+        named = self._stated.get("pretrained_model")
         try:
             folder = inside(self.root, named, "the config of VILA-U's tower").resolve()
         except StoredFileError:  # most often a hub id, which is not a folder
@@ -162,7 +177,13 @@ class VilaUCheckpoint:
         return folder.relative_to(root).as_posix()
 
     def _require_fit(self, config: Mapping[str, Any], which: str) -> None:
-        vision = dict(config.get("vision_config") or {})
+        for part in ("vision_config", "text_config"):
+            if not isinstance(config.get(part), Mapping):
+                raise CraftError(
+                    f"the SigLIP config {which} has no {part}; pass the siglip_config that belongs "
+                    f"to {self.folder}"
+                )
+        vision = config["vision_config"]
         blocks = {n.split(".")[5] for n in self.tensors if n.startswith(f"{VISION}encoder.layers.")}
         first = self.shape(f"{VISION}encoder.layers.0.mlp.fc1.weight")
         patch = self.shape(f"{VISION}embeddings.patch_embedding.weight")[-1]

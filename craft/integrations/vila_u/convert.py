@@ -7,7 +7,6 @@ decoder, the depth transformer and EMA buffers, are kept aside in ``vila_u/``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from craft.models.prompt_template import VICUNA
 from craft.runtime.inside import require_plain_name
 from craft.runtime.json_cards import read_json, with_checksum
 from craft.runtime.stored_tensors import StoredTensor, TensorFile, require_shapes, tensor_files
-from craft.runtime.whole_file import require_room
+from craft.runtime.whole_file import require_room, write_json
 from craft.runtime.whole_folder import whole_directory
 
 ASIDE, CARD, REST = "vila_u", "conversion.json", "rest.safetensors"
@@ -98,7 +97,7 @@ def convert(
             if stored in aside:
                 siglip.setdefault(scale, aside[stored])
     codebook = source.codebook
-    config = _siglip(source.siglip_config(siglip_config))
+    config = _siglip(source.siglip_config(siglip_config), source.folder)
     _require_weights(_shapes(siglip), SiglipModel, config, source.folder)
     projector_files = tensor_files(source.root / "mm_projector", "VILA-U's projector")
     projector = _projector(projector_files, source.root / "mm_projector")
@@ -112,7 +111,7 @@ def convert(
         if siglip_tokenizer is not None:
             copy_siglip_tokenizer(Path(siglip_tokenizer), unfinished / "siglip", config)
         copied = copy_tokenizer(source.root / "llm", unfinished, name, llm_config)
-        _write_json(unfinished / name / "craft.json", card)
+        write_json(unfinished / name / "craft.json", card)
         codebook.save(unfinished / "codebook.safetensors")
         write_tensors(unfinished / SIGLIP_WEIGHTS, siglip, {"format": "pt"})
         copied |= _copy_language_model(source.root / "llm", unfinished, name)
@@ -143,16 +142,22 @@ def _write_record(
             for file, held in group.items()
         },
     }
-    _write_json(out / ASIDE / CARD, with_checksum(conversion))
+    write_json(out / ASIDE / CARD, with_checksum(conversion))
 
 
-def _siglip(config: Mapping[str, Any]) -> SiglipConfig:
+def _siglip(config: Mapping[str, Any], folder: Path) -> SiglipConfig:
     parts: dict[str, Any] = {key: dict(part) for key, part in config.items()}
     for part in parts.values():
         part.pop("architectures", None)
     # The text tower has the pair's width.
     parts["text_config"].setdefault("projection_size", parts["vision_config"]["hidden_size"])
-    return SiglipConfig(**parts)
+    try:
+        return SiglipConfig(**parts)
+    except Exception as error:  # whatever transformers makes of other types
+        said = " ".join(str(error).split())[:200]
+        raise CraftError(
+            f"{folder}: its SigLIP config is none ({said}); pass another siglip_config"
+        ) from error
 
 
 def _shapes(tensors: Mapping[str, StoredTensor]) -> dict[str, tuple[int, ...]]:
@@ -162,10 +167,17 @@ def _shapes(tensors: Mapping[str, StoredTensor]) -> dict[str, tuple[int, ...]]:
 def _require_weights(
     stored: Mapping[str, tuple[int, ...]], kind: Any, config: Any, folder: Path
 ) -> None:
-    """Raises CraftError unless the stored tensors are those of a model with this config."""
-    with torch.device("meta"):
-        auto = hasattr(kind, "from_config")  # AutoModel..., not a model's own class
-        model = kind.from_config(config, trust_remote_code=False) if auto else kind(config)
+    """Raises CraftError unless the stored tensors are those of a model of this config."""
+    auto = hasattr(kind, "from_config")  # AutoModel..., not a model's own class
+    try:
+        with torch.device("meta"):
+            model = kind.from_config(config, trust_remote_code=False) if auto else kind(config)
+    except Exception as error:  # whatever a model makes of a config that is none
+        said = " ".join(str(error).split())[:200]
+        raise CraftError(
+            f"{folder}: no model can be made of its config ({type(error).__name__}: {said}); get "
+            "config.json again"
+        ) from error
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     # One copy of weights that this config ties is enough.
     pairs = dict(getattr(model, "all_tied_weights_keys", None) or {})
@@ -264,8 +276,3 @@ def _copy_the_rest(
                 copied[relative] = f"{ASIDE}/{relative}"
                 carry(file.parent, file.name, out / ASIDE / relative, f"the files in {file.parent}")
     return copied
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -19,6 +19,8 @@ from craft.integrations.vila_u.load import stored_name
 from craft.integrations.vila_u.tensor_files import write_tensors
 from craft.runtime.inside import inside
 from craft.runtime.stored_tensors import StoredTensor
+from craft.runtime.whole_file import require_room
+from craft.runtime.whole_folder import whole_directory
 
 if TYPE_CHECKING:
     from craft.models.encoder_pack import EncoderPack
@@ -50,8 +52,9 @@ def export(
 
     Raises:
         CodebookMismatchError: the encoder speaks another codebook.
-        CraftError: ``out`` exists; weights that do not fit VILA-U's encoder; files to copy that are
-            links out of the checkpoint.
+        CraftError: ``out`` exists; weights that VILA-U has no place for; files to be copied that
+            are links out of the checkpoint.
+        OSError: ``out`` has no room or cannot be written; nothing of it stays.
     """
     source, out = VilaUCheckpoint(checkpoint), Path(out)
     if out.exists():
@@ -70,18 +73,21 @@ def export(
     copied = [entry for entry in others if copy or entry.name == held]
     for entry in [*beside, *copied]:  # before anything is written
         _require_own(entry)
-    folder = out / "vision_tower"
-    folder.mkdir(parents=True)
-    for entry in others:
-        _link(entry, out / entry.name, entry in copied)
-    for entry in beside:
-        if entry.is_dir():
-            shutil.copytree(entry, folder / entry.name)
-        else:
-            shutil.copy(entry, folder / entry.name)
-    for name, file in source.files.items():
-        tensors = {n: replaced.get(n, stored) for n, stored in file.tensors.items()}
-        write_tensors(folder / name, tensors, file.metadata)
+    needed = sum(map(_size, [source.folder, *copied]))
+    require_room(out, needed, "the VILA-U checkpoint")
+    with whole_directory(out, needed) as unfinished:
+        folder = unfinished / "vision_tower"
+        folder.mkdir()
+        for entry in others:
+            _link(entry, unfinished / entry.name, entry in copied)
+        for entry in beside:
+            if entry.is_dir():
+                shutil.copytree(entry, folder / entry.name)
+            else:
+                shutil.copy(entry, folder / entry.name)
+        for name, file in source.files.items():
+            tensors = {n: replaced.get(n, stored) for n, stored in file.tensors.items()}
+            write_tensors(folder / name, tensors, file.metadata)
     return out
 
 
@@ -128,6 +134,11 @@ def _require_own(entry: Path) -> None:
             inside(entry, name, what)
         else:
             carried(entry, name, what)
+
+
+def _size(entry: Path) -> int:
+    files = entry.rglob("*") if entry.is_dir() else [entry]
+    return sum(path.stat().st_size for path in files if path.is_file())
 
 
 def _link(source: Path, target: Path, copy: bool) -> None:

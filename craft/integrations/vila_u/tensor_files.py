@@ -7,7 +7,6 @@ other files, so that 13 GB take a few MB of memory and stay unchanged.
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from craft.errors import CraftError
 from craft.runtime.stored_tensors import StoredTensor
+from craft.runtime.whole_file import whole_file
 
 _BUFFER = 16 << 20
 _DTYPES = {"torch.float32": "F32", "torch.bfloat16": "BF16", "torch.float16": "F16"}
@@ -30,7 +30,11 @@ def write_tensors(
     """Write a safetensors file; it appears under its name once it is complete.
 
     Args:
-        tensors: name -> tensor, stored in another file or in memory.
+        tensors: stored ones are copied by bytes, those in memory as they are.
+
+    Raises:
+        CraftError: a tensor of another dtype, or one whose file was cut short meanwhile.
+        OSError: the file could not be written.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     offset = 0
@@ -44,14 +48,11 @@ def write_tensors(
         offset += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("wb") as out:
+    with whole_file(path, 8 + len(text) + offset) as unfinished, unfinished.open("wb") as out:
         out.write(struct.pack("<Q", len(text)) + text)
         for tensor in tensors.values():
             for piece in _pieces(tensor):
                 out.write(piece)
-    os.replace(unfinished, path)
 
 
 def _dtype(name: str, tensor: Tensor) -> str:

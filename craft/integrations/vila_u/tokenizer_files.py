@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from craft.errors import CraftError
 from craft.integrations.vila_u.carried_files import carry
 from craft.models.aligned_language_model import require_end_token
 from craft.models.loading import TOKENIZER_FILES, has_tokenizer, load_tokenizer
+from craft.runtime.whole_file import write_json
 
 _BEGINNINGS = ("token", "special_tokens", "added_tokens", "vocab", "merges", "spiece")
 
@@ -60,7 +60,7 @@ def copy_tokenizer(folder: Path, out: Path, name: str, config: Any) -> dict[str,
     if not (target / "tokenizer_config.json").is_file():
         # Without it, transformers reads the model without SentencePiece's leading blank.
         kind = {"tokenizer_class": "LlamaTokenizer"}
-        (target / "tokenizer_config.json").write_text(json.dumps(kind, indent=2) + "\n")
+        write_json(target / "tokenizer_config.json", kind)
     tokenizer = _require_vocabulary(target, "the language model", config.vocab_size, folder)
     require_end_token(tokenizer, folder)
     return copied
@@ -69,7 +69,10 @@ def copy_tokenizer(folder: Path, out: Path, name: str, config: Any) -> dict[str,
 def _require_vocabulary(
     directory: Path, what: str, size: int, origin: Path
 ) -> PreTrainedTokenizerBase:
-    tokenizer = load_tokenizer(directory, what)
+    try:
+        tokenizer = load_tokenizer(directory, what)
+    except CraftError as error:  # name the files themselves, not copies that are about to vanish
+        raise CraftError(str(error).replace(str(directory), str(origin))) from error
     if len(tokenizer) > size:
         raise CraftError(
             f"the tokenizer in {origin} knows {len(tokenizer)} tokens, {what} has a vocab_size of "

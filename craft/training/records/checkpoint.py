@@ -1,23 +1,18 @@
 """Atomic checkpoints: complete or absent, whatever happens to the process or the disk.
 
-A checkpoint is a directory ``step-<n>`` of safetensors files and a ``state.json`` with their
-hashes. It is written under another name, flushed to disk and renamed; only then are older ones
-deleted.
+One is a directory ``step-<n>`` of safetensors files and a ``state.json`` with their hashes. It is
+written whole (:mod:`craft.runtime.whole_folder`); older ones go only after that.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from craft.errors import CraftError
@@ -25,12 +20,13 @@ from craft.runtime.inside import inside
 from craft.runtime.json_cards import CHECKSUM, checksum, read_json, with_checksum
 from craft.runtime.stored_files import file_hash
 from craft.runtime.stored_tensors import read_tensors
-from craft.runtime.whole_file import follow_umask
+from craft.runtime.whole_file import WriteError, remove_unfinished, write_json, write_tensors
+from craft.runtime.whole_folder import whole_directory
 
 log = logging.getLogger(__name__)
 
 FORMAT = 4
-_STATE, _STEP, _WRITING, _DELETING = "state.json", "step-", ".writing-", ".deleting-"
+_STATE, _STEP, _DELETING = "state.json", "step-", ".deleting-"
 
 
 class OtherFormatError(CraftError):
@@ -80,27 +76,20 @@ class CheckpointDirectory:
         if (target / _STATE).is_file():
             if self._usable(target) is not None:
                 return target
-            self._delete(target)  # damaged: the run resumed from an earlier one
-        writing = self.root / f"{_WRITING}{step:08d}"
+            self._delete(target)  # damaged: the run went on from one before it
+        needs = sum(x.nbytes for values in tensors.values() for x in values.values())
+        shutil.rmtree(target, ignore_errors=True)  # without state.json: half deleted
         try:
-            shutil.rmtree(writing, ignore_errors=True)
-            writing.mkdir(parents=True)
-            hashes = {}
-            for name, values in tensors.items():
-                path = writing / f"{name}.safetensors"
-                save_file({k: x.detach().cpu().contiguous() for k, x in values.items()}, path)
-                follow_umask(path)
-                hashes[name] = _flush(path)
-            card = {"format": FORMAT, "step": step, "hashes": hashes, "state": state}
-            (writing / _STATE).write_text(json.dumps(with_checksum(card)))
-            _flush(writing / _STATE)
-            _flush_directory(writing)
-            shutil.rmtree(target, ignore_errors=True)  # without state.json: partly deleted
-            writing.rename(target)
-            _flush_directory(self.root)
-        except (OSError, SafetensorError) as error:
-            shutil.rmtree(writing, ignore_errors=True)
-            raise OSError(self._failure(step, tensors, error)) from error
+            with whole_directory(target, needs) as writing:
+                hashes = {}
+                for name, values in tensors.items():
+                    path = writing / f"{name}.safetensors"
+                    write_tensors(path, values)
+                    hashes[name] = file_hash(path)
+                card = {"format": FORMAT, "step": step, "hashes": hashes, "state": state}
+                write_json(writing / _STATE, with_checksum(card), indent=None)
+        except WriteError as error:
+            raise WriteError(self._failure(step, error)) from error
         for old in self.steps()[: -self.keep]:
             self._delete(self.root / f"{_STEP}{old:08d}")
         return target
@@ -127,42 +116,28 @@ class CheckpointDirectory:
             return None
 
     def clear(self) -> None:
-        """Delete all checkpoints, since a new run begins."""
-        for directory in [*self.root.glob(f"{_STEP}*"), *self.root.glob(f"{_WRITING}*")]:
+        """Delete all of them: a new run begins."""
+        for directory in self.root.glob(f"{_STEP}*"):
             self._delete(directory)
         self.tidy()
 
     def tidy(self) -> None:
-        """Remove the leftovers of interrupted writes and deletions."""
-        for pattern in (_WRITING, _DELETING):
+        """Remove what an interrupted write or deletion left; also that of earlier versions."""
+        remove_unfinished(self.root)
+        for pattern in (".writing-", _DELETING):
             for directory in self.root.glob(f"{pattern}*"):
                 shutil.rmtree(directory, ignore_errors=True)
 
     def _delete(self, directory: Path) -> None:
-        doomed = directory.with_name(_DELETING + directory.name.lstrip("."))
+        doomed = directory.with_name(_DELETING + directory.name)
         shutil.rmtree(doomed, ignore_errors=True)
         directory.rename(doomed)  # never a partial checkpoint under a checkpoint's name
         shutil.rmtree(doomed, ignore_errors=True)
 
-    def _failure(
-        self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], error: Exception
-    ) -> str:
-        values = [x for part in tensors.values() for x in part.values()]
-        needed = sum(x.numel() * x.element_size() for x in values) / 2**20
-        free = shutil.disk_usage(_existing(self.root)).free / 2**20
+    def _failure(self, step: int, error: WriteError) -> str:
         last = self.steps()[-1:]
         good = f"that of step {last[0]} is intact" if last else "there is no earlier one"
-        return (
-            f"the checkpoint of step {step} could not be written to {self.root} ({error}); it "
-            f"needs {needed:.1f} MiB, {free:.1f} MiB are free; {good}; free some space and "
-            "continue with --resume auto"
-        )
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path
+        return f"the checkpoint of step {step}: {error}; {good}; continue with --resume auto"
 
 
 def _read(directory: Path) -> Checkpoint:
@@ -182,18 +157,3 @@ def _read(directory: Path) -> Checkpoint:
             raise CraftError(f"{path.name} is not what was written")
         tensors[name] = read_tensors(path, "part of a checkpoint").tensors
     return Checkpoint(card["step"], tensors, card["state"])
-
-
-def _flush(path: Path) -> str:
-    """Flush a file from the kernel's cache to disk; returns the file's hash."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    return file_hash(path)
-
-
-def _flush_directory(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

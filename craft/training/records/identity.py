@@ -116,6 +116,11 @@ def require_same_run(
         )
 
 
+def run_hash(settings: Mapping[str, Any], identity: Mapping[str, str]) -> str:
+    """What tells a whole run from others, for those that come after it."""
+    return value_hash({n: x for n, x in settings.items() if n not in _FREE}, dict(identity))
+
+
 def _images(part: ImageSet) -> str:
     about = (part.subject, part.ids, part.labels, part.groups, part.styles, part.captions)
     return value_hash(digests(part.images), *about)

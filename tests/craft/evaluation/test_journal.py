@@ -19,6 +19,7 @@ from craft.evaluation.journal import UNFINISHED, Journal
 from craft.evaluation.visual_tokens import VisualTokens
 from craft.family.family import ModelFamily
 from craft.runtime.directory_lock import directory_lock
+from craft.runtime.json_cards import with_checksum
 from tests.craft.evaluation.fixed_tokens import FixedTokens
 
 RUN = {"model": "qwen2", "condition": "keep_1.0"}
@@ -72,8 +73,9 @@ def test_what_other_processes_left_is_resumed(tmp_path: Path) -> None:
         journal.add(RUN, "domain", {0: "A"})
         other = journal.folder / "process-1"
     other.mkdir()
-    line = json.loads((journal.folder / "answers.jsonl").read_text())
-    (other / "answers.jsonl").write_text(json.dumps([line[0], {"7": "B"}]) + "\n[")
+    entry = json.loads((journal.folder / "answers.jsonl").read_text())
+    line = json.dumps(with_checksum({"run": entry["run"], "answers": {"7": "B"}}))
+    (other / "answers.jsonl").write_text(line + "\n[")
     with stopped(tmp_path, {}) as journal:
         assert journal.given(RUN, "domain") == {0: "A", 7: "B"}
         assert [path.parent.name for path in journal.codes("x").beside] == ["process-1"]
@@ -96,7 +98,7 @@ def test_answers_that_are_not_used_are_reported(
     with Journal(tmp_path, {"versions": {"threads": "2", "torch": "2"}, "encoder": "b"}):
         pass
     (told,) = caplog.messages
-    assert "is not used: its threads was 1, not 2; its encoder was different" in told
+    assert "is not used: its threads was '1', not '2'; its encoder was different" in told
 
 
 def test_two_processes_cannot_write_to_one_directory(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import shutil
 import sys
 from pathlib import Path
 
+import safetensors.torch
 import torch
 
-from craft.training.records import checkpoint
 from craft.training.records.checkpoint import CheckpointDirectory
 from tests.craft.killing import die_at
 
@@ -24,13 +24,14 @@ def write(directory: CheckpointDirectory, step: int) -> None:
 
 #: Calls that touch the disk.
 _DISK = (
-    (checkpoint, "save_file"),
+    (safetensors.torch, "save_file"),
     (os, "fsync"),
     (os, "rmdir"),
     (os, "unlink"),
+    (os, "replace"),
     (Path, "rename"),
     (Path, "mkdir"),
-    (Path, "write_text"),
+    (Path, "write_bytes"),
 )
 
 

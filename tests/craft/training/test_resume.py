@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from accelerate import Accelerator
 
 from craft.runtime.tensor_hash import tensor_hash
-from craft.training.adapt import CHECKPOINTS
+from craft.training.admission import CHECKPOINTS
 from craft.training.records.checkpoint import CheckpointDirectory
 from craft.training.training_run import TrainingRun
 from tests.craft.training.short_run import short_run
@@ -123,23 +124,24 @@ def test_another_encoder_is_refused(tiny_models, tmp_path, monkeypatch):
         short_run(Other(tiny_models.directory), tmp_path, resume=True)
 
 
-def test_a_full_disk_loses_no_checkpoint(tiny_models, tmp_path, monkeypatch):
-    """The first checkpoint is written, then the disk is full."""
-    from craft.training.records import checkpoint
-
+def test_a_full_disk_costs_no_checkpoint(tiny_models, tmp_path, monkeypatch):
+    """The first checkpoint is written, then the disk takes no more."""
     whole = short_run(tiny_models, tmp_path / "whole")
-    save, written = checkpoint.save_file, []
+    save, written = safetensors.torch.save_file, []
 
-    def full(tensors, path):
+    def full(tensors, path, metadata):
         written.append(path)
         if len(written) > 4:  # a checkpoint has three files
             Path(path).write_bytes(b"half a file")
             raise OSError(28, "No space left on device")
-        save(tensors, path)
+        save(tensors, path, metadata)
 
+    told = r"step 2: .*step-00000002/\w+\.safetensors could not be written: No space left .*; "
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", full)
-        with pytest.raises(OSError, match=r"step 2 could not be written.*No space left.*step 1 is"):
+        patch.setattr(safetensors.torch, "save_file", full)
+        with pytest.raises(
+            OSError, match=told + "that of step 1 is intact; continue with --resume"
+        ):
             short_run(tiny_models, tmp_path / "full")
     assert [x.name for x in (tmp_path / "full" / CHECKPOINTS).iterdir()] == ["step-00000001"]
     resumed = short_run(tiny_models, tmp_path / "full", resume=True)

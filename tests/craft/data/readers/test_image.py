@@ -231,3 +231,21 @@ def test_invalid_pixel_ranges(text):
     with pytest.raises(ValueError, match=r"pixel range") as caught:
         PixelRange.parse(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits"])
+def test_libtiff_prints_nothing_of_a_damaged_tiff(compression, capfd):
+    values = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    whole = encoded(Image.fromarray(values), "TIFF", compression=compression)
+    refused = 0
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        data = bytearray(whole)
+        for at in rng.integers(8, len(data), 8):
+            data[at] ^= 0xFF
+        try:
+            decode_rgb(bytes(data))
+        except UnreadableImage:
+            refused += 1
+    assert refused
+    assert capfd.readouterr().err == ""

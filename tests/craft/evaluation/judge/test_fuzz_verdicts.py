@@ -74,7 +74,7 @@ def test_stored_verdicts(tmp_path, damage, rounds):
         assert known.keys() - found.keys() <= lost
         assert all(isinstance(x, Verdict) for x in found.values())
 
-    fuzz_file(path, read, rounds, damage)
+    fuzz_file(path, read, rounds, damage, folder=tmp_path)
 
 
 @ROUNDS
@@ -83,10 +83,10 @@ def test_predictions(tmp_path, damage, rounds):
     path = tmp_path / "predictions.jsonl"
     rows = [ROW | {"id": str(i), "given": "a, for it is"} for i in range(4)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "verdicts.jsonl"
 
     def read(case):
-        out = tmp_path / "verdicts.jsonl"
-        out.unlink(missing_ok=True)
         judge_predictions(path, MARKER, out)
+        out.unlink()
 
-    fuzz_file(path, read, rounds, damage)
+    fuzz_file(path, read, rounds, damage, folder=tmp_path)

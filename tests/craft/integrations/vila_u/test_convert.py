@@ -211,7 +211,11 @@ def rewrite(released, change):
             "shared_codebook=true, but its codebooks differ",
         ),
         (Released(config={"code_shape": [3, 3, 8]}), lambda w: None, r"depth is \[4, 8\]"),
-        (Released(config={"pretrained_model": "a/hub-id"}), lambda w: None, "16 wide, which no"),
+        (
+            Released(config={"pretrained_model": "a/hub-id"}),
+            lambda w: None,
+            "width 16, unlike both releases",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(kind, change, message, tmp_path):

@@ -46,7 +46,9 @@ def test_a_truncated_write_is_an_error_and_leaves_the_old_checkpoint(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-        with pytest.raises(OSError, match=r"step 2 could not be written.*that of step 1 is intact"):
+        with pytest.raises(
+            OSError, match=r"step 2: .* could not be written: .*that of step 1 is intact"
+        ):
             save(directory, 2, size=100_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -58,11 +60,12 @@ def test_a_truncated_write_is_an_error_and_leaves_the_old_checkpoint(tmp_path):
 
 def test_leftovers_of_interrupted_writes_are_not_checkpoints(tmp_path):
     directory = CheckpointDirectory(tmp_path)
-    (tmp_path / ".writing-00000007").mkdir()
-    (tmp_path / "step-00000008").mkdir()  # an interrupted deletion: state.json went first
+    left = (".step-00000007.123.part", ".writing-00000007", ".deleting-step-00000006")
+    for name in (*left, "step-00000008"):  # a deletion that began before state.json went first
+        (tmp_path / name).mkdir()
     assert directory.load() is None
     directory.tidy()
-    assert not (tmp_path / ".writing-00000007").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000008"]
 
 
 def test_a_restored_optimiser_continues_exactly():
