@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ RUN = {"model": "qwen2", "condition": "keep_1.0"}
 
 
 @contextmanager
-def stopped(directory: Path, identity: dict[str, str]) -> Iterator[Journal]:
+def stopped(directory: Path, identity: dict[str, Any]) -> Iterator[Journal]:
     """The journal of a run that stops before its results are written."""
     journal = Journal(directory, identity)
     yield journal
