@@ -146,8 +146,8 @@ class _Tokenize:
 
     def __call__(self, shard: Shard) -> EncodingPace:
         pace = EncodingPace()
-        images = shard.digests()
         codes = self.encoder.encode(shard, pace)
+        images = shard.digests()  # known now, as all were read
         tokens = CorpusTokens(
             card_of(self.encoder, shard),
             list(shard.ids),

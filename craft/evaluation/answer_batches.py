@@ -1,7 +1,12 @@
-"""How many questions a language model is asked in one batch."""
+"""Which questions, and how many, a language model is asked in one batch."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from craft.data.questions import Question
+from craft.evaluation.visual_tokens import Visual
 from craft.models.aligned_language_model import AlignedLanguageModel
 
 #: Upper limit, however small the model.
@@ -27,3 +32,33 @@ def questions_together(language_model: AlignedLanguageModel, shown: int) -> int:
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     per_token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
     return max(1, min(MOST, CACHE_BYTES // (per_token * (shown + TEXT))))
+
+
+def by_window(visual: Visual, questions: Sequence[Question]) -> list[list[int]]:
+    """Numbers of the questions about the images of each window of ``visual``, in order.
+
+    Plain features are made again for every window, so that questions should be asked window by
+    window.
+    """
+    windows = visual.windows
+    starts = [window.start for window in windows]
+    members: list[list[int]] = [[] for _ in windows]
+    for number, question in enumerate(questions):
+        members[bisect_right(starts, question.row) - 1].append(number)
+    return members
+
+
+def shared_parts(windows: list[list[list[int]]], processes: int) -> list[list[list[int]]]:
+    """Divide batches of questions among processes; each part is for one process.
+
+    Args:
+        windows: the batches of each window.
+
+    Returns:
+        Lists of batches: whole windows if there are enough of them for all processes, so that each
+        window is made by one process only; otherwise single batches.
+    """
+    windows = [window for window in windows if window]
+    if len(windows) >= processes > 1:
+        return windows
+    return [[chosen] for window in windows for chosen in window]

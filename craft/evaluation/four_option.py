@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from craft.data.questions import Question
-from craft.evaluation.answer_batches import questions_together
+from craft.evaluation.answer_batches import by_window, questions_together, shared_parts
 from craft.evaluation.bootstrap import interval
 from craft.evaluation.exact_match import lenient_match, strict_match
 from craft.evaluation.visual_tokens import Visual
 from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.runtime.memory import freed_memory
 from craft.runtime.processes import ALONE, Processes
 
 
@@ -73,7 +73,7 @@ def answer_questions(
     if missing < len(questions):
         tally.tell()
     found: dict[int, str] = {}
-    for part in processes.claimed(_parts(windows, processes.count)):
+    for part in processes.claimed(shared_parts(windows, processes.count)):
         for chosen in part:
             asked = [questions[i] for i in chosen]
             text = language_model.prompt_batch([q.prompt for q in asked])
@@ -83,6 +83,7 @@ def answer_questions(
             said = dict(zip(chosen, answers, strict=True))
             on_answers(said)
             found.update(said)
+            freed_memory.between_batches()
             tally.add(len(chosen))
     given = dict(known)
     for answered in processes.gathered(found):
@@ -105,23 +106,10 @@ def answer_questions(
 
 def _batches(visual: Visual, questions: Sequence[Question], batch: int) -> list[list[list[int]]]:
     """The numbers of the questions in each batch of each window."""
-    windows = visual.windows
-    starts = [window.start for window in windows]
-    members: list[list[int]] = [[] for _ in windows]
-    for number, question in enumerate(questions):
-        members[bisect_right(starts, question.row) - 1].append(number)
+    members = by_window(visual, questions)
     for numbers in members:
         numbers.sort(key=lambda i: len(questions[i].prompt))
     return [[numbers[i : i + batch] for i in range(0, len(numbers), batch)] for numbers in members]
-
-
-def _parts(windows: list[list[list[int]]], processes: int) -> list[list[list[int]]]:
-    """What one process asks: whole windows, which it alone then makes, if there are enough of them
-    for all; else batch by batch."""
-    windows = [window for window in windows if window]
-    if len(windows) >= processes > 1:
-        return windows
-    return [[chosen] for window in windows for chosen in window]
 
 
 def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:

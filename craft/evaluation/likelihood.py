@@ -7,6 +7,7 @@ distinguishes a model that knows but does not follow instructions from one that 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -15,9 +16,10 @@ from transformers import PreTrainedTokenizerBase
 from craft.data import prompts
 from craft.data.questions import Question
 from craft.errors import CraftError
-from craft.evaluation.answer_batches import questions_together
+from craft.evaluation.answer_batches import by_window, questions_together, shared_parts
 from craft.evaluation.visual_tokens import Visual
 from craft.models.aligned_language_model import AlignedLanguageModel
+from craft.runtime.memory import freed_memory
 from craft.runtime.processes import ALONE, Processes
 
 
@@ -31,6 +33,8 @@ def option_log_likelihoods(
 ) -> list[Tensor]:  # one [options] float32 per question
     """Log-probability of each option's letter as the first token of the answer.
 
+    Batches hold neighbours among the questions about the images that ``visual`` shows together.
+
     Args:
         processes: each of them scores some of the batches, and has all scores afterwards.
 
@@ -38,22 +42,32 @@ def option_log_likelihoods(
         CraftError: a question has fewer than two options, or the tokenizer cannot tell letters
             apart.
     """
-    scores: list[Tensor] = []
+    for question in questions:
+        if len(question.options) < 2:
+            raise CraftError(
+                f"question {question.id!r} has {len(question.options)} options; likelihoods "
+                "compare two or more"
+            )
+    scores: dict[int, Tensor] = {}
     batch = batch or questions_together(language_model, visual.length)
-    for start in processes.block(range(0, len(questions), batch)):
-        asked = questions[start : start + batch]
-        for question in asked:
-            if len(question.options) < 2:
-                raise CraftError(
-                    f"question {question.id!r} has {len(question.options)} options; likelihoods "
-                    "compare two or more"
-                )
+    windows = [
+        [numbers[i : i + batch] for i in range(0, len(numbers), batch)]
+        for numbers in by_window(visual, questions)
+    ]
+    parts = shared_parts(windows, processes.count)
+    for chosen in chain.from_iterable(processes.claimed(parts)):
+        asked = [questions[number] for number in chosen]
         letters = letter_tokens(language_model.tokenizer, max(len(q.options) for q in asked))
         text = language_model.training_batch([q.prompt for q in asked], ["A"] * len(asked))
         logits, _ = language_model.answer_logits(visual.show([q.row for q in asked]), text)
         likelihoods = logits[text.first_answers].float().log_softmax(1)[:, letters]
-        scores += [row[: len(q.options)] for row, q in zip(likelihoods, asked, strict=True)]
-    return [row for part in processes.gathered(scores) for row in part]
+        for number, question, row in zip(chosen, asked, likelihoods, strict=True):
+            scores[number] = row[: len(question.options)].clone()
+        del logits, likelihoods
+        freed_memory.between_batches()
+    for found in processes.gathered(scores):
+        scores.update(found)
+    return [scores[number] for number in range(len(questions))]
 
 
 def letter_tokens(tokenizer: PreTrainedTokenizerBase, count: int) -> list[int]:

@@ -152,31 +152,41 @@ class VisualTokens:
         Raises:
             CraftError: the selector needs a prior, and there is none.
         """
-        device = self.tower.device
         numbers = torch.tensor(list(images), dtype=torch.int64)
+        if not self.quantized:
+            return self._prune(numbers, self._plain(numbers), keep_ratio, selector, prior)
+        kept = self._prune(numbers, None, keep_ratio, selector, prior)
+        tower = self.tower
+        dtype = tower.dtype if tower.precision == "fp32" else torch.float32
+        return Pruned(kept.indices, (tower.codebook.lookup(kept.tensors[0]).to(dtype),))
+
+    def _prune(
+        self,
+        numbers: Tensor,  # [b] int64
+        what: Tensor | None,  # [b, N, ...]
+        keep_ratio: float,
+        selector: Selector,
+        prior: Tensor | None = None,
+    ) -> Pruned:
+        """Kept positions and what is there; the codes, if nothing else is given."""
+        device = self.tower.device
         codes = to_device(self.codes[numbers], device).long()
         distances = to_device(self.residual_sq[numbers], device)
-        what = codes if self.quantized else self._plain(numbers)
         frequencies: TokenPrior | Tensor | None = self.prior if prior is None else prior
         if frequencies is None:
             require_prior(None, keep_ratio, selector)
             frequencies = distances.new_empty(0)  # random pruning ignores frequencies
-        kept = prune(
+        return prune(
             codes,
             distances,
             frequencies,
             self.grid,
-            what,
+            codes if what is None else what,
             keep_ratio=keep_ratio,
             selector=selector,
             seed=self.seed,
             image_index=numbers,
         )
-        if not self.quantized:
-            return kept
-        tower = self.tower
-        dtype = tower.dtype if tower.precision == "fp32" else torch.float32
-        return Pruned(kept.indices, (tower.codebook.lookup(kept.tensors[0]).to(dtype),))
 
     def view(
         self, keep_ratio: float = 1.0, selector: Selector = "full", prior: Tensor | None = None
@@ -185,12 +195,12 @@ class VisualTokens:
         return View(self, keep_ratio, selector, prior)
 
     def kept(self, keep_ratio: float, selector: Selector = "full") -> Tensor:  # [n, H, W] bool
-        """Which patches pruning keeps."""
+        """Which patches pruning keeps; no image is encoded for this."""
         count = self.codes.shape[1]
         masks = []
         for start in range(0, len(self.images), BATCH):
             stop = min(start + BATCH, len(self.images))
-            indices = self.keep(range(start, stop), keep_ratio, selector).indices
+            indices = self._prune(torch.arange(start, stop), None, keep_ratio, selector).indices
             mask = indices.new_zeros(len(indices), count, dtype=torch.bool)
             masks.append(mask.scatter(1, indices, True).unflatten(1, self.grid))
         return torch.cat(masks)

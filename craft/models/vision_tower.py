@@ -200,12 +200,15 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
         """Codes of images [n, 3, S, S] in [0, 1], batch by batch, without gradients."""
         with deferred_finite_checks():
             parts = [quantize(self._seen(chunk), self.codebook) for chunk in images.split(batch)]
+        if len(parts) == 1:
+            return parts[0]  # not copied
         return ResidualCodes(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
     @torch.inference_mode()
     def continuous(self, images: Tensor, batch: int = 64) -> Tensor:  # [n, N, D]
         """Features of images [n, 3, S, S] in [0, 1] before quantisation, which baselines read."""
-        return torch.cat([self._seen(chunk) for chunk in images.split(batch)])
+        parts = [self._seen(chunk) for chunk in images.split(batch)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _seen(self, images: Tensor) -> Tensor:  # [b, N, D]
         """Features of images in [0, 1], computed in :attr:`precision`."""

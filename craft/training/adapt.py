@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -153,15 +154,18 @@ def adapt(
         start, norms = found.step, found.state["gradient_norms"]
         restore_checkpoint(found, run, selection)
     log_bytes = found.state["log_bytes"] if found is not None else 0
+    resumed = None if found is None else found.step
+    # Its weights and moments were copied: several times the encoder's size.
+    found, admission = None, replace(admission, found=None)
     identified: dict[str, Any] = {"config": settings, "identity": admission.identity}
     main = accelerator.is_main_process
     with (
         contextlib.closing(run),
-        Trackers(config.log, settings, run_dir, resumed=found is not None, main=main) as trackers,
+        Trackers(config.log, settings, run_dir, resumed=resumed is not None, main=main) as trackers,
         RunLog(run_dir / "train.jsonl", accelerator, trackers, log_bytes) as lines,
     ):
         started = time.monotonic()
-        if found is None:
+        if resumed is None:
             lines.record({"step": 0, "trains": table.rows, **processes})
             on_phase("validating the pretrained encoder", 0, 1)
             lines.record({"step": 0, "code_flip_rate": selection.code_flip_rate()})
@@ -189,6 +193,7 @@ def adapt(
                 save_checkpoint(checkpoints, step, run, selection, extra)
             if on_step is not None:
                 on_step(step, run.steps, losses)
+    domain.train.images.prepare(partial(on_phase, "reading the images"))
     blend = _finish(run, selection, on_phase)
     flipped = selection.code_flip_rate()
     run.strategy.close()
@@ -205,7 +210,7 @@ def adapt(
         frozen_hashes=proof.check(),
         gradient_norms=norms,
         code_flip_rate=flipped,
-        resumed=found.step if found else None,
+        resumed=resumed,
     )
 
 

@@ -25,6 +25,8 @@ from craft.training.run_checkpoint import recorded_settings, require_shared
 from craft.training.selection import validation_sets
 
 CHECKPOINTS = "checkpoints"
+#: Seconds to check the images before the first step, if there is no earlier run to lose.
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,9 @@ def admit(
     if found is not None:
         require_same_run(found, settings, identity)
     require_shared(found, accelerator)
-    domain.train.images.prepare(partial(on_phase, "reading the images"))
+    # An earlier run is only overwritten once all images of the new one are known to be sound.
+    patience = None if steps and not resume else PATIENCE
+    domain.train.images.prepare(partial(on_phase, "reading the images"), patience)
     for asked in validation_sets(domain, general, config).values():
         asked.images.prepare()
     return Admission(settings, identity, accelerator, checkpoints, steps, found)

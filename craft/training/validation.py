@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from craft.data.questions import QuestionSet
-from craft.evaluation.answer_batches import questions_together
+from craft.evaluation.answer_batches import by_window, questions_together
 from craft.evaluation.visual_tokens import VisualTokens
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
@@ -40,17 +40,19 @@ def letter_scores(
         quantized: whether the language model reads codes or the encoder's plain features.
     """
     questions = asked.questions
-    tokens = VisualTokens(tower, asked.images, quantized=quantized)
-    right: list[bool] = []
+    visible = VisualTokens(tower, asked.images, quantized=quantized).view()
+    right: dict[int, bool] = {}
     probability = 0.0
-    batch = questions_together(language_model, tokens.view().length)
-    for start in range(0, len(questions), batch):
-        chosen = questions[start : start + batch]
+    batch = questions_together(language_model, visible.length)
+    windows = by_window(visible, questions)
+    for numbers in (n[i : i + batch] for n in windows for i in range(0, len(n), batch)):
+        chosen = [questions[number] for number in numbers]
         text = language_model.training_batch([q.prompt for q in chosen], [q.answer for q in chosen])
-        visual = tokens.view().show([q.row for q in chosen])
+        visual = visible.show([q.row for q in chosen])
         logits, targets = language_model.answer_logits(visual, text)
         logits, targets = logits[text.first_answers].float(), targets[text.first_answers]
-        right += (logits.argmax(1) == targets).tolist()
+        right |= zip(numbers, (logits.argmax(1) == targets).tolist(), strict=True)
         probability += float(logits.softmax(1).gather(1, targets[:, None]).sum())
-    accuracy, confidence = (100 * x / len(questions) for x in (sum(right), probability))
-    return LetterScores(accuracy, confidence, tuple(right))
+    marks = tuple(right[number] for number in range(len(questions)))
+    accuracy, confidence = (100 * x / len(questions) for x in (sum(marks), probability))
+    return LetterScores(accuracy, confidence, marks)

@@ -12,7 +12,8 @@ from craft.data.domains.manifest import ClassEntry, DomainManifest, Parts
 from craft.data.domains.question_domain import QuestionDomain
 from craft.data.domains.splitting import split_records
 from craft.data.images.image_set import ImageSet
-from craft.data.images.record_store import RecordStore, digests
+from craft.data.images.known_digests import digests
+from craft.data.images.record_store import RecordStore
 from craft.data.questions import heldout_classes
 from craft.data.readers import DataError, Place, ReadOptions, Record, RecordSet
 from craft.data.readers.place import shown

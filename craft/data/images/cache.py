@@ -35,6 +35,8 @@ DEFAULT_LIMIT = 20.0
 #: What file names depend on besides the images; increase the number when the content changes.
 _FORMAT = f"1, bicubic, Pillow {PIL.__version__}"
 _WHOLE, _PART, _LOCK, _WARNINGS = ".pixels", ".part", ".lock", ".warnings"
+#: Suffix of the files that :mod:`~craft.data.images.known_digests` keeps in the same folder.
+DIGESTS = ".digests"
 #: Bytes written between two records of how much of an unfinished file is on disk.
 _STRIDE = 1 << 26
 
@@ -195,7 +197,11 @@ class PixelCache:
 
     def clear(self) -> int:
         """Delete all files except those being written by other processes; return bytes freed."""
-        return sum(entry.bytes for entry in self.entries() if _delete(entry.path))
+        freed = sum(entry.bytes for entry in self.entries() if _delete(entry.path))
+        for path in [*self.folder.glob(f"*{DIGESTS}"), *self.folder.glob(f".*{DIGESTS}.*")]:
+            freed += path.stat().st_size
+            path.unlink()
+        return freed
 
     def _make_room(self, needs: int) -> None:
         entries = self.entries()

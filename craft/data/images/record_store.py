@@ -16,6 +16,7 @@ from torch import Tensor
 
 from craft.data.images import workers
 from craft.data.images.cache import PixelCache, PixelFile, PixelWriter
+from craft.data.images.look_ahead import LookAhead
 from craft.data.images.store import BATCH
 from craft.data.readers import ImageReport, Record
 from craft.data.readers.pixel_range import Depth
@@ -56,6 +57,7 @@ class RecordStore:
         self._places = places
         self._expected: dict[tuple[int, int], Future[_Seen]] = {}
         self._told: set[str] = set()
+        self._looking: LookAhead | None = None
 
     @classmethod
     def opened(cls, records: Sequence[Record], size: int) -> RecordStore:
@@ -74,11 +76,13 @@ class RecordStore:
         return len(self.records)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_expected": {}}
+        return self.__dict__ | {"_expected": {}, "_looking": None}
 
     def pixels(self, rows: Sequence[int], size: int | None = None) -> Tensor:  # uint8 [n, 3, S, S]
         """See :meth:`~craft.data.images.store.ImageStore.pixels`."""
         size = size or self.size
+        if self._looking is not None:
+            self._await(0)
         if self._cached is not None and size == self.size:
             return self._cached.pixels([self._places[row] for row in rows])
         places: dict[int, list[int]] = {}
@@ -127,13 +131,40 @@ class RecordStore:
             if (row, size) not in self._expected:
                 self._expected[row, size] = self._start(row, size)
 
-    def prepare(self, on_images: Callable[[int, int], None] = lambda done, total: None) -> None:
+    def prepare(
+        self,
+        on_images: Callable[[int, int], None] = lambda done, total: None,
+        patience: float | None = None,
+    ) -> None:
         """See :meth:`~craft.data.images.store.ImageStore.prepare`; decoded images are kept in the
         cache, if it is enabled and has room."""
         cache = PixelCache.of_environment()
         if self._cached is not None or (cache is not None and self._use(cache)):
             on_images(len(self), len(self))
             return
+        if self._looking is None and patience is None:
+            if self._look(cache, on_images) and cache is not None:
+                self._use(cache)
+            return
+        if self._looking is None:
+            self._looking = LookAhead(partial(self._look, cache), on_images)
+        self._await(patience)
+
+    def _await(self, patience: float | None) -> None:
+        """Wait for those who look at the images; raises what was wrong with any once all were
+        seen."""
+        assert self._looking is not None
+        looking = self._looking
+        if not looking.ended(patience):
+            return
+        self._looking = None
+        cache = PixelCache.of_environment()
+        if looking.result() and cache is not None:
+            self._use(cache)
+        looking.on_images(len(self), len(self))
+
+    def _look(self, cache: PixelCache | None, on_images: Callable[[int, int], None]) -> bool:
+        """Look at every image once; whether they are in the cache then."""
         if cache is not None and cache.has_room(len(self), self.size):
             try:
                 with cache.making(self.records, self.size) as file:
@@ -142,11 +173,11 @@ class RecordStore:
             except OSError as error:
                 log.warning("decoded images are not cached: %s", error)
             else:
-                self._use(cache)
-                return
+                return True
         report = ImageReport()
         inspect_images(self.records, report, on_images)
         self._close(report)
+        return False
 
     def _use(self, cache: PixelCache) -> bool:
         """Read from the cache from now on, if it has the images; return whether it does."""
@@ -206,18 +237,6 @@ def inspect_images(
     for done, (record, future) in enumerate(zip(records, found, strict=True), 1):
         report.note(record, *(report.attempt(future.result) or (None, 1)))
         on_images(done, len(records))
-
-
-def digests(records: Sequence[Record]) -> list[str]:
-    """Hash all images, in order.
-
-    Raises:
-        DataError: images cannot be read; the message names them all.
-    """
-    report = ImageReport()
-    found = [report.attempt(f.result) for f in workers.in_order(Record.digest, records)]
-    report.raise_failures()
-    return [digest for digest in found if digest is not None]
 
 
 def squash(image: Image.Image, size: int) -> Image.Image:

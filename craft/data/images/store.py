@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from craft.data.images import workers
 from craft.data.images.augment import resize
 from craft.data.images.pace import EncodingPace
 from craft.runtime.device import pixels_on
+from craft.runtime.memory import freed_memory
 
 #: Number of images decoded, encoded or counted together. An encoder's rounding depends on the
 #: batch, so all commands use the same size.
@@ -57,11 +59,18 @@ class ImageStore(Protocol):
         """
         ...
 
-    def prepare(self, on_images: Callable[[int, int], None] = lambda done, total: None) -> None:
+    def prepare(
+        self,
+        on_images: Callable[[int, int], None] = lambda done, total: None,
+        patience: float | None = None,
+    ) -> None:
         """Check every image once, before a long run that reads them many times.
 
         Args:
             on_images: called with (images checked, number of images).
+            patience: seconds after which threads check the remaining images in the background;
+                :meth:`pixels` then calls ``on_images``, and raises what the check found. Without
+                it, the call returns when all images have been checked.
 
         Raises:
             DataError: images are missing or corrupt; the message names all of them.
@@ -103,7 +112,11 @@ class TensorStore:
     def expect(self, rows: Sequence[int], size: int | None = None) -> None:
         """Do nothing: all images are in memory."""
 
-    def prepare(self, on_images: Callable[[int, int], None] = lambda done, total: None) -> None:
+    def prepare(
+        self,
+        on_images: Callable[[int, int], None] = lambda done, total: None,
+        patience: float | None = None,
+    ) -> None:
         """Do nothing: all images are in memory."""
 
 
@@ -120,12 +133,13 @@ def shown(images: ImageStore, rows: Sequence[int], size: int) -> Tensor:  # [n, 
 
 
 def digests(images: ImageStore) -> list[str]:
-    """Hash each image as it is stored, without decoding it.
+    """Hash each image as it is stored, without decoding it; threads read the images.
 
     Raises:
         DataError: an image cannot be read.
     """
-    return [images.digest(row) for row in range(len(images))]
+    found = workers.in_order(images.digest, range(len(images)))
+    return [digest.result() for digest in found]
 
 
 def in_batches(
@@ -155,10 +169,10 @@ def each_batch(
     size: int | None = None,
     pace: EncodingPace | None = None,
 ) -> Iterator[Tensor]:  # each [b, 3, S, S], uint8 or float32 in [0, 1]
-    """Images by the batch; while one batch is used, the next is read.
+    """Iterate over batches of images; the next is read in the background.
 
     Args:
-        pace: is told how long that took, and how much of it was waiting.
+        pace: measures how long that takes, and how much of it is waiting.
 
     Raises:
         DataError: see :meth:`ImageStore.pixels`.
@@ -171,3 +185,4 @@ def each_batch(
                 pixels = images.pixels(rows, size)
             images.expect(after, size)
             yield pixels
+            freed_memory.between_batches()

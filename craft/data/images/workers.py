@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
@@ -28,6 +29,21 @@ def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[Future[R]]:
             yield _done(ahead.pop(0))
     while ahead:
         yield _done(ahead.pop(0))
+
+
+def meanwhile(work: Callable[[], R]) -> Future[R]:
+    """Have a thread of its own do it, which may wait for the others; the process may end before
+    it does."""
+    future: Future[R] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # raised where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="images-meanwhile", daemon=True).start()
+    return future
 
 
 def count() -> int:

@@ -93,9 +93,19 @@ class Record:
         Raises:
             DataError: the image cannot be read.
         """
-        if "_digest" not in self.__dict__:
+        if not self.is_hashed:
             self._encoded()
         return self.__dict__["_digest"]
+
+    @property
+    def is_hashed(self) -> bool:
+        """Whether :meth:`digest` is known without reading."""
+        return "_digest" in self.__dict__
+
+    def trust(self, digest: str) -> None:
+        """Take the hash as if the image had been read, and been so; that it is so is seen when it
+        is decoded."""
+        self.__dict__.setdefault("_digest", digest)
 
     def rgb(self) -> Image.Image:
         """Decode the image to upright RGB; errors as for :meth:`decoded`."""
@@ -123,7 +133,8 @@ class Record:
         if self.__dict__.setdefault("_digest", digest) != digest:
             raise DataError(
                 self.place,
-                f"image {self.image}: the file has changed since it was first read; start again",
+                f"image {self.image}: the file has changed since it was first read; start again, "
+                "if it happens again after `craft data cache --clear`",
             )
         return data
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, Qwen2Config
 
-from craft.evaluation.answer_batches import CACHE_BYTES, questions_together
+from craft.data.questions import Question
+from craft.evaluation.answer_batches import CACHE_BYTES, by_window, questions_together
+from tests.craft.evaluation.fixed_tokens import FixedTokens
 
 
 def model(config: Any, dtype: torch.dtype) -> Any:
@@ -37,3 +39,9 @@ def test_keys_and_values_fit(config, dtype, shown, together):
 
 def test_small_models_reach_the_upper_limit(tiny_models):
     assert questions_together(tiny_models.language_model("qwen2"), 36) == 128
+
+
+def test_questions_go_by_the_windows_of_their_images():
+    asked = [Question(str(i), row, "", "", "") for i, row in enumerate([6, 0, 2, 3, 2, 5])]
+    visual = FixedTokens(torch.zeros(7, 1, 1), together=3)
+    assert by_window(visual, asked) == [[1, 2, 4], [3, 5], [0]]

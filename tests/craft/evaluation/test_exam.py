@@ -71,6 +71,10 @@ def test_plain_features_are_recomputed_in_windows(
     kept = tokens.keep(rows, 0.5, "random")
     expected = whole[torch.tensor(rows)[:, None], kept.indices]
     assert torch.equal(kept.tensors[0], expected)
+    # Which patches survive is known from codes alone.
+    monkeypatch.setattr(tokens, "_encoded", lambda _: pytest.fail("encoded again"))
+    mask = tokens.kept(0.5, "random")
+    assert torch.equal(mask.flatten(1)[rows].nonzero()[:, 1].view(5, -1), kept.indices)
 
 
 def test_budgets_are_nested(tiny_models: ModelFamily) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,28 @@ def test_every_kind_of_run_resumes_bit_for_bit(tiny_models, tmp_path, monkeypatc
     assert tensor_hash(resumed.tower.state_dict()) == tensor_hash(whole.tower.state_dict())
     assert resumed.history == whole.history
     assert resumed.gradient_norms == whole.gradient_norms
+
+
+def test_a_checkpoint_is_let_go_of_once_it_is_taken_up(tiny_models, tmp_path, monkeypatch):
+    interrupted(tiny_models, tmp_path, monkeypatch, 2)
+    load, step = CheckpointDirectory.load, TrainingRun.step
+    held, alive = [], []
+
+    def loaded(self):
+        found = load(self)
+        held.append(weakref.ref(found))
+        held.extend(weakref.ref(x) for x in found.tensors["weights"].values())
+        return found
+
+    def watched(run, first=False):
+        alive.append(sum(x() is not None for x in held))
+        return step(run, first)
+
+    monkeypatch.setattr(CheckpointDirectory, "load", loaded)
+    monkeypatch.setattr(TrainingRun, "step", watched)
+    assert short_run(tiny_models, tmp_path, resume=True).resumed == 2
+    assert len(held) > 1
+    assert alive == [0, 0]
 
 
 def test_a_finished_run_is_not_repeated(tiny_models, tmp_path):

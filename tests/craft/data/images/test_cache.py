@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from craft.data.images import record_store
 from craft.data.images.cache import PixelCache, PixelFile, PixelWriter
-from craft.data.images.record_store import RecordStore
+from craft.data.images.record_store import RecordStore, image_tensor
 from craft.data.readers import DataError, PixelRange, Record, read_records
 from craft.errors import CraftError
 from tests.craft.cli.commands import craft_command, done
@@ -80,6 +83,72 @@ def test_prepared_images_are_not_decoded_again(
         assert torch.equal(same.pixels(rows), expected[rows])
     assert torch.equal(again.take([9, 4]).take([1]).pixels([0]), expected[[4]])
     assert [path.suffix for path in sorted(folder.iterdir())] == [".lock", ".pixels"]
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Nobody looks at all images before this is set."""
+    go, look = threading.Event(), RecordStore._look
+
+    def waiting(*arguments: Any) -> bool:
+        assert go.wait(60)
+        return look(*arguments)
+
+    monkeypatch.setattr(RecordStore, "_look", waiting)
+    return go
+
+
+def test_impatient_users_get_the_same_pixels_while_the_cache_fills(
+    folder: Path, records: list[Record], slow: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = torch.stack([image_tensor(record.rgb(), SIZE) for record in records])
+    seen: list[tuple[int, int]] = []
+    store = RecordStore(records, SIZE)
+    store.prepare(lambda *counts: seen.append(counts), 0.2)
+    assert not list(folder.glob("*.pixels"))
+    assert torch.equal(store.pixels(range(5)), expected[:5])
+    slow.set()
+    assert torch.equal(store.pixels([70, 3, 70]), expected[[70, 3, 70]])
+    assert torch.equal(pickle.loads(pickle.dumps(store)).pixels([6]), expected[[6]])
+    store.prepare()  # waits for what goes on, and decodes nothing itself
+    assert seen[-1] == (80, 80)
+    assert len(list(folder.glob("*.pixels"))) == 1
+    monkeypatch.setattr(Record, "decoded", fail)
+    assert torch.equal(store.pixels(range(80)), expected)
+
+
+@pytest.mark.parametrize("cache", ["on", "off"])
+def test_what_is_wrong_is_told_when_all_were_seen(
+    folder: Path,
+    records: list[Record],
+    slow: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    cache: str,
+) -> None:
+    if cache == "off":
+        monkeypatch.setenv("CRAFT_CACHE", "off")
+    bad = [Path(str(records[row].image)) for row in (13, 70)]
+    for path in bad:
+        path.write_bytes(path.read_bytes()[:50])
+    store = RecordStore(records, SIZE)
+    store.prepare(patience=0.0)
+    store.pixels([0, 1])
+    slow.set()
+    assert store._looking is not None
+    store._looking.ended(60)
+    with pytest.raises(DataError) as error:
+        store.pixels([0, 1])
+    assert all(str(path) in str(error.value) for path in bad)
+    assert not list(folder.glob("*.pixels"))
+    with pytest.raises(DataError):  # patient now
+        store.prepare()
+
+
+def test_patience_that_suffices_is_as_waiting(folder: Path, records: list[Record]) -> None:
+    path = Path(str(records[70].image))
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(DataError, match=re.escape(str(path))):
+        RecordStore(records, SIZE).prepare(patience=60.0)
 
 
 def test_other_images_sizes_and_ranges_are_other_files(folder: Path, records: list[Record]) -> None:

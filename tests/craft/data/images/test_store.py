@@ -16,7 +16,8 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from craft.data.domains.building import build_domain, make_manifest
 from craft.data.images import record_store, workers
 from craft.data.images.augment import resize
-from craft.data.images.record_store import RecordStore, digests, image_tensor, inspect_images
+from craft.data.images.known_digests import digests
+from craft.data.images.record_store import RecordStore, image_tensor, inspect_images
 from craft.data.images.store import TensorStore, in_batches, shown
 from craft.data.readers import DataError, ImageReport, Record, read_records
 from craft.data.readers.image import ImageFile
