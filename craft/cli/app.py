@@ -34,6 +34,8 @@ from craft.cli.transfer import transfer
 from craft.cli.usage import usage_line
 from craft.cli.words import words
 from craft.errors import CraftError
+from craft.runtime.processes import says_first
+from craft.runtime.rank import is_main_process
 from craft.workbench.run_directory import release_directories
 
 
@@ -52,7 +54,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            tell("only what this command had already written is kept")
+            if is_main_process():
+                tell("only what this command had already written is kept")
             raise typer.Exit(EXIT_CODE) from None
         except (CraftError, OSError) as error:
             if os.environ.get("CRAFT_DEBUG"):
@@ -62,7 +65,8 @@ class _Commands(TyperGroup):
             text = str(error)
             if isinstance(error, OSError) and error.strerror and error.filename:
                 text = f"{error.strerror}: {error.filename}"  # without the errno
-            _print_error(text)
+            if says_first():
+                _print_error(text)
             raise typer.Exit(2) from None
         except Exception as error:
             _end_misuse(error)
@@ -75,7 +79,8 @@ def _end_misuse(error: Exception) -> None:
     """End with one line if the command line cannot be understood; otherwise do nothing."""
     line = usage_line(error)
     if line is not None:
-        _print_error(line)
+        if is_main_process():  # they all were given the same line
+            _print_error(line)
         raise typer.Exit(2) from None
 
 
@@ -141,5 +146,6 @@ def main() -> None:
     try:
         app()
     except Exception:  # a bug of ours
-        print_traceback()
+        if says_first():
+            print_traceback()
         sys.exit(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,12 +11,15 @@ import typer
 
 from craft.cli import data_options, process
 from craft.cli.checks import require_owner
-from craft.cli.options import Device, Force, Models, Pack, PackDomain, console
+from craft.cli.options import Compile, Device, Force, Models, Pack, PackDomain, console
 from craft.errors import CraftError
 from craft.workbench.run_directory import require_new_file
 
 if TYPE_CHECKING:
     from craft.corpus.backend import Workers
+    from craft.corpus.shard import CorpusEncoder
+    from craft.family.family import ModelFamily
+    from craft.runtime.processes import Processes
 
 Ray = Annotated[bool, typer.Option("--ray", help="run on Ray workers, of RAY_ADDRESS if it is set")]
 RayWorkers = Annotated[int | None, typer.Option("--workers", min=1, help="with --ray [default: 2]")]
@@ -32,6 +37,7 @@ def tokenize(
     images: data_options.Images = None,
     skip_corrupt: data_options.SkipCorrupt = False,
     pixel_range: data_options.PixelRange = None,
+    compile: Compile = False,
     device: Device = None,
     models: Models = None,
 ) -> None:
@@ -45,11 +51,16 @@ def tokenize(
     from craft.cli.progress import ProgressDisplay
     from craft.corpus.shard import CorpusEncoder, shards_of
     from craft.corpus.tokens import tokenize_corpus
+    from craft.data.images.pace import EncodingPace
     from craft.data.images.record_store import RecordStore
     from craft.family.family import ModelFamily
+    from craft.models.compilation import require_compilation
 
     family = ModelFamily.load(models, device=device)
-    encoder = CorpusEncoder.of(family.plug(pack), family.codebook)
+    processes = _processes(family, ray)
+    if compile:
+        require_compilation(family.device)
+    encoder = _placed(CorpusEncoder.of(family.plug(pack), family.codebook, compile), ray)
     request = data_options.request(
         data,
         format=format,
@@ -60,18 +71,22 @@ def tokenize(
     records = request.read().records
     images_of = RecordStore(records, encoder.tower.image_size)
     shards = shards_of(images_of, shard_size, [record.id for record in records])
-    done = 0
+    workforce = _workers(ray, workers, encoder)
+    pace = EncodingPace(hands=workforce.count if workforce else processes.count)
+    progress = ProgressDisplay(console)
+    progress.count_images("images", 1)
+    tally = processes.tally(0, len(records), partial(progress, "images"))
 
     def kept() -> str:
-        return f"{done} images are encoded in {out}; to resume: {typed_line()}"
+        return f"{tally.done} images are encoded in {out}; to resume: {typed_line()}"
 
-    with telling_what_is_kept(kept), ProgressDisplay(console) as progress:
-        progress.count_images("images", 1)
-        progress("images", 0, len(records))
-        for count in tokenize_corpus(encoder, shards, out, _workers(ray, workers)):
-            done += count
-            progress("images", done, len(records))
-    console.print(f"{out}: {done} images in {len(shards)} shards")
+    with telling_what_is_kept(kept, processes.is_main), progress:
+        tally.tell()
+        for count in tokenize_corpus(encoder, shards, out, workforce, processes, pace):
+            tally.add(count)
+        tally.close()
+    told = f"; {pace}" if pace.images else ""
+    console.print(f"{out}: {tally.done} images in {len(shards)} shards{told}")
 
 
 def prior(
@@ -110,6 +125,7 @@ def prior(
     if tokens is not None and ray:
         raise CraftError("--ray encodes images, but --tokens are encoded already; leave --ray out")
     family = ModelFamily.load(models, device=device)
+    processes = _processes(family, ray)
     found = open_pack(
         pack,
         family,
@@ -117,7 +133,7 @@ def prior(
         data=data,
         known=load_domain,
     )
-    encoder = CorpusEncoder.of(found.encoder, family.codebook)
+    encoder = _placed(CorpusEncoder.of(found.encoder, family.codebook), ray)
     if tokens is not None:
         counted = prior_of(tokens, encoder)
     else:
@@ -127,14 +143,16 @@ def prior(
             counted = count_corpus(
                 encoder,
                 shards,
-                _workers(ray, workers),
-                lambda done, total: progress("shards", done, total),
+                _workers(ray, workers, encoder),
+                partial(progress, "shards"),
+                processes,
             )
     path = out or pack / PRIOR
-    if out is None:
-        replace_prior(pack, counted)
-    else:
-        counted.save(out)
+    if processes.is_main:
+        if out is None:
+            replace_prior(pack, counted)
+        else:
+            counted.save(out)
     used = int((counted.counts > 0).sum())
     images = counted.total // (encoder.tower.grid[0] * encoder.tower.grid[1])
     console.print(
@@ -153,7 +171,25 @@ def _require_no_prior(pack: Path, force: bool) -> None:
         )
 
 
-def _workers(ray: bool, count: int | None) -> Workers | None:
+def _processes(family: ModelFamily, ray: bool) -> Processes:
+    from craft.runtime.processes import joined
+
+    processes = joined(family.device)
+    if ray and processes.count > 1:
+        raise CraftError(
+            f"--ray starts workers of its own, and {processes.count} processes were started; use "
+            "one or the other"
+        )
+    return processes
+
+
+def _placed(encoder: CorpusEncoder, ray: bool) -> CorpusEncoder:
+    """Workers of Ray see GPUs of their own, whatever number this process's has."""
+    return replace(encoder, device=encoder.device.partition(":")[0]) if ray else encoder
+
+
+def _workers(ray: bool, count: int | None, encoder: CorpusEncoder) -> Workers | None:
     from craft.corpus.backend import Workers
 
-    return Workers(count or 2) if ray else None
+    on_gpu = encoder.device.startswith("cuda")
+    return Workers(count or 2, gpus=1 if on_gpu else 0) if ray else None

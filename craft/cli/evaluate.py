@@ -9,6 +9,7 @@ import typer
 
 from craft.cli import data_options, process
 from craft.cli.options import (
+    Compile,
     Device,
     Force,
     General,
@@ -55,6 +56,7 @@ def evaluate(
     test_limit: TestLimit = None,
     general: General = None,
     general_images: GeneralImages = 900,
+    compile: Compile = False,
     device: Device = None,
     models: Models = None,
     force: Force = False,
@@ -86,10 +88,14 @@ def evaluate(
     from craft.family.family import ModelFamily
     from craft.pocket.domains import load_domain
     from craft.report.tables import evaluation_table
+    from craft.runtime.rank import is_main_process
     from craft.workbench import examination
 
     family = ModelFamily.load(models, device=device)
-    with telling_what_is_kept(lambda: answers_kept(out)), ConsoleListener(console) as told:
+    with (
+        telling_what_is_kept(lambda: answers_kept(out), is_main_process()),
+        ConsoleListener(console) as told,
+    ):
         results = examination.evaluate(
             pack,
             out,
@@ -101,6 +107,7 @@ def evaluate(
             settings=asked,
             prior=prior,
             general=general_data(family, general),
+            compiled=compile,
             force=force,
             listener=told,
         )

@@ -60,3 +60,9 @@ Device = Annotated[
     ),
 ]
 LanguageModel = Annotated[str, typer.Option(help="name of a language model, or all")]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="run encoders through torch.compile; codes in near-ties may differ"
+    ),
+]

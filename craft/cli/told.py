@@ -10,6 +10,7 @@ from rich.console import Console
 from craft.cli.data_check import print_account
 from craft.cli.next_steps import resuming
 from craft.cli.progress import ProgressDisplay
+from craft.data.images.pace import EncodingPace
 from craft.data.readers import AccountSummary
 from craft.report.adaptation import adaptation_lines
 from craft.runtime.rank import is_main_process
@@ -73,6 +74,10 @@ class ConsoleListener(Listener):
 
     def images_per_step(self, task: str, images: int) -> None:
         self._display.count_images(task, images)
+
+    def encoded(self, pace: EncodingPace) -> None:
+        if pace.images:
+            self._say(f"{pace.images} images encoded: {pace}")
 
     def adapted(self, result: AdaptationResult, config: CraftConfig, measured: bool) -> None:
         for line in adaptation_lines(result, config, self._surrogate, measured):

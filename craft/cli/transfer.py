@@ -9,6 +9,7 @@ import typer
 
 from craft.cli import data_options, process
 from craft.cli.options import (
+    Compile,
     Device,
     Force,
     General,
@@ -32,6 +33,7 @@ def transfer(
     test_limit: TestLimit = None,
     general: General = None,
     general_images: GeneralImages = 900,
+    compile: Compile = False,
     device: Device = None,
     models: Models = None,
     force: Force = False,
@@ -53,10 +55,14 @@ def transfer(
     from craft.family.family import ModelFamily
     from craft.pocket.domains import load_domain
     from craft.report.tables import transfer_table
+    from craft.runtime.rank import is_main_process
     from craft.workbench import examination
 
     family = ModelFamily.load(models, device=device)
-    with telling_what_is_kept(lambda: answers_kept(out)), ConsoleListener(console) as told:
+    with (
+        telling_what_is_kept(lambda: answers_kept(out), is_main_process()),
+        ConsoleListener(console) as told,
+    ):
         results = examination.transfer(
             packs,
             out,
@@ -67,6 +73,7 @@ def transfer(
             language_models=None if llm == "all" else [llm],
             settings=asked,
             general=general_data(family, general),
+            compiled=compile,
             force=force,
             listener=told,
         )

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, TypeVar
+from itertools import chain
+from typing import Any
 
 import torch
 
 from craft.corpus.shard import Shard
-from craft.errors import MissingPackageError
+from craft.errors import CraftError, MissingPackageError
 
-T = TypeVar("T")
-#: A function applied to each shard.
+#: A picklable function applied to each shard.
 Work = Callable[[Shard], Any]
+#: Does work on every shard; results come as they are ready, each shard's once.
+EachShard = Callable[[Work, Iterable[Shard]], Iterator[Any]]
+
+#: Shards that a worker has been given beside the one it works on, so that it never waits for more.
+_AHEAD = 1
+#: How often the shards of a worker that died are tried again.
+_RETRIES = 3
 
 
 @dataclass(frozen=True)
@@ -23,72 +29,146 @@ class Workers:
     """Ray workers.
 
     Args:
-        count: number of workers that run at a time.
+        count: number of workers; fewer run while the cluster has no room for all.
         threads: number of threads per worker. Rounding in the encoder depends on it, and so do
             codes in a near-tie.
+        gpus: number of GPUs per worker; Ray shows a worker only its own, as cuda:0 and so on.
         address: address of a running cluster, or "local"; by default the value of
             ``RAY_ADDRESS``.
     """
 
     count: int
     threads: int = 1
+    gpus: int = 0
     address: str | None = None
 
 
-def each_shard(
-    work: Callable[[Shard], T], shards: Sequence[Shard], workers: Workers | None = None
-) -> Iterator[T]:
-    """Apply ``work`` to every shard, and yield one result per shard as soon as it is ready.
+@contextmanager
+def shard_workers(workers: Workers | None = None) -> Iterator[EachShard]:
+    """Yield a function that applies work to shards: in this process, or on workers of Ray, which
+    run as long as the block.
 
-    With Ray, a worker that dies is replaced and its shard is processed again, as often as
-    necessary. An error raised by ``work`` ends the run.
+    A worker receives the work once, models included, and then shards, whose pixels it reads from
+    shared memory if they are in memory. A worker that dies is replaced and its shards are processed
+    again, up to three times. An error raised by the work ends the run.
 
-    Args:
-        work: a picklable function; state that it keeps between shards is per worker.
-
-    Raises:
+    Raises (when the function is called):
         MissingPackageError: ``workers`` are given but Ray is not installed.
+        CraftError: workers keep dying.
     """
     if workers is None:
-        yield from map(work, shards)
+        yield lambda work, shards: map(work, shards)
         return
-    ray_data = _connect(workers)
-    strategy = ray_data.TaskPoolStrategy(size=workers.count)
-    rows = [{"shard": pickle.dumps(shard)} for shard in shards]
-    # Tasks, not actors: if its worker dies, a task is simply run again by another.
-    # The work is sent as bytes, by which a worker recognises what it has already unpickled.
-    results = ray_data.from_items(rows, override_num_blocks=max(1, len(rows))).map(
-        _do,
-        fn_args=(pickle.dumps(work), workers.threads),
-        num_cpus=workers.threads,
-        compute=strategy,
-    )
-    for row in results.iter_rows():
-        yield pickle.loads(row["result"])
+    crew = _Crew(workers)
+    try:
+        yield crew.each
+    finally:
+        crew.dismiss()
 
 
-def _do(row: dict[str, Any], work: bytes, threads: int) -> dict[str, bytes]:
-    torch.set_num_threads(threads)
-    return {"result": pickle.dumps(_unpacked(work)(pickle.loads(row["shard"])))}
+class _Crew:
+    """Actors of Ray, started when there is something to do."""
+
+    def __init__(self, workers: Workers):
+        self._workers = workers
+        self._actors: list[Any] = []
+        self._works = 0
+
+    def each(self, work: Work, shards: Iterable[Shard]) -> Iterator[Any]:
+        """See :data:`EachShard`."""
+        shards = iter(shards)
+        first = next(shards, None)
+        if first is None:
+            return
+        ray = _connect(self._workers)
+        self._start(ray)
+        self._works += 1
+        sent = [ray.put(work)]  # in a list, or Ray would unpack it for every shard
+        left = chain([first], shards)
+        # A worker is given shards once it runs: a cluster may have no room for all of them.
+        busy = {actor.begin.remote(): actor for actor in self._actors}
+        starting, handed = set(busy), 0
+        while True:
+            (ready,), _ = ray.wait(list(busy), num_returns=1)
+            actor = busy.pop(ready)
+            result = _result(ray, ready)
+            for shard in _some(left, _AHEAD + 1 if ready in starting else 1):
+                busy[actor.do.remote(self._works, sent, shard)] = actor
+                handed += 1
+            if ready not in starting:
+                handed -= 1
+                yield result
+            if not handed:
+                return
+
+    def _start(self, ray: Any) -> None:
+        if self._actors:
+            return
+        worker = ray.remote(
+            num_cpus=self._workers.threads,
+            num_gpus=self._workers.gpus,
+            max_restarts=-1,
+            max_task_retries=_RETRIES,
+        )(_Worker)
+        self._actors = [worker.remote(self._workers.threads) for _ in range(self._workers.count)]
+
+    def dismiss(self) -> None:
+        """End the workers."""
+        for actor in self._actors:
+            _connect(self._workers).kill(actor)
+        self._actors = []
 
 
-@lru_cache(maxsize=1)
-def _unpacked(work: bytes) -> Work:
-    return pickle.loads(work)
+class _Worker:
+    """What runs in a process of Ray's."""
+
+    def __init__(self, threads: int):
+        torch.set_num_threads(threads)
+        self._number = 0
+        self._work: Any = None
+
+    def begin(self) -> None:
+        """Returns once the worker runs."""
+
+    def do(self, number: int, work: list[Any], shard: Shard) -> Any:
+        """Work number ``number``, which is fetched when it is first asked for."""
+        import ray
+
+        if number != self._number:
+            self._work = None  # let go of its models before others come
+            self._work = ray.get(work[0])
+            self._number = number
+        return self._work(shard)
+
+
+def _some(items: Iterator[Shard], count: int) -> list[Shard]:
+    """The next ``count`` items, or what is left."""
+    return [item for _, item in zip(range(count), items, strict=False)]
+
+
+def _result(ray: Any, ready: Any) -> Any:
+    """What a worker returned, or its error as it raised it."""
+    try:
+        return ray.get(ready)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayActorError as error:
+        raise CraftError(
+            "workers of Ray keep dying, or cannot start (is there too little memory?): "
+            f"{' '.join(str(error).split()):.300}"
+        ) from error
 
 
 def _connect(workers: Workers) -> Any:
     try:
         import ray
-        import ray.data
+        import ray.exceptions
     except ImportError as error:
         raise MissingPackageError(
-            "working on Ray needs Ray Data, which is not installed; pip install 'ray[data]>=2.51'"
+            "working on Ray needs Ray, which is not installed; pip install 'ray>=2.51'"
         ) from error
     if not ray.is_initialized():
         here = {"num_cpus": workers.count * workers.threads, "include_dashboard": False}
         options = here if workers.address == "local" else {}
         ray.init(address=workers.address, log_to_driver=False, **options)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    return ray.data
+    return ray

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from craft.corpus.backend import Workers, each_shard
+from craft.corpus.backend import Workers, shard_workers
 from craft.corpus.shard import CorpusEncoder, Shard
 from craft.data.images.store import BATCH, ImageStore, in_batches
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
+from craft.runtime.processes import ALONE, Processes
 from craft.runtime.tensor_hash import tensor_hash
 
 
@@ -20,19 +22,25 @@ def count_corpus(
     shards: Sequence[Shard],
     workers: Workers | None = None,
     on_shard: Callable[[int, int], None] = lambda done, total: None,
+    processes: Processes = ALONE,
 ) -> TokenPrior:
     """Count first-level code frequencies; the result depends on workers only by their threads.
 
     Args:
         on_shard: called with (shards done, number of shards) after each shard.
+        processes: each of them counts some of the shards, and has the whole prior afterwards.
 
     Raises:
         DataError: an image is missing or corrupt.
     """
     prior = TokenPrior.empty(encoder.codebook, encoder_hash=encoder.pack.encoder_hash)
-    for done, found in enumerate(each_shard(_Count(encoder), shards, workers), 1):
-        prior.counts += found
-        on_shard(done, len(shards))
+    tally = processes.tally(0, len(shards), on_shard)
+    with shard_workers(workers) as each_shard:
+        for found in each_shard(_Count(encoder), processes.claimed(shards)):
+            prior.counts += found
+            tally.add(1)
+    prior.counts = torch.stack(processes.gathered(prior.counts)).sum(0)
+    tally.close()
     return prior
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
@@ -13,11 +13,15 @@ import torch
 from torch import Tensor
 
 from craft.codebook import Codebook
-from craft.data.images.store import ImageStore, digests, in_batches
+from craft.data.images.pace import EncodingPace
+from craft.data.images.store import ImageStore, cut, digests, each_batch
 from craft.errors import CraftError
 from craft.family.plugged import PluggedEncoder
 from craft.models.encoder_pack import EncoderPack
 from craft.models.vision_tower import DiscreteVisionTower
+
+#: Ends the precision of what a compiled encoder made.
+COMPILED = ", compiled"
 
 
 @dataclass(frozen=True)
@@ -91,18 +95,34 @@ def shards_of(images: ImageStore, size: int = 256, ids: Sequence[str] | None = N
 @dataclass(frozen=True)
 class CorpusEncoder:
     """An encoder and its codebook, in a form that is sent to every worker and placed on
-    ``device`` there."""
+    ``device`` there.
+
+    Args:
+        compiled: whether it runs through torch.compile; codes in near-ties may differ.
+    """
 
     pack: EncoderPack
     codebook: Codebook
     device: str = "cpu"
+    compiled: bool = False
 
     @classmethod
-    def of(cls, encoder: PluggedEncoder, codebook: Codebook) -> CorpusEncoder:
+    def of(
+        cls, encoder: PluggedEncoder, codebook: Codebook, compiled: bool = False
+    ) -> CorpusEncoder:
         """Wrap a plugged encoder; the pretrained encoder is made into a pack too."""
-        return cls(
-            encoder.pack or EncoderPack.of(encoder.tower), codebook, str(encoder.tower.device)
-        )
+        pack = encoder.pack or EncoderPack.of(encoder.tower)
+        # On the CPU, so that every worker can place them on its own device.
+        pack = replace(pack, weights={name: x.cpu() for name, x in pack.weights.items()})
+        return cls(pack, codebook, str(encoder.tower.device), compiled)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: x for name, x in self.__dict__.items() if name != "tower"}
+
+    @property
+    def precision(self) -> str:
+        """Precision of the encoder's products, as token files record it."""
+        return self.pack.precision + (COMPILED if self.compiled else "")
 
     @cached_property
     def tower(self) -> DiscreteVisionTower:
@@ -111,16 +131,23 @@ class CorpusEncoder:
         Raises:
             CodebookMismatchError: the pack was made for another codebook.
         """
-        return cast(Any, self.pack.tower(self.codebook)).to(self.device)
+        tower: DiscreteVisionTower = cast(Any, self.pack.tower(self.codebook)).to(self.device)
+        if self.compiled:
+            tower.compile_features()
+        return tower
 
-    def encode(self, shard: Shard) -> ShardCodes:
+    def encode(self, shard: Shard, pace: EncodingPace | None = None) -> ShardCodes:
         """Quantise a shard's images batch by batch; features are not kept.
+
+        Args:
+            pace: is told how fast.
 
         Raises:
             DataError: an image is missing or corrupt.
         """
         parts = []
-        for pixels in in_batches(shard.images, self.tower.image_size):
+        batches = cut(0, len(shard.images))
+        for pixels in each_batch(shard.images, batches, self.tower.image_size, pace):
             found = self.tower.encode(pixels)
             parts.append((found.codes.cpu(), found.residual_sq_norms.cpu()))
         return ShardCodes(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from craft.corpus.backend import Workers, each_shard
-from craft.corpus.shard import CorpusEncoder, Shard
+from craft.corpus.backend import Workers, shard_workers
+from craft.corpus.shard import COMPILED, CorpusEncoder, Shard
 from craft.corpus.token_file import CorpusTokens, TokenCard, read_tokens, write_tokens
+from craft.data.images.pace import EncodingPace
 from craft.errors import CraftError
 from craft.prior import TokenPrior
 from craft.runtime.directory_lock import directory_lock, require_unlocked
+from craft.runtime.processes import ALONE, Processes
 from craft.runtime.whole_file import remove_unfinished
 
 __all__ = ["CorpusTokens", "prior_of", "read_tokens", "tokenize_corpus"]
@@ -43,13 +46,23 @@ _ASIDE = {
 
 
 def tokenize_corpus(
-    encoder: CorpusEncoder, shards: Sequence[Shard], out: Path, workers: Workers | None = None
+    encoder: CorpusEncoder,
+    shards: Sequence[Shard],
+    out: Path,
+    workers: Workers | None = None,
+    processes: Processes = ALONE,
+    pace: EncodingPace | None = None,
 ) -> Iterator[int]:
     """Write each shard's tokens to ``out``, and yield its number of images when it is done.
 
     Shards that exist already are read first and their images hashed. The others are written only if
     all of these are intact, made with this encoder, and made from these images as they are now. So
     an interrupted run resumes, and a refused one writes nothing. Files are written atomically.
+
+    Args:
+        processes: each of them works on some of the shards, and yields those; afterwards all are
+            done.
+        pace: is told how fast images were encoded, by all of them.
 
     Raises:
         CraftError: a file in ``out`` is damaged, or of another encoder, codebook, precision or
@@ -60,12 +73,26 @@ def tokenize_corpus(
     """
     require_unlocked(out)
     _require_same_cut(out, shards)
-    there = [shard for shard in shards if token_path(out, shard).is_file()]
-    yield from each_shard(_Check(encoder, out.absolute()), there, workers)
-    with directory_lock(out):
-        remove_unfinished(out)
-        missing = [shard for shard in shards if not token_path(out, shard).is_file()]
-        yield from each_shard(_Tokenize(encoder, out.absolute()), missing, workers)
+    there = processes.from_main(
+        lambda: [number for number, x in enumerate(shards) if token_path(out, x).is_file()]
+    )
+    missing = sorted(set(range(len(shards))) - set(there))
+    mine = EncodingPace()
+    with shard_workers(workers) as each_shard, ExitStack() as held:
+        present = processes.claimed([shards[number] for number in there])
+        yield from each_shard(_Check(encoder, out.absolute()), present)
+        processes.wait()  # nothing is written before all of them are known to be intact
+        if processes.is_main:
+            held.enter_context(directory_lock(out))
+            remove_unfinished(out)
+        processes.wait()
+        absent = processes.claimed([shards[number] for number in missing])
+        for made in each_shard(_Tokenize(encoder, out.absolute()), absent):
+            mine.add(made)
+            yield made.images
+        for part in processes.gathered(mine):
+            if pace is not None:
+                pace.add(part)
 
 
 def token_path(out: Path, shard: Shard) -> Path:
@@ -117,8 +144,9 @@ class _Tokenize:
     encoder: CorpusEncoder
     out: Path
 
-    def __call__(self, shard: Shard) -> int:
-        codes = self.encoder.encode(shard)
+    def __call__(self, shard: Shard) -> EncodingPace:
+        pace = EncodingPace()
+        codes = self.encoder.encode(shard, pace)
         images = shard.digests()  # known now, as all were read
         tokens = CorpusTokens(
             card_of(self.encoder, shard),
@@ -128,7 +156,7 @@ class _Tokenize:
             codes.residual_sq_norms,
         )
         write_tokens(token_path(self.out, shard), tokens)
-        return len(shard.ids)
+        return pace
 
 
 def _refuse(path: Path, fields: dict[str, tuple[object, object]]) -> None:
@@ -150,7 +178,7 @@ def card_of(encoder: CorpusEncoder, shard: Shard) -> TokenCard:
         codebook_fingerprint=encoder.codebook.fingerprint,
         encoder_hash=encoder.pack.encoder_hash,
         encoder_config=_config_hash(encoder),
-        precision=encoder.pack.precision,
+        precision=encoder.precision,
         shard=shard.number,
         of=shard.of,
         shard_size=shard.size,
@@ -196,6 +224,9 @@ def prior_of(directory: Path, encoder: CorpusEncoder) -> TokenPrior:
             )
         of_the_first = {"corpus": tokens.card.corpus, "shard_size": tokens.card.shard_size}
         known = of_the_first | known | {"shard": number}
-        _refuse(path, {name: (getattr(tokens.card, name), known[name]) for name in known})
+        found = {name: getattr(tokens.card, name) for name in known}
+        # Compiled or not: what differs are near-ties, of which a frequency knows nothing.
+        found["precision"] = tokens.card.precision.removesuffix(COMPILED)
+        _refuse(path, {name: (found[name], known[name]) for name in known})
         prior.update(tokens.codes)
     return prior

@@ -46,3 +46,19 @@ def by_window(visual: Visual, questions: Sequence[Question]) -> list[list[int]]:
     for number, question in enumerate(questions):
         members[bisect_right(starts, question.row) - 1].append(number)
     return members
+
+
+def shared_parts(windows: list[list[list[int]]], processes: int) -> list[list[list[int]]]:
+    """Divide batches of questions among processes; each part is for one process.
+
+    Args:
+        windows: the batches of each window.
+
+    Returns:
+        Lists of batches: whole windows if there are enough of them for all processes, so that each
+        window is made by one process only; otherwise single batches.
+    """
+    windows = [window for window in windows if window]
+    if len(windows) >= processes > 1:
+        return windows
+    return [[chosen] for window in windows for chosen in window]

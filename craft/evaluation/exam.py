@@ -12,6 +12,7 @@ from torch import Tensor
 
 from craft.data.domains.domain import Domain
 from craft.data.images.image_set import ImageSet
+from craft.data.images.pace import EncodingPace
 from craft.data.questions import Question, QuestionSet, seeded
 from craft.errors import CraftError
 from craft.evaluation.four_option import Prediction, accuracy, answer_questions, summarize
@@ -24,6 +25,7 @@ from craft.evaluation.visual_tokens import VisualTokens
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
+from craft.runtime.processes import ALONE, Processes
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.settings.choices import Selector
 
@@ -118,6 +120,8 @@ class Candidate:
         task: name of the task in progress reports.
         journal: where codes and answers are saved as they come.
         name: of the encoder in the journal.
+        processes: share the work; each has all codes and answers.
+        pace: is told how fast this process encodes.
 
     Raises:
         DataError: an image is missing or corrupt.
@@ -135,9 +139,12 @@ class Candidate:
         on_progress: OnProgress = ignore_progress,
         journal: Journal | None = None,
         name: str = "",
+        processes: Processes = ALONE,
+        pace: EncodingPace | None = None,
     ):
         self.exam = exam
         self.journal = journal
+        self.processes = processes
         total = len(exam.domain.images) + len(() if exam.general is None else exam.general.images)
         encoded = 0
 
@@ -150,6 +157,8 @@ class Candidate:
                 quantized,
                 file=None if journal is None else journal.codes(f"{name}-{part}"),
                 on_images=lambda done, _: on_progress(task, encoded + done, total),
+                processes=processes,
+                pace=pace,
             )
 
         self.domain = tokens("domain", exam.domain)
@@ -193,6 +202,7 @@ class Candidate:
                     tokens.view(keep_ratio, selector),
                     questions,
                     **self._journal(run, part),
+                    processes=self.processes,
                     on_batch=lambda done, _, before=before: on_progress(task, before + done, total),
                 )
             )
@@ -211,7 +221,8 @@ class Candidate:
         """Per cent of the domain's multiple-choice questions whose most likely letter is right."""
         asked = [q for q in self.exam.domain.questions if q.options]
         visual = self.domain.view(keep_ratio, selector)
-        return likelihood_accuracy(option_log_likelihoods(language_model, visual, asked), asked)
+        scores = option_log_likelihoods(language_model, visual, asked, processes=self.processes)
+        return likelihood_accuracy(scores, asked)
 
     def justify(
         self,
@@ -233,6 +244,7 @@ class Candidate:
             asked,
             max_new_tokens=JUSTIFICATION_TOKENS,
             **self._journal(run, "justified"),
+            processes=self.processes,
         )
         marks = [examine(q, p.given) for q, p in zip(asked, given, strict=True)]
         return Justifications(summarize_justified(marks), given)

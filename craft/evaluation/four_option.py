@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from craft.data.questions import Question
-from craft.evaluation.answer_batches import by_window, questions_together
+from craft.evaluation.answer_batches import by_window, questions_together, shared_parts
 from craft.evaluation.bootstrap import interval
 from craft.evaluation.exact_match import lenient_match, strict_match
 from craft.evaluation.visual_tokens import Visual
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.runtime.memory import freed_memory
+from craft.runtime.processes import ALONE, Processes
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def answer_questions(
     max_new_tokens: int = 5,
     known: Mapping[int, str] | None = None,
     on_answers: Callable[[Mapping[int, str]], None] = lambda answers: None,
-    on_batch: Callable[[int, int], None] | None = None,
+    on_batch: Callable[[int, int], None] = lambda done, total: None,
+    processes: Processes = ALONE,
 ) -> list[Prediction]:
     """Answer questions greedily; each is about image ``question.row`` of ``visual``.
 
@@ -53,29 +55,40 @@ def answer_questions(
         known: question number -> answer from an interrupted run; a batch is asked again unless all
             its answers are known.
         on_answers: called with the answers of each batch that was asked, by question number.
-        on_batch: called with (answered, questions) after every batch.
+        on_batch: called with (answered, questions) after every batch, and before the first batch if
+            some answers are known.
+        processes: each of them asks some of the batches, and has all answers afterwards.
 
     Returns:
         One prediction per question, in the order of the questions.
     """
-    given: dict[int, str] = {}
     known = known or {}
     batch = batch or questions_together(language_model, visual.length)
-    for chosen in _batches(visual, questions, batch):
-        if all(i in known for i in chosen):
-            given.update((i, known[i]) for i in chosen)
-        else:
+    windows = [
+        [chosen for chosen in window if not all(i in known for i in chosen)]
+        for window in _batches(visual, questions, batch)
+    ]
+    missing = sum(len(chosen) for window in windows for chosen in window)
+    tally = processes.tally(len(questions) - missing, len(questions), on_batch)
+    if missing < len(questions):
+        tally.tell()
+    found: dict[int, str] = {}
+    for part in processes.claimed(shared_parts(windows, processes.count)):
+        for chosen in part:
             asked = [questions[i] for i in chosen]
             text = language_model.prompt_batch([q.prompt for q in asked])
             answers = language_model.answer(
                 visual.show([q.row for q in asked]), text, max_new_tokens
             )
-            found = dict(zip(chosen, answers, strict=True))
-            on_answers(found)
-            given.update(found)
+            said = dict(zip(chosen, answers, strict=True))
+            on_answers(said)
+            found.update(said)
             freed_memory.between_batches()
-        if on_batch is not None:
-            on_batch(len(given), len(questions))
+            tally.add(len(chosen))
+    given = dict(known)
+    for answered in processes.gathered(found):
+        given.update(answered)
+    tally.close()
     return [
         Prediction(
             id=q.id,
@@ -91,12 +104,12 @@ def answer_questions(
     ]
 
 
-def _batches(visual: Visual, questions: Sequence[Question], batch: int) -> Iterator[list[int]]:
-    """Yield the numbers of the questions in each batch."""
-    for numbers in by_window(visual, questions):
+def _batches(visual: Visual, questions: Sequence[Question], batch: int) -> list[list[list[int]]]:
+    """The numbers of the questions in each batch of each window."""
+    members = by_window(visual, questions)
+    for numbers in members:
         numbers.sort(key=lambda i: len(questions[i].prompt))
-        for start in range(0, len(numbers), batch):
-            yield numbers[start : start + batch]
+    return [[numbers[i : i + batch] for i in range(0, len(numbers), batch)] for numbers in members]
 
 
 def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ distinguishes a model that knows but does not follow instructions from one that 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -15,10 +16,11 @@ from transformers import PreTrainedTokenizerBase
 from craft.data import prompts
 from craft.data.questions import Question
 from craft.errors import CraftError
-from craft.evaluation.answer_batches import by_window, questions_together
+from craft.evaluation.answer_batches import by_window, questions_together, shared_parts
 from craft.evaluation.visual_tokens import Visual
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.runtime.memory import freed_memory
+from craft.runtime.processes import ALONE, Processes
 
 
 @torch.inference_mode()
@@ -27,10 +29,14 @@ def option_log_likelihoods(
     visual: Visual,
     questions: Sequence[Question],
     batch: int | None = None,
+    processes: Processes = ALONE,
 ) -> list[Tensor]:  # one [options] float32 per question
     """Log-probability of each option's letter as the first token of the answer.
 
     Batches hold neighbours among the questions about the images that ``visual`` shows together.
+
+    Args:
+        processes: each of them scores some of the batches, and has all scores afterwards.
 
     Raises:
         CraftError: a question has fewer than two options, or the tokenizer cannot tell letters
@@ -44,8 +50,12 @@ def option_log_likelihoods(
             )
     scores: dict[int, Tensor] = {}
     batch = batch or questions_together(language_model, visual.length)
-    windows = by_window(visual, questions)
-    for chosen in (n[i : i + batch] for n in windows for i in range(0, len(n), batch)):
+    windows = [
+        [numbers[i : i + batch] for i in range(0, len(numbers), batch)]
+        for numbers in by_window(visual, questions)
+    ]
+    parts = shared_parts(windows, processes.count)
+    for chosen in chain.from_iterable(processes.claimed(parts)):
         asked = [questions[number] for number in chosen]
         letters = letter_tokens(language_model.tokenizer, max(len(q.options) for q in asked))
         text = language_model.training_batch([q.prompt for q in asked], ["A"] * len(asked))
@@ -55,6 +65,8 @@ def option_log_likelihoods(
             scores[number] = row[: len(question.options)].clone()
         del logits, likelihoods
         freed_memory.between_batches()
+    for found in processes.gathered(scores):
+        scores.update(found)
     return [scores[number] for number in range(len(questions))]
 
 

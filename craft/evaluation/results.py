@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal, TextIO
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +15,7 @@ from typing_extensions import Self
 from craft.errors import CraftError
 from craft.evaluation.bootstrap import interval
 from craft.runtime.json_cards import as_card, read_json
+from craft.runtime.processes import ALONE, Processes
 from craft.runtime.whole_file import write_json
 from craft.runtime.whole_folder import parts_swapped
 from craft.settings.exams import ExamSettings, TransferSettings
@@ -21,14 +24,23 @@ RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
 
 
 @contextmanager
-def written_together(directory: Path) -> Generator[tuple[Path, TextIO]]:
+def written_together(
+    directory: Path, processes: Processes = ALONE
+) -> Generator[tuple[Path, TextIO]]:
     """Yield a folder to save results in and a file for the predictions behind them.
 
     After the block both replace earlier ones in ``directory``, never one without the other.
 
+    Args:
+        processes: the first one writes; what others write is dropped.
+
     Raises:
         OSError: see :func:`~craft.runtime.whole_folder.parts_swapped`.
     """
+    if not processes.is_main:
+        with TemporaryDirectory() as aside, open(os.devnull, "w", encoding="utf-8") as nowhere:
+            yield Path(aside), nowhere
+        return
     with (
         parts_swapped(directory, (PREDICTIONS,), RESULTS) as written,
         (written / PREDICTIONS).open("x", encoding="utf-8") as predictions,

@@ -9,13 +9,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from craft.data.images.store import BATCH, ImageStore, in_batches
+from craft.data.images.pace import EncodingPace
+from craft.data.images.store import BATCH, ImageStore, cut, each_batch
 from craft.errors import CraftError
 from craft.evaluation.code_file import CodeFile
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
 from craft.pruning import Pruned, prune
 from craft.runtime.device import to_device
+from craft.runtime.processes import ALONE, Processes
 from craft.runtime.tensor_hash import tensor_hash
 from craft.settings.choices import Selector
 
@@ -57,6 +59,8 @@ class VisualTokens:
             still pruned by their codes.
         file: where codes are saved as they are computed; codes already in it are reused.
         on_images: called with (images encoded, images), first with those from ``file``.
+        processes: each of them encodes some of the images, and has the codes of all afterwards.
+        pace: measures how fast this process encodes.
 
     Raises:
         CodebookMismatchError: the prior was counted on another codebook.
@@ -73,6 +77,8 @@ class VisualTokens:
         *,
         file: CodeFile | None = None,
         on_images: Callable[[int, int], None] = lambda done, total: None,
+        processes: Processes = ALONE,
+        pace: EncodingPace | None = None,
     ):
         if prior is not None:
             prior.check(tower.codebook.fingerprint, tensor_hash(tower.state_dict()))
@@ -90,20 +96,31 @@ class VisualTokens:
         self.codes = torch.zeros(len(images), rows * columns, book.levels, dtype=small)
         #: |r_1|^2, [n, N] float32, on the CPU.
         self.residual_sq = torch.zeros(len(images), rows * columns)
-        done = 0
+        self.pace = pace
+        known = processes.from_main(
+            lambda: set(() if file is None else file.read(self.codes, self.residual_sq))
+        )
+        # Cut as one process would cut them: encoders round by the batch they work on.
+        missing = [batch for batch in cut(0, len(images)) if batch not in known]
+        count = len(images) - sum(map(len, missing))
+        tally = processes.tally(count, len(images), on_images)
+        tally.tell()
+        mine = processes.block(missing)
+        parts = each_batch(images, mine, tower.image_size, pace)
+        for batch, pixels in zip(mine, parts, strict=True):
+            self._encode(batch, pixels, file)
+            tally.add(len(batch))
+        processes.fill(self.codes)
+        processes.fill(self.residual_sq)
+        tally.close()
+
+    def _encode(self, batch: range, pixels: Tensor, file: CodeFile | None) -> None:
+        found = self.tower.encode(pixels)
+        place = slice(batch.start, batch.stop)
+        self.codes[place] = found.codes.to("cpu", self.codes.dtype)
+        self.residual_sq[place] = found.residual_sq_norms[..., 0].cpu()
         if file is not None:
-            done = file.read(self.codes, self.residual_sq)
-        on_images(done, len(images))
-        for pixels in in_batches(images, tower.image_size, start=done):
-            found = tower.encode(pixels)
-            place = slice(done, done + len(pixels))
-            self.codes[place] = found.codes.to("cpu", small)
-            self.residual_sq[place] = found.residual_sq_norms[..., 0].cpu()
-            del found  # with its features, before others are made
-            if file is not None:
-                file.append(self.codes[place], self.residual_sq[place])
-            done += len(pixels)
-            on_images(done, len(images))
+            file.append(batch.start, self.codes[place], self.residual_sq[place])
 
     @property
     def windows(self) -> Sequence[range]:
@@ -206,9 +223,9 @@ class VisualTokens:
         return found
 
     def _encoded(self, window: range) -> Tensor:  # [n, N, D]
-        size = self.tower.image_size
-        batches = in_batches(self.images, size, start=window.start, stop=window.stop)
-        return torch.cat([self.tower.continuous(pixels) for pixels in batches])
+        batches = cut(window.start, window.stop)
+        parts = each_batch(self.images, batches, self.tower.image_size, self.pace)
+        return torch.cat([self.tower.continuous(pixels) for pixels in parts])
 
 
 def require_prior(prior: TokenPrior | None, keep_ratio: float, selector: Selector) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -69,6 +70,7 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
         #: Precision of matrix products in :meth:`encode` and :meth:`continuous`; quantisation uses
         #: float32.
         self.precision: Precision = "fp32"
+        self._compiled: Callable[[Tensor], tuple[Tensor, Tensor | None]] | None = None
         self.class_token = None
         if config.class_token:
             self.class_token = nn.Parameter(torch.zeros(config.hidden_size))
@@ -176,6 +178,15 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
         hidden, token = self.blocks(hidden, token)
         return hidden, None if token is None else token[:, 0]
 
+    def compile_features(self) -> None:
+        """Run :meth:`encode` and :meth:`continuous` through torch.compile from now on.
+
+        Compiled products are rounded differently, so codes in near-ties may differ. Compilation
+        happens for the first batch size, and once more for all other sizes.
+        """
+        if self._compiled is None:
+            self._compiled = torch.compile(self.features)
+
     def forward(self, pixels: Tensor) -> ResidualCodes:
         """Quantise images [B, 3, S, S] in [-1, 1], with straight-through gradients.
 
@@ -201,11 +212,12 @@ class DiscreteVisionTower(CodebookCheckpoint, SiglipPreTrainedModel):
 
     def _seen(self, images: Tensor) -> Tensor:  # [b, N, D]
         """Features of images in [0, 1], computed in :attr:`precision`."""
+        features = self._compiled or self.features
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         if half is None:
-            return self.features(self._pixels(images))[0]
+            return features(self._pixels(images))[0]
         with torch.autocast(self.device.type, half):
-            return self.features(self._pixels(images))[0].float()
+            return features(self._pixels(images))[0].float()
 
     def _pixels(self, images: Tensor) -> Tensor:
         place = self.embeddings.patch_embedding.weight

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from craft.data.domains.domain import Domain
+from craft.data.images.pace import EncodingPace
 from craft.evaluation.exam import Candidate, Exam, Marks
 from craft.evaluation.four_option import by_class
 from craft.evaluation.journal import Journal
@@ -20,6 +21,7 @@ from craft.family.plugged import PluggedEncoder
 from craft.models.aligned_language_model import AlignedLanguageModel
 from craft.models.vision_tower import DiscreteVisionTower
 from craft.prior import TokenPrior
+from craft.runtime.processes import ALONE, Processes
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.versions import environment
 from craft.settings.choices import Selector
@@ -28,6 +30,8 @@ from craft.workbench.exam_identity import encoder_identity, exam_identity
 
 #: Condition of the encoder before adaptation, with all tokens.
 PRETRAINED = "pretrained"
+#: Noted with the versions of results: codes may differ in near-ties from those without.
+COMPILED = {"encoder": "torch.compile"}
 
 
 def evaluate_pack(
@@ -40,6 +44,9 @@ def evaluate_pack(
     probe: RetentionProbe | None = None,
     settings: ExamSettings | None = None,
     prior: TokenPrior | None = None,
+    compiled: bool = False,
+    processes: Processes = ALONE,
+    pace: EncodingPace | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> EvaluationResults:
     """Examine an encoder; writes ``results.json`` and ``predictions.jsonl``.
@@ -57,6 +64,10 @@ def evaluate_pack(
             ``justify`` add the scores of :mod:`~craft.evaluation.likelihood` and
             :mod:`~craft.evaluation.instruction_following`.
         prior: replaces the encoder's own.
+        compiled: whether encoders run through torch.compile, see
+            :meth:`~craft.models.vision_tower.DiscreteVisionTower.compile_features`.
+        processes: share the work. All of them make this call, and the first one writes.
+        pace: measures how fast all of them encode together.
 
     Raises:
         CraftError: no such language model, no prior to prune by, fewer general questions than the
@@ -75,13 +86,21 @@ def evaluate_pack(
     require_prior(chosen_prior, min(ratios), selector)
     models = [family.directory / name for name in (SIGLIP, *names)]
     models += [] if encoder.own is None else [encoder.own]
-    identity = (
-        exam_identity(exam, models)
-        | encoder_identity(tower, chosen_prior, encoder.reads)
-        | {"selector": selector, "seed": settings.seed}
+    identity = processes.from_main(
+        lambda: (
+            exam_identity(exam, models)
+            | encoder_identity(tower, chosen_prior, encoder.reads)
+            | {"selector": selector, "seed": settings.seed, "compiled": compiled}
+        )
     )
-    with Journal(out, identity) as journal, written_together(out) as (written, predictions):
-        sitting = _Sitting(domain.name, predictions, journal, settings, on_progress)
+    encoding = EncodingPace()
+    with (
+        Journal(out, identity, processes) as journal,
+        written_together(out, processes) as (written, predictions),
+    ):
+        sitting = _Sitting(
+            domain.name, predictions, journal, settings, compiled, processes, encoding, on_progress
+        )
         candidate = sitting.candidate(exam, encoder, tower, "", chosen_prior)
         marks: dict[str, dict[str, Marks]] = {}
         scores: dict[str, dict[str, Any]] = {}
@@ -113,9 +132,12 @@ def evaluate_pack(
             },
             encoder_hash=identity["encoder"],
             codebook_fingerprint=family.codebook.fingerprint,
-            versions=environment(),
+            versions=environment() | (COMPILED if compiled else {}),
         )
         results.save(written)
+        if pace is not None:
+            for part in processes.gathered(encoding):
+                pace.add(part)
     return results
 
 
@@ -127,6 +149,9 @@ class _Sitting:
     predictions: TextIO
     journal: Journal
     settings: ExamSettings
+    compiled: bool
+    processes: Processes
+    pace: EncodingPace
     on_progress: OnProgress
 
     def candidate(
@@ -138,6 +163,8 @@ class _Sitting:
         prior: TokenPrior | None,
     ) -> Candidate:
         """A tower, read the way ``encoder`` is read; ``name`` is "" for the encoder's own tower."""
+        if self.compiled:
+            tower.compile_features()
         return Candidate(
             exam,
             tower,
@@ -148,6 +175,8 @@ class _Sitting:
             on_progress=self.on_progress,
             journal=self.journal,
             name=name or "pack",
+            processes=self.processes,
+            pace=self.pace,
         )
 
     def examine(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from craft.data.domains.domain import Domain
+from craft.data.images.pace import EncodingPace
 from craft.errors import CraftError
 from craft.evaluation.results import EvaluationResults, TransferResults
 from craft.evaluation.retention import RetentionProbe
 from craft.family.family import ModelFamily
+from craft.models.compilation import require_compilation
 from craft.prior import TokenPrior
+from craft.runtime.processes import joined
+from craft.runtime.rank import is_main_process
 from craft.settings.exams import ExamSettings, TransferSettings, exam_settings
 from craft.workbench.evaluate import evaluate_pack
 from craft.workbench.listener import Listener
@@ -42,12 +47,14 @@ def evaluate(
     settings: ExamSettings | Mapping[str, Any] | None = None,
     prior: TokenPrior | Path | str | None = None,
     general: General = None,
+    compiled: bool = False,
     force: bool = False,
     listener: Listener | None = None,
 ) -> EvaluationResults:
     """Examine a pack through language models that share its codebook.
 
-    Writes ``results.json`` and ``predictions.jsonl`` to ``out``.
+    Writes ``results.json`` and ``predictions.jsonl`` to ``out``. Under torchrun every process makes
+    the same call; they share the work, and the first writes.
 
     Args:
         domain: domain to examine it on; by default the data that it was adapted to.
@@ -56,6 +63,7 @@ def evaluate(
         language_models: names; by default all those of the family that know the domain's words.
         settings: complete :class:`~craft.settings.exams.ExamSettings`, or single values by name.
         prior: to prune by instead of the pack's.
+        compiled: whether encoders run through torch.compile; codes in near-ties may differ.
         family, general, force, listener: as for :func:`adapt`.
 
     Raises:
@@ -73,8 +81,11 @@ def evaluate(
             "a prior has no effect while all tokens are kept; add a keep ratio below 1, or leave "
             "it out"
         )
-    require_run_directory(out, "evaluate", force=force)
+    require_run_directory(out, "evaluate", force=force, locked=is_main_process())
     models = opened(family)
+    processes, pace = joined(models.device), EncodingPace()
+    if compiled:
+        require_compilation(models.device)
     for name in language_models or ():
         require_language_model(models, name)
     if isinstance(prior, (Path, str)):
@@ -91,7 +102,7 @@ def evaluate(
     probe = _probe(general, models, names, asked.general_images, listener)
     command = {"command": "evaluate", "pack": str(pack), "domain": found.domain.name}
     with run_directory(out, command, force=force):
-        return evaluate_pack(
+        results = evaluate_pack(
             found.encoder,
             models,
             found.domain,
@@ -100,8 +111,13 @@ def evaluate(
             probe=probe,
             settings=asked,
             prior=prior,
+            compiled=compiled,
+            processes=processes,
+            pace=pace,
             on_progress=listener.progress,
         )
+    listener.encoded(replace(pace, hands=processes.count))
+    return results
 
 
 def transfer(
@@ -115,10 +131,13 @@ def transfer(
     language_models: Sequence[str] | None = None,
     settings: TransferSettings | Mapping[str, Any] | None = None,
     general: General = None,
+    compiled: bool = False,
     force: bool = False,
     listener: Listener | None = None,
 ) -> TransferResults:
     """Examine every pack with every language model: points gained over the pretrained encoder.
+
+    Under torchrun every process makes the same call; they share the work, and the first writes.
 
     Args:
         domain: domain to examine all packs on; by default that of the first pack.
@@ -138,8 +157,11 @@ def transfer(
         raise CraftError("no pack to examine; name at least one")
     if len(set(rows)) < len(rows):
         raise CraftError(f"a pack is named twice: {', '.join(rows)}")
-    require_run_directory(out, "transfer", force=force)
+    require_run_directory(out, "transfer", force=force, locked=is_main_process())
     models = opened(family)
+    processes, pace = joined(models.device), EncodingPace()
+    if compiled:
+        require_compilation(models.device)
     for name in language_models or ():
         require_language_model(models, name)
     with listener.reading():
@@ -149,7 +171,7 @@ def transfer(
     probe = _probe(general, models, names, asked.general_images, listener)
     command = {"command": "transfer", "packs": rows, "domain": found.domain.name}
     with run_directory(out, command, force=force):
-        return transfer_matrix(
+        results = transfer_matrix(
             encoders,
             models,
             found.domain,
@@ -157,8 +179,13 @@ def transfer(
             names=names,
             probe=probe,
             settings=asked,
+            compiled=compiled,
+            processes=processes,
+            pace=pace,
             on_progress=listener.progress,
         )
+    listener.encoded(replace(pace, hands=processes.count))
+    return results
 
 
 def _probe(

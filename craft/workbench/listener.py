@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import AbstractContextManager, nullcontext
 
+from craft.data.images.pace import EncodingPace
 from craft.data.readers import AccountSummary
 from craft.settings.training import CraftConfig
 from craft.training.result import AdaptationResult
@@ -43,6 +44,9 @@ class Listener:
 
     def images_per_step(self, task: str, images: int) -> None:
         """Each unit of progress of ``task`` will stand for ``images`` images."""
+
+    def encoded(self, pace: EncodingPace) -> None:
+        """After an examination: how fast images were encoded, by all processes."""
 
     def adapted(self, result: AdaptationResult, config: CraftConfig, measured: bool) -> None:
         """The result of an adaptation; ``measured`` says whether forgetting was measured for it."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from craft.data.domains.domain import Domain
+from craft.data.images.pace import EncodingPace
 from craft.errors import CraftError
 from craft.evaluation.exam import Candidate, Exam, Marks
 from craft.evaluation.journal import Journal
@@ -14,14 +15,13 @@ from craft.evaluation.results import TransferResults, written_together
 from craft.evaluation.retention import RetentionProbe
 from craft.family.family import ModelFamily
 from craft.family.plugged import PluggedEncoder
+from craft.runtime.processes import ALONE, Processes
 from craft.runtime.progress import OnProgress, ignore_progress
 from craft.runtime.versions import environment
 from craft.settings.exams import TransferSettings
+from craft.workbench.evaluate import COMPILED, PRETRAINED
 from craft.workbench.exam_identity import encoder_identity, exam_identity
 from craft.workbench.general_prior import prior_made_by
-
-#: Row of the encoder before adaptation.
-PRETRAINED = "pretrained"
 
 
 def transfer_matrix(
@@ -33,6 +33,9 @@ def transfer_matrix(
     names: Sequence[str],
     probe: RetentionProbe | None = None,
     settings: TransferSettings | None = None,
+    compiled: bool = False,
+    processes: Processes = ALONE,
+    pace: EncodingPace | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> TransferResults:
     """Examine each pack and the pretrained encoder; writes results.json and predictions.jsonl.
@@ -43,6 +46,7 @@ def transfer_matrix(
         encoders: row name -> encoder.
         names: language models, one per column.
         probe: measures forgetting; without it, ``general`` is None.
+        compiled, processes, pace: as for :func:`~craft.workbench.evaluate.evaluate_pack`.
 
     Returns:
         The content of results.json: a row per encoder, the pretrained one first. The rows of packs
@@ -77,17 +81,28 @@ def transfer_matrix(
     exam = Exam.of(domain, general, settings.test_limit)
     matrix: dict[str, dict[str, Any]] = {}
     before: dict[str, Marks] = {}
-    identity = exam_identity(exam, [family.directory / name for name in names])
-    identity["keep_ratio"] = keep_ratio
-    identity["rows"] = {
-        name: encoder_identity(
-            encoder.tower, encoder.prior if keep_ratio < 1 else None, encoder.reads
-        )
-        for name, encoder in rows.items()
-    }
-    with Journal(out, identity) as journal, written_together(out) as (written, predictions):
+
+    def what_answers_depend_on() -> dict[str, Any]:
+        found = exam_identity(exam, [family.directory / name for name in names])
+        found |= {"keep_ratio": keep_ratio, "compiled": compiled}
+        found["rows"] = {
+            name: encoder_identity(
+                encoder.tower, encoder.prior if keep_ratio < 1 else None, encoder.reads
+            )
+            for name, encoder in rows.items()
+        }
+        return found
+
+    identity = processes.from_main(what_answers_depend_on)
+    encoding = EncodingPace()
+    with (
+        Journal(out, identity, processes) as journal,
+        written_together(out, processes) as (written, predictions),
+    ):
         for number, (name, encoder) in enumerate(rows.items()):
             quantized = encoder.reads == "codes"
+            if compiled:
+                encoder.tower.compile_features()
             candidate = Candidate(
                 exam,
                 encoder.tower,
@@ -97,6 +112,8 @@ def transfer_matrix(
                 on_progress=on_progress,
                 journal=journal,
                 name=f"encoder-{number}",
+                processes=processes,
+                pace=encoding,
             )
             matrix[name] = {}
             for language_model in language_models:
@@ -122,7 +139,10 @@ def transfer_matrix(
             | {"general_images": 0 if general is None else len(general.questions)},
             encoder_hashes={name: identity["rows"][name]["encoder"] for name in encoders},
             codebook_fingerprint=family.codebook.fingerprint,
-            versions=environment(),
+            versions=environment() | (COMPILED if compiled else {}),
         )
         results.save(written)
+        if pace is not None:
+            for part in processes.gathered(encoding):
+                pace.add(part)
     return results

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from craft.data.images import workers
 from craft.data.images.augment import resize
+from craft.data.images.pace import EncodingPace
 from craft.runtime.device import pixels_on
 from craft.runtime.memory import freed_memory
 
@@ -97,8 +100,14 @@ class TensorStore:
         return hashlib.blake2b(content.tobytes(), digest_size=16).hexdigest()
 
     def take(self, rows: Sequence[int]) -> TensorStore:
-        """See :meth:`ImageStore.take`; the pixels are copied."""
+        """See :meth:`ImageStore.take`; the pixels are copied, unless ``rows`` is a range."""
+        if isinstance(rows, range) and rows.step == 1:
+            return TensorStore(self.images[rows.start : rows.stop])
         return TensorStore(self.images[list(rows)])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Arrays can be pickled without a copy (protocol 5), and of a slice that slice alone.
+        return _of_array, (self.images.numpy(),)
 
     def expect(self, rows: Sequence[int], size: int | None = None) -> None:
         """Do nothing: all images are in memory."""
@@ -109,6 +118,13 @@ class TensorStore:
         patience: float | None = None,
     ) -> None:
         """Do nothing: all images are in memory."""
+
+
+def _of_array(pixels: np.ndarray) -> TensorStore:
+    with warnings.catch_warnings():
+        # It may lie in memory that processes share; a store does not write to its pixels.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return TensorStore(torch.from_numpy(pixels))
 
 
 def shown(images: ImageStore, rows: Sequence[int], size: int) -> Tensor:  # [n, 3, size, size]
@@ -139,9 +155,34 @@ def in_batches(
         DataError: see :meth:`ImageStore.pixels`.
     """
     stop = len(images) if stop is None else min(stop, len(images))
-    for first in range(start, stop, batch):
-        end = min(first + batch, stop)
-        pixels = images.pixels(range(first, end), size)
-        images.expect(range(end, min(end + batch, stop)), size)
-        yield pixels
-        freed_memory.between_batches()
+    yield from each_batch(images, cut(start, stop, batch), size)
+
+
+def cut(start: int, stop: int, batch: int = BATCH) -> list[range]:
+    """The rows from ``start`` to ``stop`` in batches."""
+    return [range(first, min(first + batch, stop)) for first in range(start, stop, batch)]
+
+
+def each_batch(
+    images: ImageStore,
+    batches: Sequence[range],
+    size: int | None = None,
+    pace: EncodingPace | None = None,
+) -> Iterator[Tensor]:  # each [b, 3, S, S], uint8 or float32 in [0, 1]
+    """Iterate over batches of images; the next is read in the background.
+
+    Args:
+        pace: measures how long that takes, and how much of it is waiting.
+
+    Raises:
+        DataError: see :meth:`ImageStore.pixels`.
+    """
+    pace = pace or EncodingPace()
+    following = [*batches[1:], range(0)][: len(batches)]
+    for rows, after in zip(batches, following, strict=True):
+        with pace.working(len(rows)):
+            with pace.waiting():
+                pixels = images.pixels(rows, size)
+            images.expect(after, size)
+            yield pixels
+            freed_memory.between_batches()

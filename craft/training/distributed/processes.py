@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
-from accelerate import Accelerator, DistributedType, PartialState
+from accelerate import Accelerator, DistributedType
 from accelerate.state import AcceleratorState
 from accelerate.utils import patch_environment
 
 from craft.errors import CraftError
 from craft.runtime.device import choose_device
+from craft.runtime.processes import accelerate_state
 from craft.settings.training import CraftConfig
 from craft.training.distributed import sharded, zero
 from craft.training.distributed.strategy import Strategy
@@ -35,15 +34,8 @@ def make_accelerator(config: CraftConfig, device: torch.device | None = None) ->
     """
     deepspeed = zero.launched()
     device = choose_device().device if device is None else device
-    # Passed explicitly, because accelerate on its own overlooks processes without GPUs.
     cpu = device.type == "cpu"
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    state = PartialState(cpu=cpu)
-    if cast(torch.device, state.device).type != device.type and state.num_processes == 1:
-        # An earlier run in this process was on another device.
-        PartialState._reset_state()
-        state = PartialState(cpu=cpu)
+    state = accelerate_state(device)
     if state.distributed_type not in _SUPPORTED:
         raise CraftError(
             f"{state.distributed_type.value} is not supported; start with torchrun, or with an "

@@ -53,7 +53,7 @@ def test_tokenize_says_how_many_images_are_done(
     encode = tokens.tokenize_corpus
 
     def interrupted(*arguments: Any) -> Iterator[int]:
-        yield next(iter(encode(*arguments)))
+        yield next(encode(*arguments))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tokens, "tokenize_corpus", interrupted)

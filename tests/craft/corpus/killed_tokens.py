@@ -42,7 +42,8 @@ def main() -> None:
     encoder, shards = corpus(ModelFamily(models))
     shards = shards[:2]
     codes = [encoder.encode(shard) for shard in shards]
-    CorpusEncoder.encode = lambda self, shard: codes[shard.number]  # only the disk matters here
+    # Only the disk matters here.
+    CorpusEncoder.encode = lambda self, shard, pace=None: codes[shard.number]
     list(tokenize_corpus(encoder, shards, out / "whole"))
     whole = contents(out / "whole")
     found = []

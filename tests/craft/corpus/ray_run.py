@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,14 +54,17 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     encoder, shards = corpus(ModelFamily(directory))
     workers = Workers(2, address="local")
-    plain = backend.each_shard
+    plain = backend.shard_workers
 
     def dying(name: str, at: int) -> None:
-        def each_shard(work, shards, workers):  # type: ignore[no-untyped-def]
-            return plain(DiesOnce(work, at, out / f"{name}-died"), shards, workers)
+        @contextmanager
+        def shard_workers(workers):  # type: ignore[no-untyped-def]
+            with plain(workers) as each_shard:
+                marker = out / f"{name}-died"
+                yield lambda work, shards: each_shard(DiesOnce(work, at, marker), shards)
 
         for module in (count, tokens):
-            vars(module)["each_shard"] = each_shard
+            vars(module)["shard_workers"] = shard_workers
 
     dying("count", 3)
     count.count_corpus(encoder, shards, workers).save(out / "prior.safetensors")

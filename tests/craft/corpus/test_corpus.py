@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from craft.codebook import CodebookMismatchError
-from craft.corpus.backend import Workers, each_shard
+from craft.corpus.backend import Workers, shard_workers
 from craft.corpus.count import count_corpus
 from craft.corpus.shard import CorpusEncoder, Shard, shards_of
 from craft.corpus.tokens import prior_of, read_tokens, tokenize_corpus
@@ -159,8 +159,38 @@ def test_other_files_are_not_tokens(tmp_path: Path, encoder: CorpusEncoder) -> N
 
 def test_an_encoder_is_pickled_completely(encoder: CorpusEncoder, tiny_models: ModelFamily) -> None:
     _, shards = corpus(tiny_models)
-    again = pickle.loads(pickle.dumps(encoder))
+    _ = encoder.tower  # which each worker makes for itself
+    sent = pickle.dumps(encoder)
+    assert len(sent) == len(pickle.dumps(replace(encoder)))
+    again = pickle.loads(sent)
     assert torch.equal(again.encode(shards[0]).codes, encoder.encode(shards[0]).codes)
+
+
+def test_pixels_of_a_shard_travel_without_a_copy_and_without_those_of_others() -> None:
+    images = torch.arange(1000 * 3 * 4 * 4, dtype=torch.float32).view(1000, 3, 4, 4)
+    shard = shards_of(TensorStore(images), 10)[7]
+    buffers: list[pickle.PickleBuffer] = []
+    sent = pickle.dumps(shard, protocol=5, buffer_callback=buffers.append)
+    assert len(sent) < 2000
+    (buffer,) = (memoryview(x).toreadonly() for x in buffers)
+    assert buffer.nbytes == 10 * 3 * 4 * 4 * 4
+    again = pickle.loads(sent, buffers=[buffer])  # as from memory that processes share
+    assert torch.equal(again.images.pixels(range(10)), images[70:80])
+    assert again.digests() == shard.digests()
+    images[75, 1, 2, 3] = -1
+    assert again.images.pixels([5])[0, 1, 2, 3] == -1
+
+
+def test_workers_of_ray_have_gpus_of_their_own(encoder: CorpusEncoder) -> None:
+    from craft.cli.corpus import _placed, _workers
+
+    away = replace(encoder, device="cuda:3")
+    assert _placed(away, ray=True).device == "cuda"
+    assert _placed(away, ray=False).device == "cuda:3"
+    workers = _workers(True, None, away)
+    assert workers == Workers(2, gpus=1)
+    assert _workers(True, 3, encoder) == Workers(3)
+    assert _workers(False, None, away) is None
 
 
 @pytest.mark.slow
@@ -196,8 +226,11 @@ def test_without_ray_the_way_out_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     encoder, shards = corpus(tiny_models)
-    with pytest.raises(ImportError, match=r"pip install 'ray\[data\]>=2.51'"):
-        list(each_shard(encoder.encode, shards, Workers(2)))
+    with (
+        shard_workers(Workers(2)) as each_shard,
+        pytest.raises(ImportError, match=r"pip install 'ray>=2.51'"),
+    ):
+        list(each_shard(encoder.encode, shards))
 
 
 @pytest.mark.usefixtures("quiet_process")

@@ -46,6 +46,8 @@ _INDEXING = {
     _aten._index_put_impl_.default,
 }
 
+#: Tensors that are sent to the far device: one list per :func:`sent` block.
+_sent: list[list[Tensor]] = []
 #: Places where the host waits, as "operation at file:line of craft", per :func:`waits` block.
 _counters: list[Counter[str]] = []
 
@@ -136,6 +138,17 @@ def waits() -> Iterator[Counter[str]]:
 
 
 @contextmanager
+def sent() -> Iterator[list[Tensor]]:
+    """Lists the tensors that are copied to the far device."""
+    found: list[Tensor] = []
+    _sent.append(found)
+    try:
+        yield found
+    finally:
+        _sent.remove(found)
+
+
+@contextmanager
 def _no_grad_for_inference_mode() -> Iterator[None]:
     """Use no_grad instead, because inference tensors cannot be wrapped."""
 
@@ -162,6 +175,8 @@ def _run(op: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     elif op is _aten._to_copy.default:
         if far and not goes:
             _note(op)
+        for found in _sent if goes and not far else ():
+            found.append(args[0])
     elif far:
         _refuse_two_devices(op, tensors[:1] if op in _INDEXING else tensors)
         masked = op in _INDEXING and any(x.dtype == torch.bool for x in tensors[1:])

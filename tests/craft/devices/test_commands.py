@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
@@ -18,7 +19,7 @@ from torch.testing import assert_close
 import craft_kernels  # noqa: F401  (its modules are looked up by name below)
 from craft.pocket import domains, few_shot
 from tests.craft.cli.commands import FEW, craft_command, done
-from tests.craft.devices.far_device import waits
+from tests.craft.devices.far_device import sent, waits
 
 pytestmark = pytest.mark.usefixtures("small_world", "quiet_process")
 
@@ -112,6 +113,25 @@ def test_a_pack_with_a_language_model_of_its_own(request, tiny_models_dir, place
     run("evaluate {pack} --out {out}", tiny_models_dir, {**own, "out": tmp_path / "far"})
     for name in ("results.json", "predictions.jsonl"):
         assert (tmp_path / "far" / name).read_bytes() == (tmp_path / "near" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "evaluate {pack} --out {out} --general {folder}",
+        EXACT["tokenize"],
+        EXACT["prior"],
+        TRAINING["a folder"] + " --general {folder}",
+    ],
+)
+def test_images_are_sent_as_bytes(line, request, tiny_models_dir, places):
+    """A quarter of what float32 takes; they are converted on the device."""
+    request.getfixturevalue("away")
+    with sent() as found:
+        run(line, tiny_models_dir, places)
+    images = [x for x in found if x.ndim == 4 and x.shape[1] == 3 and x.shape[2] >= 24]
+    assert images
+    assert {x.dtype for x in images} == {torch.uint8}
 
 
 @pytest.mark.parametrize("name", TRAINING)

@@ -55,12 +55,12 @@ def test_codes(tmp_path: Path, rounds: int) -> None:
     distances = torch.rand(12, 3, generator=generator)
     file = CodeFile(tmp_path / "x.codes")
     for start in range(0, 12, 4):
-        file.append(codes[start : start + 4], distances[start : start + 4])
+        file.append(start, codes[start : start + 4], distances[start : start + 4])
 
     def read(case: bytes) -> None:
         found = torch.zeros_like(codes), torch.zeros_like(distances)
-        done = file.read(*found)
-        assert torch.equal(found[0][:done], codes[:done])
-        assert torch.equal(found[1][:done], distances[:done])
+        for batch in file.read(*found):
+            assert torch.equal(found[0][list(batch)], codes[list(batch)])
+            assert torch.equal(found[1][list(batch)], distances[list(batch)])
 
     fuzz_file(file.path, read, rounds, folder=tmp_path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,13 +19,15 @@ from craft.evaluation.four_option import answer_questions
 from craft.evaluation.journal import UNFINISHED, Journal
 from craft.evaluation.visual_tokens import VisualTokens
 from craft.family.family import ModelFamily
+from craft.runtime.directory_lock import directory_lock
+from craft.runtime.json_cards import with_checksum
 from tests.craft.evaluation.fixed_tokens import FixedTokens
 
 RUN = {"model": "qwen2", "condition": "keep_1.0"}
 
 
 @contextmanager
-def stopped(directory: Path, identity: dict[str, str]) -> Iterator[Journal]:
+def stopped(directory: Path, identity: dict[str, Any]) -> Iterator[Journal]:
     """The journal of a run that stops before its results are written."""
     journal = Journal(directory, identity)
     yield journal
@@ -59,10 +63,43 @@ def test_a_line_cut_at_any_byte_is_dropped(tmp_path: Path) -> None:
 def test_another_identity_starts_over(tmp_path: Path) -> None:
     with stopped(tmp_path, {"encoder": "a"}) as journal:
         journal.add(RUN, "domain", {0: "A"})
-        journal.codes("pack").append(torch.zeros(1, 2, 2, dtype=torch.int16), torch.zeros(1, 2))
+        journal.codes("pack").append(0, torch.zeros(1, 2, 2, dtype=torch.int16), torch.zeros(1, 2))
     with Journal(tmp_path, {"encoder": "b"}) as journal:
         assert journal.given(RUN, "domain") == {}
         assert not journal.codes("pack").path.exists()
+
+
+def test_what_other_processes_left_is_resumed(tmp_path: Path) -> None:
+    with stopped(tmp_path, {}) as journal:
+        journal.add(RUN, "domain", {0: "A"})
+        other = journal.folder / "process-1"
+    other.mkdir()
+    entry = json.loads((journal.folder / "answers.jsonl").read_text())
+    line = json.dumps(with_checksum({"run": entry["run"], "answers": {"7": "B"}}))
+    (other / "answers.jsonl").write_text(line + "\n[")
+    with stopped(tmp_path, {}) as journal:
+        assert journal.given(RUN, "domain") == {0: "A", 7: "B"}
+        assert [path.parent.name for path in journal.codes("x").beside] == ["process-1"]
+    assert (other / "answers.jsonl").read_text().endswith("\n")  # the partly written line is gone
+    with (
+        directory_lock(other),
+        pytest.raises(CraftError, match="process-1 is in use by process"),
+    ):
+        Journal(tmp_path, {})  # an orphan, whose first process has died, may still write
+    with Journal(tmp_path, {"another": 1}):
+        assert not other.exists()
+
+
+def test_answers_that_are_not_used_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with stopped(tmp_path, {"versions": {"threads": "1", "torch": "2"}, "encoder": "a"}):
+        pass
+    assert not caplog.messages
+    with Journal(tmp_path, {"versions": {"threads": "2", "torch": "2"}, "encoder": "b"}):
+        pass
+    (told,) = caplog.messages
+    assert "is not used: its threads was '1', not '2'; its encoder was different" in told
 
 
 def test_two_processes_cannot_write_to_one_directory(tmp_path: Path) -> None:
@@ -75,22 +112,38 @@ def test_codes_are_read_back_up_to_the_last_complete_batch(tmp_path: Path) -> No
     codes = torch.randint(0, 1000, (7, 3, 2), generator=generator, dtype=torch.int16)
     distances = torch.rand(7, 3, generator=generator)
     path = tmp_path / "x.codes"
-    for part in (slice(0, 4), slice(4, 7)):
-        CodeFile(path).append(codes[part], distances[part])
+    for part in (slice(4, 7), slice(0, 4)):
+        CodeFile(path).append(part.start, codes[part], distances[part])
     whole = path.read_bytes()
-    first = 8 + 4 * 3 * (2 * 2 + 4)
+    first = 12 + 3 * 3 * (2 * 2 + 4)
     for cut in range(first, len(whole) + 1):
         path.write_bytes(whole[:cut])
         found = torch.zeros_like(codes), torch.zeros_like(distances)
-        done = CodeFile(path).read(*found)
-        assert done == (7 if cut == len(whole) else 4)
-        assert torch.equal(found[0][:done], codes[:done])
-        assert torch.equal(found[1][:done], distances[:done])
+        rows = CodeFile(path).read(*found)
+        assert rows == [range(4, 7), range(4)][: 2 if cut == len(whole) else 1]
+        for batch in rows:
+            assert torch.equal(found[0][list(batch)], codes[list(batch)])
+            assert torch.equal(found[1][list(batch)], distances[list(batch)])
         assert path.stat().st_size == (cut if cut == len(whole) else first)
-    damaged = bytearray(whole)
-    damaged[first + 20] ^= 1
-    path.write_bytes(damaged)
-    assert CodeFile(path).read(torch.zeros_like(codes), torch.zeros_like(distances)) == 4
+    for at in (1, first + 2, first + 20):  # in the number of its first image too
+        damaged = bytearray(whole)
+        damaged[at] ^= 1
+        path.write_bytes(damaged)
+        found = torch.zeros_like(codes), torch.zeros_like(distances)
+        assert CodeFile(path).read(*found) == ([range(4, 7)] if at > first else [])
+
+
+def test_codes_of_several_processes_are_read_together(tmp_path: Path) -> None:
+    codes = torch.arange(1, 7, dtype=torch.int16).view(6, 1, 1)
+    distances = codes[..., 0].float()
+    for number, start in enumerate((2, 0, 4)):
+        part = slice(start, start + 2)
+        CodeFile(tmp_path / f"{number}").append(start, codes[part], distances[part])
+    found = torch.zeros_like(codes), torch.zeros_like(distances)
+    file = CodeFile(tmp_path / "0", [tmp_path / "1", tmp_path / "2", tmp_path / "none"])
+    assert file.read(*found) == [range(2, 4), range(2), range(4, 6)]
+    assert torch.equal(found[0], codes)
+    assert torch.equal(found[1], distances)
 
 
 def test_encoding_resumes_where_it_stopped(

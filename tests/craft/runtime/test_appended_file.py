@@ -124,7 +124,7 @@ def log(out: Path, number: int) -> None:
 
 
 def encoded(out: Path, number: int) -> None:
-    CodeFile(out / "x.codes").append(*codes(number))
+    CodeFile(out / "x.codes").append(4 * number - 4, *codes(number))
 
 
 def pixels(out: Path, number: int) -> None:
@@ -176,7 +176,7 @@ def test_a_torn_end_is_told_by_name_and_what_was_before_it_is_kept(
             caplog.clear()
             if kind == "codes":
                 room = torch.zeros(8, 3, 2, dtype=torch.int16), torch.zeros(8, 3)
-                assert CodeFile(path).read(*room) == 4
+                assert CodeFile(path).read(*room) == [range(4)]
             add(tmp_path, 2)
             assert path.read_bytes() == two
             (record,) = [x for x in caplog.records if "cut short" in x.getMessage()]

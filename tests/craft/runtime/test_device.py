@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from craft.errors import CraftError
-from craft.runtime.device import choose_device
+from craft.runtime.device import choose_device, pixels_on, to_device
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +33,37 @@ def test_what_is_not_there_is_refused_in_one_line(monkeypatch, name):
     with pytest.raises(CraftError, match="--device") as caught:
         choose_device(name)
     assert "\n" not in str(caught.value)
+
+
+def test_images_go_to_a_gpu_as_bytes_from_pinned_memory_without_a_wait(monkeypatch):
+    done = []
+
+    class OnGpu:
+        """What a copy gives, as far as the caller looks at it."""
+
+        dtype = torch.uint8
+
+        def is_floating_point(self):
+            return False
+
+        def float(self):
+            done.append("converted there")
+            return torch.zeros(())
+
+    def pin_memory(self):
+        done.append(("pinned", self.dtype))
+        return self
+
+    def to(self, *where, **how):
+        done.append((*where, how))
+        return OnGpu()
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    images, gpu = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.device("cuda:1")
+    pixels_on(images, gpu)
+    sent = [("pinned", torch.uint8), (gpu, {"non_blocking": True})]
+    assert done == [*sent, "converted there"]
+    done.clear()
+    to_device(images, torch.device("cpu"))
+    assert done == [(torch.device("cpu"), {})]

@@ -25,7 +25,7 @@ from tests.craft.training.short_run import random_domain
 def in_small_steps(patch: Any) -> None:
     """Process two images or questions at a time, by ``patch(owner, name, value)``."""
     patch(exam, "answer_questions", partial(exam.answer_questions, batch=2))
-    patch(visual_tokens, "in_batches", partial(visual_tokens.in_batches, batch=2))
+    patch(visual_tokens, "cut", partial(visual_tokens.cut, batch=2))
 
 
 def examine(models: ModelFamily, out: Path, command: str) -> None:
