@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -50,19 +49,15 @@ def fit(
     """
     process.prepare()
     require_new_file(out, "--out", force)
-    from accelerate import PartialState
-
     from craft.cli.interrupt import telling_what_is_kept, typed_line
     from craft.fitting import FeatureFile, fit_codebook
     from craft.runtime.device import choose_device
-    from craft.runtime.rank import is_main_process
+    from craft.runtime.processes import joined
 
     chosen = choose_device(device).device
-    if "WORLD_SIZE" in os.environ:  # torchrun's
-        PartialState(cpu=chosen.type == "cpu")
+    main = joined(chosen).is_main
     rows = FeatureFile(features)
     state = out.with_name(f"{out.name}.unfinished")
-    main = is_main_process()
 
     def show(iteration: Iteration) -> None:
         if main:

@@ -6,6 +6,7 @@ hosts (gloo), whatever devices their models are on, and the first one reads, wri
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -215,7 +216,17 @@ def joined(device: torch.device) -> Processes:
         # A group of its own: NCCL's is for tensors on GPUs, and gives up after ten minutes.
         group = distributed.new_group(backend="gloo", timeout=PATIENCE)
         _known.append(Processes(state.process_index, state.num_processes, group))
+        # Threads of gloo that still run when the interpreter goes would end the process by a signal.
+        atexit.register(_leave)
     return _known[0]
+
+
+def _leave() -> None:
+    from torch import distributed
+
+    _known.clear()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def accelerate_state(device: torch.device) -> PartialState:
