@@ -36,7 +36,7 @@ from craft.cli.words import words
 from craft.errors import CraftError
 from craft.runtime.processes import says_first
 from craft.runtime.rank import is_main_process
-from craft.workbench.run_directory import release_directories
+from craft.workbench.outputs import release_directories
 
 
 class _Commands(TyperGroup):

@@ -9,7 +9,7 @@ import typer
 
 from craft.cli import process
 from craft.cli.options import Device, Force, console
-from craft.workbench.run_directory import require_new_file
+from craft.workbench.outputs import require_new_file
 
 if TYPE_CHECKING:
     from craft.fitting import Iteration

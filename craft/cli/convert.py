@@ -110,7 +110,7 @@ def count_general(
     """
     process.prepare()
     from craft.family.layout import PRIOR
-    from craft.workbench.run_directory import require_new_file
+    from craft.workbench.outputs import require_new_file
 
     require_new_file(models / PRIOR, "the prior", force)
     records = data_options.request(data, format=format, images=images).read().records

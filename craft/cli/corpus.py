@@ -13,7 +13,7 @@ from craft.cli import data_options, process
 from craft.cli.checks import require_owner
 from craft.cli.options import Compile, Device, Force, Models, Pack, PackDomain, console
 from craft.errors import CraftError
-from craft.workbench.run_directory import require_new_file
+from craft.workbench.outputs import require_new_file
 
 if TYPE_CHECKING:
     from craft.corpus.backend import Workers

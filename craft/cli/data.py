@@ -9,7 +9,7 @@ import typer
 
 from craft.cli import cache, data_options, process, training_options
 from craft.cli.options import Force, console
-from craft.workbench.run_directory import require_new_file
+from craft.workbench.outputs import require_new_file
 
 app = typer.Typer(no_args_is_help=True, help="Check your own data; list the known data sets.")
 app.command("cache")(cache.cache)

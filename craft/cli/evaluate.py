@@ -22,8 +22,7 @@ from craft.cli.options import (
     TestLimit,
     console,
 )
-from craft.settings.choices import Selector
-from craft.settings.ranges import GREATEST_SEED
+from craft.settings.choices import GREATEST_SEED, Selector
 
 
 def evaluate(

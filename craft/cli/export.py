@@ -16,7 +16,7 @@ from craft.cli.options import (
     console,
 )
 from craft.errors import CraftError
-from craft.workbench.run_directory import require_new_file
+from craft.workbench.outputs import require_new_file
 
 
 def export(

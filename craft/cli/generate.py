@@ -12,7 +12,7 @@ from craft.cli.options import Device, Force, KeepRatio, Models, console
 from craft.cli.terminal import errors
 from craft.errors import CraftError
 from craft.settings.choices import Selector
-from craft.workbench.run_directory import require_new_file
+from craft.workbench.outputs import require_new_file
 
 
 def generate(

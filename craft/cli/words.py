@@ -10,7 +10,7 @@ from rich.table import Table
 
 from craft.cli import data_options, process
 from craft.cli.options import Force, LanguageModel, Models, console
-from craft.workbench.run_directory import require_new_file
+from craft.workbench.outputs import require_new_file
 
 
 def words(

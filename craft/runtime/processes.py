@@ -216,7 +216,7 @@ def joined(device: torch.device) -> Processes:
         # A group of its own: NCCL's is for tensors on GPUs, and gives up after ten minutes.
         group = distributed.new_group(backend="gloo", timeout=PATIENCE)
         _known.append(Processes(state.process_index, state.num_processes, group))
-        # Threads of gloo that still run when the interpreter goes would end the process by a signal.
+        # Threads of gloo that outlive the interpreter would end the process by a signal.
         atexit.register(_leave)
     return _known[0]
 

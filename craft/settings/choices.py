@@ -1,4 +1,4 @@
-"""Named choices of users, shared by the command line and the library.
+"""Named choices and limits of users, shared by the command line and the library.
 
 Nothing heavy is imported here, so that `craft --help` is fast.
 """
@@ -6,6 +6,9 @@ Nothing heavy is imported here, so that `craft --help` is fast.
 from __future__ import annotations
 
 from typing import Literal
+
+#: Largest seed that every generator accepts.
+GREATEST_SEED = 2**63 - 1
 
 Selector = Literal["full", "quota_residual", "quota_random", "random"]
 

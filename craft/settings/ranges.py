@@ -8,9 +8,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
-#: Largest seed that every generator accepts.
-GREATEST_SEED = 2**63 - 1
-
 
 def allowed(field: FieldInfo) -> str | None:
     """Such as "a finite number > 0" or "a whole number >= 1 or 'all'"; None if not numeric."""

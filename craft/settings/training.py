@@ -12,10 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from craft.codebook import CodebookSubset, SubsetKind
 from craft.errors import CraftError
-from craft.settings.choices import AlignStageName, AttentionName, EncoderMode, MethodName, Precision
+from craft.settings.choices import (
+    GREATEST_SEED,
+    AlignStageName,
+    AttentionName,
+    EncoderMode,
+    MethodName,
+    Precision,
+)
 from craft.settings.heba import PRESETS as HEBA_PRESETS
 from craft.settings.heba import HebaConfig, HebaSettings
-from craft.settings.ranges import GREATEST_SEED
 
 #: The stages of `craft align`, by their current names and their former names as methods.
 _STAGES = (*get_args(AlignStageName), "align_projector", "align")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,13 @@ from craft.runtime.stored_files import StoredFileError
 from craft.runtime.strict_text import is_text
 from craft.runtime.whole_file import remove_unfinished, write_text
 from craft.runtime.yaml_files import read_yaml, yaml_text
+from craft.workbench.outputs import held
 
 MARKER = "run.yaml"
 #: Format number of run.yaml; files of the first format have none.
 FORMAT = 2
 #: Files that a run writes before there is anything to lose.
 _NOTES = {MARKER, "config.yaml"}
-
-_held = ExitStack()
 
 
 class RunNote(BaseModel):
@@ -153,7 +152,7 @@ def require_run_directory(
 def open_run_directory(
     directory: Path, command: dict[str, Any], *, resume: bool | None = None, force: bool = False
 ) -> bool:
-    """Prepare ``directory`` and lock it until :func:`release_directories` is called.
+    """Prepare ``directory`` and lock it until `outputs.release_directories` is called.
 
     The command line calls that when a command ends. Otherwise like :func:`note_run`.
 
@@ -161,7 +160,7 @@ def open_run_directory(
         LockedError: another process is writing there.
     """
     require_run_directory(directory, command["command"], resume=resume, force=force)
-    return _held.enter_context(_locked_run(directory, command, resume, force))
+    return held.enter_context(_locked_run(directory, command, resume, force))
 
 
 @contextmanager
@@ -184,11 +183,6 @@ def _locked_run(
     with directory_lock(directory):
         remove_unfinished(directory)
         yield note_run(directory, command, resume=resume, force=force)
-
-
-def release_directories() -> None:
-    """Unlock all directories that :func:`open_run_directory` locked."""
-    _held.close()
 
 
 def note_run(
@@ -216,16 +210,6 @@ def note_run(
         ran_with = {name: value for name, value in command.items() if name != "command"}
         RunNote(command=command["command"], ran_with=ran_with).save(directory)
     return resuming
-
-
-def require_new_file(path: Path | None, option: str, force: bool = False) -> None:
-    """Raises CraftError if ``path`` is a directory, or exists and ``force`` is not set."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise CraftError(f"{option} {path} is a directory; name a file in it")
-    if path.exists() and not force:
-        raise CraftError(f"{option} {path} exists; choose another file, or --force to replace it")
 
 
 def _why(error: Exception) -> str:

@@ -8,13 +8,9 @@ from typing import Any
 import pytest
 
 from craft.errors import CraftError
-from craft.workbench import run_directory
-from craft.workbench.run_directory import (
-    FORMAT,
-    MARKER,
-    RunNote,
-    require_new_file,
-)
+from craft.workbench import outputs, run_directory
+from craft.workbench.outputs import require_new_file
+from craft.workbench.run_directory import FORMAT, MARKER, RunNote
 
 
 def noted(directory: Path) -> int:
@@ -28,7 +24,7 @@ def open_run_directory(*args: Any, **kwargs: Any) -> bool:
     try:
         return run_directory.open_run_directory(*args, **kwargs)
     finally:
-        run_directory.release_directories()
+        outputs.release_directories()
 
 
 def test_new_and_empty_directories_are_taken(tmp_path: Path) -> None:
