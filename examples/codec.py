@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
 
     model: Any
     if options.checkpoint:
-        model = MimiModel.from_pretrained(options.checkpoint).eval()
+        model = MimiModel.from_pretrained(
+            options.checkpoint, trust_remote_code=False, use_safetensors=True
+        ).eval()
     else:
         model = random_mimi()
     rate = model.config.sampling_rate

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from craft.cli import process
+from craft.cli.checks import require_finite
 from craft.cli.options import Device, Force, console
 from craft.workbench.outputs import require_new_file
 
@@ -37,7 +38,11 @@ def fit(
     ] = "subset",
     iterations: Annotated[int, typer.Option(min=0, help="at most, per level")] = 25,
     tolerance: Annotated[
-        float, typer.Option(help="a level ends when an iteration gains less than this share")
+        float,
+        typer.Option(
+            callback=require_finite,
+            help="a level ends when an iteration gains less than this share",
+        ),
     ] = 1e-4,
     seed: Annotated[int, typer.Option(min=0, help="of the draws")] = 0,
     device: Device = None,

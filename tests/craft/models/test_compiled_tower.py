@@ -76,7 +76,9 @@ def test_tokens_say_that_they_were_compiled(
     list(tokenize_corpus(encoder, shards, tmp_path))
     assert read_tokens(sorted(tmp_path.iterdir())[0]).card.precision == "fp32, compiled"
     sorted(tmp_path.iterdir())[0].unlink()
-    with pytest.raises(CraftError, match="an encoder in fp32, compiled, this one works in fp32;"):
+    with pytest.raises(
+        CraftError, match="an encoder in fp32, compiled, this one computes in fp32;"
+    ):
         list(tokenize_corpus(plain, shards, tmp_path))
     list(tokenize_corpus(encoder, shards, tmp_path))
     assert prior_of(tmp_path, plain).total == len(IMAGES) * 9

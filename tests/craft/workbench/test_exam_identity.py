@@ -21,7 +21,7 @@ class Opened(Exception):
 def test_changed_models_are_another_exam(changed, tiny_models_dir, tmp_path, monkeypatch):
     directory = shutil.copytree(tiny_models_dir, tmp_path / "models")
 
-    def opened(_: Any, identity: dict[str, Any]) -> None:
+    def opened(_directory: Any, identity: dict[str, Any], *_others: Any) -> None:
         raise Opened(identity)
 
     monkeypatch.setattr(evaluate, "Journal", opened)
