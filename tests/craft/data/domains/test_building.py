@@ -88,6 +88,17 @@ def test_invalid_manifests_are_refused(built, tmp_path):
         DomainManifest.load(path)
 
 
+def test_an_image_in_two_parts_is_refused(built, tmp_path):
+    """Test ids that equal training ids would measure what was learnt by heart."""
+    _, manifest, _ = built
+    content = json.loads(manifest.model_dump_json())
+    content["parts"]["test"] = content["parts"]["train"]
+    path = tmp_path / "domain.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(CraftError, match=r"domain.json.*record .* is in train and in test"):
+        DomainManifest.load(path)
+
+
 def test_a_manifest_keeps_the_account_and_older_ones_have_none(built, tmp_path):
     _, manifest, _ = built
     assert manifest.account is not None
