@@ -39,11 +39,11 @@ memory.SLACK = 16 << 20
 rng, kept = random.Random(0), []
 before = memory._anonymous()
 most = 0
-for batch in range(60):
+for batch in range(300):
     blocks = []
     for _ in range(8):
         blocks.append(bytearray(b"x") * rng.randrange(1 << 20, 8 << 20))
-        kept.append(bytearray(b"x") * 50_000)
+        kept.append(bytearray(b"x") * 200_000)
         if len(blocks) > 3:
             del blocks[rng.randrange(3)]
     most = max(most, memory._anonymous())
@@ -62,7 +62,7 @@ def test_memory_does_not_grow_with_the_number_of_batches() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         held[what] = int(done.stdout)
     assert held["give back"] < 4 * (8 << 20) + (16 << 20)  # in use at a time, and what is kept
-    assert held["keep"] > 1.3 * held["give back"]
+    assert held["keep"] > 1.4 * held["give back"]
 
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
