@@ -93,6 +93,7 @@ def test_a_checkpoint_is_let_go_of_once_it_is_taken_up(tiny_models, tmp_path, mo
 
     def loaded(self):
         found = load(self)
+        assert found is not None
         held.append(weakref.ref(found))
         held.extend(weakref.ref(x) for x in found.tensors["weights"].values())
         return found
