@@ -129,6 +129,12 @@ class _Fit:
 
     def levels(self, sizes: list[int], init: Init, seed: int) -> list[Tensor]:  # [K_l, D] each
         """A table for each level, fitted to what the levels before it left over."""
+        if len(self.state.finished) < len(sizes):
+            self._fit_levels(sizes, init, seed)
+        return [table.to(self.device) for table in self.state.finished[: len(sizes)]]
+
+    def _fit_levels(self, sizes: list[int], init: Init, seed: int) -> None:
+        """Finish the levels that the state lacks."""
         residuals = Residuals(self.rows, self.span, self.device, self.at_once)
         largest = self.largest
         for level, size in enumerate(sizes):
@@ -142,7 +148,6 @@ class _Fit:
             if level + 1 < len(sizes):
                 found = self.state.finished[level].to(self.device)
                 largest = self._over_processes(residuals.subtract(found))
-        return [table.to(self.device) for table in self.state.finished[: len(sizes)]]
 
     def all_levels_at_once(self, table: Tensor, levels: int) -> Tensor:  # [K, D] -> [K, D]
         """One table, fitted to the inputs of all levels."""

@@ -38,11 +38,6 @@ class FitState:
         if path is not None and Path(path).exists():
             self._read(Path(path))
 
-    def begin(self, table: Tensor) -> None:
-        """A level begins with ``table``, unless the file says how far it has come."""
-        if self.table is None:
-            self.table = table
-
     def finish_level(self, table: Tensor) -> None:
         """``table`` is the level's; the next one begins."""
         self.finished.append(table)

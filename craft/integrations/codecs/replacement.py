@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ class TrainedCodebookError(CraftError):
     """The codebook is being trained, so that codes would be of codewords that are about to move."""
 
 
-class Replacement:
+class Replacement(ABC):
     """Base of what is put in the place of a quantiser's method.
 
     The quantiser's own tables are the codebook. Nothing is kept of them that is not read again when
@@ -28,13 +29,13 @@ class Replacement:
         self.path = path
         self._before: Callable[..., Any] | None = None
 
+    @abstractmethod
     def shape(self) -> tuple[int, int, int]:
         """Levels, codewords of a level, numbers of a codeword; reads no codewords."""
-        raise NotImplementedError
 
+    @abstractmethod
     def training_reason(self) -> str | None:
         """Why the codebook is about to move, and the way out; None if it stays."""
-        raise NotImplementedError
 
     def require_still(self) -> None:
         """Raises TrainedCodebookError if the codebook is being trained."""
